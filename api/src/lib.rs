@@ -1,0 +1,14 @@
+//! The Kubernetes API as data, without I/O.
+//!
+//! One [`schema::Schema`] describes every type, one list of [`kind::Kind`] rows describes every resource, and
+//! every mechanism (codecs, patches, field ownership, defaults, OpenAPI, columns) reads those. Documents are
+//! [`Value`]s: JSON, with maps in key order; [`json`](crate) output is ordered by the schema.
+pub mod field;
+pub mod kind;
+pub mod schema;
+pub mod status;
+
+/// A decoded API object or a part of one.
+pub use serde_json::Value;
+/// The members of a decoded JSON object.
+pub type Object = serde_json::Map<String, Value>;

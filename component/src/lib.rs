@@ -1,0 +1,1 @@
+//! What every client process of the cluster shares.

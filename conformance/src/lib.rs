@@ -1,0 +1,1 @@
+//! The black-box suite: any kubeconfig, real kubectl, real containers.

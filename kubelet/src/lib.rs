@@ -1,0 +1,1 @@
+//! The node agent: pod lifecycle, volumes, probes, container runtimes.

@@ -1,0 +1,1 @@
+//! The node's network: services, cluster DNS, pod network.
