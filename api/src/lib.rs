@@ -9,6 +9,7 @@ pub mod kind;
 pub mod names;
 pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod time;
 
