@@ -10,11 +10,8 @@ pub mod names;
 pub mod quantity;
 pub mod schema;
 pub mod status;
-<<<<<<< HEAD
-pub mod time;
-=======
 pub mod table;
->>>>>>> api-table
+pub mod time;
 
 /// A decoded API object or a part of one.
 pub use serde_json::Value;
