@@ -14,6 +14,7 @@ pub mod selector;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod table;
 pub mod time;
 
 /// A decoded API object or a part of one.
