@@ -12,9 +12,9 @@ pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod table;
 #[cfg(test)]
 mod testing;
-pub mod table;
 pub mod time;
 
 /// A decoded API object or a part of one.

@@ -64,17 +64,6 @@ impl Schema {
         &self.types[id.0 as usize]
     }
 
-    /// The field with the given JSON name in `ty`, inline members included.
-    pub fn member(&self, ty: TypeId, name: &str) -> Option<&Field> {
-        let ty = self.get(ty);
-        ty.field(name).filter(|f| !f.inline).or_else(|| {
-            ty.fields.iter().filter(|f| f.inline).find_map(|f| match &f.shape {
-                Shape::Struct(inner) => self.member(*inner, name),
-                _ => None,
-            })
-        })
-    }
-
     /// The type with the given OpenAPI name.
     pub fn find(&self, name: &str) -> Option<TypeId> {
         self.by_name.get(name).copied()

@@ -1,6 +1,5 @@
 //! A small schema for tests: enough of Pod and its kin to have every way that lists and maps merge.
-use crate::schema::{Field, ListType, PatchStrategy, Schema, Shape, Special, Type, TypeId};
-use std::sync::Arc;
+use crate::schema::{Field, ListType, Schema, Shape, Special, Type, TypeId};
 
 /// One field in one line: `name shape [merge=KEY|merge|replace|retain] [map=K1,K2|set] [atomic] [default=JSON]`.
 /// Shapes: `str bool int long time quantity intstr fields any`, a type's name, `[]shape`, `{}shape`.
@@ -15,23 +14,17 @@ pub(crate) fn schema(text: &str) -> Schema {
         .collect();
     let names: Vec<&str> =
         blocks.iter().map(|(head, _)| head.split(' ').next().unwrap_or_default()).collect();
-    let types = blocks.iter().map(|(head, lines)| {
-        let fields: Vec<Field> = lines.iter().map(|line| field(line, &names)).collect();
-        let mut by_name: Vec<(Arc<str>, u16)> =
-            fields.iter().zip(0..).map(|(f, at)| (f.name.clone(), at)).collect();
-        by_name.sort();
-        let atomic = head.ends_with(" atomic");
-        Type {
+    let mut schema = Schema::default();
+    for (head, lines) in &blocks {
+        schema.add(Type {
             name: head.split(' ').next().unwrap_or_default().into(),
-            fields,
-            atomic,
-            by_name,
+            fields: lines.iter().map(|line| field(line, &names)).collect(),
+            atomic: head.ends_with(" atomic"),
             ..Type::default()
-        }
-    });
-    let types: Vec<Type> = types.collect();
-    let by_name = types.iter().zip(0..).map(|(t, at)| (t.name.clone(), TypeId(at))).collect();
-    Schema { types, by_name }
+        });
+    }
+    schema.index().expect("a sound schema");
+    schema
 }
 
 fn shape(text: &str, names: &[&str]) -> Shape {
@@ -61,25 +54,8 @@ fn shape(text: &str, names: &[&str]) -> Shape {
 fn field(line: &str, names: &[&str]) -> Field {
     let mut words = line.split(' ');
     let name = words.next().unwrap_or_default();
-    let mut field = Field {
-        name: name.into(),
-        shape: shape(words.next().unwrap_or_default(), names),
-        number: 0,
-        pointer: false,
-        omit_empty: true,
-        omit_zero: false,
-        required: false,
-        inline: false,
-        list_type: ListType::Atomic,
-        list_keys: Vec::new(),
-        atomic: false,
-        patch: PatchStrategy::default(),
-        patch_key: None,
-        default: None,
-        enumeration: Vec::new(),
-        gates: Vec::new(),
-        wrapped: false,
-    };
+    let mut field =
+        Field { omit_empty: true, ..Field::new(name.into(), shape(words.next().unwrap_or_default(), names)) };
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
             ("merge", key) => {

@@ -41,7 +41,7 @@ struct Member<'s> {
 impl<'s> Scope<'s> {
     fn member(&self, name: &str) -> Member<'s> {
         let field: Option<&Field> = match self.shape {
-            Some(Shape::Struct(ty)) => self.schema.member(*ty, name),
+            Some(Shape::Struct(ty)) => self.schema.json_field(*ty, name),
             _ => None,
         };
         let shape = match (field, self.shape) {
