@@ -7,6 +7,7 @@ pub mod field;
 pub mod kind;
 pub mod schema;
 pub mod status;
+pub mod table;
 
 /// A decoded API object or a part of one.
 pub use serde_json::Value;
