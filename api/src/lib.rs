@@ -8,6 +8,7 @@ pub mod int_or_string;
 pub mod json;
 pub mod kind;
 pub mod names;
+pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod status;
