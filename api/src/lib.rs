@@ -7,10 +7,14 @@ pub mod field;
 pub mod int_or_string;
 pub mod kind;
 pub mod names;
+pub mod patch;
 pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod time;
 
 /// A decoded API object or a part of one.

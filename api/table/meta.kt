@@ -110,7 +110,7 @@ type LabelSelectorRequirement
   operator!   2 LabelSelectorOperator
   values?     3 []string              atomic
 
-type List kind
+type List kind served
   metadata?   1 ListMeta
   items!      2 []RawExtension
 
