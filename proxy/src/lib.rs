@@ -1,1 +1,5 @@
 //! The node's network: services, cluster DNS, pod network.
+pub mod names;
+pub mod nft;
+pub mod service;
+pub mod network;
