@@ -3,3 +3,6 @@ pub mod names;
 pub mod nft;
 pub mod service;
 pub mod network;
+pub mod cni;
+mod cleanup;
+pub use cleanup::{Leftovers, cleanup};

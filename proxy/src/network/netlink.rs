@@ -107,6 +107,15 @@ impl Netlink {
         self.0.link().set_port(port).execute().await.map_err(Error::step("set a bridge port to hairpin"))
     }
 
+    /// Names of a bridge's ports; none if there is no such bridge.
+    pub async fn ports(&self, bridge: &str) -> Result<Vec<String>, Error> {
+        let Some(bridge) = self.find(bridge).await? else { return Ok(Vec::new()) };
+        let all: Vec<LinkMessage> =
+            self.0.link().get().execute().try_collect().await.map_err(Error::step("list interfaces"))?;
+        let master = LinkAttribute::Controller(bridge.header.index);
+        Ok(all.iter().filter(|l| l.attributes.contains(&master)).filter_map(name).collect())
+    }
+
     /// Sets a link up.
     pub async fn up(&self, index: u32) -> Result<(), Error> {
         let message = LinkUnspec::new_with_index(index).up().build();
@@ -175,10 +184,10 @@ impl Netlink {
     }
 }
 
-/// The hardware address of a link.
-pub fn mac(link: &LinkMessage) -> Option<Vec<u8>> {
+/// The name of a link.
+pub fn name(link: &LinkMessage) -> Option<String> {
     link.attributes.iter().find_map(|a| match a {
-        LinkAttribute::Address(bytes) => Some(bytes.clone()),
+        LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })
 }
