@@ -99,11 +99,12 @@ async fn inside(
     netlink.add_veth(interface, mac, host_interface, host.as_fd(), config.mtu).await?;
     sysctl::try_write(&format!("net/ipv4/conf/{interface}/accept_redirects"), "0");
     sysctl::try_write(&format!("net/ipv6/conf/{interface}/accept_redirects"), "0");
-    sysctl::try_write(&format!("net/ipv6/conf/{interface}/accept_ra"), "0");
+    sysctl::no_duplicate_detection(interface);
     if addresses.iter().any(IpAddr::is_ipv6) {
         sysctl::try_write(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "0");
     }
     let index = netlink.index(interface).await?;
+    netlink.up(index).await?;
     for address in addresses {
         netlink.add_address(index, IpNet::from(*address)).await?;
         let range = config.pod_cidrs.iter().find(|r| r.contains(address));

@@ -35,6 +35,7 @@ impl Bridge {
     pub async fn ensure(&self, netlink: &Netlink) -> Result<u32, Error> {
         let index = netlink.ensure_bridge(&self.name, self.mac(), self.mtu).await?;
         self.settings();
+        netlink.up(index).await?;
         for pods in &self.pods {
             let own = IpNet::new(gateway(pods), pods.prefix_len()).unwrap_or(*pods);
             netlink.add_address(index, own).await?;
@@ -61,7 +62,7 @@ impl Bridge {
         if self.pods.iter().any(|p| p.addr().is_ipv6()) {
             sysctl::try_write("net/ipv6/conf/all/forwarding", "1");
         }
-        sysctl::try_write(&format!("net/ipv6/conf/{bridge}/accept_ra"), "0");
+        sysctl::no_duplicate_detection(bridge);
     }
 
     /// A local address that depends on the name only, so that pods keep the gateway's in their neighbour

@@ -66,23 +66,20 @@ impl Netlink {
         Ok(link.header.index)
     }
 
-    /// Makes sure of a bridge that is up, and returns its index. Its address is fixed from the start: a
+    /// Makes sure of a bridge, and returns its index; a new one is down. Its address is fixed from the start: a
     /// bridge without one takes that of its lowest port, and would change it as pods come and go.
     pub async fn ensure_bridge(&self, name: &str, mac: [u8; 6], mtu: u32) -> Result<u32, Error> {
-        let message = LinkBridge::new(name).address(mac.to_vec()).mtu(mtu).build();
+        let message = LinkBridge::new(name).down().address(mac.to_vec()).mtu(mtu).build();
         match self.0.link().add(message).execute().await {
-            Ok(()) => {}
-            Err(error) if is(&error, nix::libc::EEXIST) => {
-                let index = self.index(name).await?;
-                self.up(index).await?;
-                return Ok(index);
+            Err(error) if !is(&error, nix::libc::EEXIST) => {
+                Err(Error::step(format!("add bridge {name}"))(error))
             }
-            Err(error) => return Err(Error::step(format!("add bridge {name}"))(error)),
+            _ => self.index(name).await,
         }
-        self.index(name).await
     }
 
-    /// Makes a veth pair: `inner` in this connection's namespace, `outer` in that of `outer_netns`.
+    /// Makes a veth pair, both ends down: `inner` in this connection's namespace, `outer` in that of
+    /// `outer_netns`.
     pub async fn add_veth(
         &self,
         inner: &str,
@@ -91,8 +88,8 @@ impl Netlink {
         outer_netns: BorrowedFd<'_>,
         mtu: u32,
     ) -> Result<(), Error> {
-        let peer = LinkUnspec::new_with_name(outer).mtu(mtu).setns_by_fd(outer_netns.as_raw_fd()).up().build();
-        let message = LinkVeth::new(inner, outer).address(inner_mac.to_vec()).mtu(mtu).up();
+        let peer = LinkUnspec::new_with_name(outer).mtu(mtu).setns_by_fd(outer_netns.as_raw_fd()).build();
+        let message = LinkVeth::new(inner, outer).address(inner_mac.to_vec()).mtu(mtu);
         let data = rtnetlink::packet_route::link::InfoVeth::Peer(peer);
         let message = message.set_info_data(rtnetlink::packet_route::link::InfoData::Veth(data)).build();
         self.0.link().add(message).execute().await.map_err(Error::step(format!("add veth pair {outer}")))

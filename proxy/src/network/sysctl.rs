@@ -18,3 +18,11 @@ pub fn try_write(name: &str, value: &str) {
         tracing::debug!(name, value, %error, "kernel setting not changed");
     }
 }
+
+/// Settings of an interface that is still down: its IPv6 addresses count from the start, since nobody else
+/// can have them, and it takes no routers but ours. The usual check would make a pod unreachable for a
+/// second or two.
+pub fn no_duplicate_detection(interface: &str) {
+    try_write(&format!("net/ipv6/conf/{interface}/accept_dad"), "0");
+    try_write(&format!("net/ipv6/conf/{interface}/accept_ra"), "0");
+}

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use knarr_proxy::cni::{self, Attachment, Configuration, PortMapping, in_namespace};
 use knarr_proxy::names;
 use knarr_proxy::network::netlink::Netlink;
+use knarr_proxy::network::sysctl;
 use knarr_proxy::nft::{self, Nft, RuleSet};
 use knarr_proxy::service::Config;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -163,6 +164,8 @@ fn connect(outside: &File, node: &File) {
         let netlink = Netlink::open()?;
         netlink.add_veth("eth0", [2, 0, 0, 0, 0, 2], "eth0", node.as_fd(), 1500).await?;
         let index = netlink.index("eth0").await?;
+        sysctl::no_duplicate_detection("eth0");
+        netlink.up(index).await?;
         netlink.add_address(index, address(&format!("{OUTSIDE}/24"))).await?;
         netlink.add_address(index, address("fd50::2/64")).await?;
         Ok(())
@@ -171,7 +174,9 @@ fn connect(outside: &File, node: &File) {
     in_namespace(Some(node), || async {
         let netlink = Netlink::open()?;
         let (lo, index) = (netlink.index("lo").await?, netlink.index("eth0").await?);
+        sysctl::no_duplicate_detection("eth0");
         netlink.up(lo).await?;
+        netlink.up(index).await?;
         netlink.add_address(index, address(&format!("{NODE}/24"))).await?;
         netlink.add_address(index, address(&format!("{NODE6}/64"))).await?;
         Ok(())
