@@ -4,9 +4,18 @@
 //! every mechanism (codecs, patches, field ownership, defaults, OpenAPI, columns) reads those. Documents are
 //! [`Value`]s: JSON, with maps in key order; [`json`](crate) output is ordered by the schema.
 pub mod field;
+pub mod int_or_string;
 pub mod kind;
+pub mod names;
+pub mod patch;
+pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;
+pub mod table;
+#[cfg(test)]
+mod testing;
+pub mod time;
 
 /// A decoded API object or a part of one.
 pub use serde_json::Value;
