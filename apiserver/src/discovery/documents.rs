@@ -2,6 +2,7 @@
 use knarr_api::Value;
 use knarr_api::kind::{GroupVersionKind, Kind};
 use serde_json::json;
+use std::sync::Arc;
 
 /// Built-in groups in the order clients see them (the original's group priorities, highest first).
 const ORDER: &[&str] = &[
@@ -120,8 +121,8 @@ pub(super) fn resource_list(group: &str, version: &Version<'_>) -> Value {
                 "name": format!("{}/{}", kind.plural, sub.name),
                 "singularName": "",
                 "namespaced": kind.namespaced,
-                "kind": sub.gvk.kind,
-                "verbs": sub.verbs,
+                "kind": &*sub.gvk.kind,
+                "verbs": texts(&sub.verbs),
             });
             if let Some(foreign) = foreign(&sub.gvk, &kind.gvk) {
                 entry["group"] = (*foreign.group).into();
@@ -140,22 +141,27 @@ pub(super) fn resource_list(group: &str, version: &Version<'_>) -> Value {
 
 fn main_resource(kind: &Kind) -> Value {
     let mut entry = json!({
-        "name": kind.plural,
-        "singularName": kind.singular,
+        "name": &*kind.plural,
+        "singularName": &*kind.singular,
         "namespaced": kind.namespaced,
-        "kind": kind.gvk.kind,
-        "verbs": kind.verbs,
+        "kind": &*kind.gvk.kind,
+        "verbs": texts(&kind.verbs),
     });
     if !kind.short_names.is_empty() {
-        entry["shortNames"] = json!(kind.short_names);
+        entry["shortNames"] = texts(&kind.short_names);
     }
     if !kind.categories.is_empty() {
-        entry["categories"] = json!(kind.categories);
+        entry["categories"] = texts(&kind.categories);
     }
     if !kind.storage_hash.is_empty() {
         entry["storageVersionHash"] = (*kind.storage_hash).into();
     }
     entry
+}
+
+/// A list of texts.
+pub(super) fn texts(list: &[Arc<str>]) -> Value {
+    list.iter().map(|t| Value::from(&**t)).collect()
 }
 
 /// The subresource's kind where it belongs to another group version than its resource.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use knarr_api::field::ErrorList;
 use knarr_api::json::{self, StrictError};
 use knarr_api::kind::GroupVersionKind;
+use knarr_api::protobuf;
 use knarr_api::schema::TypeId;
 use knarr_api::status::Status;
 use knarr_api::table::{self, Api};
@@ -40,9 +41,15 @@ pub fn decode(
     let value = match (format, ty) {
         (Format::Json, Some((ty, _))) => json::decode(&api.schema, ty, body, &mut strict).map_err(failed)?,
         (Format::Json, None) => json::parse(body, &mut strict).map_err(failed)?,
-        (Format::Yaml | Format::Protobuf, _) => return Err(Status::unsupported_media_type("application/json")),
+        (Format::Protobuf, Some((ty, _))) => protobuf::decode_as(api, ty, body).map_err(bad_protobuf)?,
+        (Format::Protobuf, None) => protobuf::decode(api, body).map_err(bad_protobuf)?.value,
+        (Format::Yaml, _) => return Err(Status::unsupported_media_type("application/json")),
     };
     Ok(Decoded { value, warnings: strictness(&version, &kind, &strict, validation)? })
+}
+
+fn bad_protobuf(error: protobuf::Error) -> Status {
+    Status::bad_request(error.to_string())
 }
 
 /// What becomes of the faults that only strict decoding refuses.
@@ -123,8 +130,17 @@ fn type_of(value: &Value) -> Option<TypeId> {
 pub fn encode(value: &Value, format: Format, pretty: bool) -> Result<Bytes, Status> {
     match format {
         Format::Json => Ok(encode_json(value, pretty).into()),
-        Format::Yaml | Format::Protobuf => Err(Status::not_acceptable("application/json")),
+        Format::Protobuf => encode_protobuf(value),
+        Format::Yaml => Err(Status::not_acceptable("application/json")),
     }
+}
+
+fn encode_protobuf(value: &Value) -> Result<Bytes, Status> {
+    let ty = type_of(value).ok_or_else(|| Status::not_acceptable("application/json, application/yaml"))?;
+    let mut out = Vec::with_capacity(1024);
+    protobuf::encode(&table::builtin().schema, ty, value, &mut out)
+        .map_err(|_| Status::not_acceptable("application/json, application/yaml"))?;
+    Ok(out.into())
 }
 
 fn encode_json(value: &Value, pretty: bool) -> Vec<u8> {
@@ -155,8 +171,31 @@ pub fn watch_frame(kind: &str, object: Value, format: Format) -> Result<Bytes, S
             out.extend_from_slice(b"}\n");
             Ok(out.into())
         }
-        Format::Yaml | Format::Protobuf => Err(Status::not_acceptable("application/json")),
+        Format::Protobuf => {
+            let raw = encode_protobuf(&object)?;
+            let mut event = Vec::with_capacity(raw.len() + 32);
+            field(&mut event, 1, kind.as_bytes());
+            let mut extension = Vec::with_capacity(raw.len() + 8);
+            field(&mut extension, 1, &raw);
+            field(&mut event, 2, &extension);
+            let mut out = (event.len() as u32).to_be_bytes().to_vec();
+            out.extend_from_slice(&event);
+            Ok(out.into())
+        }
+        Format::Yaml => Err(Status::not_acceptable("application/json")),
     }
+}
+
+/// Appends a length-delimited protobuf field.
+fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    out.push(number << 3 | 2);
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(bytes);
 }
 
 /// An empty object.

@@ -133,7 +133,7 @@ impl Registry {
         if call.row.rules.returns_deleted || !removed {
             return Answer::new(200, Content::Object(encode::serve(call.row, old.clone())));
         }
-        let mut details = json!({"name": call.name, "kind": call.row.kind.plural, "uid": object::uid(old)});
+        let mut details = json!({"name": call.name, "kind": &*call.row.kind.plural, "uid": object::uid(old)});
         if !call.row.kind.gvk.group.is_empty() {
             details["group"] = (*call.row.kind.gvk.group).into();
         }

@@ -5,7 +5,7 @@ use super::negotiate::{self, PatchType};
 use super::options::{FieldValidation, WriteOptions, WriteVerb};
 use super::update::Wish;
 use super::{Registry, codec, create, object};
-use knarr_api::patch::{json::JsonPatch, merge, strategic};
+use knarr_api::patch::{json::Patch as JsonPatch, merge, strategic};
 use knarr_api::status::Status;
 use knarr_api::Value;
 

@@ -46,7 +46,7 @@ fn selector_text(selector: Option<&Value>) -> String {
     } else {
         selector
     };
-    LabelSelector::from_value(selector).map(|s| s.to_string()).unwrap_or_default()
+    LabelSelector::from_object(Some(selector)).map(|s| s.to_string()).unwrap_or_default()
 }
 
 impl Registry {

@@ -256,7 +256,7 @@ impl Encoder {
         if end_of_initial {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": gvk.kind, "apiVersion": gvk.api_version(), "metadata": metadata});
+        let object = json!({"kind": &*gvk.kind, "apiVersion": gvk.api_version(), "metadata": metadata});
         let object = match self.accepted.transform {
             Transform::Table(version) => table::bookmark(version, object),
             _ => self.transform(object).unwrap_or_default(),

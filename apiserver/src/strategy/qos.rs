@@ -46,7 +46,7 @@ fn add(sum: &mut BTreeMap<&'static str, Quantity>, amounts: Option<&Value>) -> u
         let Some(amount) = amount.filter(|q| q.sign() > 0) else { continue };
         found += 1;
         let total = match sum.remove(name) {
-            Some(before) => before.add(amount),
+            Some(before) => before + amount,
             None => amount,
         };
         sum.insert(name, total);

@@ -73,7 +73,7 @@ impl Registry {
         for budget in self.store.snapshot("policy/poddisruptionbudgets").iter(Some(call.namespace), None) {
             let value = budget.value().map_err(Status::internal)?;
             let selector = object::at(&value, &["spec", "selector"]).cloned().unwrap_or_default();
-            let selects = LabelSelector::from_value(&selector).is_ok_and(|s| s.matches(&labels));
+            let selects = LabelSelector::from_object(Some(&selector)).is_ok_and(|s| s.matches(&labels));
             if selects && !selector.is_null() {
                 found.push((budget.clone(), value));
             }
