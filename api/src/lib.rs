@@ -7,6 +7,7 @@ pub mod field;
 pub mod int_or_string;
 pub mod json;
 pub mod kind;
+pub mod managed_fields;
 pub mod names;
 pub mod patch;
 pub mod protobuf;
