@@ -93,7 +93,8 @@ pub(super) fn api_versions(address: &str) -> Value {
 }
 
 fn group_body(group: &Group<'_>) -> Value {
-    let version = |v: &Version<'_>| json!({"groupVersion": format!("{}/{}", group.name, v.name), "version": v.name});
+    let version =
+        |v: &Version<'_>| json!({"groupVersion": format!("{}/{}", group.name, v.name), "version": v.name});
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
     json!({"name": group.name, "preferredVersion": versions.first(), "versions": versions})
 }
@@ -131,7 +132,8 @@ pub(super) fn resource_list(group: &str, version: &Version<'_>) -> Value {
             resources.push(entry);
         }
     }
-    let group_version = if group.is_empty() { version.name.to_owned() } else { format!("{group}/{}", version.name) };
+    let group_version =
+        if group.is_empty() { version.name.to_owned() } else { format!("{group}/{}", version.name) };
     let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
     if !group.is_empty() {
         list["apiVersion"] = "v1".into();
@@ -165,7 +167,10 @@ pub(super) fn texts(list: &[Arc<str>]) -> Value {
 }
 
 /// The subresource's kind where it belongs to another group version than its resource.
-pub(super) fn foreign<'a>(sub: &'a GroupVersionKind, main: &GroupVersionKind) -> Option<&'a GroupVersionKind> {
+pub(super) fn foreign<'a>(
+    sub: &'a GroupVersionKind,
+    main: &GroupVersionKind,
+) -> Option<&'a GroupVersionKind> {
     (sub.group != main.group || sub.version != main.version).then_some(sub)
 }
 

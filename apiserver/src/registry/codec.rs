@@ -6,12 +6,12 @@ use bytes::Bytes;
 use knarr_api::field::ErrorList;
 use knarr_api::json::{self, StrictError};
 use knarr_api::kind::GroupVersionKind;
-use knarr_api::protobuf;
 use knarr_api::schema::TypeId;
 use knarr_api::status::Status;
 use knarr_api::table::{self, Api};
 use knarr_api::time::Timestamp;
 use knarr_api::{Object, Value};
+use knarr_api::{managed_fields, protobuf};
 
 /// A decoded body.
 pub struct Decoded {
@@ -88,18 +88,26 @@ pub fn default(_api: &Api, _ty: TypeId, _gvk: &GroupVersionKind, _value: &mut Va
 
 /// Records who owns the fields of a written object in its `managedFields`.
 pub fn own(
-    _api: &Api,
-    _row: &Row,
-    _subresource: &str,
-    _options: &WriteOptions,
-    _old: Option<&Value>,
-    _value: &mut Value,
-    _now: Timestamp,
+    api: &Api,
+    row: &Row,
+    subresource: &str,
+    options: &WriteOptions,
+    old: Option<&Value>,
+    value: &mut Value,
+    now: Timestamp,
 ) {
+    let write = managed_fields::Write { manager: &options.field_manager, subresource, now };
+    managed_fields::update(&api.schema, row.kind, old, value, &write);
 }
 
 /// The faults of an object in its stored version.
-pub fn validate(_api: &Api, _row: &Row, _subresource: &str, _value: &Value, _old: Option<&Value>) -> ErrorList {
+pub fn validate(
+    _api: &Api,
+    _row: &Row,
+    _subresource: &str,
+    _value: &Value,
+    _old: Option<&Value>,
+) -> ErrorList {
     ErrorList::new()
 }
 

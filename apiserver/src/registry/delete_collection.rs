@@ -17,7 +17,8 @@ impl Registry {
         let delete = self.delete_options(call, body)?;
         let page = self.page(call, &options).await?;
         for chunk in page.objects.chunks(PARALLEL) {
-            let deletions: Vec<_> = chunk.iter().map(|o| self.delete_listed(call, &delete, o).boxed()).collect();
+            let deletions: Vec<_> =
+                chunk.iter().map(|o| self.delete_listed(call, &delete, o).boxed()).collect();
             for outcome in join_all(deletions).await {
                 outcome?;
             }
@@ -27,7 +28,12 @@ impl Registry {
     }
 
     /// Deletes one object of the list; one that is gone or was changed meanwhile is no fault.
-    async fn delete_listed(&self, call: &Call<'_>, delete: &DeleteOptions, object: &Stored) -> Result<(), Status> {
+    async fn delete_listed(
+        &self,
+        call: &Call<'_>,
+        delete: &DeleteOptions,
+        object: &Stored,
+    ) -> Result<(), Status> {
         let one = Call {
             registry: self,
             row: call.row,

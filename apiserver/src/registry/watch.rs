@@ -191,7 +191,9 @@ impl Encoder {
         match (format, transform) {
             _ if pretty || self.row.conversion.is_some() => None,
             (Format::Json, Transform::None) => Some(Form::Json),
-            (Format::Json, Transform::Metadata("v1") | Transform::MetadataList("v1")) => Some(Form::MetadataJson),
+            (Format::Json, Transform::Metadata("v1") | Transform::MetadataList("v1")) => {
+                Some(Form::MetadataJson)
+            }
             (Format::Protobuf, Transform::None) => Some(Form::Protobuf),
             _ => None,
         }

@@ -58,7 +58,8 @@ fn has_node_ports(service: &Value) -> bool {
     match spec(service, "type") {
         "NodePort" => true,
         "LoadBalancer" => {
-            object::at(service, &["spec", "allocateLoadBalancerNodePorts"]).and_then(Value::as_bool) != Some(false)
+            object::at(service, &["spec", "allocateLoadBalancerNodePorts"]).and_then(Value::as_bool)
+                != Some(false)
         }
         _ => false,
     }

@@ -113,7 +113,11 @@ fn charge(name: &str, pod: &Value, budget: &Value) -> Result<Option<Value>, Stat
     };
     let budget_name = object::name(budget);
     if number(&["status", "observedGeneration"]) < object::generation(budget) {
-        return refuse("is still being processed by the server.", 10, &format!("The disruption budget {budget_name} "));
+        return refuse(
+            "is still being processed by the server.",
+            10,
+            &format!("The disruption budget {budget_name} "),
+        );
     }
     let allowed = number(&["status", "disruptionsAllowed"]);
     if allowed < 1 {
@@ -126,7 +130,9 @@ fn charge(name: &str, pod: &Value, budget: &Value) -> Result<Option<Value>, Stat
     let disrupted = status.entry("disruptedPods").or_insert_with(|| json!({}));
     if let Some(members) = disrupted.as_object_mut() {
         if members.len() > MAX_DISRUPTED {
-            return Err(Status::internal("DisruptedPods map too big - too many evictions not confirmed by PDB controller"));
+            return Err(Status::internal(
+                "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+            ));
         }
         members.insert(name.to_owned(), object::time(Timestamp::now()));
     }

@@ -1,6 +1,9 @@
 //! Allocation of addresses and node ports, as writes of the Service's commit group.
 use super::families;
-use super::{Companions, get, has_addresses, has_health_port, has_node_ports, health_port, is_headless, node_port, protocol, set, spec};
+use super::{
+    Companions, get, has_addresses, has_health_port, has_node_ports, health_port, is_headless, node_port,
+    protocol, set, spec,
+};
 use crate::registry::{NODE_PORTS, object};
 use crate::storage::{Guard, Key, Write};
 use crate::strategy::Scene;
@@ -49,10 +52,13 @@ pub(super) fn companions(
             out.writes.push(put(key, &claim_object(*port, scene.namespace, object::name(service))));
         }
     }
-    let released = held_addresses.difference(&wanted_addresses).map(|a| Key::new(ADDRESSES, "", &a.to_string()));
+    let released =
+        held_addresses.difference(&wanted_addresses).map(|a| Key::new(ADDRESSES, "", &a.to_string()));
     let released = released.chain(held_ports.difference(&wanted_ports).map(|p| port_key(*p)));
     // A claim that is already gone, or was taken over by hand, is not ours to remove.
-    out.writes.extend(released.filter(|key| scene.registry.store.get(key).is_some()).map(|key| Write::Delete { key }));
+    out.writes.extend(
+        released.filter(|key| scene.registry.store.get(key).is_some()).map(|key| Write::Delete { key }),
+    );
     Ok(out)
 }
 
@@ -160,8 +166,11 @@ fn allocate_addresses(
         errors.push(Error::invalid("spec.ipFamilyPolicy", &"RequireDualStack".into(), text));
         return Ok(());
     }
-    let asked: Vec<String> =
-        object::list(service, &["spec", "clusterIPs"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let asked: Vec<String> = object::list(service, &["spec", "clusterIPs"])
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
     let mut got: Vec<String> = Vec::new();
     for (at, family) in families.iter().enumerate() {
         let ranges = ranges(scene, family == "IPv6");
@@ -175,7 +184,11 @@ fn allocate_addresses(
                 Ok(()) => got.push(text.clone()),
                 Err(cause) => {
                     let value = get(service, "clusterIPs").unwrap_or_default();
-                    errors.push(Error::invalid("spec.clusterIPs", &value, format_args!("failed to allocate IP {text}: {cause}")));
+                    errors.push(Error::invalid(
+                        "spec.clusterIPs",
+                        &value,
+                        format_args!("failed to allocate IP {text}: {cause}"),
+                    ));
                     return Ok(());
                 }
             },
@@ -199,7 +212,10 @@ fn claim(scene: &Scene<'_>, text: &str, ranges: &[IpNet], held: &BTreeSet<IpAddr
     }
     if !ranges.iter().any(|r| usable(r, address)) {
         let list: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-        return Err(format!("provided IP is not in the valid range. The range of valid IPs is {}", list.join(",")));
+        return Err(format!(
+            "provided IP is not in the valid range. The range of valid IPs is {}",
+            list.join(",")
+        ));
     }
     if taken(scene, address) {
         return Err("provided IP is already allocated".to_owned());
@@ -269,7 +285,8 @@ fn allocate_ports(
     let taken = |port: i64| !held.contains(&port) && scene.registry.store.get(&port_key(port)).is_some();
     let free = |own: &BTreeSet<i64>| -> Result<i64, Status> {
         let mut random = rand::rng();
-        let tried = (0..TRIES).map(|_| random.random_range(low..=high)).find(|p| !own.contains(p) && !taken(*p));
+        let tried =
+            (0..TRIES).map(|_| random.random_range(low..=high)).find(|p| !own.contains(p) && !taken(*p));
         let found = tried.or_else(|| (low..=high).find(|p| !own.contains(p) && !taken(*p)));
         found.ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))
     };
@@ -283,7 +300,9 @@ fn allocate_ports(
                 continue;
             }
             if !(low..=high).contains(&asked) && !held.contains(&asked) {
-                let text = format!("provided port is not in the valid range. The range of valid ports is {low}-{high}");
+                let text = format!(
+                    "provided port is not in the valid range. The range of valid ports is {low}-{high}"
+                );
                 errors.push(Error::invalid(path, &asked.into(), text));
             } else if taken(asked) {
                 errors.push(Error::invalid(path, &asked.into(), "provided port is already allocated"));
@@ -313,7 +332,9 @@ fn allocate_ports(
             let chosen = free(&own)?;
             set(service, "healthCheckNodePort", Some(chosen.into()));
         } else if taken(asked) {
-            let text = format!("failed to allocate requested HealthCheck NodePort {asked}: provided port is already allocated");
+            let text = format!(
+                "failed to allocate requested HealthCheck NodePort {asked}: provided port is already allocated"
+            );
             return Err(Status::internal(text));
         }
     }

@@ -76,10 +76,30 @@ mod tests {
         let (v4, v6) = ("10.0.0.0/24", "fd00::/112");
         check(&[v4], json!({"type": "ClusterIP"}), "SingleStack", &["IPv4"]);
         check(&[v4, v6], json!({"type": "ClusterIP"}), "SingleStack", &["IPv4"]);
-        check(&[v4, v6], json!({"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack", &["IPv4", "IPv6"]);
-        check(&[v4], json!({"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack", &["IPv4"]);
-        check(&[v4, v6], json!({"type": "ClusterIP", "clusterIP": "fd00::1", "clusterIPs": ["fd00::1"]}), "SingleStack", &["IPv6"]);
-        check(&[v4], json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"]}), "RequireDualStack", &["IPv4", "IPv6"]);
+        check(
+            &[v4, v6],
+            json!({"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}),
+            "PreferDualStack",
+            &["IPv4", "IPv6"],
+        );
+        check(
+            &[v4],
+            json!({"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}),
+            "PreferDualStack",
+            &["IPv4"],
+        );
+        check(
+            &[v4, v6],
+            json!({"type": "ClusterIP", "clusterIP": "fd00::1", "clusterIPs": ["fd00::1"]}),
+            "SingleStack",
+            &["IPv6"],
+        );
+        check(
+            &[v4],
+            json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"]}),
+            "RequireDualStack",
+            &["IPv4", "IPv6"],
+        );
         check(
             &[v4],
             json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "selector": {"a": "b"}}),
