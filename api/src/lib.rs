@@ -14,8 +14,12 @@ pub mod schema;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod yaml;
 
 /// A decoded API object or a part of one.
 pub use serde_json::Value;
 /// The members of a decoded JSON object.
 pub type Object = serde_json::Map<String, Value>;
+
+#[cfg(test)]
+mod golden;
