@@ -8,11 +8,15 @@ pub mod int_or_string;
 pub mod json;
 pub mod kind;
 pub mod names;
+pub mod patch;
 pub mod protobuf;
 pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod yaml;
 
