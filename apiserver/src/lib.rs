@@ -14,5 +14,6 @@ pub mod own_paths;
 pub mod request_info;
 pub mod server;
 pub mod storage;
+pub mod streaming;
 pub mod tokens;
 pub mod user;
