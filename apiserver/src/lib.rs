@@ -17,6 +17,7 @@ pub mod registry;
 pub mod request_info;
 pub mod server;
 pub mod storage;
+pub mod streaming;
 pub mod strategy;
 pub mod tokens;
 pub mod user;
