@@ -95,7 +95,7 @@ impl Cli {
             Command::ExportLogs(args) => command(commands::export_logs::run(args)),
             Command::Image(args) => command(commands::image::run(args)),
             Command::Supervisor(name) => {
-                knarr_component::log::init();
+                knarr_component::log::init(&knarr_component::flags::Logging::default());
                 let cluster = name.open()?;
                 command(supervisor::run(cluster))
             }
@@ -120,12 +120,11 @@ fn component<F>(run: impl FnOnce(CancellationToken) -> F, threads: usize) -> Res
 where
     F: Future<Output = Result<()>>,
 {
-    knarr_component::log::init();
     let available = std::thread::available_parallelism().map_or(threads, usize::from);
     let threads = if threads == 1 { 1 } else { available.max(threads) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(async {
-        let shutdown = knarr_component::shutdown::on_signals()?;
+        let shutdown = knarr_component::shutdown::on_signal()?;
         run(shutdown).await
     })?;
     Ok(ExitCode::SUCCESS)

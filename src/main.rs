@@ -4,6 +4,7 @@ mod cli;
 mod cluster;
 mod commands;
 mod containerd;
+mod image_archive;
 mod kubeconfig;
 mod pause;
 mod progress;

@@ -1,1 +1,8 @@
 //! The node's network: services, cluster DNS, pod network.
+pub mod names;
+pub mod nft;
+pub mod service;
+pub mod network;
+pub mod cni;
+mod cleanup;
+pub use cleanup::{Leftovers, cleanup};

@@ -38,8 +38,7 @@ pub async fn run(args: Args) -> Result<()> {
 }
 
 async fn objects(cluster: &Cluster, folder: &Path) -> Result<()> {
-    let client =
-        knarr_component::client::from_kubeconfig(&cluster.paths.kubeconfig("admin"), "knarr").await?;
+    let client = knarr_component::client::connect(Some(&cluster.paths.kubeconfig("admin")), "cli").await?;
     fs::create_dir_all(folder)?;
     let discovery = Discovery::new(client.clone()).run().await.context("cannot discover the resources")?;
     for group in discovery.groups() {

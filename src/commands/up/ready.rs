@@ -16,8 +16,7 @@ use std::time::Duration;
 /// Waits for everything, without a limit of its own; says where it stands.
 pub async fn wait(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
     progress.step("Waiting for the API server");
-    let client =
-        knarr_component::client::from_kubeconfig(&cluster.paths.kubeconfig("admin"), "knarr").await?;
+    let client = knarr_component::client::connect(Some(&cluster.paths.kubeconfig("admin")), "cli").await?;
     api_server(&client).await?;
     if cluster.state.api_only {
         return Ok(());
