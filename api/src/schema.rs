@@ -326,6 +326,17 @@ pub struct Field {
 }
 
 impl Field {
+    /// Whether Go writes the member even where it is zero (then as its zero, or null): `omitempty` does not reach
+    /// what is a struct in Go, and most special forms are.
+    pub fn always_written(&self) -> bool {
+        let is_struct = match &self.shape {
+            Shape::Struct(_) => true,
+            Shape::Special(special) => *special != Special::Any,
+            _ => false,
+        };
+        !self.omit_zero && (!self.omit_empty || (is_struct && !self.pointer))
+    }
+
     /// A plain optional field without a protobuf form, to be filled in.
     pub fn new(name: Arc<str>, shape: Shape) -> Self {
         Self {

@@ -162,8 +162,10 @@ pub fn forbidden(user: &User, attributes: &Attributes<'_>, reason: &str) -> Stat
     } else {
         format!("in the namespace {:?}", attributes.namespace)
     };
-    let cause =
-        format!("User {name:?} cannot {verb} resource {what:?} in API group {:?} {scope}{tail}", attributes.group);
+    let cause = format!(
+        "User {name:?} cannot {verb} resource {what:?} in API group {:?} {scope}{tail}",
+        attributes.group
+    );
     let resource = Resource { group: attributes.group, plural: attributes.resource };
     Status::forbidden(resource, attributes.name, cause)
 }

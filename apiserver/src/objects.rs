@@ -1,6 +1,8 @@
 //! How the parts around the registry see stored objects: point reads, lists and a feed of changes, without HTTP.
 //!
 //! The cache implements [`Objects`]; tests use [`Memory`]. All reads come from memory and never block.
+mod store;
+
 use futures::stream::BoxStream;
 use knarr_api::Value;
 use parking_lot::RwLock;

@@ -1,5 +1,9 @@
 //! The HTTP side: bodies, the filter chain every request passes, connections and TLS.
 pub mod body;
+pub mod chain;
+pub mod gzip;
+pub mod limits;
+pub mod listen;
 
 pub use body::{Body, RequestBody};
 

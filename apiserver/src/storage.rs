@@ -3,21 +3,31 @@
 //! **Invariants**: revisions are consecutive and in commit order; a reader that has seen N has seen everything
 //! before N; a group is applied whole or not at all; what was acknowledged is durable.
 pub mod backend;
+mod commit;
+pub mod decide;
 pub mod event;
+mod health;
 mod hub;
 pub mod index;
+mod load;
+mod locks;
+mod maintain;
 pub mod resource;
+mod ring;
 pub mod snapshot;
+pub mod sqlite;
 pub mod store;
 pub mod stored;
+mod view;
 pub mod watcher;
 
 pub use backend::{Backend, BackendError};
 pub use event::{Change, Event, EventType};
 pub use index::{Index, Pairs};
+pub use locks::KeyLock;
 pub use resource::{Indexer, Residence, Resource, Upgrade};
 pub use snapshot::Snapshot;
-pub use store::{KeyLock, Options, ReadError, Store, WriteFacts};
+pub use store::{Options, ReadError, Store, WriteFacts};
 pub use stored::{Malformed, Stored};
 pub use watcher::{Delivery, Scope, Selector, Start, WatchEnd, WatchError, Watcher};
 

@@ -1,14 +1,14 @@
 //! Rules of single kinds. The registry is generic; a kind with rules of its own implements [`Strategy`], whose
 //! methods all have defaults, and is listed in [`RULES`] together with what is plain data about it.
-mod certificate;
+pub(crate) mod certificate;
 mod daemon_set;
 mod endpoint_slice;
 mod job;
 mod limit_range;
-mod namespace;
+pub(crate) mod namespace;
 mod node;
 mod persistent_volume;
-mod pod;
+pub(crate) mod pod;
 mod qos;
 mod secret;
 mod service;

@@ -162,7 +162,8 @@ impl Tokens {
     /// A file that cannot be read or holds no usable key.
     pub fn load(config: &Config) -> Result<Self, KeyError> {
         let signing = config.signing_key_file.as_deref().map(|path| {
-            let (key, _) = private_key(&read(path)?).ok_or_else(|| KeyError::Format(path.display().to_string()))?;
+            let (key, _) =
+                private_key(&read(path)?).ok_or_else(|| KeyError::Format(path.display().to_string()))?;
             Ok::<_, KeyError>(key)
         });
         let signing = signing.transpose()?;
@@ -175,9 +176,17 @@ impl Tokens {
                 verifying.push(key);
             }
         }
-        let audiences = if config.audiences.is_empty() { config.issuers.clone() } else { config.audiences.clone() };
+        let audiences =
+            if config.audiences.is_empty() { config.issuers.clone() } else { config.audiences.clone() };
         let max_seconds = if config.max_seconds == 0 { 1 << 32 } else { config.max_seconds };
-        Ok(Self { signing, verifying, issuers: config.issuers.clone(), audiences, max_seconds, extend: config.extend })
+        Ok(Self {
+            signing,
+            verifying,
+            issuers: config.issuers.clone(),
+            audiences,
+            max_seconds,
+            extend: config.extend,
+        })
     }
 
     /// The audiences of this API server.
@@ -193,7 +202,8 @@ impl Tokens {
     /// `/.well-known/openid-configuration`; none when the issuer is no URL.
     pub fn configuration(&self, jwks_uri: &str) -> Option<Value> {
         let issuer = self.issuers.first().filter(|issuer| issuer.starts_with("https://"))?;
-        let mut algorithms: Vec<String> = self.verifying.iter().map(|k| format!("{:?}", k.algorithm)).collect();
+        let mut algorithms: Vec<String> =
+            self.verifying.iter().map(|k| format!("{:?}", k.algorithm)).collect();
         algorithms.sort();
         algorithms.dedup();
         Some(json!({
@@ -211,7 +221,9 @@ impl Tokens {
     /// # Errors
     /// What is wrong with it.
     pub fn verify(&self, token: &str, audiences: &[String]) -> Result<Option<(Claims, Vec<String>)>, String> {
-        let Ok(unverified) = jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(token) else { return Ok(None) };
+        let Ok(unverified) = jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(token) else {
+            return Ok(None);
+        };
         if !self.issuers.contains(&unverified.iss) {
             return Ok(None);
         }
@@ -235,7 +247,9 @@ impl Tokens {
 
     fn verified_claims(&self, token: &str) -> Result<Claims, String> {
         let header = jsonwebtoken::decode_header(token).map_err(|e| e.to_string())?;
-        let matching = |key: &&VerifyingKey| key.algorithm == header.alg && header.kid.as_ref().is_none_or(|id| *id == key.id);
+        let matching = |key: &&VerifyingKey| {
+            key.algorithm == header.alg && header.kid.as_ref().is_none_or(|id| *id == key.id)
+        };
         let foreign = |key: &&VerifyingKey| key.algorithm == header.alg;
         // Keys are also known under other ids when a different server signed with them.
         let candidates = self.verifying.iter().filter(matching).chain(self.verifying.iter().filter(foreign));
@@ -257,7 +271,13 @@ impl Tokens {
     /// # Errors
     /// `NotFound` for a missing ServiceAccount or bound object, `Conflict` for another UID, `Invalid` for a
     /// malformed request, `Unavailable` without a signing key.
-    pub fn issue(&self, objects: &dyn Objects, namespace: &str, name: &str, mut request: Value) -> Result<Value, Status> {
+    pub fn issue(
+        &self,
+        objects: &dyn Objects,
+        namespace: &str,
+        name: &str,
+        mut request: Value,
+    ) -> Result<Value, Status> {
         let Some(signing) = &self.signing else {
             return Err(Status::new(404, "NotFound", "the server could not find the requested resource"));
         };
@@ -274,8 +294,12 @@ impl Tokens {
         }
         let seconds = asked.min(self.max_seconds);
         let account_uid = uid(&account);
-        if let Some(wanted) = request["metadata"]["uid"].as_str().filter(|wanted| !wanted.is_empty() && *wanted != account_uid) {
-            let cause = format!("the UID in the token request ({wanted}) does not match the UID of the service account ({account_uid})");
+        if let Some(wanted) =
+            request["metadata"]["uid"].as_str().filter(|wanted| !wanted.is_empty() && *wanted != account_uid)
+        {
+            let cause = format!(
+                "the UID in the token request ({wanted}) does not match the UID of the service account ({account_uid})"
+            );
             return Err(Status::conflict(account_resource, name, cause));
         }
         let mut kubernetes = Bound {
@@ -286,7 +310,11 @@ impl Tokens {
         self.bind(objects, &mut kubernetes, name, &request["spec"]["boundObjectRef"])?;
         let now = now_seconds();
         let mut expires = now + seconds;
-        if self.extend && seconds == WARN_AFTER_SECONDS && kubernetes.pod.is_some() && audiences == self.audiences {
+        if self.extend
+            && seconds == WARN_AFTER_SECONDS
+            && kubernetes.pod.is_some()
+            && audiences == self.audiences
+        {
             kubernetes.warnafter = Some(expires);
             expires = now + EXTENDED_SECONDS;
         }
@@ -300,7 +328,9 @@ impl Tokens {
             nbf: now,
             kubernetes,
         };
-        let token = signing.sign(&claims).map_err(|e| Status::internal(format_args!("failed to generate token: {e}")))?;
+        let token = signing
+            .sign(&claims)
+            .map_err(|e| Status::internal(format_args!("failed to generate token: {e}")))?;
         request["spec"]["audiences"] = json!(audiences);
         request["spec"]["expirationSeconds"] = json!(seconds);
         request["metadata"]["name"] = json!(name);
@@ -310,7 +340,13 @@ impl Tokens {
         Ok(request)
     }
 
-    fn bind(&self, objects: &dyn Objects, bound: &mut Bound, account: &str, reference: &Value) -> Result<(), Status> {
+    fn bind(
+        &self,
+        objects: &dyn Objects,
+        bound: &mut Bound,
+        account: &str,
+        reference: &Value,
+    ) -> Result<(), Status> {
         if reference.is_null() {
             return Ok(());
         }
@@ -328,7 +364,8 @@ impl Tokens {
             }
         };
         let resource = Resource { group: "", plural };
-        let object = objects.get("", plural, &namespace, name).ok_or_else(|| Status::not_found(resource, name))?;
+        let object =
+            objects.get("", plural, &namespace, name).ok_or_else(|| Status::not_found(resource, name))?;
         let found = Reference { name: name.to_owned(), uid: uid(&object) };
         if !text("uid").is_empty() && text("uid") != found.uid {
             let cause = format!(
@@ -347,10 +384,11 @@ impl Tokens {
                          serviceaccount name {used:?}."
                     )));
                 }
-                bound.node = object["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()).map(|node| Reference {
-                    name: node.to_owned(),
-                    uid: objects.get("", "nodes", "", node).map(|node| uid(&node)).unwrap_or_default(),
-                });
+                bound.node =
+                    object["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()).map(|node| Reference {
+                        name: node.to_owned(),
+                        uid: objects.get("", "nodes", "", node).map(|node| uid(&node)).unwrap_or_default(),
+                    });
                 bound.pod = Some(found);
             }
             "secrets" => bound.secret = Some(found),
@@ -419,10 +457,18 @@ fn uid(object: &Value) -> String {
 fn expiry_errors(spec: &Value, asked: u64) -> Vec<field::Error> {
     let found = &spec["expirationSeconds"];
     if asked < MIN_SECONDS || found.as_i64().is_some_and(|n| n < 0) {
-        return vec![field::Error::invalid("spec.expirationSeconds", found, "may not specify a duration less than 10 minutes")];
+        return vec![field::Error::invalid(
+            "spec.expirationSeconds",
+            found,
+            "may not specify a duration less than 10 minutes",
+        )];
     }
     if asked > 1 << 32 {
-        return vec![field::Error::invalid("spec.expirationSeconds", found, "may not specify a duration larger than 2^32 seconds")];
+        return vec![field::Error::invalid(
+            "spec.expirationSeconds",
+            found,
+            "may not specify a duration larger than 2^32 seconds",
+        )];
     }
     Vec::new()
 }
@@ -462,7 +508,7 @@ fn public_key(pem: &[u8]) -> Option<VerifyingKey> {
         Ok(key) => (key, Algorithm::RS256),
         Err(_) => (DecodingKey::from_ec_pem(pem).ok()?, Algorithm::ES256),
     };
-    let jwk = named(Jwk::from_decoding_key(&key, algorithm).ok()?)?;
+    let jwk = named(Jwk::from_decoding_key(&key, Some(algorithm)).ok()?)?;
     Some(VerifyingKey { id: jwk.common.key_id.clone()?, algorithm, key, jwk })
 }
 
@@ -498,10 +544,18 @@ mod tests {
 
     fn objects() -> Memory {
         let objects = Memory::default();
-        objects.put("", "serviceaccounts", json!({"metadata": {"name": "bot", "namespace": "d", "uid": "u1"}}));
+        objects.put(
+            "",
+            "serviceaccounts",
+            json!({"metadata": {"name": "bot", "namespace": "d", "uid": "u1"}}),
+        );
         objects.put("", "nodes", json!({"metadata": {"name": "n", "uid": "u3"}}));
-        objects.put("", "pods", json!({"metadata": {"name": "p", "namespace": "d", "uid": "u2"},
-            "spec": {"serviceAccountName": "bot", "nodeName": "n"}}));
+        objects.put(
+            "",
+            "pods",
+            json!({"metadata": {"name": "p", "namespace": "d", "uid": "u2"},
+            "spec": {"serviceAccountName": "bot", "nodeName": "n"}}),
+        );
         objects
     }
 

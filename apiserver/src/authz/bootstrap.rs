@@ -81,7 +81,8 @@ impl Table {
             role["metadata"]["labels"][aggregate_label(label)] = json!("true");
         }
         if let Some(key) = from {
-            role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {aggregate_label(key): "true"}}]});
+            role["aggregationRule"] =
+                json!({"clusterRoleSelectors": [{"matchLabels": {aggregate_label(key): "true"}}]});
         }
         self.roles.push(Wanted { resource: "clusterroles", namespace: String::new(), object: role });
     }
@@ -117,7 +118,8 @@ impl Table {
     fn resolve_aggregates(&mut self) {
         for name in ["view", "edit", "admin"] {
             let label = aggregate_label(name);
-            let selected = self.roles.iter().filter(|role| role.object["metadata"]["labels"][&label] == "true");
+            let selected =
+                self.roles.iter().filter(|role| role.object["metadata"]["labels"][&label] == "true");
             let mut sources: Vec<&Wanted> = selected.collect();
             sources.sort_by(|a, b| a.name().cmp(b.name()));
             let mut rules: Vec<Value> = Vec::new();
@@ -126,7 +128,9 @@ impl Table {
                     rules.push(rule.clone());
                 }
             }
-            if let Some(role) = self.roles.iter_mut().find(|role| role.name() == name && role.namespace.is_empty()) {
+            if let Some(role) =
+                self.roles.iter_mut().find(|role| role.name() == name && role.namespace.is_empty())
+            {
                 role.object["rules"] = Value::Array(rules);
             }
         }
@@ -170,7 +174,8 @@ fn parse_rule(text: &str) -> Rule {
     if words.len() == 2 {
         return Rule { verbs: list(verbs), urls: list(words.get(1).copied()), ..Rule::default() };
     }
-    let groups = list(words.get(1).copied()).into_iter().map(|g| if &*g == "core" { "".into() } else { g }).collect();
+    let groups =
+        list(words.get(1).copied()).into_iter().map(|g| if &*g == "core" { "".into() } else { g }).collect();
     Rule {
         verbs: list(verbs),
         groups,
@@ -238,7 +243,10 @@ mod tests {
         let objects = objects();
         let mut seen = HashSet::new();
         for wanted in &objects {
-            assert!(seen.insert((wanted.resource, &wanted.namespace, wanted.name().to_owned())), "{wanted:?}");
+            assert!(
+                seen.insert((wanted.resource, &wanted.namespace, wanted.name().to_owned())),
+                "{wanted:?}"
+            );
             let reference = &wanted.object["roleRef"];
             if let Some(role) = reference["name"].as_str() {
                 let namespace = if reference["kind"] == "Role" { wanted.namespace.as_str() } else { "" };

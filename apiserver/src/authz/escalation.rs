@@ -13,7 +13,13 @@ use knarr_api::status::{Resource, Status};
 ///
 /// # Errors
 /// `Forbidden`, listing what the user lacks; `NotFound` where a binding names a missing role.
-pub fn check(authorizer: &Authorizer, user: &User, plural: &str, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+pub fn check(
+    authorizer: &Authorizer,
+    user: &User,
+    plural: &str,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     if user.in_group(crate::user::MASTERS) {
         return Ok(());
     }
@@ -21,15 +27,18 @@ pub fn check(authorizer: &Authorizer, user: &User, plural: &str, object: &Value,
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     let (wanted, held_by) = match plural {
         "roles" | "clusterroles" => {
-            if old.is_some_and(|old| old["rules"] == object["rules"] && old["aggregationRule"] == object["aggregationRule"])
-                || allowed(authorizer, user, "escalate", plural, namespace, name)
+            if old.is_some_and(|old| {
+                old["rules"] == object["rules"] && old["aggregationRule"] == object["aggregationRule"]
+            }) || allowed(authorizer, user, "escalate", plural, namespace, name)
             {
                 return Ok(());
             }
             (role_rules(object), name)
         }
         "rolebindings" | "clusterrolebindings" => {
-            if old.is_some_and(|old| old["roleRef"] == object["roleRef"] && old["subjects"] == object["subjects"]) {
+            if old.is_some_and(|old| {
+                old["roleRef"] == object["roleRef"] && old["subjects"] == object["subjects"]
+            }) {
                 return Ok(());
             }
             match binding_rules(authorizer, user, namespace, object)? {
@@ -78,7 +87,14 @@ fn binding_rules(
     Ok(Some(rules.to_vec()))
 }
 
-fn allowed(authorizer: &Authorizer, user: &User, verb: &str, plural: &str, namespace: &str, name: &str) -> bool {
+fn allowed(
+    authorizer: &Authorizer,
+    user: &User,
+    verb: &str,
+    plural: &str,
+    namespace: &str,
+    name: &str,
+) -> bool {
     let attributes = Attributes {
         verb,
         group: GROUP,
@@ -112,7 +128,9 @@ fn split(rule: &Rule) -> Vec<Rule> {
                 if rule.names.is_empty() {
                     out.push(one);
                 } else {
-                    out.extend(rule.names.iter().map(|name| Rule { names: vec![name.clone()], ..one.clone() }));
+                    out.extend(
+                        rule.names.iter().map(|name| Rule { names: vec![name.clone()], ..one.clone() }),
+                    );
                 }
             }
         }
@@ -136,7 +154,8 @@ fn covers(rule: &Rule, one: &Rule) -> bool {
     all(&rule.verbs, &one.verbs)
         && all(&rule.groups, &one.groups)
         && one.resources.iter().all(|want| resource(want))
-        && (rule.names.is_empty() || (!one.names.is_empty() && one.names.iter().all(|n| rule.names.contains(n))))
+        && (rule.names.is_empty()
+            || (!one.names.is_empty() && one.names.iter().all(|n| rule.names.contains(n))))
         && one.urls.iter().all(|want| rule.urls.iter().any(|have| super::rbac::url_matches(have, want)))
 }
 
@@ -156,7 +175,10 @@ fn compact(rules: &[Rule]) -> Vec<Rule> {
     let mut out: Vec<Rule> = Vec::new();
     for rule in rules {
         let same = |o: &&mut Rule| {
-            o.groups == rule.groups && o.resources == rule.resources && o.names == rule.names && o.urls == rule.urls
+            o.groups == rule.groups
+                && o.resources == rule.resources
+                && o.names == rule.names
+                && o.urls == rule.urls
         };
         match out.iter_mut().find(same) {
             Some(known) => known.verbs.extend(rule.verbs.iter().cloned()),
@@ -188,25 +210,31 @@ mod tests {
     use crate::authz::Mode;
     use serde_json::json;
 
-    fn rule(value: Value) -> Rule {
-        Rule::from_value(&value)
+    fn rule(value: &Value) -> Rule {
+        Rule::from_value(value)
     }
 
     #[test]
     fn coverage() {
         let held = [
-            rule(json!({"verbs": ["*"], "apiGroups": [""], "resources": ["pods", "*/scale"]})),
-            rule(json!({"verbs": ["get"], "apiGroups": ["*"], "resources": ["*"], "resourceNames": ["a"]})),
-            rule(json!({"verbs": ["get"], "nonResourceURLs": ["/logs/*"]})),
+            rule(&json!({"verbs": ["*"], "apiGroups": [""], "resources": ["pods", "*/scale"]})),
+            rule(&json!({"verbs": ["get"], "apiGroups": ["*"], "resources": ["*"], "resourceNames": ["a"]})),
+            rule(&json!({"verbs": ["get"], "nonResourceURLs": ["/logs/*"]})),
         ];
         let check = |value: Value, expected: bool| {
-            assert_eq!(uncovered(&held, &[rule(value.clone())]).is_empty(), expected, "{value}");
+            assert_eq!(uncovered(&held, &[rule(&value)]).is_empty(), expected, "{value}");
         };
         check(json!({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}), true);
         check(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "secrets"]}), false);
         check(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["rc/scale"]}), true);
-        check(json!({"verbs": ["get"], "apiGroups": ["x"], "resources": ["y"], "resourceNames": ["a"]}), true);
-        check(json!({"verbs": ["get"], "apiGroups": ["x"], "resources": ["y"], "resourceNames": ["a", "b"]}), false);
+        check(
+            json!({"verbs": ["get"], "apiGroups": ["x"], "resources": ["y"], "resourceNames": ["a"]}),
+            true,
+        );
+        check(
+            json!({"verbs": ["get"], "apiGroups": ["x"], "resources": ["y"], "resourceNames": ["a", "b"]}),
+            false,
+        );
         check(json!({"verbs": ["get"], "nonResourceURLs": ["/logs/x", "/logs/*"]}), true);
         check(json!({"verbs": ["get"], "nonResourceURLs": ["*"]}), false);
     }

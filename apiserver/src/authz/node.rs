@@ -14,7 +14,8 @@ const PREFIX: &str = "system:node:";
 /// The group of all kubelets.
 pub const NODES: &str = "system:nodes";
 /// Resources whose volumes, images and environment name secrets.
-const SECRET_VOLUMES: [&str; 7] = ["azureFile", "cephfs", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
+const SECRET_VOLUMES: [&str; 7] =
+    ["azureFile", "cephfs", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
 
 /// A namespaced thing that a pod refers to: plural name, namespace, name.
 type Reference = (&'static str, Arc<str>, Box<str>);
@@ -91,9 +92,14 @@ impl NodeGraph {
                     "status" => &["get", "update", "patch"],
                     _ => return no("can only update PVC status"),
                 };
-                if verbs.contains(&a.verb) { self.referenced(node, a) } else { no("can only get individual resources") }
+                if verbs.contains(&a.verb) {
+                    self.referenced(node, a)
+                } else {
+                    no("can only get individual resources")
+                }
             }
-            ("resource.k8s.io", "resourceclaims") | ("", "persistentvolumes")
+            ("resource.k8s.io", "resourceclaims")
+            | ("", "persistentvolumes")
             | ("storage.k8s.io", "volumeattachments") => {
                 if a.verb == "get" && a.subresource.is_empty() {
                     self.referenced(node, a)
@@ -111,8 +117,14 @@ impl NodeGraph {
             ("coordination.k8s.io", "leases") => own_lease(node, a),
             ("storage.k8s.io", "csinodes") => own_named(node, a),
             ("resource.k8s.io", "resourceslices") => {
-                let own = a.verb == "create" || selects(a, "spec.nodeName", node) || !matches!(a.verb, "list" | "watch" | "deletecollection");
-                if own { Verdict::Yes } else { no("can only list/watch/deletecollection resourceslices with nodeName field selector") }
+                let own = a.verb == "create"
+                    || selects(a, "spec.nodeName", node)
+                    || !matches!(a.verb, "list" | "watch" | "deletecollection");
+                if own {
+                    Verdict::Yes
+                } else {
+                    no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+                }
             }
             _ => Verdict::ByRole,
         }
@@ -128,7 +140,8 @@ impl NodeGraph {
             "volumeattachments" => self
                 .look_up("storage.k8s.io", "volumeattachments", "", a.name)
                 .is_some_and(|attachment| attachment["spec"]["nodeName"] == node),
-            plural => plural_name(plural).is_some_and(|plural| self.has(node, &(plural, a.namespace.into(), a.name.into()))),
+            plural => plural_name(plural)
+                .is_some_and(|plural| self.has(node, &(plural, a.namespace.into(), a.name.into()))),
         };
         if found {
             Verdict::Yes
@@ -160,7 +173,9 @@ impl NodeGraph {
     fn pod(&self, node: &str, a: &Attributes<'_>) -> Verdict {
         let no = |text: &str| Verdict::No(text.to_owned());
         match (a.subresource, a.verb) {
-            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Verdict::Yes,
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
+                Verdict::Yes
+            }
             ("", "get") => {
                 let key: PodKey = (a.namespace.into(), a.name.into());
                 match self.state.read().pods.get(&key) {
@@ -213,7 +228,9 @@ fn own_node(node: &str, a: &Attributes<'_>) -> Verdict {
             Verdict::No(format!("node '{node}' cannot read '{}', only its own Node object", a.name))
         }
         // The kubelet's own endpoints, asked with the kubelet's own certificate.
-        ("configz" | "healthz" | "log" | "metrics" | "pods" | "proxy" | "stats", _) if a.name == node => Verdict::Yes,
+        ("configz" | "healthz" | "log" | "metrics" | "pods" | "proxy" | "stats", _) if a.name == node => {
+            Verdict::Yes
+        }
         _ => Verdict::ByRole,
     }
 }
@@ -227,7 +244,11 @@ fn own_lease(node: &str, a: &Attributes<'_>) -> Verdict {
         return no("can only get, create, update, patch, or delete a node lease");
     }
     // A create is authorized without its name.
-    if a.verb == "create" || a.name == node { Verdict::Yes } else { no("can only access node lease with the same name as the requesting node") }
+    if a.verb == "create" || a.name == node {
+        Verdict::Yes
+    } else {
+        no("can only access node lease with the same name as the requesting node")
+    }
 }
 
 fn own_named(node: &str, a: &Attributes<'_>) -> Verdict {
@@ -324,21 +345,45 @@ mod tests {
     fn kubelets_see_what_their_pods_use() {
         let graph = NodeGraph::default();
         let objects = Memory::default();
-        objects.put("", "persistentvolumes", json!({"metadata": {"name": "pv"},
-            "spec": {"claimRef": {"namespace": "d", "name": "c"}}}));
+        objects.put(
+            "",
+            "persistentvolumes",
+            json!({"metadata": {"name": "pv"},
+            "spec": {"claimRef": {"namespace": "d", "name": "c"}}}),
+        );
         graph.read_from(Arc::new(objects));
         let pod = json!({"spec": {"nodeName": "n1", "serviceAccountName": "sa",
             "volumes": [{"name": "v", "secret": {"secretName": "s"}},
                 {"name": "p", "persistentVolumeClaim": {"claimName": "c"}}]}});
         graph.set_pod("d", "p", Some(&pod));
-        let check = |node: &str, verb: &str, resource: &str, sub: &str, namespace: &str, name: &str, expected: bool| {
-            let user = User { name: format!("system:node:{node}"), groups: vec![NODES.into()], ..User::default() };
+        let check = |node: &str,
+                     verb: &str,
+                     resource: &str,
+                     sub: &str,
+                     namespace: &str,
+                     name: &str,
+                     expected: bool| {
+            let user =
+                User { name: format!("system:node:{node}"), groups: vec![NODES.into()], ..User::default() };
             let group = match resource {
                 "leases" => "coordination.k8s.io",
                 _ => "",
             };
-            let a = Attributes { verb, group, resource, subresource: sub, namespace, name, is_resource: true, ..Attributes::default() };
-            assert_eq!(graph.authorize(&user, &a).is_allowed(), expected, "{node} {verb} {resource}/{sub} {name}");
+            let a = Attributes {
+                verb,
+                group,
+                resource,
+                subresource: sub,
+                namespace,
+                name,
+                is_resource: true,
+                ..Attributes::default()
+            };
+            assert_eq!(
+                graph.authorize(&user, &a).is_allowed(),
+                expected,
+                "{node} {verb} {resource}/{sub} {name}"
+            );
         };
         check("n1", "get", "secrets", "", "d", "s", true);
         check("n2", "get", "secrets", "", "d", "s", false);

@@ -90,7 +90,9 @@ pub fn resource_matches(rule: &str, resource: &str, subresource: &str) -> bool {
         return true;
     }
     match rule.split_once('/') {
-        Some((left, right)) => right == subresource && !subresource.is_empty() && (left == "*" || left == resource),
+        Some((left, right)) => {
+            right == subresource && !subresource.is_empty() && (left == "*" || left == resource)
+        }
         None => subresource.is_empty() && rule == resource,
     }
 }
@@ -140,10 +142,12 @@ impl Subject {
     fn describe(&self) -> String {
         match self {
             Self::Group(name) => format!("Group {name:?}"),
-            Self::User(name) => match name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|n| n.split_once(':')) {
-                Some((namespace, name)) => format!("ServiceAccount \"{name}/{namespace}\""),
-                None => format!("User {name:?}"),
-            },
+            Self::User(name) => {
+                match name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|n| n.split_once(':')) {
+                    Some((namespace, name)) => format!("ServiceAccount \"{name}/{namespace}\""),
+                    None => format!("User {name:?}"),
+                }
+            }
         }
     }
 }
@@ -214,7 +218,8 @@ impl Rbac {
             None if missing.is_empty() => Decision::NoOpinion(Cow::Borrowed("")),
             None => {
                 missing.dedup();
-                let text = if missing.len() == 1 { missing.remove(0) } else { format!("[{}]", missing.join(", ")) };
+                let text =
+                    if missing.len() == 1 { missing.remove(0) } else { format!("[{}]", missing.join(", ")) };
                 Decision::NoOpinion(Cow::Owned(format!("RBAC: {text}")))
             }
         }
@@ -358,15 +363,20 @@ mod tests {
 
     fn rbac() -> Rbac {
         let rbac = Rbac::default();
-        let role = |name: &str, ns: &str, rules: Value| rbac.set_role(ns, name, Some(&json!({"rules": rules})));
+        let role =
+            |name: &str, ns: &str, rules: Value| rbac.set_role(ns, name, Some(&json!({"rules": rules})));
         role(
             "reader",
             "",
             json!([{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"]}]),
         );
         role("scaler", "", json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*/scale"]}]));
-        role("named", "dev", json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"],
-            "resourceNames": ["one"]}]));
+        role(
+            "named",
+            "dev",
+            json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"],
+            "resourceNames": ["one"]}]),
+        );
         role("urls", "", json!([{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/logs/*"]}]));
         let bind = |name: &str, ns: &str, kind: &str, role: &str, subject: Value| {
             let value = json!({"roleRef": {"kind": kind, "name": role}, "subjects": [subject]});
@@ -375,7 +385,13 @@ mod tests {
         bind("readers", "", "ClusterRole", "reader", json!({"kind": "Group", "name": "readers"}));
         bind("ann-reads", "dev", "ClusterRole", "reader", json!({"kind": "User", "name": "ann"}));
         bind("ann-scales", "", "ClusterRole", "scaler", json!({"kind": "User", "name": "ann"}));
-        bind("sa", "dev", "Role", "named", json!({"kind": "ServiceAccount", "name": "bot", "namespace": "dev"}));
+        bind(
+            "sa",
+            "dev",
+            "Role",
+            "named",
+            json!({"kind": "ServiceAccount", "name": "bot", "namespace": "dev"}),
+        );
         bind("url", "", "ClusterRole", "urls", json!({"kind": "User", "name": "ann"}));
         bind("lost", "lost", "Role", "nowhere", json!({"kind": "User", "name": "ann"}));
         rbac
@@ -422,18 +438,20 @@ mod tests {
         check(&rbac, &bob, ["get", "", "pods", "exec", "x", "p"], "no");
         check(&rbac, &bob, ["delete", "", "pods", "", "x", "p"], "no");
         check(&rbac, &bob, ["list", "apps", "pods", "", "x", ""], "no");
-        let allowed = "yes RBAC: allowed by RoleBinding \"ann-reads/dev\" of ClusterRole \"reader\" to User \"ann\"";
+        let allowed =
+            "yes RBAC: allowed by RoleBinding \"ann-reads/dev\" of ClusterRole \"reader\" to User \"ann\"";
         check(&rbac, &ann, ["list", "", "pods", "", "dev", ""], allowed);
         check(&rbac, &ann, ["list", "", "pods", "", "", ""], "no");
-        let allowed =
-            "yes RBAC: allowed by ClusterRoleBinding \"ann-scales\" of ClusterRole \"scaler\" to User \"ann\"";
+        let allowed = "yes RBAC: allowed by ClusterRoleBinding \"ann-scales\" of ClusterRole \"scaler\" to User \"ann\"";
         check(&rbac, &ann, ["update", "apps", "deployments", "scale", "x", "d"], allowed);
         check(&rbac, &ann, ["update", "apps", "deployments", "", "x", "d"], "no");
-        let allowed = "yes RBAC: allowed by RoleBinding \"sa/dev\" of Role \"named\" to ServiceAccount \"bot/dev\"";
+        let allowed =
+            "yes RBAC: allowed by RoleBinding \"sa/dev\" of Role \"named\" to ServiceAccount \"bot/dev\"";
         check(&rbac, &bot, ["get", "", "secrets", "", "dev", "one"], allowed);
         check(&rbac, &bot, ["get", "", "secrets", "", "dev", "two"], "no");
         check(&rbac, &bot, ["get", "", "secrets", "", "prod", "one"], "no");
-        let allowed = "yes RBAC: allowed by ClusterRoleBinding \"url\" of ClusterRole \"urls\" to User \"ann\"";
+        let allowed =
+            "yes RBAC: allowed by ClusterRoleBinding \"url\" of ClusterRole \"urls\" to User \"ann\"";
         check(&rbac, &ann, ["get", "", "/healthz", "", "", ""], allowed);
         check(&rbac, &ann, ["get", "", "/healthz/ping", "", "", ""], "no");
         check(&rbac, &ann, ["get", "", "/logs/a/b", "", "", ""], allowed);
@@ -458,7 +476,13 @@ mod tests {
 
     #[test]
     fn message_of_a_refusal() {
-        let attributes = Attributes { verb: "list", resource: "pods", namespace: "default", is_resource: true, ..Attributes::default() };
+        let attributes = Attributes {
+            verb: "list",
+            resource: "pods",
+            namespace: "default",
+            is_resource: true,
+            ..Attributes::default()
+        };
         let status = super::super::forbidden(&user("x", &[]), &attributes, "");
         assert_eq!(
             status.message,

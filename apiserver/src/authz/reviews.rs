@@ -64,7 +64,11 @@ fn subject_access(authorizer: &Authorizer, object: &Value, kind: &str) -> Result
         extra: extra(&spec["extra"]),
     };
     if subject.name.is_empty() && subject.groups.is_empty() {
-        errors.push(field::Error::invalid("spec.user", &json!(""), "at least one of user or group must be specified"));
+        errors.push(field::Error::invalid(
+            "spec.user",
+            &json!(""),
+            "at least one of user or group must be specified",
+        ));
     }
     refuse(kind, &errors)?;
     Ok(decide(authorizer, &subject, spec))
@@ -150,7 +154,9 @@ fn self_subject_rules(authorizer: &Authorizer, user: &User, object: &Value) -> R
     }
     let (rules, missing) = authorizer.rbac.rules_for(user, namespace);
     let (paths, resources): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| !rule.urls.is_empty());
-    let values = |rules: Vec<&super::rbac::Rule>| rules.into_iter().map(super::rbac::Rule::to_value).collect::<Vec<_>>();
+    let values = |rules: Vec<&super::rbac::Rule>| {
+        rules.into_iter().map(super::rbac::Rule::to_value).collect::<Vec<_>>()
+    };
     let mut errors: Vec<String> = missing;
     if user.in_group(super::node::NODES) {
         errors.push("node authorizer does not support user rule resolution".to_owned());

@@ -42,6 +42,12 @@ impl Stored {
         }
     }
 
+    /// The same object at the revision its write took.
+    pub(super) fn at(mut self, revision: Revision) -> Self {
+        self.revision = revision;
+        self
+    }
+
     /// The stored bytes: the whole object without resourceVersion.
     pub fn body(&self) -> &Bytes {
         &self.body
