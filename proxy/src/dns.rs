@@ -12,7 +12,7 @@ mod resolv_conf;
 mod zone;
 
 pub use forward::{Forwarder, Reply};
-pub use handler::{Counters, Handler, serve};
+pub use handler::{Counters, Handler, bind, serve};
 pub use resolv_conf::Upstreams;
 pub use zone::{Answer, Zone};
 

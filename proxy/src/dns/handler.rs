@@ -231,7 +231,7 @@ pub async fn serve(
 }
 
 /// Binds UDP and TCP to the same port of an address: the wanted one if it is free, else any.
-pub(crate) async fn bind(wanted: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
+pub async fn bind(wanted: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
     match bind_both(wanted).await {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && wanted.port() != 0 => {
             bind_both(SocketAddr::new(wanted.ip(), 0)).await

@@ -2,6 +2,8 @@
 
 mod answer;
 mod records;
+#[cfg(test)]
+mod tests;
 
 pub use answer::Answer;
 
