@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::labels;
+use crate::last_words;
 use crate::runtime::types::{self, ContainerState, PodSandboxState};
 use crate::runtime::{Result, Runtime, RuntimeError};
 
@@ -94,7 +95,11 @@ impl Observed {
         }
         for container in &containers {
             match runtime.container_status(&container.id).await {
-                Ok(status) => observed.containers.push(container_view(&container.pod_sandbox_id, status)),
+                Ok(status) => {
+                    let mut view = container_view(&container.pod_sandbox_id, status);
+                    last_words::fill(&mut view).await;
+                    observed.containers.push(view);
+                }
                 Err(RuntimeError::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }

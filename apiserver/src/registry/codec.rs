@@ -11,6 +11,7 @@ use knarr_api::status::Status;
 use knarr_api::table::{self, Api};
 use knarr_api::time::Timestamp;
 use knarr_api::{Object, Value};
+use knarr_api::{managed_fields, protobuf, yaml};
 
 /// A decoded body.
 pub struct Decoded {
@@ -40,9 +41,19 @@ pub fn decode(
     let value = match (format, ty) {
         (Format::Json, Some((ty, _))) => json::decode(&api.schema, ty, body, &mut strict).map_err(failed)?,
         (Format::Json, None) => json::parse(body, &mut strict).map_err(failed)?,
-        (Format::Yaml | Format::Protobuf, _) => return Err(Status::unsupported_media_type("application/json")),
+        (Format::Protobuf, Some((ty, _))) => protobuf::decode_as(api, ty, body).map_err(bad_protobuf)?,
+        (Format::Protobuf, None) => protobuf::decode(api, body).map_err(bad_protobuf)?.value,
+        (Format::Yaml, Some((ty, _))) => yaml::decode(&api.schema, ty, body, &mut strict).map_err(failed)?,
+        (Format::Yaml, None) => {
+            let text = std::str::from_utf8(body).map_err(|e| Status::bad_request(e.to_string()))?;
+            yaml::parse(text, &mut strict).map_err(failed)?
+        }
     };
     Ok(Decoded { value, warnings: strictness(&version, &kind, &strict, validation)? })
+}
+
+fn bad_protobuf(error: protobuf::Error) -> Status {
+    Status::bad_request(error.to_string())
 }
 
 /// What becomes of the faults that only strict decoding refuses.
@@ -81,18 +92,26 @@ pub fn default(_api: &Api, _ty: TypeId, _gvk: &GroupVersionKind, _value: &mut Va
 
 /// Records who owns the fields of a written object in its `managedFields`.
 pub fn own(
-    _api: &Api,
-    _row: &Row,
-    _subresource: &str,
-    _options: &WriteOptions,
-    _old: Option<&Value>,
-    _value: &mut Value,
-    _now: Timestamp,
+    api: &Api,
+    row: &Row,
+    subresource: &str,
+    options: &WriteOptions,
+    old: Option<&Value>,
+    value: &mut Value,
+    now: Timestamp,
 ) {
+    let write = managed_fields::Write { manager: &options.field_manager, subresource, now };
+    managed_fields::update(&api.schema, row.kind, old, value, &write);
 }
 
 /// The faults of an object in its stored version.
-pub fn validate(_api: &Api, _row: &Row, _subresource: &str, _value: &Value, _old: Option<&Value>) -> ErrorList {
+pub fn validate(
+    _api: &Api,
+    _row: &Row,
+    _subresource: &str,
+    _value: &Value,
+    _old: Option<&Value>,
+) -> ErrorList {
     ErrorList::new()
 }
 
@@ -123,8 +142,21 @@ fn type_of(value: &Value) -> Option<TypeId> {
 pub fn encode(value: &Value, format: Format, pretty: bool) -> Result<Bytes, Status> {
     match format {
         Format::Json => Ok(encode_json(value, pretty).into()),
-        Format::Yaml | Format::Protobuf => Err(Status::not_acceptable("application/json")),
+        Format::Protobuf => encode_protobuf(value),
+        Format::Yaml => Ok(match type_of(value) {
+            Some(ty) => yaml::encode(&table::builtin().schema, ty, value),
+            None => yaml::emit(value),
+        }
+        .into()),
     }
+}
+
+fn encode_protobuf(value: &Value) -> Result<Bytes, Status> {
+    let ty = type_of(value).ok_or_else(|| Status::not_acceptable("application/json, application/yaml"))?;
+    let mut out = Vec::with_capacity(1024);
+    protobuf::encode(&table::builtin().schema, ty, value, &mut out)
+        .map_err(|_| Status::not_acceptable("application/json, application/yaml"))?;
+    Ok(out.into())
 }
 
 fn encode_json(value: &Value, pretty: bool) -> Vec<u8> {
@@ -155,8 +187,31 @@ pub fn watch_frame(kind: &str, object: Value, format: Format) -> Result<Bytes, S
             out.extend_from_slice(b"}\n");
             Ok(out.into())
         }
-        Format::Yaml | Format::Protobuf => Err(Status::not_acceptable("application/json")),
+        Format::Protobuf => {
+            let raw = encode_protobuf(&object)?;
+            let mut event = Vec::with_capacity(raw.len() + 32);
+            field(&mut event, 1, kind.as_bytes());
+            let mut extension = Vec::with_capacity(raw.len() + 8);
+            field(&mut extension, 1, &raw);
+            field(&mut event, 2, &extension);
+            let mut out = (event.len() as u32).to_be_bytes().to_vec();
+            out.extend_from_slice(&event);
+            Ok(out.into())
+        }
+        Format::Yaml => Err(Status::not_acceptable("application/json")),
     }
+}
+
+/// Appends a length-delimited protobuf field.
+fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    out.push(number << 3 | 2);
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(bytes);
 }
 
 /// An empty object.

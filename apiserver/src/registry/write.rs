@@ -70,13 +70,16 @@ impl Registry {
         &self,
         call: &Call<'_>,
         options: &WriteOptions,
-        wanted: Value,
+        mut wanted: Value,
         old: Option<&Value>,
-        applied: Option<&Value>,
+        applied: bool,
     ) -> Result<Ready, Status> {
         let row = call.row;
         let now = Timestamp::now();
         let old_served = old.map(|o| encode::serve(row, o.clone()));
+        if !applied {
+            codec::own(self.api, row, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+        }
         let name = object::name(&wanted).to_owned();
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
         let mut attributes = Attributes {
@@ -95,9 +98,6 @@ impl Registry {
         self.admission.admit(&mut attributes).await?;
         let mut value = attributes.object.take().unwrap_or_default();
         codec::default(self.api, row.kind.ty, &row.kind.gvk, &mut value);
-        if applied.is_none() {
-            codec::own(self.api, row, call.subresource, options, attributes.old.as_ref(), &mut value, now);
-        }
         let mut value = encode::store(row, value);
         let scene = Scene {
             registry: self,
@@ -109,7 +109,9 @@ impl Registry {
         };
         match old {
             None => self.prepare_create(&scene, call, &mut value)?,
-            Some(old) => super::subresource::prepare_update(&scene, call.row, call.subresource, &mut value, old),
+            Some(old) => {
+                super::subresource::prepare_update(&scene, call.row, call.subresource, &mut value, old)
+            }
         }
         let main = matches!(call.subresource, "" | "scale");
         let companions = if main {
