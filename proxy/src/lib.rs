@@ -1,9 +1,9 @@
 //! The node's network: services, cluster DNS, pod network.
-pub mod names;
-pub mod nft;
-pub mod service;
-pub mod network;
+mod cleanup;
 pub mod cni;
 pub mod dns;
-mod cleanup;
+pub mod names;
+pub mod network;
+pub mod nft;
+pub mod service;
 pub use cleanup::{Leftovers, cleanup};

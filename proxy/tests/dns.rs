@@ -68,7 +68,8 @@ async fn udp(server: SocketAddr, query: &Message) -> (Message, usize) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
     socket.send_to(&query.to_vec().expect("query"), server).await.expect("send");
     let mut buffer = [0; 65_535];
-    let length = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("answer").expect("recv");
+    let length =
+        tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("answer").expect("recv");
     (Message::from_vec(&buffer[..length]).expect("message"), length)
 }
 

@@ -103,7 +103,8 @@ impl Forwarder {
                 Err(source) => Err(Error::Failed { server, source }),
             };
             // A resolver that cannot help says so; another may.
-            if matches!(&outcome, Ok(r) if !matches!(r.code, ResponseCode::ServFail | ResponseCode::Refused)) {
+            if matches!(&outcome, Ok(r) if !matches!(r.code, ResponseCode::ServFail | ResponseCode::Refused))
+            {
                 break;
             }
         }
