@@ -2,6 +2,7 @@
 use super::Row;
 use super::negotiate::Format;
 use super::options::{FieldValidation, WriteOptions};
+use crate::storage::Stored;
 use bytes::Bytes;
 use knarr_api::field::ErrorList;
 use knarr_api::json::{self, StrictError};
@@ -85,6 +86,16 @@ pub fn normalize(
     let version = gvk.api_version();
     json::normalize(&api.schema, ty, value, &mut strict).map_err(|e| e.to_status(&version, &gvk.kind))?;
     strictness(&version, &gvk.kind, &strict, validation)
+}
+
+/// A stored object in its stored version, canonical, with its resourceVersion.
+///
+/// # Errors
+/// Stored bytes that do not parse, which is a fault of the server.
+pub fn read(api: &Api, row: &Row, stored: &Stored) -> Result<Value, Status> {
+    let mut value = stored.value().map_err(Status::internal)?;
+    json::normalize(&api.schema, row.stored.ty, &mut value, &mut Vec::new()).map_err(Status::internal)?;
+    Ok(value)
 }
 
 /// Applies the defaults of a kind.
