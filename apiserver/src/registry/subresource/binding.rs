@@ -42,7 +42,7 @@ impl Registry {
             }
             let now = Timestamp::now();
             codec::own(self.api, pods, "binding", &options, Some(&old), &mut pod, now);
-            let bytes = codec::canonical(self.api, pods.stored, &pod)?;
+            let bytes = codec::canonical(self.api, pods.stored, &mut pod)?;
             let group = Group::update(key.clone(), stored.revision, bytes);
             let index = row::index(&pod, &pods.stored.field_selectors);
             let facts = vec![WriteFacts { index: Some(index), previous: Some(stored) }];
