@@ -111,7 +111,7 @@ impl<'a> Loader<'a> {
                 let Some(hub) = hubs.get(row.key.resource()) else { continue };
                 let key = row.key.clone();
                 let live = |key: &Key| latest.get(key).or_else(|| objects.get(key)).cloned();
-                match shared(hub, row, live, objects) {
+                match shared(hub, &row, live, objects) {
                     Ok(change) => {
                         match &change.current {
                             Some(object) => latest.insert(key, object.clone()),
@@ -130,7 +130,7 @@ impl<'a> Loader<'a> {
 /// The change of a row, with objects that memory holds already where they are the same.
 fn shared(
     hub: &Hub,
-    row: LogRow,
+    row: &LogRow,
     previous: impl Fn(&Key) -> Option<Arc<Stored>>,
     objects: &Objects,
 ) -> Result<Change, Malformed> {
@@ -157,7 +157,7 @@ impl Inner {
     pub(super) fn change(
         &self,
         hub: &Hub,
-        row: LogRow,
+        row: &LogRow,
         previous: impl Fn(&Key) -> Option<Arc<Stored>>,
     ) -> Result<Change, Malformed> {
         shared(hub, row, previous, &Objects::new())

@@ -289,7 +289,12 @@ impl Store {
 
     /// Writes succeed; the error says why not. Reads go on either way.
     pub async fn ready(&self) -> Result<(), String> {
-        self.inner.health.check(&*self.inner.backend).await
+        let recovered = self.inner.health.check(&*self.inner.backend).await?;
+        if recovered {
+            // A full queue means that writes go on, which do the same.
+            let _ = self.inner.commands.try_send(Command::Follow);
+        }
+        Ok(())
     }
 
     /// The registered resources, each with its number of watchers.
