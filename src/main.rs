@@ -1,2 +1,36 @@
-//! The `knarr` command.
-fn main() {}
+//! The `knarr` command: clusters up and down, and one hidden subcommand for each component, so that one file is
+//! installed and every component still runs as a process of its own.
+mod cli;
+mod cluster;
+mod commands;
+mod containerd;
+mod image_archive;
+mod kubeconfig;
+mod pause;
+mod progress;
+mod supervisor;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Components live long and allocate in bursts: mimalloc gives memory back to the system afterwards.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // A container runtime calls the CNI plugin by its file name, with everything in the environment.
+    if std::env::var_os("CNI_COMMAND").is_some() {
+        return knarr_proxy::cni::main();
+    }
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("error: another TLS provider is already installed");
+        return ExitCode::FAILURE;
+    }
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -22,6 +22,16 @@ impl GroupVersionKind {
             format!("{}/{}", self.group, self.version)
         }
     }
+
+    /// From its three parts.
+    pub fn new(group: &str, version: &str, kind: &str) -> Self {
+        Self { group: group.into(), version: version.into(), kind: kind.into() }
+    }
+}
+
+/// Splits an `apiVersion` into group and version: `apps/v1`, or `v1` for the core group.
+pub fn split_api_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
 }
 
 /// One resource in one version: `apps/v1` `deployments`.
@@ -59,10 +69,32 @@ pub struct Kind {
     pub create_on_update: bool,
     /// PUT without resourceVersion is allowed.
     pub unconditional_update: bool,
+    /// A delete without a propagation policy orphans the dependents (old kinds only).
+    pub orphan_by_default: bool,
+    /// Served by an add-on behind an APIService, never by the API server itself.
+    pub external: bool,
+    /// First release with the resource in this version, `1.9`.
+    pub introduced: Option<Arc<str>>,
+    /// First release without it, as far as it is planned.
+    pub removed: Option<Arc<str>>,
     /// Subresources by name.
     pub subresources: Vec<Subresource>,
     /// The type of the object in [`crate::schema::Schema`].
     pub ty: TypeId,
+    /// The type of the list; none where the resource cannot be listed.
+    pub list: Option<TypeId>,
+}
+
+impl Kind {
+    /// The subresource with the given name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| &*s.name == name)
+    }
+
+    /// Whether the main resource has the verb.
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|v| &**v == verb)
+    }
 }
 
 /// A subresource row: `pods/exec`.
@@ -74,4 +106,28 @@ pub struct Subresource {
     pub gvk: GroupVersionKind,
     /// Its verbs.
     pub verbs: Vec<Arc<str>>,
+    /// The type it exchanges.
+    pub ty: TypeId,
+}
+
+/// An API group.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Name; empty for the core group.
+    pub name: Arc<str>,
+    /// The version clients should use; none while no version is on by default.
+    pub preferred_version: Option<Arc<str>>,
+    /// Versions in order of preference.
+    pub versions: Vec<GroupVersion>,
+}
+
+/// A version of a [`Group`].
+#[derive(Clone, Debug)]
+pub struct GroupVersion {
+    /// `v1`.
+    pub version: Arc<str>,
+    /// Served without `--runtime-config`.
+    pub served_by_default: bool,
+    /// `groupPriorityMinimum` and `versionPriority` of the automatic APIService; none where it has none.
+    pub priority: Option<(i32, i32)>,
 }

@@ -1,6 +1,10 @@
 //! Types and fields: the in-memory form of the API table, the same for built-in kinds and custom resources.
 //!
-//! **Invariant**: every [`TypeId`] in a schema indexes a type of the same schema; `Schema::check` proves it.
+//! Build one with [`Schema::add`] and close it with [`Schema::index`], which proves every reference and fills
+//! the look-up tables that the codecs use.
+//!
+//! **Invariant**: every [`TypeId`] in an indexed schema is a position in [`Schema::types`].
+use crate::kind::GroupVersionKind;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,6 +21,43 @@ pub struct Schema {
     pub by_name: HashMap<Arc<str>, TypeId>,
 }
 
+/// A schema that does not hold together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// A field's type is not in the schema.
+    #[error("{ty}.{field} refers to a type that does not exist")]
+    Dangling {
+        /// Name of the type with the bad field.
+        ty: Arc<str>,
+        /// JSON name of the field.
+        field: Arc<str>,
+    },
+    /// Two fields share a JSON name or a protobuf number.
+    #[error("{ty}.{field} clashes with another field's name or number")]
+    Clash {
+        /// Name of the type.
+        ty: Arc<str>,
+        /// JSON name of the second field.
+        field: Arc<str>,
+    },
+    /// A key of a map list is not a field of its items.
+    #[error("{ty}.{field} is keyed by {key}, which its items do not have")]
+    NoSuchKey {
+        /// Name of the type.
+        ty: Arc<str>,
+        /// JSON name of the list.
+        field: Arc<str>,
+        /// The missing key.
+        key: Arc<str>,
+    },
+    /// An inline field is no struct.
+    #[error("{ty} has an inline field that is no struct")]
+    Inline {
+        /// Name of the type.
+        ty: Arc<str>,
+    },
+}
+
 impl Schema {
     /// The type at `id`.
     pub fn get(&self, id: TypeId) -> &Type {
@@ -27,6 +68,128 @@ impl Schema {
     pub fn find(&self, name: &str) -> Option<TypeId> {
         self.by_name.get(name).copied()
     }
+
+    /// Adds a type under its name; [`Schema::index`] must follow before use.
+    pub fn add(&mut self, ty: Type) -> TypeId {
+        let id = TypeId(self.types.len() as u32);
+        self.by_name.insert(ty.name.clone(), id);
+        self.types.push(ty);
+        id
+    }
+
+    /// The fields of a type's JSON object in output order, inline members in their place.
+    pub fn json_fields(&self, id: TypeId) -> impl ExactSizeIterator<Item = &Field> {
+        self.get(id).members.iter().map(|m| self.member(*m))
+    }
+
+    /// The field that a member of the type's JSON object belongs to, inline members included; names are
+    /// case-sensitive.
+    pub fn json_field(&self, id: TypeId, name: &str) -> Option<&Field> {
+        self.json_position(id, name).map(|(_, field)| field)
+    }
+
+    /// Like [`Schema::json_field`], with the field's position in output order.
+    pub fn json_position(&self, id: TypeId, name: &str) -> Option<(usize, &Field)> {
+        let ty = self.get(id);
+        let found = ty.members_by_name.binary_search_by(|at| {
+            let field = self.member(ty.members[*at as usize]);
+            (*field.name).cmp(name)
+        });
+        let at = ty.members_by_name[found.ok()?] as usize;
+        Some((at, self.member(ty.members[at])))
+    }
+
+    fn member(&self, member: Member) -> &Field {
+        &self.types[member.owner.0 as usize].fields[member.index as usize]
+    }
+
+    /// Proves that all references resolve and fills the look-up tables of all types.
+    pub fn index(&mut self) -> Result<(), SchemaError> {
+        for ty in &mut self.types {
+            ty.by_name = (0u16..).zip(&ty.fields).map(|(i, f)| (f.name.clone(), i)).collect();
+            ty.by_name.retain(|(name, _)| !name.is_empty());
+            ty.by_name.sort();
+            ty.by_number = (0u16..).zip(&ty.fields).filter(|(_, f)| f.number != 0).map(|(i, _)| i).collect();
+            let fields = &ty.fields;
+            ty.by_number.sort_by_key(|i| fields[*i as usize].number);
+        }
+        for at in 0..self.types.len() {
+            self.check(TypeId(at as u32))?;
+        }
+        for at in 0..self.types.len() {
+            let mut members = Vec::new();
+            self.flatten(TypeId(at as u32), &mut members, 0)?;
+            let mut by_name: Vec<u16> = (0..members.len() as u16).collect();
+            by_name.sort_by(|a, b| {
+                let name = |i: &u16| &self.member(members[*i as usize]).name;
+                name(a).cmp(name(b))
+            });
+            for pair in by_name.windows(2) {
+                let (a, b) = (self.member(members[pair[0] as usize]), self.member(members[pair[1] as usize]));
+                if a.name == b.name {
+                    return Err(SchemaError::Clash {
+                        ty: self.types[at].name.clone(),
+                        field: a.name.clone(),
+                    });
+                }
+            }
+            self.types[at].members = members;
+            self.types[at].members_by_name = by_name;
+        }
+        Ok(())
+    }
+
+    fn flatten(&self, id: TypeId, out: &mut Vec<Member>, depth: u8) -> Result<(), SchemaError> {
+        let ty = self.get(id);
+        for (index, field) in (0u16..).zip(&ty.fields) {
+            match field.shape {
+                Shape::Struct(inner) if field.inline && depth < 8 => self.flatten(inner, out, depth + 1)?,
+                _ if field.inline => return Err(SchemaError::Inline { ty: ty.name.clone() }),
+                _ if field.name.is_empty() => {}
+                _ => out.push(Member { owner: id, index }),
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, id: TypeId) -> Result<(), SchemaError> {
+        let ty = self.get(id);
+        let clash = |field: &Field| SchemaError::Clash { ty: ty.name.clone(), field: field.name.clone() };
+        for pair in ty.by_number.windows(2) {
+            let (a, b) = (&ty.fields[pair[0] as usize], &ty.fields[pair[1] as usize]);
+            if a.number == b.number {
+                return Err(clash(b));
+            }
+        }
+        for field in &ty.fields {
+            if field.shape.reference().is_some_and(|id| id.0 as usize >= self.types.len()) {
+                return Err(SchemaError::Dangling { ty: ty.name.clone(), field: field.name.clone() });
+            }
+            self.check_keys(ty, field)?;
+        }
+        Ok(())
+    }
+
+    fn check_keys(&self, ty: &Type, field: &Field) -> Result<(), SchemaError> {
+        let Some(item) = field.shape.reference() else { return Ok(()) };
+        let item = self.get(item);
+        let inline = item.fields.iter().filter(|f| f.inline).filter_map(|f| f.shape.reference());
+        let owners: Vec<&Type> = std::iter::once(item).chain(inline.map(|id| self.get(id))).collect();
+        for key in field.list_keys.iter().chain(&field.patch_key) {
+            if !owners.iter().any(|t| t.field(key).is_some()) {
+                let (ty, field, key) = (ty.name.clone(), field.name.clone(), key.clone());
+                return Err(SchemaError::NoSuchKey { ty, field, key });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A field of a flattened JSON object: the type that declares it and its position there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    owner: TypeId,
+    index: u16,
 }
 
 /// A struct type.
@@ -40,20 +203,78 @@ pub struct Type {
     pub fields: Vec<Field>,
     /// The object carries `apiVersion` and `kind`, which come first in JSON and are not in the protobuf message.
     pub has_type_meta: bool,
+    /// Identity of a type with type meta; group and version `*`: it exists in every group version.
+    pub gvk: Option<GroupVersionKind>,
+    /// Whether an API server serves the type.
+    pub served: Served,
+    /// When the type came and went; none where it is not marked.
+    pub lifecycle: Option<Box<Lifecycle>>,
     /// `x-kubernetes-map-type: atomic` on the struct itself: merged and owned as one value.
     pub atomic: bool,
+    /// A union: at most one of its members is set.
+    pub union: bool,
     /// Unknown fields are kept (`x-kubernetes-preserve-unknown-fields`, custom resources only).
     pub preserve_unknown: bool,
     /// `(JSON name, position in fields)`, sorted by name; inline members are not flattened here.
     pub by_name: Vec<(Arc<str>, u16)>,
+    /// Positions of the fields that have a protobuf form, by field number.
+    pub by_number: Vec<u16>,
+    /// The flattened JSON object in output order; see [`Schema::json_fields`].
+    pub members: Vec<Member>,
+    /// Positions in `members`, by JSON name.
+    pub members_by_name: Vec<u16>,
 }
 
 impl Type {
-    /// The field with the given JSON name among this type's own fields (inline members: see [`Field::inline`]).
+    /// The field with the given JSON name among this type's own fields (inline members: see
+    /// [`Schema::json_field`]).
     pub fn field(&self, name: &str) -> Option<&Field> {
         let at = self.by_name.binary_search_by(|(n, _)| (**n).cmp(name)).ok()?;
         Some(&self.fields[self.by_name[at].1 as usize])
     }
+
+    /// The field with the given protobuf number.
+    pub fn numbered(&self, number: u32) -> Option<&Field> {
+        let key = |i: &u16| self.fields[*i as usize].number;
+        let at = self.by_number.binary_search_by_key(&number, key).ok()?;
+        Some(&self.fields[self.by_number[at] as usize])
+    }
+
+    /// The last two parts of the name as Go prints a type: `v1.PodSpec`.
+    pub fn go_name(&self) -> &str {
+        let mut dots = self.name.rmatch_indices('.').map(|(i, _)| i + 1);
+        dots.nth(1).map_or(&self.name, |i| &self.name[i..])
+    }
+
+    /// The last part of the name: `PodSpec`.
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or_default()
+    }
+}
+
+/// Whether an API server serves a type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Served {
+    /// Without being asked.
+    ByDefault,
+    /// When switched on by `--runtime-config`.
+    OnRequest,
+    /// Not at all: removed in this release, or no part of a REST resource.
+    #[default]
+    Never,
+}
+
+/// Minor releases in which a type came, was deprecated and went, as `1.22`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lifecycle {
+    /// First release.
+    pub introduced: Option<Arc<str>>,
+    /// First release that warns.
+    pub deprecated: Option<Arc<str>>,
+    /// First release without it.
+    pub removed: Option<Arc<str>>,
+    /// What to use instead.
+    pub replacement: Option<GroupVersionKind>,
 }
 
 /// One field of a [`Type`].
@@ -63,6 +284,8 @@ pub struct Field {
     pub name: Arc<str>,
     /// The value's form.
     pub shape: Shape,
+    /// Name of the scalar's (or list's, or map's) own Go type, `v1.PullPolicy`, where it has one.
+    pub alias: Option<Arc<str>>,
     /// Protobuf field number; 0 where the field has no protobuf form.
     pub number: u32,
     /// A nullable Go pointer: absent and zero differ, in JSON and on the wire.
@@ -75,24 +298,71 @@ pub struct Field {
     pub required: bool,
     /// JSON members lie in the parent object; on the wire a message of its own where `number` is not 0.
     pub inline: bool,
-    /// How a list merges under server-side apply.
+    /// How a list merges under server-side apply; none: not marked, which means atomic.
     pub list_type: ListType,
+    /// The list type is written down, not just the default (OpenAPI shows it).
+    pub list_type_marked: bool,
     /// Keys of a [`ListType::Map`] list.
     pub list_keys: Vec<Arc<str>>,
     /// `x-kubernetes-map-type: atomic` on this field (a map or a struct): one value for apply.
     pub atomic: bool,
+    /// `x-kubernetes-map-type: granular` on this field, which overrides its type's marker.
+    pub granular: bool,
     /// Strategic merge: `merge` or `replace` behaviour.
     pub patch: PatchStrategy,
     /// Strategic merge key of a merging list of objects.
     pub patch_key: Option<Arc<str>>,
     /// The `+default` marker, as JSON.
     pub default: Option<crate::Value>,
-    /// Values of an enum type, for OpenAPI (the server does not enforce them here).
-    pub enumeration: Vec<Arc<str>>,
+    /// Values of an enum type (of the list's or map's elements), for OpenAPI; the server does not enforce them
+    /// here.
+    pub enumeration: Arc<[Arc<str>]>,
+    /// Tells which member of a union is set.
+    pub discriminator: bool,
     /// Feature gates that guard the field: while all are off it is dropped unless the old object has it.
     pub gates: Vec<Arc<str>>,
-    /// On the wire a list is a message with repeated field 1 (named Go slice types).
+    /// On the wire a list is a message with repeated field 1 (named Go slice types), also as a map's value.
     pub wrapped: bool,
+}
+
+impl Field {
+    /// Whether Go writes the member even where it is zero (then as its zero, or null): `omitempty` does not reach
+    /// what is a struct in Go, and most special forms are.
+    pub fn always_written(&self) -> bool {
+        let is_struct = match &self.shape {
+            Shape::Struct(_) => true,
+            Shape::Special(special) => *special != Special::Any,
+            _ => false,
+        };
+        !self.omit_zero && (!self.omit_empty || (is_struct && !self.pointer))
+    }
+
+    /// A plain optional field without a protobuf form, to be filled in.
+    pub fn new(name: Arc<str>, shape: Shape) -> Self {
+        Self {
+            name,
+            shape,
+            alias: None,
+            number: 0,
+            pointer: false,
+            omit_empty: false,
+            omit_zero: false,
+            required: false,
+            inline: false,
+            list_type: ListType::Atomic,
+            list_type_marked: false,
+            list_keys: Vec::new(),
+            atomic: false,
+            granular: false,
+            patch: PatchStrategy::default(),
+            patch_key: None,
+            default: None,
+            enumeration: Arc::default(),
+            discriminator: false,
+            gates: Vec::new(),
+            wrapped: false,
+        }
+    }
 }
 
 /// The form of a value.
@@ -118,6 +388,20 @@ pub enum Shape {
     List(Box<Shape>),
     /// A map from string keys to one shape.
     Map(Box<Shape>),
+}
+
+impl Shape {
+    /// The struct type that values of this shape hold, through lists and maps.
+    pub fn reference(&self) -> Option<TypeId> {
+        match self {
+            Self::Struct(id) => Some(*id),
+            Self::Special(
+                Special::SchemaOrBool(id) | Special::SchemaOrArray(id) | Special::SchemaOrStrings(id),
+            ) => Some(*id),
+            Self::List(inner) | Self::Map(inner) => inner.reference(),
+            _ => None,
+        }
+    }
 }
 
 /// Forms whose JSON differs from a plain struct's; see the module of each for its rules.

@@ -1,0 +1,129 @@
+//! JSON as Go's encoder and the API server's decoder have it, driven by the schema.
+//!
+//! [`decode`] reads a document; [`normalize`] brings a [`Value`] (of a patch, of defaulting) to canonical form;
+//! [`encode`] writes canonical bytes, members in the schema's order.
+//!
+//! **Canonical form** of a `Value`: no nulls and no unknown members; `omitempty` members only where not empty;
+//! every other scalar and struct member present, zero or not; quantities, times, durations and base64 in their
+//! one spelling. `encode` adds what a `Value` cannot say: null for an absent list, map, pointer or time without
+//! `omitempty`. Both are idempotent. Names are case-sensitive.
+mod encode;
+mod normalize;
+mod parse;
+mod path;
+mod scalar;
+mod text;
+
+use crate::schema::{Schema, TypeId};
+use crate::status::Status;
+use crate::{Object, Value};
+use std::fmt::{self, Display, Formatter};
+
+pub use encode::{encode, encode_untyped};
+pub use normalize::{normalize, normalize_shape};
+pub(crate) use parse::report;
+pub use text::indent;
+
+/// A fault that only strict decoding (`fieldValidation=Strict`, or a warning) reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StrictError {
+    /// A member that the type does not have; its path, `spec.containers[0].foo`.
+    Unknown(String),
+    /// A member that comes twice; its path.
+    Duplicate(String),
+    /// A key that comes twice in a YAML map.
+    Yaml {
+        /// Line of the second one, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+    },
+}
+
+impl Display for StrictError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(path) => write!(f, "unknown field {path:?}"),
+            Self::Duplicate(path) => write!(f, "duplicate field {path:?}"),
+            Self::Yaml { line, key } => {
+                write!(f, "yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
+            }
+        }
+    }
+}
+
+/// A document that cannot be read at all; the texts are the original's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not JSON.
+    #[error("{0}")]
+    Syntax(String),
+    /// A value of the wrong form: `json: cannot unmarshal string into Go struct field …`.
+    #[error("{0}")]
+    Type(String),
+    /// Text that its type cannot read (a quantity, a time, base64).
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl DecodeError {
+    /// 400 `BadRequest`: `Pod in version "v1" cannot be handled as a Pod: …`.
+    pub fn to_status(&self, version: &str, kind: &str) -> Status {
+        Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {self}"))
+    }
+}
+
+/// 400 `BadRequest` for strict decoding with faults: `strict decoding error: unknown field "spec.foo", …`.
+pub fn strict_status(version: &str, kind: &str, errors: &[StrictError]) -> Status {
+    let list = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {list}"
+    ))
+}
+
+/// Reads a document of a type: syntax, types, pruning of what is unknown, canonical form. Faults of strict mode
+/// go to `strict`, at most 100.
+pub fn decode(
+    schema: &Schema,
+    ty: TypeId,
+    bytes: &[u8],
+    strict: &mut Vec<StrictError>,
+) -> Result<Value, DecodeError> {
+    let mut value = parse::parse(bytes, strict)?;
+    normalize(schema, ty, &mut value, strict)?;
+    Ok(value)
+}
+
+/// Reads any JSON document; duplicate members go to `strict`, the last one wins.
+pub fn parse(bytes: &[u8], strict: &mut Vec<StrictError>) -> Result<Value, DecodeError> {
+    parse::parse(bytes, strict)
+}
+
+/// `apiVersion` and `kind` of a document, without reading the rest into memory; empty where absent.
+pub fn type_meta(bytes: &[u8]) -> Result<(String, String), DecodeError> {
+    #[derive(serde::Deserialize)]
+    struct TypeMeta {
+        #[serde(rename = "apiVersion", default)]
+        api_version: Option<String>,
+        #[serde(default)]
+        kind: Option<String>,
+    }
+    let meta: TypeMeta = serde_json::from_slice(bytes)
+        .map_err(|e| DecodeError::Syntax(format!("couldn't get version/kind; json parse error: {e}")))?;
+    Ok((meta.api_version.unwrap_or_default(), meta.kind.unwrap_or_default()))
+}
+
+/// The bytes of a document of a type; see [`encode`].
+pub fn to_vec(schema: &Schema, ty: TypeId, value: &Value) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    encode(schema, ty, value, &mut out);
+    out
+}
+
+/// An empty object.
+pub(crate) fn empty_object() -> Value {
+    Value::Object(Object::new())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! Admission: what may change or refuse a write after it was authorized and before it is validated and stored.
+//!
+//! Plugins lie one to a file below; [`plugins`] lists them in the order they run. All plugins first
+//! change (in order), then all check the final object (in order).
+pub mod default_toleration_seconds;
+pub mod defaults;
+pub mod namespace_lifecycle;
+pub mod priority;
+pub mod runtime_class;
+pub mod service_account;
+pub mod taint_nodes;
+
+use crate::flags::{Args, FlagError};
+use crate::objects::Objects;
+use crate::user::User;
+use async_trait::async_trait;
+use knarr_api::{Value, kind::Kind, status::Status};
+use std::sync::Arc;
+
+/// The kind of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A changed object.
+    Update,
+    /// A removed object.
+    Delete,
+    /// A stream or proxy to the object (`pods/exec`).
+    Connect,
+}
+
+/// One write on its way through admission.
+#[derive(Clone, Debug)]
+pub struct Attributes<'a> {
+    /// What is done.
+    pub operation: Operation,
+    /// The row of the resource in the version it was requested.
+    pub kind: &'a Kind,
+    /// Subresource; empty for the resource itself.
+    pub subresource: &'a str,
+    /// Namespace; empty for cluster-scoped objects. For a Namespace object its own name.
+    pub namespace: &'a str,
+    /// Name; empty while `generateName` has not been resolved.
+    pub name: &'a str,
+    /// Who writes.
+    pub user: &'a Arc<User>,
+    /// Nothing will be stored: plugins must not have effects elsewhere.
+    pub dry_run: bool,
+    /// The new object in the requested version; none for deletes.
+    pub object: Option<Value>,
+    /// The object as stored; none for creates.
+    pub old: Option<Value>,
+    /// The `CreateOptions`, `UpdateOptions`, `PatchOptions` or `DeleteOptions` of the request; null when none.
+    pub options: Value,
+    /// Texts for `Warning` headers, appended by plugins.
+    pub warnings: Vec<String>,
+}
+
+impl Attributes<'_> {
+    /// Is this a write to the resource itself, of this group and plural?
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.subresource.is_empty() && &*self.kind.gvk.group == group && &*self.kind.plural == plural
+    }
+
+    /// A 403 about the object of this write: `pods "x" is forbidden: ‹cause›`.
+    pub fn forbidden(&self, cause: impl std::fmt::Display) -> Status {
+        let resource = knarr_api::status::Resource { group: &self.kind.gvk.group, plural: &self.kind.plural };
+        Status::forbidden(resource, self.name, cause)
+    }
+}
+
+/// One admission plugin. Both phases default to doing nothing; a plugin keeps no state of single requests and must
+/// be idempotent, for an update or patch reruns the whole chain for each attempt.
+#[async_trait]
+pub trait Plugin: Send + Sync {
+    /// The name `--enable-admission-plugins` knows it by.
+    fn name(&self) -> &'static str;
+
+    /// Does this write concern the plugin? Asked before either phase.
+    fn handles(&self, operation: Operation, attributes: &Attributes<'_>) -> bool;
+
+    /// Changes `attributes.object`.
+    ///
+    /// # Errors
+    /// The refusal, as the client is to see it.
+    async fn admit(&self, _attributes: &mut Attributes<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Checks the final object.
+    ///
+    /// # Errors
+    /// The refusal, as the client is to see it.
+    async fn validate(&self, _attributes: &Attributes<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// The enabled plugins in running order.
+#[derive(Clone, Default)]
+pub struct Chain {
+    plugins: Arc<[Arc<dyn Plugin>]>,
+}
+
+impl Chain {
+    /// A chain of plugins in the given order.
+    pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
+        Self { plugins: plugins.into() }
+    }
+
+    /// Lets every concerned plugin change the object; the registry applies defaults again afterwards.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
+        for plugin in self.plugins.iter() {
+            if plugin.handles(attributes.operation, attributes) {
+                plugin.admit(attributes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every concerned plugin check the final object.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        for plugin in self.plugins.iter() {
+            if plugin.handles(attributes.operation, attributes) {
+                plugin.validate(attributes).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All plugins in the original's order, which is the order they run in whatever the flags say.
+fn plugins(args: &Args, objects: &Arc<dyn Objects>) -> Vec<Arc<dyn Plugin>> {
+    let objects = || objects.clone();
+    vec![
+        Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
+        Arc::new(service_account::ServiceAccount { objects: objects() }),
+        Arc::new(taint_nodes::TaintNodesByCondition),
+        Arc::new(priority::Priority { objects: objects() }),
+        Arc::new(default_toleration_seconds::DefaultTolerationSeconds {
+            not_ready: args.default_not_ready_toleration_seconds,
+            unreachable: args.default_unreachable_toleration_seconds,
+        }),
+        Arc::new(defaults::DefaultStorageClass { objects: objects() }),
+        Arc::new(defaults::StorageObjectInUseProtection),
+        Arc::new(runtime_class::RuntimeClass { objects: objects() }),
+        Arc::new(defaults::DefaultIngressClass { objects: objects() }),
+    ]
+}
+
+/// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
+/// disabling one is not.
+const ABSENT: [&str; 23] = [
+    "AlwaysAdmit",
+    "AlwaysDeny",
+    "AlwaysPullImages",
+    "CertificateApproval",
+    "CertificateSigning",
+    "CertificateSubjectRestriction",
+    "ClusterTrustBundleAttest",
+    "DenyServiceExternalIPs",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology",
+    "LimitRanger",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "NodeRestriction",
+    "OwnerReferencesPermissionEnforcement",
+    "PersistentVolumeClaimResize",
+    "PodNodeSelector",
+    "PodSecurity",
+    "PodTolerationRestriction",
+    "ResourceQuota",
+    "ValidatingAdmissionWebhook",
+];
+
+impl Chain {
+    /// The chain that the flags ask for.
+    ///
+    /// # Errors
+    /// A name that is no plugin, or to be enabled and absent.
+    pub fn from_flags(args: &Args, objects: &Arc<dyn Objects>) -> Result<Self, FlagError> {
+        let mut all = plugins(args, objects);
+        let known = |name: &String| all.iter().any(|plugin| plugin.name() == name);
+        let unknown = |name: &&String| !known(name);
+        if let Some(name) = args.enable_admission_plugins.iter().find(unknown) {
+            return Err(FlagError::UnknownPlugin(name.clone()));
+        }
+        let nowhere = |name: &&String| !known(name) && !ABSENT.contains(&name.as_str());
+        if let Some(name) = args.disable_admission_plugins.iter().find(nowhere) {
+            return Err(FlagError::UnknownPlugin(name.clone()));
+        }
+        all.retain(|plugin| !args.disable_admission_plugins.iter().any(|name| name == plugin.name()));
+        Ok(Self::new(all))
+    }
+}
+
+/// The items of a list, none where there is no list.
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}

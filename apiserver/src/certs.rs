@@ -1,0 +1,72 @@
+//! The server's TLS: its certificate from files or self-signed, HTTP/2 before HTTP/1.1, any client certificate taken.
+use crate::authn::x509::AcceptAny;
+use anyhow::{Context, Result};
+use rcgen::{CertificateParams, KeyPair, SanType};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{DistinguishedName, ServerConfig};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A chain and its key.
+pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Reads a chain and its key from PEM files.
+///
+/// # Errors
+/// A file that cannot be read or holds no certificate or key.
+pub fn load(certificate: &Path, key: &Path) -> Result<Identity> {
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("cannot read certificates from {}", certificate.display()))?;
+    anyhow::ensure!(!chain.is_empty(), "{} holds no certificate", certificate.display());
+    let key = PrivateKeyDer::from_pem_file(key)
+        .with_context(|| format!("cannot read a key from {}", key.display()))?;
+    Ok((chain, key))
+}
+
+/// Makes a certificate for these addresses that nobody else vouches for.
+///
+/// # Errors
+/// The cryptography library's.
+pub fn self_signed(addresses: &[IpAddr]) -> Result<Identity> {
+    let key = KeyPair::generate()?;
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    let mut params = CertificateParams::new(names.map(str::to_owned))?;
+    params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+    let certificate = params.self_signed(&key)?;
+    let key =
+        PrivateKeyDer::try_from(key.serialize_der()).map_err(|e| anyhow::anyhow!("generated key: {e}"))?;
+    Ok((vec![certificate.der().clone()], key))
+}
+
+/// The TLS settings of the listener; `hints` are the authorities named to clients.
+///
+/// # Errors
+/// A key that does not fit the certificate.
+pub fn server_config(identity: Identity, hints: Vec<DistinguishedName>) -> Result<Arc<ServerConfig>> {
+    let provider = provider();
+    let verifier = Arc::new(AcceptAny::new(provider.clone(), hints));
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.0, identity.1)
+        .context("the serving key does not fit the serving certificate")?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The cryptography of every connection.
+pub fn provider() -> Arc<CryptoProvider> {
+    CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()))
+}

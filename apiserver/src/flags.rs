@@ -1,0 +1,285 @@
+//! The command line: the original's flag names. Parsed here, then [`Args::complete`]d into what the server runs with.
+use crate::authz::Mode;
+use clap::{ArgAction, Args as ClapArgs};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Flags of `apiserver`.
+#[derive(ClapArgs, Clone, Debug)]
+#[command(next_line_help = false)]
+pub struct Args {
+    /// Where state is kept: `sqlite:FILE`; the scheme picks the backend.
+    #[arg(long, value_name = "URL")]
+    pub storage: String,
+    /// Port to serve HTTPS on; 0 picks a free one.
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+    /// Address to listen on.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// Address that members of the cluster reach this server at; default: the bind address, or the host's own.
+    #[arg(long)]
+    pub advertise_address: Option<IpAddr>,
+    /// Host name for URLs handed out to clients outside.
+    #[arg(long, default_value = "")]
+    pub external_hostname: String,
+    /// Serving certificate, with intermediates; default: a self-signed one, made at start.
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the serving certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Authorities whose client certificates are users.
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Static tokens: lines of `token,user,uid,"groups"`.
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// Requests without credentials are of `system:anonymous` instead of refused.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub anonymous_auth: bool,
+    /// Authorization modes, asked in order.
+    #[arg(long, value_delimiter = ',', default_value = "AlwaysAllow", value_enum)]
+    pub authorization_mode: Vec<Mode>,
+    /// Paths anybody may get.
+    #[arg(long, value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
+    pub authorization_always_allow_paths: Vec<String>,
+    /// Admission plugins to use beside the default ones.
+    #[arg(long, value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Default admission plugins to leave out.
+    #[arg(long, value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
+    /// Seconds a pod tolerates a node that is not ready, unless it says itself.
+    #[arg(long, default_value_t = 300)]
+    pub default_not_ready_toleration_seconds: i64,
+    /// Seconds a pod tolerates a node that is unreachable, unless it says itself.
+    #[arg(long, default_value_t = 300)]
+    pub default_unreachable_toleration_seconds: i64,
+    /// Issuers of ServiceAccount tokens: the first issues, all are accepted.
+    #[arg(long, value_delimiter = ',', default_value = "https://kubernetes.default.svc.cluster.local")]
+    pub service_account_issuer: Vec<String>,
+    /// Keys that verify ServiceAccount tokens, public or private; default: the signing key.
+    #[arg(long, value_name = "FILE")]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// Key that signs ServiceAccount tokens.
+    #[arg(long, value_name = "FILE")]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// The longest life of a ServiceAccount token; 0: no limit of its own.
+    #[arg(long, default_value = "0", value_parser = duration)]
+    pub service_account_max_token_expiration: Duration,
+    /// Pods' tokens live for a year, and use after their time is only noted.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub service_account_extend_token_expiration: bool,
+    /// URI of the token keys in the issuer's discovery document.
+    #[arg(long, default_value = "")]
+    pub service_account_jwks_uri: String,
+    /// Audiences of this server; default: the issuers.
+    #[arg(long, value_delimiter = ',')]
+    pub api_audiences: Vec<String>,
+    /// Addresses of Services; one range, or one an address family.
+    #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/12")]
+    pub service_cluster_ip_range: Vec<IpNet>,
+    /// Ports of Services on nodes, `30000-32767` or `30000+2768`.
+    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
+    pub service_node_port_range: RangeInclusive<u16>,
+    /// Authority of kubelets' serving certificates; default: they are not verified.
+    #[arg(long, value_name = "FILE")]
+    pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Certificate to show to kubelets.
+    #[arg(long, value_name = "FILE", requires = "kubelet_client_key")]
+    pub kubelet_client_certificate: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "kubelet_client_certificate")]
+    pub kubelet_client_key: Option<PathBuf>,
+    /// Kinds of node addresses to reach kubelets at, best first.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP"
+    )]
+    pub kubelet_preferred_address_types: Vec<String>,
+    /// Certificate to show to aggregated API servers.
+    #[arg(long, value_name = "FILE")]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE")]
+    pub proxy_client_key_file: Option<PathBuf>,
+    /// Authority of front proxies whose identity headers are believed.
+    #[arg(long, value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of such proxies; default: any.
+    #[arg(long, value_delimiter = ',')]
+    pub requestheader_allowed_names: Vec<String>,
+    /// Headers with the user's name.
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-User")]
+    pub requestheader_username_headers: Vec<String>,
+    /// Headers with the user's uid.
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-Uid")]
+    pub requestheader_uid_headers: Vec<String>,
+    /// Headers with the user's groups.
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-Group")]
+    pub requestheader_group_headers: Vec<String>,
+    /// Prefixes of headers with further facts of the user.
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-Extra-")]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+    /// Reads worked on at once; 0: no limit.
+    #[arg(long, default_value_t = 400)]
+    pub max_requests_inflight: usize,
+    /// Writes worked on at once; 0: no limit.
+    #[arg(long, default_value_t = 200)]
+    pub max_mutating_requests_inflight: usize,
+    /// Time for a request that is no watch or stream.
+    #[arg(long, default_value = "1m0s", value_parser = duration)]
+    pub request_timeout: Duration,
+    /// The least time a watch lasts, in seconds.
+    #[arg(long, default_value_t = 1800)]
+    pub min_request_timeout: u64,
+    /// How long events are kept.
+    #[arg(long, default_value = "1h0m0s", value_parser = duration)]
+    pub event_ttl: Duration,
+    /// API versions to switch on or off, `batch/v1=true`.
+    #[arg(long, value_delimiter = ',')]
+    pub runtime_config: Vec<String>,
+    /// Feature gates to switch on or off, `Name=true`.
+    #[arg(long, value_delimiter = ',')]
+    pub feature_gates: Vec<String>,
+    /// Privileged containers are allowed (kept for old command lines: pod security decides).
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub allow_privileged: bool,
+}
+
+/// Why the flags make no server.
+#[derive(Debug, thiserror::Error)]
+pub enum FlagError {
+    /// An admission plugin nobody knows.
+    #[error("unknown admission plugin {0:?}")]
+    UnknownPlugin(String),
+    /// Two ranges of one family, or more than two.
+    #[error("--service-cluster-ip-range takes one range, or two of different address families")]
+    ServiceRanges,
+    /// No key to sign with.
+    #[error("--service-account-signing-key-file or --service-account-key-file is required")]
+    TokenKeys,
+    /// A `NAME=BOOL` that is none.
+    #[error("--{flag}: {text:?} is not NAME=true or NAME=false")]
+    Switch {
+        /// The flag.
+        flag: &'static str,
+        /// The text.
+        text: String,
+    },
+}
+
+impl Args {
+    /// Checks what one flag alone cannot show, and fills in what follows from others.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn complete(mut self) -> Result<Self, FlagError> {
+        match &self.service_cluster_ip_range[..] {
+            [_] => {}
+            [one, two] if one.addr().is_ipv4() != two.addr().is_ipv4() => {}
+            _ => return Err(FlagError::ServiceRanges),
+        }
+        if self.service_account_signing_key_file.is_none() && self.service_account_key_file.is_empty() {
+            return Err(FlagError::TokenKeys);
+        }
+        for (flag, list) in [("feature-gates", &self.feature_gates), ("runtime-config", &self.runtime_config)]
+        {
+            for text in list {
+                let valid = text.split_once('=').is_some_and(|(_, value)| matches!(value, "true" | "false"));
+                // `api/all` alone switches on, as in the original.
+                if !valid && (flag == "feature-gates" || text.contains('=')) {
+                    return Err(FlagError::Switch { flag, text: text.clone() });
+                }
+            }
+        }
+        if self.advertise_address.is_none() {
+            self.advertise_address = Some(match self.bind_address {
+                address if address.is_unspecified() => host_address(),
+                address => address,
+            });
+        }
+        Ok(self)
+    }
+
+    /// [`Args::advertise_address`] after completion.
+    pub fn advertised(&self) -> IpAddr {
+        self.advertise_address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+}
+
+/// The address of the interface with the default route: what a datagram to anywhere would be sent from. Nothing is
+/// sent.
+fn host_address() -> IpAddr {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0");
+    let address = socket.and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::server::chain::go_duration(text)
+        .ok_or_else(|| format!("{text:?} is no duration (1h, 1m30s, 250ms)"))
+}
+
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let bad = || format!("{text:?} is no range of ports (30000-32767, 30000+2768)");
+    let number = |text: &str| text.trim().parse::<u16>().map_err(|_| bad());
+    let (first, last) = match (text.split_once('-'), text.split_once('+')) {
+        (Some((first, last)), _) => (number(first)?, number(last)?),
+        (None, Some((first, more))) => {
+            (number(first)?, number(first)?.checked_add(number(more)?).ok_or_else(bad)?)
+        }
+        (None, None) => (number(text)?, number(text)?),
+    };
+    if first == 0 || last < first { Err(bad()) } else { Ok(first..=last) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(text: &str) -> Result<Args, String> {
+        let words = std::iter::once("apiserver").chain(text.split_whitespace());
+        let command = Command::try_parse_from(words).map_err(|e| e.to_string())?;
+        command.args.complete().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn command_lines() {
+        let base = "--storage sqlite:x --service-account-signing-key-file k";
+        let args = parse(&format!("{base} --authorization-mode=Node,RBAC --anonymous-auth=false")).unwrap();
+        assert_eq!(args.authorization_mode, [Mode::Node, Mode::Rbac]);
+        assert!(!args.anonymous_auth && args.service_account_extend_token_expiration);
+        assert_eq!(args.service_node_port_range, 30000..=32767);
+        let args =
+            parse(&format!("{base} --service-node-port-range 80+20 --bind-address 127.0.0.1")).unwrap();
+        assert_eq!(
+            (args.service_node_port_range.clone(), args.advertised().to_string()),
+            (80..=100, "127.0.0.1".into())
+        );
+        for bad in [
+            "--storage x",
+            &format!("{base} --service-node-port-range 9-8"),
+            &format!("{base} --service-cluster-ip-range 10.0.0.0/8,11.0.0.0/8"),
+            &format!("{base} --feature-gates X=maybe"),
+            &format!("{base} --request-timeout 5"),
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

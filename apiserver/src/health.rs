@@ -1,0 +1,184 @@
+//! `/livez`, `/readyz` and `/healthz`, with `?verbose`, `?exclude=` and a path for each check.
+use crate::request_info::RequestInfo;
+use crate::server::{Response, body};
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Which of the three a check counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All three.
+    Everywhere,
+    /// `/readyz` alone (shutdown).
+    Ready,
+}
+
+/// Something that is well or not.
+#[async_trait]
+pub trait Check: Send + Sync {
+    /// Name in paths and listings.
+    fn name(&self) -> &str;
+
+    /// Is it well?
+    ///
+    /// # Errors
+    /// What is wrong, for the log: clients are told that the reason is withheld.
+    async fn check(&self) -> Result<(), String>;
+
+    /// Where it counts.
+    fn scope(&self) -> Scope {
+        Scope::Everywhere
+    }
+}
+
+/// A check that is a flag: a start-up step that has to be done once.
+pub struct Step {
+    name: &'static str,
+    done: AtomicBool,
+    scope: Scope,
+}
+
+impl Step {
+    /// A step not yet done.
+    pub fn pending(name: &'static str) -> Arc<Self> {
+        Arc::new(Self { name, done: AtomicBool::new(false), scope: Scope::Everywhere })
+    }
+
+    /// A state of `/readyz` alone that holds until [`Step::undo`].
+    pub fn ready_until_undone(name: &'static str) -> Arc<Self> {
+        Arc::new(Self { name, done: AtomicBool::new(true), scope: Scope::Ready })
+    }
+
+    /// The step is done.
+    pub fn done(&self) {
+        self.done.store(true, Ordering::Release);
+    }
+
+    /// The state no longer holds.
+    pub fn undo(&self) {
+        self.done.store(false, Ordering::Release);
+    }
+}
+
+#[async_trait]
+impl Check for Step {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        if self.done.load(Ordering::Acquire) { Ok(()) } else { Err("not finished".to_owned()) }
+    }
+
+    fn scope(&self) -> Scope {
+        self.scope
+    }
+}
+
+/// The server's checks, in the order they are listed.
+#[derive(Default)]
+pub struct Health {
+    checks: RwLock<Vec<Arc<dyn Check>>>,
+}
+
+impl Health {
+    /// Adds a check.
+    pub fn add(&self, check: Arc<dyn Check>) {
+        self.checks.write().push(check);
+    }
+
+    /// Answers a request below one of the three paths; none for any other path.
+    pub async fn answer(&self, info: &RequestInfo) -> Option<Response> {
+        let path = info.path();
+        let (endpoint, single) = ["healthz", "livez", "readyz"].into_iter().find_map(|endpoint| {
+            let rest = path.strip_prefix('/')?.strip_prefix(endpoint)?;
+            match rest {
+                "" => Some((endpoint, None)),
+                rest => Some((endpoint, Some(rest.strip_prefix('/')?))),
+            }
+        })?;
+        let checks: Vec<_> = self.checks.read().clone();
+        let wanted = |check: &Arc<dyn Check>| check.scope() == Scope::Everywhere || endpoint == "readyz";
+        let checks: Vec<_> = checks.into_iter().filter(wanted).collect();
+        if let Some(name) = single.filter(|name| !name.is_empty()) {
+            let Some(check) = checks.iter().find(|check| check.name() == name) else {
+                return Some(body::text(404, "404 page not found\n"));
+            };
+            return Some(match check.check().await {
+                Ok(()) => body::text(200, "ok"),
+                Err(error) => body::text(500, format!("internal server error: {error}\n")),
+            });
+        }
+        Some(run(endpoint, &checks, info).await)
+    }
+}
+
+async fn run(endpoint: &str, checks: &[Arc<dyn Check>], info: &RequestInfo) -> Response {
+    let mut excluded: BTreeSet<String> = info.queries("exclude").map(|name| name.into_owned()).collect();
+    let (mut lines, mut failed) = (String::new(), Vec::new());
+    for check in checks {
+        let name = check.name();
+        if excluded.remove(name) {
+            lines += &format!("[+]{name} excluded: ok\n");
+            continue;
+        }
+        match check.check().await {
+            Ok(()) => lines += &format!("[+]{name} ok\n"),
+            Err(error) => {
+                tracing::info!(check = name, error, "health check failed");
+                lines += &format!("[-]{name} failed: reason withheld\n");
+                failed.push(name);
+            }
+        }
+    }
+    if !excluded.is_empty() {
+        let names = excluded.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        lines += &format!("warn: some health checks cannot be excluded: no matches for {names}\n");
+    }
+    if !failed.is_empty() {
+        return body::text(500, format!("{lines}{endpoint} check failed\n"));
+    }
+    if info.query("verbose").is_none() {
+        return body::text(200, "ok");
+    }
+    body::text(200, format!("{lines}{endpoint} check passed\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn answers() {
+        let health = Health::default();
+        let (step, shutdown) = (Step::pending("step"), Step::ready_until_undone("shutdown"));
+        health.add(step.clone());
+        health.add(shutdown.clone());
+        let check = async |uri: &str, code: u16, text: &str| {
+            let info = RequestInfo::new(&http::Method::GET, &uri.parse().unwrap()).unwrap();
+            let response = health.answer(&info).await.unwrap();
+            assert_eq!(response.status(), code, "{uri}");
+            let bytes = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(std::str::from_utf8(&bytes).unwrap(), text, "{uri}");
+        };
+        check("/livez", 500, "[-]step failed: reason withheld\nlivez check failed\n").await;
+        check("/livez?exclude=step", 200, "ok").await;
+        check(
+            "/readyz?verbose&exclude=step",
+            200,
+            "[+]step excluded: ok\n[+]shutdown ok\nreadyz check passed\n",
+        )
+        .await;
+        step.done();
+        check("/readyz/shutdown", 200, "ok").await;
+        shutdown.undo();
+        check("/livez?verbose", 200, "[+]step ok\nlivez check passed\n").await;
+        check("/readyz/none", 404, "404 page not found\n").await;
+        let info = RequestInfo::new(&http::Method::GET, &"/healthzzz".parse().unwrap()).unwrap();
+        assert!(health.answer(&info).await.is_none());
+    }
+}

@@ -1,0 +1,97 @@
+//! Paths of the server's own that are no resources: `/version`, `/metrics`, the discovery of token keys.
+use crate::metrics::Metrics;
+use crate::request_info::{RequestInfo, Verb};
+use crate::server::{Response, body};
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use knarr_api::Value;
+use knarr_api::status::Status;
+use serde_json::json;
+
+/// The Kubernetes version whose API is served.
+const MINOR: &str = "36";
+
+/// Documents that never change while the server runs.
+pub struct OwnPaths {
+    version: Bytes,
+    keys: Bytes,
+    configuration: Option<Bytes>,
+}
+
+impl OwnPaths {
+    /// The version and the token documents.
+    pub fn new(keys: &Value, configuration: Option<&Value>) -> Self {
+        let bytes = |value: &Value| Bytes::from(value.to_string());
+        let pretty = serde_json::to_vec_pretty(&version()).unwrap_or_default();
+        Self { version: pretty.into(), keys: bytes(keys), configuration: configuration.map(bytes) }
+    }
+
+    /// Answers a request for one of the paths; none for any other.
+    pub fn answer(&self, info: &RequestInfo, metrics: &Metrics) -> Option<Response> {
+        let path = info.path();
+        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        let document = match path {
+            "/version" => body::json(200, self.version.clone()),
+            "/metrics" => metrics_text(metrics),
+            "/openid/v1/jwks" => {
+                let mut response = body::json(200, self.keys.clone());
+                let media_type = HeaderValue::from_static("application/jwk-set+json");
+                response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+                cached(response)
+            }
+            "/.well-known/openid-configuration" => match &self.configuration {
+                Some(bytes) => cached(body::json(200, bytes.clone())),
+                None => body::text(404, "404 page not found\n"),
+            },
+            _ => return None,
+        };
+        if !matches!(info.verb, Verb::Get | Verb::Head) {
+            let status = Status::new(
+                405,
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource",
+            );
+            return Some(body::json(405, status.to_json()));
+        }
+        Some(document)
+    }
+}
+
+fn metrics_text(metrics: &Metrics) -> Response {
+    let mut response = body::text(200, metrics.encode());
+    let media_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+fn cached(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
+}
+
+/// `/version`.
+pub fn version() -> Value {
+    json!({
+        "major": "1",
+        "minor": MINOR,
+        "emulationMajor": "1",
+        "emulationMinor": MINOR,
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": format!("v1.{MINOR}.3+knarr-{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": option_env!("KNARR_COMMIT").unwrap_or_default(),
+        "gitTreeState": "clean",
+        "buildDate": option_env!("KNARR_BUILD_DATE").unwrap_or("1970-01-01T00:00:00Z"),
+        "goVersion": "none (rust)",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, go_architecture()),
+    })
+}
+
+fn go_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

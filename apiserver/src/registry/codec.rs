@@ -1,0 +1,220 @@
+//! The seam to `knarr_api`: decoding, defaults, ownership, validation and encoding, told as this crate needs them.
+use super::Row;
+use super::negotiate::Format;
+use super::options::{FieldValidation, WriteOptions};
+use bytes::Bytes;
+use knarr_api::field::ErrorList;
+use knarr_api::json::{self, StrictError};
+use knarr_api::kind::GroupVersionKind;
+use knarr_api::schema::TypeId;
+use knarr_api::status::Status;
+use knarr_api::table::{self, Api};
+use knarr_api::time::Timestamp;
+use knarr_api::{Object, Value};
+use knarr_api::{managed_fields, protobuf, yaml};
+
+/// A decoded body.
+pub struct Decoded {
+    /// The document, canonical where its type is known.
+    pub value: Value,
+    /// What strict decoding would refuse, where it only warns.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes a body. Without a type the document is read as it is.
+///
+/// # Errors
+/// 400 for text that does not parse and for strict faults; 415 for a form that bodies cannot have.
+pub fn decode(
+    api: &Api,
+    ty: Option<(TypeId, &GroupVersionKind)>,
+    format: Format,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let mut strict = Vec::new();
+    let (version, kind) = match ty {
+        Some((_, gvk)) => (gvk.api_version(), gvk.kind.to_string()),
+        None => ("v1".to_owned(), "object".to_owned()),
+    };
+    let failed = |e: json::DecodeError| e.to_status(&version, &kind);
+    let value = match (format, ty) {
+        (Format::Json, Some((ty, _))) => json::decode(&api.schema, ty, body, &mut strict).map_err(failed)?,
+        (Format::Json, None) => json::parse(body, &mut strict).map_err(failed)?,
+        (Format::Protobuf, Some((ty, _))) => protobuf::decode_as(api, ty, body).map_err(bad_protobuf)?,
+        (Format::Protobuf, None) => protobuf::decode(api, body).map_err(bad_protobuf)?.value,
+        (Format::Yaml, Some((ty, _))) => yaml::decode(&api.schema, ty, body, &mut strict).map_err(failed)?,
+        (Format::Yaml, None) => {
+            let text = std::str::from_utf8(body).map_err(|e| Status::bad_request(e.to_string()))?;
+            yaml::parse(text, &mut strict).map_err(failed)?
+        }
+    };
+    Ok(Decoded { value, warnings: strictness(&version, &kind, &strict, validation)? })
+}
+
+fn bad_protobuf(error: protobuf::Error) -> Status {
+    Status::bad_request(error.to_string())
+}
+
+/// What becomes of the faults that only strict decoding refuses.
+fn strictness(
+    version: &str,
+    kind: &str,
+    faults: &[StrictError],
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    match validation {
+        FieldValidation::Strict if !faults.is_empty() => Err(json::strict_status(version, kind, faults)),
+        FieldValidation::Warn => Ok(faults.iter().map(ToString::to_string).collect()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Brings a patched document to canonical form.
+///
+/// # Errors
+/// As [`decode`].
+pub fn normalize(
+    api: &Api,
+    ty: TypeId,
+    gvk: &GroupVersionKind,
+    value: &mut Value,
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    let mut strict = Vec::new();
+    let version = gvk.api_version();
+    json::normalize(&api.schema, ty, value, &mut strict).map_err(|e| e.to_status(&version, &gvk.kind))?;
+    strictness(&version, &gvk.kind, &strict, validation)
+}
+
+/// Applies the defaults of a kind.
+pub fn default(_api: &Api, _ty: TypeId, _gvk: &GroupVersionKind, _value: &mut Value) {}
+
+/// Records who owns the fields of a written object in its `managedFields`.
+pub fn own(
+    api: &Api,
+    row: &Row,
+    subresource: &str,
+    options: &WriteOptions,
+    old: Option<&Value>,
+    value: &mut Value,
+    now: Timestamp,
+) {
+    let write = managed_fields::Write { manager: &options.field_manager, subresource, now };
+    managed_fields::update(&api.schema, row.kind, old, value, &write);
+}
+
+/// The faults of an object in its stored version.
+pub fn validate(
+    _api: &Api,
+    _row: &Row,
+    _subresource: &str,
+    _value: &Value,
+    _old: Option<&Value>,
+) -> ErrorList {
+    ErrorList::new()
+}
+
+/// The bytes that are stored: canonical JSON without resourceVersion.
+///
+/// # Errors
+/// None at present; encoding a normalized document always succeeds.
+pub fn canonical(api: &Api, kind: &knarr_api::kind::Kind, value: &Value) -> Result<Bytes, Status> {
+    let version = value.get("metadata").and_then(|m| m.get("resourceVersion"));
+    if version.is_none() {
+        return Ok(json::to_vec(&api.schema, kind.ty, value).into());
+    }
+    let mut bare = value.clone();
+    super::object::set_meta(&mut bare, "resourceVersion", None);
+    Ok(json::to_vec(&api.schema, kind.ty, &bare).into())
+}
+
+/// The type of a document by its `apiVersion` and `kind`.
+fn type_of(value: &Value) -> Option<TypeId> {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+    table::builtin().type_of_document(text("apiVersion"), text("kind"))
+}
+
+/// Encodes a document in a form.
+///
+/// # Errors
+/// 406 for a document that the form cannot hold.
+pub fn encode(value: &Value, format: Format, pretty: bool) -> Result<Bytes, Status> {
+    match format {
+        Format::Json => Ok(encode_json(value, pretty).into()),
+        Format::Protobuf => encode_protobuf(value),
+        Format::Yaml => Ok(match type_of(value) {
+            Some(ty) => yaml::encode(&table::builtin().schema, ty, value),
+            None => yaml::emit(value),
+        }
+        .into()),
+    }
+}
+
+fn encode_protobuf(value: &Value) -> Result<Bytes, Status> {
+    let ty = type_of(value).ok_or_else(|| Status::not_acceptable("application/json, application/yaml"))?;
+    let mut out = Vec::with_capacity(1024);
+    protobuf::encode(&table::builtin().schema, ty, value, &mut out)
+        .map_err(|_| Status::not_acceptable("application/json, application/yaml"))?;
+    Ok(out.into())
+}
+
+fn encode_json(value: &Value, pretty: bool) -> Vec<u8> {
+    let mut out = match type_of(value) {
+        Some(ty) => json::to_vec(&table::builtin().schema, ty, value),
+        None => {
+            let mut out = Vec::new();
+            json::encode_untyped(value, &mut out);
+            out
+        }
+    };
+    if pretty {
+        out = json::indent(&out);
+        out.push(b'\n');
+    }
+    out
+}
+
+/// A watch event: a line of JSON, or a length-delimited frame of protobuf.
+///
+/// # Errors
+/// As [`encode`].
+pub fn watch_frame(kind: &str, object: Value, format: Format) -> Result<Bytes, Status> {
+    match format {
+        Format::Json => {
+            let mut out = format!("{{\"type\":\"{kind}\",\"object\":").into_bytes();
+            out.extend_from_slice(&encode_json(&object, false));
+            out.extend_from_slice(b"}\n");
+            Ok(out.into())
+        }
+        Format::Protobuf => {
+            let raw = encode_protobuf(&object)?;
+            let mut event = Vec::with_capacity(raw.len() + 32);
+            field(&mut event, 1, kind.as_bytes());
+            let mut extension = Vec::with_capacity(raw.len() + 8);
+            field(&mut extension, 1, &raw);
+            field(&mut event, 2, &extension);
+            let mut out = (event.len() as u32).to_be_bytes().to_vec();
+            out.extend_from_slice(&event);
+            Ok(out.into())
+        }
+        Format::Yaml => Err(Status::not_acceptable("application/json")),
+    }
+}
+
+/// Appends a length-delimited protobuf field.
+fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    out.push(number << 3 | 2);
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(bytes);
+}
+
+/// An empty object.
+pub fn empty() -> Value {
+    Value::Object(Object::new())
+}

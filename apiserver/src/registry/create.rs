@@ -1,0 +1,131 @@
+//! POST: a new object.
+use super::answer::{Answer, Content};
+use super::call::Call;
+use super::options::{WriteOptions, WriteVerb};
+use super::write::{ATTEMPTS, commit_status};
+use super::{Registry, negotiate, object};
+use crate::storage::{CommitError, Guard};
+use knarr_api::Value;
+use knarr_api::status::Status;
+use knarr_api::time::Timestamp;
+use rand::Rng;
+
+/// Names tried for a `generateName`.
+const NAME_TRIES: usize = 8;
+/// Letters that generated names end with: none that form words.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// The longest prefix kept of a `generateName`.
+const PREFIX: usize = 58;
+
+/// A prefix and five random letters.
+pub(super) fn generate_name(prefix: &str) -> String {
+    let mut end = prefix.len().min(PREFIX);
+    while !prefix.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut name = prefix[..end].to_owned();
+    let mut random = rand::rng();
+    for _ in 0..5 {
+        name.push(LETTERS[random.random_range(0..LETTERS.len())] as char);
+    }
+    name
+}
+
+impl Registry {
+    pub(super) async fn create(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
+        let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
+        let format = negotiate::body_format(call.headers)?;
+        let decoded = self.decode(call.row.kind, format, body, options.field_validation)?;
+        let answer = self.create_object(call, &options, decoded.value, false).await?;
+        Ok(answer.warn(decoded.warnings))
+    }
+
+    /// Creates an object that is in the requested version with its defaults. `applied`: ownership is already in the
+    /// object (server-side apply).
+    pub(super) async fn create_object(
+        &self,
+        call: &Call<'_>,
+        options: &WriteOptions,
+        mut wanted: Value,
+        applied: bool,
+    ) -> Result<Answer, Status> {
+        complete(call, &mut wanted)?;
+        let generated = object::name(&wanted).is_empty();
+        let mut names = 0;
+        for _ in 0..ATTEMPTS {
+            let namespace = self.namespace_guard(call);
+            let ready = self.ready(call, options, wanted.clone(), None, applied).await?;
+            let name = object::name(&ready.value).to_owned();
+            let key = call.row.key(call.namespace, &name);
+            if options.dry_run {
+                if self.fetch(&key, call.row.in_log).await?.is_some() {
+                    return Err(Status::already_exists(call.row.subject(), &name));
+                }
+                let warnings = ready.warnings;
+                let shown = super::encode::serve(call.row, ready.value);
+                return Ok(Answer::new(201, Content::Object(shown)).warn(warnings));
+            }
+            let mut warnings = ready.warnings.clone();
+            warnings.extend(call.row.rules.strategy.warnings(&ready.value, None));
+            let at = Guard::Absent(key.clone());
+            match self.commit(call, key, at, ready, None, namespace).await {
+                Ok(stored) => return Ok(Answer::new(201, Content::Stored(stored)).warn(warnings)),
+                Err(CommitError::Guard { index: 0, .. }) => {
+                    names += 1;
+                    if !generated || names >= NAME_TRIES {
+                        return Err(Status::already_exists(call.row.subject(), &name));
+                    }
+                }
+                // The namespace changed, or an address was taken by another: look again.
+                Err(CommitError::Guard { .. }) => {}
+                Err(error) => return Err(commit_status(&error)),
+            }
+        }
+        Err(Status::timeout("the object could not be created: what it needs changes too fast"))
+    }
+
+    /// An object may only come into a namespace that is as admission saw it.
+    fn namespace_guard(&self, call: &Call<'_>) -> Option<Guard> {
+        if call.namespace.is_empty() {
+            return None;
+        }
+        let key = crate::storage::Key::new("core/namespaces", "", call.namespace);
+        let stored = self.store.get(&key)?;
+        Some(Guard::At(key, stored.revision))
+    }
+}
+
+/// Checks and completes the metadata of a new object.
+fn complete(call: &Call<'_>, wanted: &mut Value) -> Result<(), Status> {
+    set_namespace(call, wanted)?;
+    if !object::resource_version(wanted).is_empty() {
+        return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
+    }
+    if !call.name.is_empty() && object::name(wanted).is_empty() {
+        object::set_meta(wanted, "name", Some(call.name.into()));
+    }
+    object::set_meta(wanted, "uid", Some(uuid::Uuid::new_v4().to_string().into()));
+    object::set_meta(wanted, "creationTimestamp", Some(object::time(Timestamp::now())));
+    for cleared in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+        object::set_meta(wanted, cleared, None);
+    }
+    Ok(())
+}
+
+/// The namespace of the path, which a namespace in the body must equal.
+pub(super) fn set_namespace(call: &Call<'_>, wanted: &mut Value) -> Result<(), Status> {
+    let given = object::namespace(wanted);
+    if !call.row.kind.namespaced {
+        if given.is_empty() {
+            object::set_meta(wanted, "namespace", None);
+        }
+        return Ok(());
+    }
+    if !given.is_empty() && given != call.namespace {
+        return Err(Status::bad_request(format!(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )));
+    }
+    object::set_meta(wanted, "namespace", Some(call.namespace.into()));
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Answers as bytes: the cached ones where nothing has to change, else through the table's codecs.
+use super::answer::Content;
+use super::call::Call;
+use super::negotiate::{Accepted, Format, Transform};
+use super::{Row, codec, table};
+use crate::server::{Body, Response, body};
+use crate::storage::Stored;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use knarr_api::status::Status;
+use knarr_api::{Object, Value};
+use serde_json::json;
+
+/// Encodes an answer in the form the client accepts.
+///
+/// # Errors
+/// A document that its type cannot hold, which is a fault of the server.
+pub(super) fn content(call: &Call<'_>, code: u16, content: Content) -> Result<Response, Status> {
+    let accepted = call.accepted;
+    let value = match content {
+        Content::Document(value) => return with_code(code, document(&value, accepted)?),
+        Content::Stored(stored) => {
+            let plain = accepted.format == Format::Json && !accepted.pretty;
+            if plain && accepted.transform == Transform::None && call.row.conversion.is_none() {
+                return with_code(code, body::json(code, stored.json()));
+            }
+            served(call.row, &stored)?
+        }
+        Content::Object(value) => value,
+    };
+    let value = match accepted.transform {
+        Transform::None => value,
+        Transform::Table(version) => table::of_one(call, version, &value)?,
+        Transform::Metadata(version) | Transform::MetadataList(version) => metadata(&value, version),
+    };
+    with_code(code, document(&value, accepted)?)
+}
+
+fn with_code(code: u16, mut response: Response) -> Result<Response, Status> {
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::OK);
+    Ok(response)
+}
+
+/// A stored object in the version of a row.
+///
+/// # Errors
+/// Stored bytes that do not parse, which is a fault of the server.
+pub(crate) fn served(row: &Row, stored: &Stored) -> Result<Value, Status> {
+    Ok(serve(row, stored.value().map_err(Status::internal)?))
+}
+
+/// An object of the stored version in the version of a row.
+pub(crate) fn serve(row: &Row, value: Value) -> Value {
+    match row.conversion {
+        Some(conversion) => (conversion.serve)(value),
+        None => value,
+    }
+}
+
+/// An object of a row's version in the stored version.
+pub(crate) fn store(row: &Row, value: Value) -> Value {
+    match row.conversion {
+        Some(conversion) => (conversion.store)(value),
+        None => value,
+    }
+}
+
+/// `PartialObjectMetadata` of an object.
+pub(super) fn metadata(value: &Value, version: &str) -> Value {
+    let mut out = Object::new();
+    out.insert("kind".into(), "PartialObjectMetadata".into());
+    out.insert("apiVersion".into(), format!("meta.k8s.io/{version}").into());
+    out.insert("metadata".into(), value.get("metadata").cloned().unwrap_or_else(|| json!({})));
+    Value::Object(out)
+}
+
+/// Encodes any document whose `apiVersion` and `kind` the table knows.
+///
+/// # Errors
+/// A document that its type cannot hold.
+pub fn document(value: &Value, accepted: Accepted) -> Result<Response, Status> {
+    let bytes = bytes_of(value, accepted)?;
+    let mut response = Response::new(Body::Full(bytes));
+    let media = HeaderValue::from_static(accepted.format.media_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    Ok(response)
+}
+
+/// The bytes of a document.
+pub(super) fn bytes_of(value: &Value, accepted: Accepted) -> Result<Bytes, Status> {
+    codec::encode(value, accepted.format, accepted.pretty)
+}

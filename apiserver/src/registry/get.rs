@@ -1,0 +1,45 @@
+//! GET of one object.
+use super::answer::{Answer, Content};
+use super::call::Call;
+use super::{Registry, read_status};
+use crate::storage::{Key, Revision, Stored};
+use knarr_api::status::Status;
+use std::sync::Arc;
+
+impl Registry {
+    pub(super) async fn get(&self, call: &Call<'_>) -> Result<Answer, Status> {
+        match call.query.text("resourceVersion") {
+            "" => self.fresh().await?,
+            "0" => {}
+            text => self.reach(parse_revision(text)?).await?,
+        }
+        let stored = self.find(call).await?;
+        Ok(Answer::new(200, Content::Stored(stored)))
+    }
+
+    /// The named object.
+    ///
+    /// # Errors
+    /// 404.
+    pub(super) async fn find(&self, call: &Call<'_>) -> Result<Arc<Stored>, Status> {
+        let found = self.fetch(&call.key(), call.row.in_log).await?;
+        found.ok_or_else(|| call.row.not_found(call.name))
+    }
+
+    /// The live object of a key.
+    pub(super) async fn fetch(&self, key: &Key, in_log: bool) -> Result<Option<Arc<Stored>>, Status> {
+        if in_log { self.store.read(key).await.map_err(|e| read_status(&e)) } else { Ok(self.store.get(key)) }
+    }
+}
+
+/// A `resourceVersion` option that is not empty.
+///
+/// # Errors
+/// 400 when it is no number.
+pub(super) fn parse_revision(text: &str) -> Result<Revision, Status> {
+    text.parse().map(Revision).map_err(|_| {
+        Status::bad_request(format!(
+            "invalid resource version: strconv.ParseUint: parsing {text:?}: invalid syntax"
+        ))
+    })
+}

@@ -1,0 +1,275 @@
+//! GET of a collection: a consistent view, selected, paged, written piece by piece from cached bytes.
+use super::call::Call;
+use super::negotiate::{Accepted, Format, Transform};
+use super::options::{ListOptions, VersionMatch};
+use super::paging::Token;
+use super::select::Selection;
+use super::{Registry, encode, get, read_status, table};
+use crate::server::{Body, Response};
+use crate::storage::{ReadError, Revision, Snapshot, Stored};
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use knarr_api::status::Status;
+use knarr_api::{Object, Value};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Lists are written in pieces of about this many bytes.
+const PIECE: usize = 64 * 1024;
+
+/// The objects of one page.
+pub(super) struct Page {
+    /// Selected objects.
+    pub objects: Vec<Arc<Stored>>,
+    /// `metadata` of the list.
+    pub meta: ListMeta,
+}
+
+/// `ListMeta`.
+#[derive(Default)]
+pub(super) struct ListMeta {
+    revision: u64,
+    next: String,
+    remaining: Option<u64>,
+}
+
+impl ListMeta {
+    fn json(&self) -> String {
+        let mut out = format!("{{\"resourceVersion\":\"{}\"", self.revision);
+        if !self.next.is_empty() {
+            out.push_str(&format!(",\"continue\":\"{}\"", self.next));
+        }
+        if let Some(remaining) = self.remaining {
+            out.push_str(&format!(",\"remainingItemCount\":{remaining}"));
+        }
+        out.push('}');
+        out
+    }
+
+    /// As a document.
+    pub(super) fn value(&self) -> Value {
+        serde_json::from_str(&self.json()).unwrap_or_default()
+    }
+}
+
+impl Registry {
+    pub(super) async fn list(&self, call: &Call<'_>) -> Result<Response, Status> {
+        let options = ListOptions::decode(&call.query, false)?;
+        let page = self.page(call, &options).await?;
+        write(call, page)
+    }
+
+    /// Reads one page.
+    pub(super) async fn page(&self, call: &Call<'_>, options: &ListOptions) -> Result<Page, Status> {
+        let selection = Selection::new(call.row, call.namespace, options)?;
+        if options.limit < 0 {
+            return Err(Status::bad_request("limit must be 0 or more"));
+        }
+        // An answer that may be any state is the whole of it, as clients of the original expect.
+        let limit = match options.resource_version.as_str() {
+            "0" if options.continue_token.is_empty() => 0,
+            _ => options.limit as usize,
+        };
+        let (view, after) = self.view(call, options).await?;
+        let after_key = after.as_ref().map(|t| {
+            let (namespace, name) = t.last(call.row.kind.namespaced);
+            call.row.key(namespace, name)
+        });
+        let mut rest = view.iter(selection.namespace.as_deref(), after_key.as_ref());
+        let everything = selection.is_everything();
+        let mut objects = Vec::new();
+        let mut more = false;
+        for object in rest.by_ref() {
+            if !everything && !selection.matches(object) {
+                continue;
+            }
+            if limit > 0 && objects.len() == limit {
+                more = true;
+                break;
+            }
+            objects.push(object.clone());
+        }
+        let mut meta = ListMeta { revision: view.revision().0, ..ListMeta::default() };
+        if let (true, Some(last)) = (more, objects.last()) {
+            let revision = i64::try_from(view.revision().0).unwrap_or(i64::MAX);
+            meta.next = Token::after(revision, last.key.namespace(), last.key.name()).encode();
+            meta.remaining = everything.then(|| rest.count() as u64 + 1);
+        }
+        Ok(Page { objects, meta })
+    }
+
+    /// The view that a list reads, and the token it continues from.
+    async fn view(
+        &self,
+        call: &Call<'_>,
+        options: &ListOptions,
+    ) -> Result<(Snapshot, Option<Token>), Status> {
+        if !options.continue_token.is_empty() {
+            if !matches!(options.resource_version.as_str(), "" | "0") {
+                return Err(Status::bad_request(
+                    "specifying resource version is not allowed when using continue",
+                ));
+            }
+            let token = Token::parse(&options.continue_token)?;
+            let at = u64::try_from(token.rv).ok().map(Revision);
+            return match self.snapshot(call, at).await {
+                Ok(view) => Ok((view, Some(token))),
+                Err(ReadError::Compacted { .. }) => Err(continue_expired(&token, call.row.kind.namespaced)),
+                Err(error) => Err(read_status(&error)),
+            };
+        }
+        let at = match options.resource_version.as_str() {
+            "" => {
+                self.fresh().await?;
+                None
+            }
+            "0" => None,
+            text => {
+                let revision = get::parse_revision(text)?;
+                self.reach(revision).await?;
+                let exact = options.version_match == Some(VersionMatch::Exact)
+                    || (options.version_match.is_none() && options.limit > 0);
+                exact.then_some(revision)
+            }
+        };
+        let view = self.snapshot(call, at).await.map_err(|e| match e {
+            ReadError::Compacted { .. } => {
+                Status::expired("The resourceVersion for the provided list is too old.")
+            }
+            other => read_status(&other),
+        })?;
+        Ok((view, None))
+    }
+
+    async fn snapshot(&self, call: &Call<'_>, at: Option<Revision>) -> Result<Snapshot, ReadError> {
+        let resource = &call.row.resource;
+        if at.is_none() && !call.row.in_log {
+            return Ok(self.store.snapshot(resource));
+        }
+        let namespace = (!call.namespace.is_empty()).then_some(call.namespace);
+        self.store.list(resource, namespace, at).await
+    }
+}
+
+/// 410 whose message tells clients how to go on.
+fn continue_expired(token: &Token, namespaced: bool) -> Status {
+    let (namespace, name) = token.last(namespaced);
+    let _inconsistent = Token::after(-1, namespace, name);
+    Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You must start a new \
+         list without the continue parameter.",
+    )
+}
+
+fn write(call: &Call<'_>, page: Page) -> Result<Response, Status> {
+    let Accepted { format, transform, pretty } = call.accepted;
+    let Page { objects, meta } = page;
+    let fast = format == Format::Json && !pretty;
+    match transform {
+        Transform::None if fast && call.row.conversion.is_none() => {
+            let head = format!(
+                "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
+                call.row.kind.gvk.kind,
+                call.row.kind.gvk.api_version(),
+                meta.json()
+            );
+            Ok(stream(head, objects, |object, out| object.write_item(out)))
+        }
+        Transform::Metadata(version) | Transform::MetadataList(version) if fast => {
+            let head = format!(
+                "{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{},\"items\":[",
+                meta.json()
+            );
+            Ok(stream(head, objects, |object, out| {
+                out.extend_from_slice(b"{\"metadata\":");
+                object.write_metadata(object.revision, out);
+                out.push(b'}');
+            }))
+        }
+        _ => encode::document(&list_value(call, &objects, &meta, transform)?, call.accepted),
+    }
+}
+
+/// A list as one document.
+pub(super) fn list_value(
+    call: &Call<'_>,
+    objects: &[Arc<Stored>],
+    meta: &ListMeta,
+    transform: Transform,
+) -> Result<Value, Status> {
+    let values = objects.iter().map(|o| encode::served(call.row, o));
+    let values: Vec<Value> = values.collect::<Result<_, _>>()?;
+    let (kind, api_version, items) = match transform {
+        Transform::Table(version) => return table::of_list(call, version, &values, meta.value()),
+        Transform::Metadata(version) | Transform::MetadataList(version) => {
+            let items = values.iter().map(|v| encode::metadata(v, version)).collect();
+            ("PartialObjectMetadataList".to_owned(), format!("meta.k8s.io/{version}"), items)
+        }
+        Transform::None => {
+            let gvk = &call.row.kind.gvk;
+            (format!("{}List", gvk.kind), gvk.api_version(), values)
+        }
+    };
+    let strip = |mut item: Value| {
+        if let Some(members) = item.as_object_mut() {
+            members.remove("kind");
+            members.remove("apiVersion");
+        }
+        item
+    };
+    let mut list = Object::new();
+    list.insert("kind".into(), kind.into());
+    list.insert("apiVersion".into(), api_version.into());
+    list.insert("metadata".into(), meta.value());
+    list.insert("items".into(), Value::Array(items.into_iter().map(strip).collect()));
+    Ok(Value::Object(list))
+}
+
+/// The answer whose items `item` writes. Small lists are one piece with a length; large ones are made piece by
+/// piece while the client reads, so that no list is ever whole in memory.
+fn stream(head: String, objects: Vec<Arc<Stored>>, item: fn(&Stored, &mut Vec<u8>)) -> Response {
+    let mut pieces = Pieces { head: Some(head), objects: objects.into(), item, first: true, done: false };
+    let total: usize = pieces.objects.iter().take(1000).map(|o| o.body().len()).sum();
+    let body = if pieces.objects.len() <= 1000 && total <= 4 * PIECE {
+        Body::Chunks(pieces.by_ref().collect::<VecDeque<Bytes>>())
+    } else {
+        Body::stream(futures::stream::iter(pieces.map(Ok)))
+    };
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+struct Pieces {
+    head: Option<String>,
+    objects: VecDeque<Arc<Stored>>,
+    item: fn(&Stored, &mut Vec<u8>),
+    first: bool,
+    done: bool,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let mut out = Vec::with_capacity(PIECE + 4096);
+        if let Some(head) = self.head.take() {
+            out.extend_from_slice(head.as_bytes());
+        }
+        while out.len() < PIECE {
+            let Some(object) = self.objects.pop_front() else {
+                out.extend_from_slice(b"]}\n");
+                self.done = true;
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                out.push(b',');
+            }
+            (self.item)(&object, &mut out);
+        }
+        Some(out.into())
+    }
+}

@@ -1,0 +1,73 @@
+//! Continue tokens: opaque to clients, the key after which the next page begins and the revision it is read at.
+//!
+//! The form is the original's: unpadded URL-safe base64 of `{"v":"meta.k8s.io/v1","rv":…,"start":"…"}`, where
+//! `start` is the last key's `namespace/name` and a zero byte.
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use knarr_api::status::Status;
+use serde::{Deserialize, Serialize};
+
+/// A decoded token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    v: String,
+    /// Revision of the first page; -1: take the newest state, whatever it is.
+    pub rv: i64,
+    start: String,
+}
+
+impl Token {
+    /// The token of the page after the object at `namespace/name`.
+    pub fn after(revision: i64, namespace: &str, name: &str) -> Self {
+        let start = if namespace.is_empty() { format!("{name}\0") } else { format!("{namespace}/{name}\0") };
+        Self { v: "meta.k8s.io/v1".to_owned(), rv: revision, start }
+    }
+
+    /// Decodes a token.
+    ///
+    /// # Errors
+    /// 400 for what is none.
+    pub fn parse(text: &str) -> Result<Self, Status> {
+        let bad = |e: &dyn std::fmt::Display| Status::bad_request(format!("continue key is not valid: {e}"));
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(&e))?;
+        let token: Self = serde_json::from_slice(&bytes).map_err(|e| bad(&e))?;
+        if token.v != "meta.k8s.io/v1" {
+            return Err(Status::bad_request(format!(
+                "continue key is not valid: server does not recognize this encoded version {:?}",
+                token.v
+            )));
+        }
+        if token.start.is_empty() || token.rv == 0 {
+            return Err(Status::bad_request(
+                "continue key is not valid: encoded start key empty (version meta.k8s.io/v1)",
+            ));
+        }
+        Ok(token)
+    }
+
+    /// Namespace (of a namespaced resource) and name of the last object of the page before.
+    pub fn last(&self, namespaced: bool) -> (&str, &str) {
+        let start = self.start.trim_end_matches('\0');
+        if namespaced { start.split_once('/').unwrap_or(("", start)) } else { ("", start) }
+    }
+
+    /// The text clients get.
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Token;
+
+    #[test]
+    fn both_ways() {
+        let token = Token::after(7, "ns", "a.b");
+        let read = Token::parse(&token.encode()).unwrap();
+        assert_eq!(read, token);
+        assert_eq!(read.last(true), ("ns", "a.b"));
+        assert_eq!(Token::after(7, "", "node").last(false), ("", "node"));
+        assert!(Token::parse("nonsense").is_err());
+    }
+}

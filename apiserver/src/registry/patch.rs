@@ -1,0 +1,127 @@
+//! PATCH: JSON Patch, JSON Merge Patch and Strategic Merge Patch over the present object.
+use super::answer::Answer;
+use super::call::Call;
+use super::negotiate::{self, PatchType};
+use super::options::{FieldValidation, WriteOptions, WriteVerb};
+use super::update::Wish;
+use super::{Registry, codec, create, object};
+use knarr_api::Value;
+use knarr_api::patch::{json::Patch as JsonPatch, merge, strategic};
+use knarr_api::status::Status;
+
+/// A parsed patch.
+pub(super) enum Patch {
+    /// RFC 6902.
+    Json(JsonPatch),
+    /// RFC 7386.
+    Merge(Value),
+    /// Strategic merge.
+    Strategic(Value),
+}
+
+impl Patch {
+    /// Parses a patch body.
+    ///
+    /// # Errors
+    /// 400 for text that is no patch; 413 for too many operations.
+    pub(super) fn parse(kind: PatchType, body: &[u8]) -> Result<Self, Status> {
+        let document: Value = serde_json::from_slice(body)
+            .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+        match kind {
+            PatchType::Json => Ok(Self::Json(JsonPatch::decode(&document).map_err(Status::from)?)),
+            PatchType::Merge => Ok(Self::Merge(document)),
+            PatchType::Strategic => Ok(Self::Strategic(document)),
+            PatchType::Apply => Err(unsupported_apply()),
+        }
+    }
+
+    /// Applies it to a document of a type.
+    ///
+    /// # Errors
+    /// 422 where it does not fit.
+    pub(super) fn apply(
+        &self,
+        api: &knarr_api::table::Api,
+        ty: knarr_api::schema::TypeId,
+        target: &mut Value,
+    ) -> Result<(), Status> {
+        match self {
+            Self::Json(patch) => patch.apply(target).map_err(Status::from),
+            Self::Merge(patch) => {
+                merge::apply(target, patch.clone());
+                Ok(())
+            }
+            Self::Strategic(patch) => {
+                strategic::apply(&api.schema, ty, target, patch.clone()).map_err(Status::from)
+            }
+        }
+    }
+}
+
+fn unsupported_apply() -> Status {
+    Status::unsupported_media_type(
+        "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+    )
+}
+
+impl Registry {
+    pub(super) async fn patch(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
+        let kind = negotiate::patch_type(call.headers)?;
+        if kind == PatchType::Apply {
+            return Err(unsupported_apply());
+        }
+        let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Patch, false)?;
+        let patch = Patch::parse(kind, body)?;
+        // A version in the patch is one the client insists on: a conflict is then its own.
+        let versioned = match &patch {
+            Patch::Merge(p) | Patch::Strategic(p) => !object::resource_version(p).is_empty(),
+            Patch::Json(_) => false,
+        };
+        self.change(call, &options, versioned, |present| self.patched(call, &options, &patch, present)).await
+    }
+
+    fn patched(
+        &self,
+        call: &Call<'_>,
+        options: &WriteOptions,
+        patch: &Patch,
+        present: &Value,
+    ) -> Result<Wish, Status> {
+        let kind = call.row.kind;
+        let mut wanted = present.clone();
+        patch.apply(self.api, kind.ty, &mut wanted)?;
+        let validation = match options.field_validation {
+            FieldValidation::Ignore => FieldValidation::Ignore,
+            other => other,
+        };
+        let warnings = codec::normalize(self.api, kind.ty, &kind.gvk, &mut wanted, validation)?;
+        unchanged(call, &wanted, present)?;
+        create::set_namespace(call, &mut wanted)?;
+        wanted["apiVersion"] = kind.gvk.api_version().into();
+        wanted["kind"] = (*kind.gvk.kind).into();
+        codec::default(self.api, kind.ty, &kind.gvk, &mut wanted);
+        Ok(Wish { value: wanted, applied: false, warnings })
+    }
+}
+
+/// What names the object cannot be patched.
+fn unchanged(call: &Call<'_>, wanted: &Value, present: &Value) -> Result<(), Status> {
+    if object::name(wanted) != object::name(present) {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            object::name(wanted),
+            call.name
+        )));
+    }
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    for name in ["apiVersion", "kind"] {
+        let (new, old) = (text(wanted, name), text(present, name));
+        if !new.is_empty() && new != old {
+            return Err(Status::bad_request(format!(
+                "{name} of the object ({old}) cannot be changed to {new}"
+            )));
+        }
+    }
+    Ok(())
+}

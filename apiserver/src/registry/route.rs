@@ -1,0 +1,164 @@
+//! From a request to the verb that answers it.
+use super::answer::Answer;
+use super::call::Call;
+use super::negotiate::{self, Scope};
+use super::options::Query;
+use super::{Registry, encode, subresource};
+use crate::request_info::Verb;
+use crate::server::{Request, RequestContext, Response, body};
+use http::{HeaderMap, HeaderValue, header};
+use knarr_api::status::Status;
+
+/// 404 for a path within a served group version.
+fn unknown_resource() -> Status {
+    let mut status = Status::new(404, "NotFound", "the server could not find the requested resource");
+    status.details = Some(Box::default());
+    status
+}
+
+/// 405 for a verb that the resource does not have.
+pub(super) fn unsupported_verb() -> Status {
+    let text = "the server does not allow this method on the requested resource";
+    let mut status = Status::new(405, "MethodNotAllowed", text);
+    status.details = Some(Box::default());
+    status
+}
+
+fn page_not_found() -> Response {
+    body::text(404, "404 page not found\n")
+}
+
+impl Registry {
+    pub(super) async fn route(&self, context: RequestContext, request: Request) -> Response {
+        if !context.info.is_resource_request {
+            return self.non_resource(&context, &request).await;
+        }
+        let info = &context.info;
+        if !self.rows.has_version(info.group(), info.version()) {
+            return page_not_found();
+        }
+        let headers = request.headers().clone();
+        match self.resource(context, request, &headers).await {
+            Ok(response) => response,
+            Err(status) => body::status(&status, &headers),
+        }
+    }
+
+    async fn non_resource(&self, context: &RequestContext, request: &Request) -> Response {
+        let path = context.info.path().trim_end_matches('/');
+        let pretty = context.info.query("pretty");
+        if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
+            return page_not_found();
+        }
+        if path.starts_with("/openapi/") {
+            return match self.openapi.serve(path, context.info.uri().query(), request.headers()).await {
+                Some(response) => response,
+                None => page_not_found(),
+            };
+        }
+        self.discovery.serve(path, request.headers(), pretty.as_deref()).unwrap_or_else(page_not_found)
+    }
+
+    async fn resource(
+        &self,
+        context: RequestContext,
+        request: Request,
+        headers: &HeaderMap,
+    ) -> Result<Response, Status> {
+        let info = &context.info;
+        let row =
+            self.rows.find(info.group(), info.version(), info.resource()).ok_or_else(unknown_resource)?;
+        let (namespace, name, sub) = (info.namespace(), info.name(), info.subresource());
+        let namespace = if row.kind.namespaced { namespace } else { "" };
+        let in_path = info.parts().nth(1).is_some();
+        if row.kind.namespaced && in_path && namespace.is_empty() {
+            return Err(unknown_resource());
+        }
+        if !row.kind.namespaced && !info.namespace().is_empty() && &*row.resource != "core/namespaces" {
+            return Err(unknown_resource());
+        }
+        if !sub.is_empty() && row.kind.subresource(sub).is_none() {
+            return Err(unknown_resource());
+        }
+        if subresource::is_connection(row.kind, sub) {
+            return Ok(self.connect(context.clone(), request, row, namespace, name).await);
+        }
+        let verbs = row.kind.subresource(sub).map_or(&row.kind.verbs, |s| &s.verbs);
+        if !verbs.iter().any(|v| **v == *info.verb.as_str()) {
+            return Err(unsupported_verb());
+        }
+        if row.kind.namespaced && namespace.is_empty() && info.verb == Verb::Create {
+            return Err(unsupported_verb());
+        }
+        if !in_path && matches!(info.verb, Verb::Update | Verb::Patch | Verb::Delete) {
+            return Err(unsupported_verb());
+        }
+        let query = Query::parse(info.uri().query().unwrap_or_default());
+        let scope = match info.verb {
+            Verb::Watch => Scope::Stream,
+            _ => Scope::Objects,
+        };
+        let accepted = negotiate::accept(headers, query.get("pretty"), scope)?;
+        // The name of a list comes from its field selector, not from the path.
+        let name = if in_path { name } else { "" };
+        let call = Call {
+            registry: self,
+            row,
+            context: &context,
+            headers,
+            query,
+            accepted,
+            namespace,
+            name,
+            subresource: sub,
+        };
+        let body = if info.verb.is_read() { bytes::Bytes::new() } else { request.into_body().read().await? };
+        let answer = match info.verb {
+            Verb::List => return self.list(&call).await,
+            Verb::Watch => return self.watch(&call).await,
+            Verb::DeleteCollection => return self.delete_collection(&call, &body).await,
+            _ => self.single(&call, body).await?,
+        };
+        finish(&call, answer)
+    }
+
+    async fn single(&self, call: &Call<'_>, body: bytes::Bytes) -> Result<Answer, Status> {
+        if let Some(answer) = self.special(call, &body).await? {
+            return Ok(answer);
+        }
+        match call.context.info.verb {
+            Verb::Get => self.get(call).await,
+            Verb::Create => self.create(call, &body).await,
+            Verb::Update => self.update(call, &body).await,
+            Verb::Patch => self.patch(call, &body).await,
+            Verb::Delete => self.delete(call, &body).await,
+            _ => Err(unsupported_verb()),
+        }
+    }
+}
+
+fn finish(call: &Call<'_>, answer: Answer) -> Result<Response, Status> {
+    let warnings = answer.warnings;
+    let mut response = encode::content(call, answer.code, answer.content)?;
+    warn(response.headers_mut(), &warnings);
+    Ok(response)
+}
+
+/// Adds `Warning` headers: code 299, no agent, quoted text.
+pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
+    for text in warnings {
+        let mut quoted = String::with_capacity(text.len() + 10);
+        quoted.push_str("299 - \"");
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => quoted.extend(['\\', c]),
+                c if c.is_control() => quoted.push(' '),
+                c => quoted.push(c),
+            }
+        }
+        quoted.push('"');
+        if let Ok(value) = HeaderValue::from_bytes(quoted.as_bytes()) {
+            headers.append(header::WARNING, value);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What the registry knows of each served resource: its row in the API table, how it is stored, its rules.
+use super::convert::{self, Conversion};
+use crate::storage::{Index, Key, Resource};
+use crate::strategy::{Rules, rules};
+use knarr_api::Value;
+use knarr_api::kind::Kind;
+use knarr_api::status::{self, Status};
+use knarr_api::table::Api;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The resource of node-port claims: one object a port that a Service holds, never served.
+pub const NODE_PORTS: &str = "knarr.internal/nodeports";
+
+/// One served resource.
+pub struct Row {
+    /// Its row in the requested version.
+    pub kind: &'static Kind,
+    /// The row of the version that is stored.
+    pub stored: &'static Kind,
+    /// `‹group›/‹resource›` as storage keys begin; empty for kinds that are never stored.
+    pub resource: Arc<str>,
+    /// How the requested version becomes the stored one and back; none when they are the same.
+    pub conversion: Option<&'static Conversion>,
+    /// Rules of the kind.
+    pub rules: &'static Rules,
+    /// Objects are kept in the log only.
+    pub in_log: bool,
+}
+
+impl Row {
+    /// The storage key of an object.
+    pub fn key(&self, namespace: &str, name: &str) -> Key {
+        Key::new(&self.resource, namespace, name)
+    }
+
+    /// Group and plural for error texts.
+    pub fn subject(&self) -> status::Resource<'static> {
+        status::Resource { group: &self.kind.gvk.group, plural: &self.kind.plural }
+    }
+
+    /// 404 on an object.
+    pub fn not_found(&self, name: &str) -> Status {
+        Status::not_found(self.subject(), name)
+    }
+
+    /// Is the object stored and of more than one request's life?
+    pub fn is_stored(&self) -> bool {
+        !self.resource.is_empty()
+    }
+}
+
+/// The served resources, found by group, version and plural.
+pub struct Rows {
+    versions: HashMap<String, HashMap<&'static str, Arc<Row>>>,
+}
+
+impl Rows {
+    /// The rows of everything the table serves by default.
+    pub fn new(api: &'static Api) -> Self {
+        let mut versions: HashMap<String, HashMap<&'static str, Arc<Row>>> = HashMap::new();
+        for kind in api.kinds.iter().filter(|k| k.served_by_default && !k.external) {
+            let row = Arc::new(row(api, kind));
+            versions.entry(kind.gvk.api_version()).or_default().insert(&kind.plural, row);
+        }
+        Self { versions }
+    }
+
+    /// Is the group version served?
+    pub fn has_version(&self, group: &str, version: &str) -> bool {
+        self.version(group, version).is_some()
+    }
+
+    /// The row of a resource.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Row>> {
+        self.version(group, version)?.get(plural)
+    }
+
+    fn version(&self, group: &str, version: &str) -> Option<&HashMap<&'static str, Arc<Row>>> {
+        if group.is_empty() {
+            self.versions.get(version)
+        } else {
+            let mut name = String::with_capacity(group.len() + version.len() + 1);
+            name.push_str(group);
+            name.push('/');
+            name.push_str(version);
+            self.versions.get(&name)
+        }
+    }
+
+    /// All rows.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Row>> {
+        self.versions.values().flat_map(HashMap::values)
+    }
+}
+
+fn row(api: &'static Api, kind: &'static Kind) -> Row {
+    let served = |k: &&Kind| k.served_by_default;
+    let stored = match &kind.storage {
+        Some(gvk) => api.siblings(kind).filter(served).find(|k| k.gvk == *gvk).unwrap_or(kind),
+        None => kind,
+    };
+    let resource = if kind.storage.is_some() { resource_name(stored) } else { String::new() };
+    Row {
+        kind,
+        stored,
+        conversion: convert::between(&kind.gvk, &stored.gvk),
+        rules: rules(&stored.gvk.group, &stored.plural),
+        in_log: resource == "core/events",
+        resource: resource.into(),
+    }
+}
+
+/// `‹group›/‹resource›` with `core` for the core group.
+pub fn resource_name(kind: &Kind) -> String {
+    let group = if kind.gvk.group.is_empty() { "core" } else { &kind.gvk.group };
+    format!("{group}/{}", kind.plural)
+}
+
+/// What the store needs to know of every stored resource.
+pub fn resources(api: &'static Api) -> Vec<Resource> {
+    let rows = Rows::new(api);
+    let mut out: Vec<Resource> = Vec::new();
+    for row in rows.iter().filter(|r| r.is_stored() && std::ptr::eq(r.kind, r.stored)) {
+        let fields: Vec<Arc<str>> = row.stored.field_selectors.clone();
+        let mut resource = Resource::new(&row.resource, fields.clone());
+        resource.indexer = Arc::new(move |body| match serde_json::from_slice::<Value>(body) {
+            Ok(object) => index(&object, &fields),
+            Err(_) => Index::default(),
+        });
+        if &*row.resource == "core/pods" {
+            resource = resource.hot(vec!["spec.nodeName".into()]);
+        }
+        if row.in_log {
+            resource = resource.in_log();
+        }
+        out.push(resource);
+    }
+    out.push(Resource::new(NODE_PORTS, Vec::new()));
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    out
+}
+
+/// The facts of an object: labels, uid and selectable fields. Fields that the original computes are computed here:
+/// a boolean that is absent is `false`, and the lists of addresses select by their first entry.
+pub fn index(object: &Value, fields: &[Arc<str>]) -> Index {
+    let mut index = Index::of(object, fields);
+    let mut extra: Vec<(&str, String)> = Vec::new();
+    for field in fields {
+        match &**field {
+            name @ ("spec.unschedulable" | "spec.hostNetwork") if index.fields.get(name).is_none() => {
+                extra.push((name, "false".to_owned()));
+            }
+            name @ "status.podIPs" => {
+                let ip = object.pointer("/status/podIPs/0/ip").and_then(Value::as_str).unwrap_or_default();
+                extra.push((name, ip.to_owned()));
+            }
+            "source" => {
+                let component = object.pointer("/source/component").and_then(Value::as_str);
+                let component = component.filter(|c| !c.is_empty());
+                let reporting = object.get("reportingComponent").and_then(Value::as_str);
+                extra.push(("source", component.or(reporting).unwrap_or_default().to_owned()));
+            }
+            "reportingController" => {
+                let reporting = object.get("reportingComponent").and_then(Value::as_str).unwrap_or_default();
+                extra.push(("reportingController", reporting.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    if !extra.is_empty() {
+        let kept: Vec<(String, String)> =
+            index.fields.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        let added = extra.into_iter().map(|(n, v)| (n.to_owned(), v));
+        index.fields = kept.into_iter().chain(added).collect();
+    }
+    index
+}

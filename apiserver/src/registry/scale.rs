@@ -1,0 +1,133 @@
+//! The `scale` subresource: a view of `spec.replicas` and the selector of kinds that have replicas.
+use super::answer::{Answer, Content};
+use super::call::Call;
+use super::negotiate::{self, PatchType};
+use super::options::{FieldValidation, WriteOptions, WriteVerb};
+use super::patch::Patch;
+use super::update::Wish;
+use super::{Registry, codec, object};
+use crate::request_info::Verb;
+use knarr_api::field::Error;
+use knarr_api::kind::GroupVersionKind;
+use knarr_api::selector::LabelSelector;
+use knarr_api::status::Status;
+use knarr_api::{Object, Value};
+use serde_json::json;
+
+/// `autoscaling/v1` `Scale` of an object.
+fn scale_of(value: &Value) -> Value {
+    let mut metadata = Object::new();
+    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(v) = object::meta(value).get(name) {
+            metadata.insert(name.to_owned(), v.clone());
+        }
+    }
+    let number = |path: &[&str]| object::at(value, path).and_then(Value::as_i64).unwrap_or(0);
+    let mut status = json!({"replicas": number(&["status", "replicas"])});
+    let selector = selector_text(object::at(value, &["spec", "selector"]));
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    let mut spec = Object::new();
+    let replicas = number(&["spec", "replicas"]);
+    if replicas != 0 {
+        spec.insert("replicas".into(), replicas.into());
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// A selector as text; a ReplicationController's is a plain map.
+fn selector_text(selector: Option<&Value>) -> String {
+    let Some(selector) = selector else { return String::new() };
+    let wrapped;
+    let selector = if selector.get("matchLabels").is_none() && selector.get("matchExpressions").is_none() {
+        wrapped = json!({"matchLabels": selector});
+        &wrapped
+    } else {
+        selector
+    };
+    LabelSelector::from_object(Some(selector)).map(|s| s.to_string()).unwrap_or_default()
+}
+
+impl Registry {
+    /// Answers get, update and patch of `scale`.
+    pub(super) async fn scale(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
+        if call.context.info.verb == Verb::Get {
+            let stored = self.find(call).await?;
+            let value = stored.value().map_err(Status::internal)?;
+            return Ok(Answer::new(200, Content::Document(scale_of(&value))));
+        }
+        let patching = call.context.info.verb == Verb::Patch;
+        let verb = if patching { WriteVerb::Patch } else { WriteVerb::Update };
+        let options = WriteOptions::decode(&call.query, call.headers, verb, false)?;
+        let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
+        let ty = self
+            .api
+            .type_of("autoscaling", "v1", "Scale")
+            .ok_or_else(|| Status::internal("no type Scale"))?;
+        let (patch, put) = if patching {
+            let kind = negotiate::patch_type(call.headers)?;
+            if kind == PatchType::Apply {
+                return Err(Status::unsupported_media_type(
+                    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+                ));
+            }
+            (Some(Patch::parse(kind, body)?), None)
+        } else {
+            let format = negotiate::body_format(call.headers)?;
+            (
+                None,
+                Some(
+                    codec::decode(self.api, Some((ty, &gvk)), format, body, options.field_validation)?.value,
+                ),
+            )
+        };
+        let versioned = put.as_ref().is_some_and(|p| !object::resource_version(p).is_empty());
+        let answer = self
+            .change(call, &options, versioned, |present| {
+                let mut scale = scale_of(present);
+                match (&patch, &put) {
+                    (Some(patch), _) => {
+                        patch.apply(self.api, ty, &mut scale)?;
+                        codec::normalize(self.api, ty, &gvk, &mut scale, FieldValidation::Ignore)?;
+                    }
+                    (_, Some(put)) => scale = put.clone(),
+                    _ => {}
+                }
+                rescaled(call, present, &scale)
+            })
+            .await?;
+        let value = match answer.content {
+            Content::Stored(stored) => stored.value().map_err(Status::internal)?,
+            Content::Object(value) | Content::Document(value) => value,
+        };
+        Ok(Answer { content: Content::Document(scale_of(&value)), ..answer })
+    }
+}
+
+/// The object with the replicas of a scale.
+fn rescaled(call: &Call<'_>, present: &Value, scale: &Value) -> Result<Wish, Status> {
+    let given = object::name(scale);
+    if !given.is_empty() && given != call.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({})",
+            call.name
+        )));
+    }
+    let replicas = object::at(scale, &["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    if replicas < 0 {
+        let text = "must be greater than or equal to 0";
+        let error = Error::invalid("spec.replicas", &replicas.into(), text);
+        return Err(Status::invalid("autoscaling", "Scale", call.name, &[error]));
+    }
+    let mut value = present.clone();
+    object::child_mut(&mut value, "spec").insert("replicas".into(), replicas.into());
+    let version = object::resource_version(scale);
+    let version = if version.is_empty() { None } else { Some(version.into()) };
+    object::set_meta(&mut value, "resourceVersion", version);
+    let uid = object::uid(scale);
+    if !uid.is_empty() {
+        object::set_meta(&mut value, "uid", Some(uid.into()));
+    }
+    Ok(Wish { value, applied: false, warnings: Vec::new() })
+}

@@ -1,0 +1,280 @@
+//! Watches: the present objects where asked, then every change in view, with bookmarks between.
+use super::call::Call;
+use super::negotiate::{Accepted, Format, Transform};
+use super::options::ListOptions;
+use super::select::Selection;
+use super::{Registry, Row, codec, encode, get, table, too_large_version};
+use crate::server::{Body, Response};
+use crate::storage::event::Form;
+use crate::storage::{Delivery, Event, EventType, Revision, Start, Stored, WatchEnd, WatchError, Watcher};
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderValue, header};
+use knarr_api::Value;
+use knarr_api::status::Status;
+use rand::Rng;
+use serde_json::json;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+
+/// Time between bookmarks.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// Initial objects written at once.
+const INITIAL: usize = 64;
+
+impl Registry {
+    pub(super) async fn watch(&self, call: &Call<'_>) -> Result<Response, Status> {
+        let options = ListOptions::decode(&call.query, true)?;
+        let selection = Selection::new(call.row, call.namespace, &options)?;
+        let encoder = Encoder::new(call);
+        let begun = self.begin(call, &options, &selection).await;
+        let (initial, watcher, error) = match begun {
+            Ok((initial, watcher)) => (initial, Some(watcher), None),
+            // What the selectors and options could not tell is told by an ERROR event, as clients expect.
+            Err(status) if status.code == 400 => return Err(status),
+            Err(status) => (VecDeque::new(), None, Some(status)),
+        };
+        let timeout = match options.timeout_seconds {
+            Some(seconds) if seconds > 0 => Duration::from_secs(seconds as u64),
+            _ => self.settings.min_watch.mul_f64(1.0 + rand::rng().random::<f64>()),
+        };
+        let start = Instant::now();
+        let mut bookmarks = interval_at(start + BOOKMARKS, BOOKMARKS);
+        bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let state = State {
+            encoder,
+            initial,
+            announce_end: options.bookmarks && options.send_initial_events == Some(true),
+            watcher,
+            error,
+            bookmarks: options.bookmarks.then_some(bookmarks),
+            deadline: start + timeout,
+            shutdown: call.context.shutdown.clone(),
+        };
+        let mut response = Response::new(Body::stream(stream::unfold(state, State::step)));
+        let media = HeaderValue::from_static(call.accepted.format.stream_type());
+        response.headers_mut().insert(header::CONTENT_TYPE, media);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        Ok(response)
+    }
+
+    /// The initial objects and the changes after them.
+    async fn begin(
+        &self,
+        call: &Call<'_>,
+        options: &ListOptions,
+        selection: &Selection,
+    ) -> Result<(VecDeque<Arc<Stored>>, Watcher), Status> {
+        let mut initial = VecDeque::new();
+        let from = match options.resource_version.as_str() {
+            "" | "0" => None,
+            text => Some(get::parse_revision(text)?),
+        };
+        if let Some(revision) = from {
+            self.reach(revision).await?;
+        } else if options.resource_version.is_empty() {
+            self.fresh().await?;
+        }
+        let start = if options.send_initial_events == Some(true) {
+            let namespace = selection.namespace.as_deref();
+            let view = if call.row.in_log {
+                let view = self.store.list(&call.row.resource, namespace, None).await;
+                view.map_err(|e| super::read_status(&e))?
+            } else {
+                self.store.snapshot(&call.row.resource)
+            };
+            initial.extend(view.iter(namespace, None).filter(|o| selection.matches(o)).cloned());
+            Start::After(view.revision())
+        } else {
+            from.map_or(Start::Now, Start::After)
+        };
+        let selects = (!selection.is_everything()).then(|| {
+            let selection = selection.clone();
+            Arc::new(move |object: &Stored| selection.matches(object)) as crate::storage::Selector
+        });
+        let watcher = self.store.watch(&call.row.resource, selection.scope(), start, selects);
+        let watcher = watcher.map_err(|error| match error {
+            WatchError::Gone { requested, oldest } => {
+                Status::expired(format!("too old resource version: {requested} ({oldest})"))
+            }
+            WatchError::Future { requested, current } => too_large_version(requested.0, current.0),
+            WatchError::Unknown(_) => Status::internal(error),
+        })?;
+        Ok((initial, watcher))
+    }
+}
+
+struct State {
+    encoder: Encoder,
+    initial: VecDeque<Arc<Stored>>,
+    /// The bookmark that ends the initial objects is still to be sent.
+    announce_end: bool,
+    watcher: Option<Watcher>,
+    error: Option<Status>,
+    bookmarks: Option<Interval>,
+    deadline: Instant,
+    shutdown: tokio_util::sync::CancellationToken,
+}
+
+impl State {
+    /// The next bytes of the stream.
+    async fn step(mut self) -> Option<(Result<Bytes, std::io::Error>, Self)> {
+        if let Some(error) = self.error.take() {
+            let bytes = self.encoder.error(&error);
+            return Some((Ok(bytes), self));
+        }
+        if !self.initial.is_empty() {
+            let mut out = Vec::new();
+            for object in self.initial.drain(..self.initial.len().min(INITIAL)) {
+                self.encoder.initial(&object, &mut out);
+            }
+            return Some((Ok(out.into()), self));
+        }
+        let watcher = self.watcher.as_mut()?;
+        if std::mem::take(&mut self.announce_end) {
+            let bytes = self.encoder.bookmark(watcher.start(), true);
+            return Some((Ok(bytes), self));
+        }
+        let bytes = tokio::select! {
+            batch = watcher.next() => match batch {
+                Ok(batch) => {
+                    let mut out = Vec::new();
+                    for delivery in &batch {
+                        self.encoder.delivery(delivery, &mut out);
+                    }
+                    Bytes::from(out)
+                }
+                Err(WatchEnd::Gone) => {
+                    self.watcher = None;
+                    self.encoder.error(&Status::expired("The resource has changed; list it again."))
+                }
+                Err(WatchEnd::TooSlow | WatchEnd::Closed) => return None,
+            },
+            () = tick(&mut self.bookmarks) => self.encoder.bookmark(watcher.progress(), false),
+            () = sleep_until(self.deadline) => return None,
+            () = self.shutdown.cancelled() => return None,
+        };
+        Some((Ok(bytes), self))
+    }
+}
+
+/// The next tick; never without an interval.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes events in the form one watcher asked for.
+struct Encoder {
+    row: Arc<Row>,
+    accepted: Accepted,
+    include: table::Include,
+    /// Tables name their columns once.
+    columns_sent: bool,
+}
+
+impl Encoder {
+    fn new(call: &Call<'_>) -> Self {
+        let include = table::Include::of(call);
+        Self { row: call.row.clone(), accepted: call.accepted, include, columns_sent: false }
+    }
+
+    /// The form whose bytes watchers share.
+    fn shared(&self) -> Option<Form> {
+        let Accepted { format, transform, pretty } = self.accepted;
+        match (format, transform) {
+            _ if pretty || self.row.conversion.is_some() => None,
+            (Format::Json, Transform::None) => Some(Form::Json),
+            (Format::Json, Transform::Metadata("v1") | Transform::MetadataList("v1")) => {
+                Some(Form::MetadataJson)
+            }
+            (Format::Protobuf, Transform::None) => Some(Form::Protobuf),
+            _ => None,
+        }
+    }
+
+    fn initial(&mut self, object: &Arc<Stored>, out: &mut Vec<u8>) {
+        match self.shared() {
+            Some(Form::Json) => {
+                out.extend_from_slice(br#"{"type":"ADDED","object":"#);
+                object.write_json(object.revision, out);
+                out.extend_from_slice(b"}\n");
+            }
+            _ => self.object(EventType::Added, object, object.revision, out),
+        }
+    }
+
+    fn delivery(&mut self, delivery: &Delivery, out: &mut Vec<u8>) {
+        let (event, kind) = (&delivery.event, delivery.event_type);
+        match self.shared() {
+            Some(Form::Json) => out.extend_from_slice(&event.json_line(kind)),
+            Some(Form::MetadataJson) => out.extend_from_slice(&event.metadata_line(kind)),
+            Some(Form::Protobuf) => {
+                let bytes = event.encoded(Form::Protobuf, kind, |event: &Event| {
+                    let mut frame = Vec::new();
+                    self.object(kind, event.object(kind), event.revision(), &mut frame);
+                    frame.into()
+                });
+                out.extend_from_slice(&bytes);
+            }
+            None => self.object(kind, event.object(kind), event.revision(), out),
+        }
+    }
+
+    /// One event through the codecs. A stored object that does not parse ends up as an ERROR event.
+    fn object(&mut self, kind: EventType, object: &Stored, revision: Revision, out: &mut Vec<u8>) {
+        let value = encode::served(&self.row, object).and_then(|mut value| {
+            super::object::set_meta(&mut value, "resourceVersion", Some(revision.to_string().into()));
+            self.transform(value)
+        });
+        match value {
+            Ok(value) => out.extend_from_slice(&self.frame(kind.name(), value)),
+            Err(status) => out.extend_from_slice(&self.error(&status)),
+        }
+    }
+
+    fn transform(&mut self, value: Value) -> Result<Value, Status> {
+        match self.accepted.transform {
+            Transform::None => Ok(value),
+            Transform::Metadata(version) | Transform::MetadataList(version) => {
+                Ok(encode::metadata(&value, version))
+            }
+            Transform::Table(version) => {
+                let columns = !std::mem::replace(&mut self.columns_sent, true);
+                table::of_event(&self.row, version, &value, self.include, columns)
+            }
+        }
+    }
+
+    fn bookmark(&mut self, revision: Revision, end_of_initial: bool) -> Bytes {
+        let gvk = &self.row.kind.gvk;
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if end_of_initial {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = json!({"kind": &*gvk.kind, "apiVersion": gvk.api_version(), "metadata": metadata});
+        let object = match self.accepted.transform {
+            Transform::Table(version) => table::bookmark(version, object),
+            _ => self.transform(object).unwrap_or_default(),
+        };
+        self.frame("BOOKMARK", object)
+    }
+
+    fn error(&self, status: &Status) -> Bytes {
+        let object: Value = serde_json::from_slice(&status.to_json()).unwrap_or_default();
+        self.frame("ERROR", object)
+    }
+
+    fn frame(&self, kind: &str, object: Value) -> Bytes {
+        codec::watch_frame(kind, object, self.accepted.format).unwrap_or_else(|status| {
+            tracing::error!(%status, "a watch event could not be encoded");
+            Bytes::new()
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! What create, update and patch have in common: from the object a client wants to the group that is committed.
+use super::call::Call;
+use super::codec::{self, Decoded};
+use super::negotiate::Format;
+use super::options::{FieldValidation, WriteOptions};
+use super::{Registry, encode, object, row};
+use crate::admission::{Attributes, Operation};
+use crate::storage::{CommitError, Group, Guard, Index, Key, Stored, Write, WriteFacts};
+use crate::strategy::{self, Companions, Scene};
+use bytes::Bytes;
+use knarr_api::Value;
+use knarr_api::kind::Kind;
+use knarr_api::status::Status;
+use knarr_api::time::Timestamp;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How often an attempt that lost against another write is made again.
+pub(super) const ATTEMPTS: usize = 100;
+
+/// An object ready to be committed.
+pub(super) struct Ready {
+    /// In the stored version.
+    pub value: Value,
+    /// Canonical bytes without resourceVersion.
+    pub bytes: Bytes,
+    /// What goes with it.
+    pub companions: Companions,
+    /// Warnings of validation and admission.
+    pub warnings: Vec<String>,
+}
+
+impl Registry {
+    /// Decodes a body that holds an object of the given kind, and applies its defaults.
+    ///
+    /// # Errors
+    /// 400 for text that does not parse, strict faults, or another `apiVersion` or `kind`.
+    pub(super) fn decode(
+        &self,
+        kind: &Kind,
+        format: Format,
+        body: &[u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded, Status> {
+        let ty = kind.ty;
+        let mut decoded = codec::decode(self.api, Some((ty, &kind.gvk)), format, body, validation)?;
+        let gvk = (text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"));
+        let (api_version, wanted) = (kind.gvk.api_version(), &*kind.gvk.kind);
+        if !gvk.1.is_empty() && gvk.1 != wanted {
+            return Err(Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {wanted}: no kind {:?} is registered for version {:?}",
+                gvk.1, gvk.0, gvk.1, gvk.0,
+            )));
+        }
+        if !gvk.0.is_empty() && gvk.0 != api_version {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({}) does not match the expected API version ({api_version})",
+                gvk.0
+            )));
+        }
+        decoded.value["apiVersion"] = api_version.into();
+        decoded.value["kind"] = wanted.into();
+        codec::default(self.api, ty, &kind.gvk, &mut decoded.value);
+        Ok(decoded)
+    }
+
+    /// Runs admission, ownership, strategy, allocation and validation over the wanted object. `wanted` is in the
+    /// requested version, `old` (none on create) in the stored version with its resourceVersion.
+    pub(super) async fn ready(
+        &self,
+        call: &Call<'_>,
+        options: &WriteOptions,
+        mut wanted: Value,
+        old: Option<&Value>,
+        applied: bool,
+    ) -> Result<Ready, Status> {
+        let row = call.row;
+        let now = Timestamp::now();
+        let old_served = old.map(|o| encode::serve(row, o.clone()));
+        if !applied {
+            codec::own(self.api, row, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+        }
+        let name = object::name(&wanted).to_owned();
+        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+        let mut attributes = Attributes {
+            operation,
+            kind: row.kind,
+            subresource: call.subresource,
+            namespace: call.admission_namespace(&name),
+            name: &name,
+            user: call.user(),
+            dry_run: options.dry_run,
+            object: Some(wanted),
+            old: old_served,
+            options: Value::Null,
+            warnings: Vec::new(),
+        };
+        self.admission.admit(&mut attributes).await?;
+        let mut value = attributes.object.take().unwrap_or_default();
+        codec::default(self.api, row.kind.ty, &row.kind.gvk, &mut value);
+        let mut value = encode::store(row, value);
+        let scene = Scene {
+            registry: self,
+            kind: row.kind,
+            namespace: call.namespace,
+            user: call.user(),
+            now,
+            dry_run: options.dry_run,
+        };
+        match old {
+            None => self.prepare_create(&scene, call, &mut value)?,
+            Some(old) => {
+                super::subresource::prepare_update(&scene, call.row, call.subresource, &mut value, old)
+            }
+        }
+        let main = matches!(call.subresource, "" | "scale");
+        let companions = if main {
+            row.rules.strategy.companions(&scene, Some(&mut value), old)?
+        } else {
+            Companions::default()
+        };
+        let mut errors = codec::validate(self.api, row, call.subresource, &value, old);
+        errors.extend(row.rules.strategy.check(&scene, &value, old));
+        if !errors.is_empty() {
+            let name = match object::name(&value) {
+                "" => object::meta_text(&value, "generateName"),
+                name => name,
+            };
+            return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
+        }
+        let final_name = object::name(&value).to_owned();
+        attributes.name = &final_name;
+        attributes.namespace = call.admission_namespace(&final_name);
+        attributes.object = Some(encode::serve(row, value));
+        self.admission.validate(&attributes).await?;
+        let warnings = std::mem::take(&mut attributes.warnings);
+        let value = encode::store(row, attributes.object.take().unwrap_or_default());
+        if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
+            self.hooks.escalation(call.user(), row.kind, &value, old)?;
+        }
+        let bytes = codec::canonical(self.api, row.stored, &value)?;
+        Ok(Ready { value, bytes, companions, warnings })
+    }
+
+    fn prepare_create(&self, scene: &Scene<'_>, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+        let prefix = object::meta_text(value, "generateName");
+        if object::name(value).is_empty() && !prefix.is_empty() {
+            let name = super::create::generate_name(prefix);
+            object::set_meta(value, "name", Some(name.into()));
+        }
+        strategy::prepare_create(scene, call.row.rules, value);
+        Ok(())
+    }
+
+    /// Commits an object with its companions; `at` is the guard on its own key.
+    pub(super) async fn commit(
+        &self,
+        call: &Call<'_>,
+        key: Key,
+        at: Guard,
+        ready: Ready,
+        previous: Option<Arc<Stored>>,
+        namespace: Option<Guard>,
+    ) -> Result<Arc<Stored>, CommitError> {
+        let expires = call.row.rules.lifetime.map(|s| SystemTime::now() + Duration::from_secs(s));
+        let mut group = Group::default().guard(at);
+        group.guards.extend(namespace);
+        group.guards.extend(ready.companions.guards);
+        group.writes.push(Write::Put { key, value: ready.bytes, expires });
+        group.writes.extend(ready.companions.writes);
+        let index = self.index(call, &ready.value);
+        let facts = vec![WriteFacts { index: Some(index), previous }];
+        let changes = self.store.commit_with(group, facts).await?;
+        let own = changes.first().and_then(|c| c.current.clone());
+        own.ok_or_else(|| CommitError::Invalid("the commit returned no object".to_owned()))
+    }
+
+    fn index(&self, call: &Call<'_>, value: &Value) -> Index {
+        row::index(value, &call.row.stored.field_selectors)
+    }
+}
+
+/// A commit that failed for another reason than a guard.
+pub(super) fn commit_status(error: &CommitError) -> Status {
+    match error {
+        CommitError::Guard { .. } | CommitError::Invalid(_) => Status::internal(error),
+        CommitError::Unknown(_) => Status::timeout(error),
+        CommitError::Unavailable(_) => Status::unavailable(error.to_string()),
+    }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}

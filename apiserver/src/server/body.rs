@@ -1,0 +1,172 @@
+//! Request and response bodies without boxing on the common paths, and the encoding of `Status` answers.
+use bytes::{Bytes, BytesMut};
+use futures::stream::{BoxStream, StreamExt};
+use http::{HeaderMap, HeaderValue, header};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use knarr_api::status::Status;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// The largest request body that is read, in bytes.
+pub const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// The body of an answer.
+#[derive(Default)]
+pub enum Body {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// One piece.
+    Full(Bytes),
+    /// Pieces to be written one after the other (a list assembled from cached objects).
+    Chunks(VecDeque<Bytes>),
+    /// Pieces as they come (watches, logs); ends with the stream. An error breaks the connection off.
+    Stream(BoxStream<'static, Result<Bytes, std::io::Error>>),
+}
+
+impl Body {
+    /// A streaming body.
+    pub fn stream(
+        stream: impl futures::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
+    ) -> Self {
+        Self::Stream(stream.boxed())
+    }
+
+    /// Bytes in all, where known.
+    pub fn len(&self) -> Option<usize> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Full(bytes) => Some(bytes.len()),
+            Self::Chunks(chunks) => Some(chunks.iter().map(Bytes::len).sum()),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// Is it known to hold nothing?
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Body {
+    fn from(bytes: B) -> Self {
+        Self::Full(bytes.into())
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let next = match &mut *self {
+            Self::Empty => None,
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                (!bytes.is_empty()).then_some(bytes)
+            }
+            Self::Chunks(chunks) => chunks.pop_front(),
+            Self::Stream(stream) => {
+                let next = ready!(stream.poll_next_unpin(context));
+                return Poll::Ready(next.map(|piece| piece.map(Frame::data)));
+            }
+        };
+        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Chunks(chunks) => chunks.is_empty(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.len().map_or_else(SizeHint::default, |n| SizeHint::with_exact(n as u64))
+    }
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// From the connection.
+    Incoming(Incoming),
+    /// Already in memory (tests, requests the server makes to itself).
+    Full(Bytes),
+}
+
+impl RequestBody {
+    /// Reads the whole body.
+    ///
+    /// # Errors
+    /// 413 above [`MAX_BODY`], 400 when the client broke off.
+    pub async fn read(self) -> Result<Bytes, Status> {
+        let mut incoming = match self {
+            Self::Full(bytes) if bytes.len() > MAX_BODY => return Err(too_large()),
+            Self::Full(bytes) => return Ok(bytes),
+            Self::Incoming(incoming) => incoming,
+        };
+        if http_body::Body::size_hint(&incoming).lower() > MAX_BODY as u64 {
+            return Err(too_large());
+        }
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|e| Status::bad_request(format!("error reading request body: {e}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if first.is_empty() && rest.is_empty() {
+                first = data;
+                continue;
+            }
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+            if rest.len() > MAX_BODY {
+                return Err(too_large());
+            }
+        }
+        Ok(if rest.is_empty() { first } else { rest.freeze() })
+    }
+}
+
+fn too_large() -> Status {
+    Status::too_large(format_args!("limit is {MAX_BODY}"))
+}
+
+/// An answer of one JSON document.
+pub fn json(code: u16, bytes: impl Into<Bytes>) -> super::Response {
+    typed(code, HeaderValue::from_static("application/json"), bytes)
+}
+
+/// An answer of plain text.
+pub fn text(code: u16, bytes: impl Into<Bytes>) -> super::Response {
+    typed(code, HeaderValue::from_static("text/plain; charset=utf-8"), bytes)
+}
+
+fn typed(code: u16, media_type: HeaderValue, bytes: impl Into<Bytes>) -> super::Response {
+    let mut response = http::Response::new(Body::Full(bytes.into()));
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+/// An error as the client asked for it by its `Accept` header; `Retry-After` where the error names a time.
+pub fn status(status: &Status, _request_headers: &HeaderMap) -> super::Response {
+    let mut response = json(status.code, status.to_json());
+    let seconds = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
+    if seconds > 0 {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}

@@ -1,0 +1,257 @@
+//! The way of every request: request info, authentication, impersonation, limits, authorization, then the server's
+//! own paths or the registry; a deadline and a guard against panics around it.
+use super::limits::{Limits, Turn};
+use super::{Handler, Request, RequestContext, Response, body, gzip};
+use crate::authn::{Authenticator, Peer, impersonation};
+use crate::authz::{Attributes, Authorizer, rbac};
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::own_paths::OwnPaths;
+use crate::request_info::RequestInfo;
+use crate::user::{MASTERS, User};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, header};
+use knarr_api::status::Status;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// What the chain is made of.
+pub struct Chain {
+    /// Who?
+    pub authenticator: Arc<Authenticator>,
+    /// May they?
+    pub authorizer: Authorizer,
+    /// How many at once?
+    pub limits: Limits,
+    /// `/livez` and the like.
+    pub health: Arc<Health>,
+    /// `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// `/version` and other paths that are no resources.
+    pub own_paths: OwnPaths,
+    /// Everything else.
+    pub handler: Arc<dyn Handler>,
+    /// Paths anybody may get (`--authorization-always-allow-paths`), a trailing `*` is a prefix.
+    pub open_paths: Vec<String>,
+    /// `--request-timeout`.
+    pub timeout: Duration,
+    /// Ends with the server.
+    pub shutdown: CancellationToken,
+}
+
+impl Chain {
+    /// Answers one request of a connection.
+    pub async fn serve(&self, peer: &Peer, address: SocketAddr, request: Request) -> Response {
+        let started = Instant::now();
+        let audit_id = audit_id(request.headers());
+        let wants_gzip = gzip::is_wanted(request.headers());
+        let mut response = match RequestInfo::new(request.method(), request.uri()) {
+            Ok(info) => {
+                let long = info.is_long_running();
+                let _running = long.then(|| Running::new(&self.metrics));
+                let work = self.guarded(&info, peer, address, &audit_id, request);
+                let response = work.await;
+                self.metrics.observe(&info, response.status().as_u16(), started.elapsed());
+                response
+            }
+            Err(text) => body::status(&Status::bad_request(text), request.headers()),
+        };
+        if wants_gzip {
+            response = gzip::compress(response).await;
+        }
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&audit_id) {
+            headers.insert("audit-id", value);
+        }
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        }
+        response
+    }
+
+    async fn guarded(
+        &self,
+        info: &RequestInfo,
+        peer: &Peer,
+        address: SocketAddr,
+        audit_id: &Arc<str>,
+        request: Request,
+    ) -> Response {
+        let accept = request.headers().get(header::ACCEPT).cloned();
+        let fail = |status: &Status| {
+            let headers = HeaderMap::from_iter(accept.clone().map(|value| (header::ACCEPT, value)));
+            body::status(status, &headers)
+        };
+        let deadline = (!info.is_long_running()).then(|| Instant::now() + self.allotted(info));
+        let work =
+            AssertUnwindSafe(self.filtered(info, peer, address, audit_id, deadline, request)).catch_unwind();
+        let outcome = match deadline {
+            Some(deadline) => match tokio::time::timeout_at(deadline.into(), work).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    self.metrics.timeouts.inc();
+                    return fail(&Status::timeout("request did not complete within the allotted timeout"));
+                }
+            },
+            None => work.await,
+        };
+        outcome.unwrap_or_else(|panic| {
+            self.metrics.panics.inc();
+            let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            tracing::error!(
+                method = info.verb.as_str(),
+                path = info.path(),
+                panic = text,
+                "request panicked"
+            );
+            let text =
+                format!("This request caused apiserver to panic. Look in the logs for details. ({audit_id})");
+            fail(&Status::new(500, "InternalError", text))
+        })
+    }
+
+    /// `?timeout=` up to the server's own limit.
+    fn allotted(&self, info: &RequestInfo) -> Duration {
+        let asked =
+            info.uri().query().and_then(|_| info.query("timeout")).and_then(|text| go_duration(&text));
+        asked.filter(|asked| !asked.is_zero()).map_or(self.timeout, |asked| asked.min(self.timeout))
+    }
+
+    async fn filtered(
+        &self,
+        info: &RequestInfo,
+        peer: &Peer,
+        address: SocketAddr,
+        audit_id: &Arc<str>,
+        deadline: Option<Instant>,
+        mut request: Request,
+    ) -> Response {
+        let (user, _turn) = match self.admit(info, peer, request.headers_mut()).await {
+            Ok(admitted) => admitted,
+            Err(status) => return body::status(&status, request.headers()),
+        };
+        if !info.is_resource_request {
+            if let Some(response) = self.health.answer(info).await {
+                return response;
+            }
+            if let Some(response) = self.own_paths.answer(info, &self.metrics) {
+                return response;
+            }
+        }
+        let context = RequestContext {
+            info: info.clone(),
+            user,
+            audit_id: audit_id.clone(),
+            peer: address,
+            deadline,
+            shutdown: self.shutdown.clone(),
+        };
+        self.handler.handle(context, request).await
+    }
+
+    async fn admit(
+        &self,
+        info: &RequestInfo,
+        peer: &Peer,
+        headers: &mut HeaderMap,
+    ) -> Result<(Arc<User>, Option<Turn>), Status> {
+        let user = self.authenticator.authenticate(peer, headers)?;
+        let user = impersonation::impersonate(&self.authorizer, user, headers)?;
+        let turn = if info.is_long_running() || user.in_group(MASTERS) {
+            None
+        } else {
+            let turn = self.limits.enter(!info.verb.is_read()).await;
+            Some(turn.inspect_err(|_| {
+                self.metrics.dropped.inc();
+            })?)
+        };
+        if !self.is_open(info) {
+            self.authorizer.require(&user, &Attributes::from(info))?;
+        }
+        Ok((user, turn))
+    }
+
+    fn is_open(&self, info: &RequestInfo) -> bool {
+        !info.is_resource_request && self.open_paths.iter().any(|open| rbac::url_matches(open, info.path()))
+    }
+}
+
+/// A long-running request, counted while it runs.
+struct Running<'a>(&'a Metrics);
+
+impl<'a> Running<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.long_running.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.long_running.dec();
+    }
+}
+
+/// The client's `Audit-ID`, or a new one.
+fn audit_id(headers: &HeaderMap) -> Arc<str> {
+    match headers.get("audit-id").and_then(|v| v.to_str().ok()).filter(|id| !id.is_empty() && id.len() <= 64)
+    {
+        Some(id) => id.into(),
+        None => {
+            let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+            let mut text = uuid::Uuid::encode_buffer();
+            Arc::from(&*id.hyphenated().encode_lower(&mut text))
+        }
+    }
+}
+
+/// A Go duration of hours, minutes, seconds and milliseconds (`1m30s`), or none.
+pub fn go_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let amount: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let seconds = match &rest[..unit_end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total += Duration::try_from_secs_f64(amount * seconds).ok()?;
+        rest = &rest[unit_end..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(go_duration(text), expected.map(Duration::from_millis), "{text}");
+        };
+        check("34s", Some(34_000));
+        check("1m30s", Some(90_000));
+        check("1.5s", Some(1500));
+        check("250ms", Some(250));
+        check("0", Some(0));
+        check("", None);
+        check("10", None);
+        check("5d", None);
+    }
+}

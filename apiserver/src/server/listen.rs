@@ -1,0 +1,117 @@
+//! Connections: TLS, then HTTP/1.1 or HTTP/2 as negotiated, each connection a task; all end with the shutdown token,
+//! idle ones at once, busy ones when their requests are done or the grace is over.
+use super::chain::Chain;
+use super::{Body, RequestBody, Response};
+use crate::authn::Peer;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+/// A handshake that takes longer is given up.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Requests that still run so long after shutdown are cut off.
+const GRACE: Duration = Duration::from_secs(5);
+/// Streams of one HTTP/2 connection: a client process has all its watches on one.
+const STREAMS: u32 = 2000;
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// Serves until the chain's shutdown token is cancelled, then until the open requests are done.
+pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, chain: Arc<Chain>) {
+    let acceptor = TlsAcceptor::from(tls);
+    let tracker = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = chain.shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                tracker.spawn(connection(stream, address, acceptor.clone(), chain.clone()));
+            }
+            // Out of descriptors, or the peer went away: neither is a reason to stop, but not to spin either.
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    tracker.close();
+    if tokio::time::timeout(GRACE, tracker.wait()).await.is_err() {
+        tracing::info!("connections still open at shutdown were cut off");
+    }
+}
+
+async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAcceptor, chain: Arc<Chain>) {
+    let _ = stream.set_nodelay(true);
+    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+    let stream = match handshake {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%address, %error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let certificates = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
+    let certificates = certificates.into_iter().map(rustls::pki_types::CertificateDer::into_owned).collect();
+    let peer = Arc::new(Peer::new(certificates));
+    let shutdown = chain.shutdown.clone();
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (chain, peer) = (chain.clone(), peer.clone());
+        async move { Ok::<Response, Infallible>(answer(&chain, &peer, address, request).await) }
+    });
+    let builder = builder();
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let outcome = tokio::select! {
+        outcome = serving.as_mut() => outcome,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%address, error, "connection ended");
+    }
+}
+
+async fn answer(
+    chain: &Chain,
+    peer: &Peer,
+    address: SocketAddr,
+    request: http::Request<Incoming>,
+) -> Response {
+    let head = request.method() == http::Method::HEAD;
+    let response = chain.serve(peer, address, request.map(RequestBody::Incoming)).await;
+    if head { response.map(|_| Body::Empty) } else { response }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(32))
+        .keep_alive(true)
+        .half_close(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(1 << 20)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}

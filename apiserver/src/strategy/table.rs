@@ -1,0 +1,167 @@
+//! The one table of kinds with rules of their own, by group and plural.
+use super::{Plain, StatusRule, Strategy};
+use crate::registry::object;
+use crate::registry::options::Propagation;
+use knarr_api::Value;
+
+/// When `metadata.generation` counts on.
+#[derive(Clone, Copy, Debug)]
+pub struct Generation {
+    /// New objects have generation 1.
+    pub starts: bool,
+    /// A change of one of these top-level members counts.
+    pub members: &'static [&'static str],
+    /// A change of the annotations counts.
+    pub annotations: bool,
+    /// A change of the labels counts.
+    pub labels: bool,
+}
+
+impl Generation {
+    const NONE: Self = Self { starts: false, members: &[], annotations: false, labels: false };
+    const FIXED: Self = Self { starts: true, ..Self::NONE };
+    const SPEC: Self = Self::of(&["spec"]);
+
+    const fn of(members: &'static [&'static str]) -> Self {
+        Self { starts: true, members, annotations: false, labels: false }
+    }
+
+    pub(super) fn changed(&self, new: &Value, old: &Value) -> bool {
+        let meta = |name: &str| !object::same(object::meta(new).get(name), object::meta(old).get(name));
+        self.members.iter().any(|m| !object::same(new.get(m), old.get(m)))
+            || (self.annotations && meta("annotations"))
+            || (self.labels && meta("labels"))
+    }
+}
+
+/// What the registry knows of a kind beside its row in the API table.
+pub struct Rules {
+    /// API group of the stored resource.
+    pub group: &'static str,
+    /// Plural of the stored resource.
+    pub plural: &'static str,
+    /// Generation rule.
+    pub generation: Generation,
+    /// What deletion does to dependents when the request does not say; none: the kind takes no part in garbage
+    /// collection.
+    pub propagation: Option<Propagation>,
+    /// Deletion answers with the object instead of a `Status`.
+    pub returns_deleted: bool,
+    /// Treatment of status.
+    pub status: StatusRule,
+    /// Removed by itself so many seconds after the last write.
+    pub lifetime: Option<u64>,
+    /// Further rules.
+    pub strategy: &'static dyn Strategy,
+}
+
+impl Rules {
+    const fn new(group: &'static str, plural: &'static str) -> Self {
+        Self {
+            group,
+            plural,
+            generation: Generation::NONE,
+            propagation: Some(Propagation::Background),
+            returns_deleted: false,
+            status: StatusRule::Subresource,
+            lifetime: None,
+            strategy: &Plain,
+        }
+    }
+
+    const fn counts(mut self, generation: Generation) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    const fn orphans(mut self) -> Self {
+        self.propagation = Some(Propagation::Orphan);
+        self
+    }
+
+    const fn returned(mut self) -> Self {
+        self.returns_deleted = true;
+        self
+    }
+
+    const fn by(mut self, strategy: &'static dyn Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    const fn status(mut self, status: StatusRule) -> Self {
+        self.status = status;
+        self
+    }
+}
+
+/// Kinds without a row.
+static DEFAULT: Rules = Rules::new("", "");
+
+/// Rows by group and plural, sorted; a test keeps the order.
+pub static RULES: &[Rules] = &[
+    Rules { propagation: None, lifetime: Some(3600), ..Rules::new("", "events") },
+    Rules::new("", "limitranges").by(&super::limit_range::LimitRange),
+    Rules::new("", "namespaces").by(&super::namespace::Namespace),
+    Rules::new("", "nodes").by(&super::node::Node).status(StatusRule::KeptOnCreate),
+    Rules::new("", "persistentvolumeclaims").returned().by(&super::persistent_volume::Claim),
+    Rules::new("", "persistentvolumes").returned().by(&super::persistent_volume::Volume),
+    Rules::new("", "pods").counts(Generation::SPEC).returned().by(&super::pod::Pod),
+    Rules::new("", "podtemplates").counts(Generation::of(&["template"])).returned(),
+    Rules::new("", "replicationcontrollers").counts(Generation::SPEC).orphans(),
+    Rules::new("", "resourcequotas").returned(),
+    Rules::new("", "secrets").by(&super::secret::Secret),
+    Rules::new("", "serviceaccounts").returned().by(&super::service_account::ServiceAccount),
+    Rules::new("", "services").returned().by(&super::service::Service),
+    Rules::new("admissionregistration.k8s.io", "mutatingadmissionpolicies").counts(Generation::SPEC),
+    Rules::new("admissionregistration.k8s.io", "mutatingadmissionpolicybindings").counts(Generation::SPEC),
+    Rules::new("admissionregistration.k8s.io", "mutatingwebhookconfigurations")
+        .counts(Generation::of(&["webhooks"])),
+    Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicies").counts(Generation::SPEC),
+    Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicybindings").counts(Generation::SPEC),
+    Rules::new("admissionregistration.k8s.io", "validatingwebhookconfigurations")
+        .counts(Generation::of(&["webhooks"])),
+    Rules::new("apiextensions.k8s.io", "customresourcedefinitions").counts(Generation::SPEC),
+    Rules::new("apps", "daemonsets").counts(Generation::SPEC).by(&super::daemon_set::DaemonSet),
+    Rules::new("apps", "deployments").counts(Generation { annotations: true, ..Generation::SPEC }),
+    Rules::new("apps", "replicasets").counts(Generation::SPEC),
+    Rules::new("apps", "statefulsets").counts(Generation::SPEC),
+    Rules::new("batch", "cronjobs").counts(Generation::SPEC),
+    Rules::new("batch", "jobs").counts(Generation::SPEC).orphans().by(&super::job::Job),
+    Rules::new("certificates.k8s.io", "certificatesigningrequests").by(&super::certificate::SigningRequest),
+    Rules::new("discovery.k8s.io", "endpointslices")
+        .counts(Generation { labels: true, ..Generation::of(&["addressType", "endpoints", "ports"]) })
+        .by(&super::endpoint_slice::EndpointSlice),
+    Rules::new("flowcontrol.apiserver.k8s.io", "flowschemas").counts(Generation::SPEC),
+    Rules::new("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations").counts(Generation::SPEC),
+    Rules::new("networking.k8s.io", "ingressclasses").counts(Generation::SPEC),
+    Rules::new("networking.k8s.io", "ingresses").counts(Generation::SPEC),
+    Rules::new("networking.k8s.io", "networkpolicies").counts(Generation::SPEC),
+    Rules::new("policy", "poddisruptionbudgets").counts(Generation::SPEC),
+    Rules::new("scheduling.k8s.io", "priorityclasses").counts(Generation::FIXED),
+    Rules::new("storage.k8s.io", "csidrivers")
+        .counts(Generation { starts: false, ..Generation::SPEC })
+        .returned(),
+    Rules::new("storage.k8s.io", "csinodes").returned(),
+    Rules::new("storage.k8s.io", "storageclasses").returned(),
+    Rules::new("storage.k8s.io", "volumeattachments").returned(),
+    Rules::new("storage.k8s.io", "volumeattributesclasses").returned(),
+];
+
+/// The rules of a stored resource.
+pub fn rules(group: &str, plural: &str) -> &'static Rules {
+    match RULES.binary_search_by(|r| (r.group, r.plural).cmp(&(group, plural))) {
+        Ok(at) => &RULES[at],
+        Err(_) => &DEFAULT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RULES;
+
+    #[test]
+    fn rows_are_sorted() {
+        assert!(RULES.is_sorted_by_key(|r| (r.group, r.plural)));
+    }
+}

@@ -1,0 +1,122 @@
+//! What the kubelet asks of whatever runs the containers.
+//!
+//! One trait, spoken in the words of the CRI, so that pod logic knows neither sockets nor runtimes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+pub mod cri;
+pub mod types;
+
+use types::{
+    AttachRequest, AuthConfig, Container, ContainerConfig, ContainerStats, ContainerStatus, ExecRequest,
+    ExecSyncResponse, FilesystemUsage, Image, LinuxContainerResources, PodSandbox, PodSandboxConfig,
+    PodSandboxStatus, RuntimeCondition, VersionResponse,
+};
+
+/// Why a call to the runtime failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RuntimeError {
+    /// The runtime cannot be reached at all; the call may be repeated.
+    #[error("container runtime is down: {0}")]
+    Unavailable(String),
+    /// The sandbox, container or image is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// The call took longer than it was allowed to.
+    #[error("{0}")]
+    DeadlineExceeded(String),
+    /// The runtime does not know this call.
+    #[error("{0}")]
+    Unimplemented(String),
+    /// Anything else, in the runtime's words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Result of a call to the runtime.
+pub type Result<T> = std::result::Result<T, RuntimeError>;
+
+/// A runtime shared by all pods.
+pub type SharedRuntime = Arc<dyn Runtime>;
+
+/// Selects sandboxes or containers of one pod by its uid, or all when `None`.
+pub type PodUid<'a> = Option<&'a str>;
+
+/// Sandboxes, containers and images. Every call is safe to repeat: stopping or removing what is gone
+/// succeeds.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// Name and version of the runtime.
+    async fn version(&self) -> Result<VersionResponse>;
+    /// The conditions `RuntimeReady` and `NetworkReady`.
+    async fn status(&self) -> Result<Vec<RuntimeCondition>>;
+
+    /// Makes and starts a sandbox; answers its id.
+    async fn run_pod_sandbox(&self, config: PodSandboxConfig, handler: &str) -> Result<String>;
+    /// Stops everything in the sandbox and frees its network.
+    async fn stop_pod_sandbox(&self, id: &str) -> Result<()>;
+    /// Removes a sandbox and all its containers.
+    async fn remove_pod_sandbox(&self, id: &str) -> Result<()>;
+    /// One sandbox in detail.
+    async fn pod_sandbox_status(&self, id: &str) -> Result<PodSandboxStatus>;
+    /// Sandboxes of one pod, or of all.
+    async fn list_pod_sandboxes(&self, uid: PodUid<'_>) -> Result<Vec<PodSandbox>>;
+
+    /// Makes a container in a sandbox; answers its id.
+    async fn create_container(
+        &self,
+        sandbox: &str,
+        config: ContainerConfig,
+        sandbox_config: PodSandboxConfig,
+    ) -> Result<String>;
+    /// Starts a created container.
+    async fn start_container(&self, id: &str) -> Result<()>;
+    /// Sends the stop signal, waits for `grace`, then kills.
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<()>;
+    /// Removes a container, killing it if need be.
+    async fn remove_container(&self, id: &str) -> Result<()>;
+    /// One container in detail.
+    async fn container_status(&self, id: &str) -> Result<ContainerStatus>;
+    /// Containers of one pod, or of all.
+    async fn list_containers(&self, uid: PodUid<'_>) -> Result<Vec<Container>>;
+    /// Changes limits of a running container.
+    async fn update_container_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()>;
+    /// Tells the runtime that the log file was moved away.
+    async fn reopen_container_log(&self, id: &str) -> Result<()>;
+
+    /// Runs a command in a container and waits for it, at most `timeout` (zero: no limit).
+    async fn exec_sync(&self, id: &str, cmd: Vec<String>, timeout: Duration) -> Result<ExecSyncResponse>;
+    /// Prepares a streamed command; answers the single-use URL.
+    async fn exec(&self, request: ExecRequest) -> Result<String>;
+    /// Prepares streaming of the main process; answers the single-use URL.
+    async fn attach(&self, request: AttachRequest) -> Result<String>;
+    /// Prepares port forwarding into a sandbox; answers the single-use URL.
+    async fn port_forward(&self, sandbox: &str, ports: Vec<i32>) -> Result<String>;
+
+    /// Statistics of all containers.
+    async fn list_container_stats(&self) -> Result<Vec<ContainerStats>>;
+
+    /// All images.
+    async fn list_images(&self) -> Result<Vec<Image>>;
+    /// The image of that name or id, if it is there.
+    async fn image_status(&self, image: &str) -> Result<Option<Image>>;
+    /// Fetches an image; answers its reference.
+    async fn pull_image(
+        &self,
+        image: &str,
+        auth: Option<AuthConfig>,
+        sandbox: Option<PodSandboxConfig>,
+    ) -> Result<String>;
+    /// Removes an image.
+    async fn remove_image(&self, image: &str) -> Result<()>;
+    /// Space taken by images.
+    async fn image_fs_info(&self) -> Result<Vec<FilesystemUsage>>;
+
+    /// A stream with one item whenever some container changed its state, if the runtime can tell.
+    /// Items are hints only; the stream ends when the runtime goes away.
+    async fn events(&self) -> Result<BoxStream<'static, ()>>;
+}

@@ -1,0 +1,11 @@
+//! The pod network of one node: a bridge whose address is the gateway of the node's pods.
+//!
+//! Pods have single addresses (`/32`, `/128`) and reach everything through the gateway, each other too. So
+//! every packet passes the host's IP stack, where services are translated back, with and without the
+//! kernel's `br_netfilter`.
+
+mod bridge;
+pub mod netlink;
+pub mod sysctl;
+
+pub use bridge::{Bridge, gateway};

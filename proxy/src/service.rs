@@ -1,0 +1,66 @@
+//! Services and their endpoints, and the rules that carry their traffic.
+//!
+//! `model` reads API objects, `index` keeps them by service and knows which changed, `render` writes the
+//! rules of one service, `base` those that are always there. None of it does I/O.
+
+mod base;
+mod claims;
+mod index;
+mod model;
+mod render;
+
+pub use index::{Index, desired};
+pub use model::{Endpoint, Frontend, Protocol, Service, ServicePort};
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+/// What the rules depend on besides services and endpoints.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Name of this node, as in `nodeName` of endpoints.
+    pub node_name: String,
+    /// Zone of this node, for endpoints with topology hints.
+    pub zone: Option<String>,
+    /// Range or ranges of all pods of the cluster. Traffic from elsewhere to a ClusterIP is masqueraded,
+    /// and so is traffic of pods to elsewhere.
+    pub cluster_cidrs: Vec<IpNet>,
+    /// The bridge of the pods on this node.
+    pub bridge: String,
+    /// Addresses of the node that answer node ports; all when empty.
+    pub node_port_addresses: Vec<IpNet>,
+    /// Whether node ports answer on 127.0.0.1 too.
+    pub localhost_node_ports: bool,
+    /// The bit of the packet mark that asks for masquerading.
+    pub masquerade_bit: u8,
+    /// Addresses of the cluster's DNS service and where this node's DNS server listens. The Service of
+    /// these addresses has no endpoints: every node answers for itself.
+    pub dns: Vec<(IpAddr, SocketAddr)>,
+}
+
+impl Config {
+    /// The mark that asks for masquerading.
+    fn mark(&self) -> String {
+        format!("{:#010x}", 1u32 << self.masquerade_bit)
+    }
+
+    /// The cluster's ranges of one family as nft writes a match's right side, if there are any.
+    fn pods(&self, family: crate::nft::Family) -> Option<String> {
+        ranges(&self.cluster_cidrs, family)
+    }
+}
+
+/// Ranges of one family as an anonymous set, a single range bare; `None` if there is none.
+fn ranges(all: &[IpNet], family: crate::nft::Family) -> Option<String> {
+    let of_family: Vec<String> = all
+        .iter()
+        .filter(|net| crate::nft::Family::of(&net.addr()) == family)
+        .map(|net| net.trunc().to_string())
+        .collect();
+    match of_family.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        many => Some(format!("{{ {} }}", many.join(", "))),
+    }
+}

@@ -1,0 +1,9 @@
+//! The node's network in the kernel: namespaces stand for a node, its pods and a client outside.
+//!
+//! They need root and nft; without root they say so and pass.
+#![allow(missing_docs, reason = "tests")]
+
+mod cni;
+mod objects;
+mod services;
+mod support;

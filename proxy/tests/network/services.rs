@@ -1,0 +1,261 @@
+//! Service balancing in the kernel.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::objects::*;
+use crate::support::*;
+
+const VIP: &str = "10.96.0.20";
+
+#[test]
+fn cluster_ip_balances_for_pods_and_the_node() {
+    on_node("clusterip", |node| {
+        let (a, b, client) = (node.pod("a"), node.pod("b"), node.pod("client"));
+        [&a, &b].iter().for_each(|p| p.serve_tcp(8080));
+        let web = service("web", json!({ "clusterIP": VIP }));
+        node.apply(&rules(&node.services, &web, &[slice("web", "TCP", &[a.at(8080), b.at(8080)])]));
+        for bridge_filter in ["1", "0"] {
+            within(&node.namespace, || {
+                knarr_proxy::network::sysctl::try_write("net/bridge/bridge-nf-call-iptables", bridge_filter);
+            });
+            let to = format!("{VIP}:80");
+            assert_eq!(whoever(&client.namespace, &to, 30), ["a", "b"], "bridge filter {bridge_filter}");
+            assert_eq!(whoever(&node.namespace, &to, 30), ["a", "b"]);
+            // Hairpin: a backend that calls its own service gets answers from itself, too.
+            assert_eq!(whoever(&a.namespace, &to, 30), ["a", "b"]);
+        }
+        let seen = ask(&client.namespace, format!("{VIP}:80")).expect("answer");
+        assert!(seen.ends_with(&client.ips[0].to_string()), "pods keep their address: {seen}");
+        // Ports that the service does not have are refused at once, not routed.
+        let (refused, took) = timed(|| who(&client.namespace, format!("{VIP}:81")));
+        assert_eq!(refused, "ConnectionRefused");
+        assert!(took < Duration::from_millis(500), "{took:?}");
+        assert_eq!(who(&node.namespace, format!("{VIP}:81")), "ConnectionRefused");
+    });
+}
+
+#[test]
+fn changes_reach_the_same_state_as_a_full_sync() {
+    on_node("changes", |node| {
+        let (a, b) = (node.pod("a"), node.pod("b"));
+        [&a, &b].iter().for_each(|p| p.serve_tcp(8080));
+        let web = |spec| service("web", spec);
+        let of = |spec, slices: &[_]| rules(&node.services, &web(spec), slices);
+        let (one, two) = (slice("web", "TCP", &[a.at(8080)]), slice("web", "TCP", &[a.at(8080), b.at(8080)]));
+        let affine = json!({ "clusterIP": VIP, "sessionAffinity": "ClientIP" });
+        let states = [
+            of(json!({ "clusterIP": VIP }), std::slice::from_ref(&one)),
+            of(json!({ "clusterIP": VIP }), std::slice::from_ref(&two)),
+            of(affine.clone(), std::slice::from_ref(&two)),
+            of(affine, std::slice::from_ref(&one)),
+            of(json!({ "clusterIP": VIP }), &[]),
+            of(json!({ "clusterIP": "10.96.0.21", "ports": [{ "port": 80, "nodePort": 30080 }] }), &[two]),
+            of(json!({ "clusterIP": "None" }), &[one]),
+        ];
+        let canonical = |text: String| {
+            let mut lines: Vec<String> = text.split([',', '\n']).map(|l| l.trim().to_owned()).collect();
+            lines.sort();
+            lines
+        };
+        node.apply(&states[0]);
+        for pair in states.windows(2) {
+            node.update(&pair[0], &pair[1]);
+            let changed = canonical(node.list(&["ruleset"]));
+            node.apply(&pair[1]);
+            assert_eq!(changed, canonical(node.list(&["ruleset"])));
+        }
+    });
+}
+
+#[test]
+fn node_ports_answer_outside_on_localhost_and_for_pods() {
+    on_node("nodeport", |node| {
+        let (a, client) = (node.pod("a"), node.pod("client"));
+        a.serve_tcp(8080);
+        let spec = json!({ "clusterIP": VIP, "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30080 }] });
+        let slices = [slice("web", "TCP", &[a.at(8080)])];
+        node.apply(&rules(&node.services, &service("web", spec), &slices));
+        let at = format!("{NODE}:30080");
+        assert_eq!(ask(&node.outside, &at).expect("outside"), "a 10.77.1.1", "masqueraded");
+        assert_eq!(who(&node.namespace, "127.0.0.1:30080"), "a");
+        assert_eq!(who(&node.namespace, &at), "a");
+        assert_eq!(who(&client.namespace, &at), "a");
+        assert_eq!(who(&a.namespace, &at), "a");
+        assert_eq!(who(&client.namespace, "10.77.1.1:30080"), "a");
+    });
+}
+
+#[test]
+fn local_policy_keeps_the_clients_address_and_this_nodes_endpoints() {
+    on_node("local", |node| {
+        let (a, client) = (node.pod("a"), node.pod("client"));
+        a.serve_tcp(8080);
+        let spec = json!({
+            "clusterIP": VIP, "type": "NodePort", "externalTrafficPolicy": "Local",
+            "ports": [{ "port": 80, "nodePort": 30080 }],
+        });
+        let web = service("web", spec);
+        let elsewhere = json!({ "nodeName": "node-2", "conditions": { "ready": true } });
+        let at = format!("{NODE}:30080");
+        node.apply(&rules(&node.services, &web, &[slice("web", "TCP", &[a.at(8080)])]));
+        assert_eq!(ask(&node.outside, &at).expect("outside"), format!("a {OUTSIDE}"));
+        assert_eq!(who(&node.namespace, "127.0.0.1:30080"), "a");
+        // The endpoint is said to be on another node: from outside nothing, from inside still served.
+        node.apply(&rules(&node.services, &web, &[slice_with("web", "TCP", &[a.at(8080)], elsewhere.clone())]));
+        assert_eq!(who(&node.outside, &at), "TimedOut");
+        assert_eq!(who(&client.namespace, &at), "a");
+        assert_eq!(who(&node.namespace, &at), "a");
+        let internal = service("web", json!({ "clusterIP": VIP, "internalTrafficPolicy": "Local" }));
+        node.apply(&rules(&node.services, &internal, &[slice_with("web", "TCP", &[a.at(8080)], elsewhere)]));
+        assert_eq!(who(&client.namespace, format!("{VIP}:80")), "TimedOut");
+    });
+}
+
+#[test]
+fn a_service_without_endpoints_refuses_at_once() {
+    on_node("empty", |node| {
+        let client = node.pod("client");
+        let spec = json!({ "clusterIP": VIP, "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30080 }] });
+        node.apply(&rules(&node.services, &service("web", spec), &[]));
+        let (vip, port) = (format!("{VIP}:80"), format!("{NODE}:30080"));
+        for (from, to) in [
+            (&client.namespace, &vip),
+            (&node.namespace, &vip),
+            (&node.outside, &port),
+            (&node.namespace, &port),
+            (&client.namespace, &port),
+        ] {
+            let (answer, took) = timed(|| who(from, to));
+            assert_eq!(answer, "ConnectionRefused");
+            assert!(took < Duration::from_millis(500), "{took:?}");
+        }
+    });
+}
+
+#[test]
+fn clients_return_to_their_endpoint() {
+    on_node("affinity", |node| {
+        let (a, b, client) = (node.pod("a"), node.pod("b"), node.pod("client"));
+        [&a, &b].iter().for_each(|p| p.serve_tcp(8080));
+        let spec = |seconds: u32| {
+            json!({
+                "clusterIP": VIP, "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30080 }],
+                "sessionAffinity": "ClientIP",
+                "sessionAffinityConfig": { "clientIP": { "timeoutSeconds": seconds } },
+            })
+        };
+        let slices = [slice("web", "TCP", &[a.at(8080), b.at(8080)])];
+        let before = rules(&node.services, &service("web", spec(100)), &slices);
+        node.apply(&before);
+        let vip = format!("{VIP}:80");
+        let first = who(&client.namespace, &vip);
+        assert_eq!(whoever(&client.namespace, &vip, 20), [first.clone()]);
+        let outside = who(&node.outside, format!("{NODE}:30080"));
+        assert_eq!(whoever(&node.outside, &format!("{NODE}:30080"), 20), [outside]);
+        assert_eq!(whoever(&node.namespace, &vip, 20).len(), 1);
+        // A third endpoint leaves the clients where they are.
+        let c = node.pod("c");
+        c.serve_tcp(8080);
+        let more = [slice("web", "TCP", &[a.at(8080), b.at(8080), c.at(8080)])];
+        let after = rules(&node.services, &service("web", spec(100)), &more);
+        node.update(&before, &after);
+        assert_eq!(whoever(&client.namespace, &vip, 20), [first.clone()]);
+        // The client's endpoint goes: it moves to another, and stays there.
+        let left: Vec<_> = [&a, &b].iter().filter(|p| p.name != first).map(|p| p.at(8080)).collect();
+        let fewer = rules(&node.services, &service("web", spec(100)), &[slice("web", "TCP", &left)]);
+        node.update(&after, &fewer);
+        let second = whoever(&client.namespace, &vip, 20);
+        assert!(second.len() == 1 && second[0] != first, "{second:?}");
+        // After the time without a call a client is free again.
+        let short = rules(&node.services, &service("web", spec(1)), &slices);
+        node.apply(&short);
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let set = who(&client.namespace, &vip);
+        while node.list(&["ruleset"]).contains("expires") {
+            assert!(std::time::Instant::now() < deadline, "{set} is remembered for ever");
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn external_addresses_and_source_ranges() {
+    on_node("external", |node| {
+        let (a, client) = (node.pod("a"), node.pod("client"));
+        a.serve_tcp(8080);
+        let mut web = service(
+            "web",
+            json!({
+                "clusterIP": VIP, "type": "LoadBalancer", "externalIPs": ["192.168.50.77"],
+                "loadBalancerSourceRanges": ["192.168.50.0/30", "10.77.0.0/16"],
+            }),
+        );
+        let status = json!({ "loadBalancer": { "ingress": [{ "ip": "192.168.50.78" }] } });
+        web.status = serde_json::from_value(status).expect("status");
+        let slices = [slice("web", "TCP", &[a.at(8080)])];
+        node.apply(&rules(&node.services, &web, &slices));
+        for ip in ["192.168.50.77", "192.168.50.78"] {
+            within(&node.outside, || {
+                let route = ["route", "replace", &format!("{ip}/32"), "via", NODE];
+                assert!(std::process::Command::new("ip").args(route).status().expect("ip").success());
+            });
+            assert_eq!(who(&node.outside, format!("{ip}:80")), "a", "{ip}");
+            assert_eq!(who(&client.namespace, format!("{ip}:80")), "a", "{ip}");
+        }
+        if let Some(spec) = web.spec.as_mut() {
+            spec.load_balancer_source_ranges = Some(vec!["10.77.0.0/16".to_owned()]);
+        }
+        node.apply(&rules(&node.services, &web, &slices));
+        assert_eq!(who(&node.outside, "192.168.50.77:80"), "a");
+        assert_eq!(who(&node.outside, "192.168.50.78:80"), "TimedOut");
+        assert_eq!(who(&client.namespace, "192.168.50.78:80"), "a");
+    });
+}
+
+#[test]
+fn both_families_of_a_dual_stack_service() {
+    on_node("dual", |node| {
+        let (a, client) = (node.pod("a"), node.pod("client"));
+        a.serve_tcp(8080);
+        let spec = json!({
+            "clusterIP": VIP, "clusterIPs": [VIP, "fd96::20"], "type": "NodePort",
+            "ports": [{ "port": 80, "nodePort": 30080 }],
+        });
+        let six = std::net::SocketAddr::new(a.ips[1], 8080);
+        let slices = [slice("web", "TCP", &[a.at(8080)]), slice("web", "TCP", &[six])];
+        node.apply(&rules(&node.services, &service("web", spec), &slices));
+        for from in [&client.namespace, &node.namespace, &a.namespace] {
+            assert_eq!(who(from, format!("{VIP}:80")), "a");
+            assert_eq!(who(from, "[fd96::20]:80"), "a");
+            assert_eq!(who(from, format!("[{NODE6}]:30080")), "a");
+        }
+        assert_eq!(who(&node.outside, format!("[{NODE6}]:30080")), "a");
+        assert_eq!(who(&client.namespace, "[fd96::20]:81"), "ConnectionRefused");
+    });
+}
+
+#[test]
+fn datagrams_find_the_endpoint() {
+    on_node("udp", |node| {
+        let (a, client) = (node.pod("a"), node.pod("client"));
+        a.serve_udp(5353);
+        let spec = json!({ "clusterIP": VIP, "ports": [{ "port": 53, "protocol": "UDP" }] });
+        node.apply(&rules(&node.services, &service("dns", spec), &[slice("dns", "UDP", &[a.at(5353)])]));
+        let to = format!("{VIP}:53");
+        assert_eq!(UdpClient::new(&client.namespace).who(&to), "a");
+        assert_eq!(UdpClient::new(&node.namespace).who(&to), "a");
+        assert_eq!(UdpClient::new(&a.namespace).who(&to), "a");
+    });
+}
+
+#[test]
+fn sctp_rules_are_accepted() {
+    on_node("sctp", |node| {
+        let a = node.pod("a");
+        let spec = json!({ "clusterIP": VIP, "ports": [{ "port": 80, "protocol": "SCTP", "nodePort": 30080 }] });
+        node.apply(&rules(&node.services, &service("s", spec), &[slice("s", "SCTP", &[a.at(8080)])]));
+        assert!(node.list(&["ruleset"]).contains("10.96.0.20 . sctp . 80"));
+    });
+}

@@ -1,0 +1,293 @@
+//! Machines made of network namespaces: a node, a client outside, and pods with small servers.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use knarr_proxy::cni::{self, Attachment, Configuration, PortMapping, in_namespace};
+use knarr_proxy::names;
+use knarr_proxy::network::netlink::Netlink;
+use knarr_proxy::network::sysctl;
+use knarr_proxy::nft::{self, Nft, RuleSet};
+use knarr_proxy::service::Config;
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// The node's address on the network that it shares with the client outside.
+pub const NODE: &str = "192.168.50.1";
+/// The client's address there.
+pub const OUTSIDE: &str = "192.168.50.2";
+/// The node's IPv6 address there.
+pub const NODE6: &str = "fd50::1";
+
+/// How long a connection may take; loopback and veth pairs answer at once.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Runs a test on a fresh node, unless this process may not make one.
+pub fn on_node(cluster: &str, test: impl FnOnce(&Node)) {
+    if !nix::unistd::geteuid().is_root() {
+        println!("left out: network namespaces need root");
+        return;
+    }
+    let node = Node::new(cluster);
+    test(&node);
+}
+
+/// A namespace that lives as long as its file.
+pub fn namespace() -> File {
+    let thread = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("unshare");
+        File::open("/proc/thread-self/ns/net").expect("namespace")
+    });
+    thread.join().expect("thread")
+}
+
+/// Runs work on a thread within a namespace.
+pub fn within<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let body = || {
+            setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).expect("setns");
+            work()
+        };
+        scope.spawn(body).join().expect("thread")
+    })
+}
+
+/// A node with a network outside, and the configuration of a cluster's network.
+pub struct Node {
+    pub namespace: File,
+    pub outside: File,
+    pub cni: Configuration,
+    pub services: Config,
+    pub state: tempfile::TempDir,
+}
+
+impl Node {
+    fn new(cluster: &str) -> Node {
+        let (namespace, outside) = (namespace(), namespace());
+        connect(&outside, &namespace);
+        let state = tempfile::tempdir().expect("directory");
+        let pods: Vec<IpNet> = ["10.77.1.0/24", "fd77:1::/64"].map(|n| n.parse().expect("range")).into();
+        let cni = Configuration {
+            cluster: cluster.to_owned(),
+            pod_cidrs: pods,
+            service_cidrs: ["10.96.0.0/16", "fd96::/112"].map(|n| n.parse().expect("range")).into(),
+            mtu: 1400,
+            state_dir: state.path().join("cni"),
+        };
+        let services = Config {
+            node_name: "node-1".to_owned(),
+            cluster_cidrs: ["10.77.0.0/16", "fd77::/16"].map(|n| n.parse().expect("range")).into(),
+            bridge: names::bridge(cluster),
+            localhost_node_ports: true,
+            masquerade_bit: 14,
+            ..Config::default()
+        };
+        Node { namespace, outside, cni, services, state }
+    }
+
+    /// A pod with an interface made by the CNI plugin.
+    pub fn pod(&self, name: &str) -> Pod {
+        self.pod_with_ports(name, &[])
+    }
+
+    /// A pod with host ports.
+    pub fn pod_with_ports(&self, name: &str, ports: &[PortMapping]) -> Pod {
+        let namespace = namespace();
+        let attachment = Attachment {
+            container: name.to_owned(),
+            interface: "eth0".to_owned(),
+            namespace: Some(path(&namespace)),
+        };
+        let attached = within(&self.namespace, || cni::add(&self.cni, &attachment, ports));
+        let attached = attached.unwrap_or_else(|e| panic!("add {name}: {}", e.chain()));
+        Pod { name: name.to_owned(), namespace, attachment, ips: attached.addresses }
+    }
+
+    /// Replaces all service rules.
+    pub fn apply(&self, rules: &RuleSet) {
+        self.nft(&nft::full(&self.table(), rules));
+    }
+
+    /// Applies the difference of two states.
+    pub fn update(&self, old: &RuleSet, new: &RuleSet) {
+        self.nft(&nft::diff(&self.table(), old, new));
+    }
+
+    pub fn table(&self) -> String {
+        names::service_table(&self.cni.cluster)
+    }
+
+    pub fn nft(&self, commands: &str) {
+        let apply = || async { Ok(Nft::default().apply(commands).await?) };
+        let result = in_namespace(Some(&self.namespace), apply);
+        result.unwrap_or_else(|e| panic!("{}\n{commands}", e.chain()));
+    }
+
+    /// Output of `nft list …`.
+    pub fn list(&self, what: &[&str]) -> String {
+        let args: Vec<&str> = std::iter::once("list").chain(what.iter().copied()).collect();
+        let list = || async { Ok(Nft::default().run(&args, "").await?) };
+        in_namespace(Some(&self.namespace), list).expect("list")
+    }
+
+    /// Runs a program on the node and returns its output.
+    pub fn output(&self, program: &str, args: &[&str]) -> String {
+        let run = || std::process::Command::new(program).args(args).output().expect("program");
+        String::from_utf8_lossy(&within(&self.namespace, run).stdout).into_owned()
+    }
+
+    /// Names of the node's interfaces.
+    pub fn interfaces(&self) -> Vec<String> {
+        let text = self.output("ip", &["-o", "link"]);
+        let name = |line: &str| {
+            line.split(": ").nth(1).map(|n| n.split('@').next().unwrap_or(n).to_owned())
+        };
+        let mut names: Vec<String> = text.lines().filter_map(name).collect();
+        names.sort();
+        names
+    }
+
+    /// Where the plugin keeps reservations.
+    pub fn reservations(&self) -> PathBuf {
+        self.cni.state_dir.join("reservations.json")
+    }
+}
+
+/// Joins the node's `eth0` and the client's.
+fn connect(outside: &File, node: &File) {
+    let address = |text: &str| text.parse::<IpNet>().expect("address");
+    in_namespace(Some(outside), || async {
+        let netlink = Netlink::open()?;
+        netlink.add_veth("eth0", [2, 0, 0, 0, 0, 2], "eth0", node.as_fd(), 1500).await?;
+        let index = netlink.index("eth0").await?;
+        sysctl::no_duplicate_detection("eth0");
+        netlink.up(index).await?;
+        netlink.add_address(index, address(&format!("{OUTSIDE}/24"))).await?;
+        netlink.add_address(index, address("fd50::2/64")).await?;
+        Ok(())
+    })
+    .expect("client");
+    in_namespace(Some(node), || async {
+        let netlink = Netlink::open()?;
+        let (lo, index) = (netlink.index("lo").await?, netlink.index("eth0").await?);
+        sysctl::no_duplicate_detection("eth0");
+        netlink.up(lo).await?;
+        netlink.up(index).await?;
+        netlink.add_address(index, address(&format!("{NODE}/24"))).await?;
+        netlink.add_address(index, address(&format!("{NODE6}/64"))).await?;
+        Ok(())
+    })
+    .expect("node");
+}
+
+/// A path of an open namespace that is good for the time of a test.
+pub fn path(namespace: &File) -> String {
+    format!("/proc/self/fd/{}", namespace.as_raw_fd())
+}
+
+/// A namespace with the plugin's interface.
+pub struct Pod {
+    pub name: String,
+    pub namespace: File,
+    pub attachment: Attachment,
+    pub ips: Vec<IpAddr>,
+}
+
+impl Pod {
+    /// The pod's IPv4 address and a port.
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ips[0], port)
+    }
+
+    /// Serves TCP: says the pod's name and the client's address, and closes. Lives as long as the process.
+    pub fn serve_tcp(&self, port: u16) {
+        serve_tcp(&self.namespace, &self.name, port);
+    }
+
+    /// Serves UDP: answers each datagram with the pod's name and the client's address.
+    pub fn serve_udp(&self, port: u16) {
+        let socket = within(&self.namespace, || UdpSocket::bind(("::", port)).expect("bind"));
+        let name = self.name.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(format!("{name} {}", peer.ip().to_canonical()).as_bytes(), peer);
+            }
+        });
+    }
+
+    /// Takes the pod's network away.
+    pub fn delete(&self, node: &Node) {
+        within(&node.namespace, || cni::delete(&node.cni, &self.attachment)).expect("delete");
+    }
+}
+
+/// Serves TCP in a namespace.
+pub fn serve_tcp(namespace: &File, name: &str, port: u16) {
+    let listener = within(namespace, || TcpListener::bind(("::", port)).expect("bind"));
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let peer = stream.peer_addr().map(|p| p.ip().to_canonical().to_string()).unwrap_or_default();
+            let _ = stream.write_all(format!("{name} {peer}").as_bytes());
+        }
+    });
+}
+
+/// What a TCP server says to a client in a namespace.
+pub fn ask(from: &File, to: impl std::fmt::Display) -> io::Result<String> {
+    let to: SocketAddr = to.to_string().parse().expect("address");
+    within(from, move || {
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    })
+}
+
+/// The name of the server that answers, or the kind of failure.
+pub fn who(from: &File, to: impl std::fmt::Display) -> String {
+    match ask(from, to) {
+        Ok(answer) => answer.split(' ').next().unwrap_or_default().to_owned(),
+        Err(error) => format!("{:?}", error.kind()),
+    }
+}
+
+/// Names of all servers that answer in a number of tries, sorted.
+pub fn whoever(from: &File, to: &str, tries: usize) -> Vec<String> {
+    let names: std::collections::BTreeSet<String> = (0..tries).map(|_| who(from, to)).collect();
+    names.into_iter().collect()
+}
+
+/// A UDP client with a port of its own.
+pub struct UdpClient(UdpSocket);
+
+impl UdpClient {
+    pub fn new(from: &File) -> UdpClient {
+        let socket = within(from, || UdpSocket::bind(("0.0.0.0", 0)).expect("bind"));
+        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("timeout");
+        UdpClient(socket)
+    }
+
+    /// The name of the server that answers a datagram, or the kind of failure.
+    pub fn who(&self, to: &str) -> String {
+        let to: SocketAddr = to.parse().expect("address");
+        let mut buffer = [0; 512];
+        match self.0.send_to(b"?", to).and_then(|_| self.0.recv(&mut buffer)) {
+            Ok(n) => String::from_utf8_lossy(&buffer[..n]).split(' ').next().unwrap_or_default().to_owned(),
+            Err(error) => format!("{:?}", error.kind()),
+        }
+    }
+}
+
+/// How long something takes.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    (work(), start.elapsed())
+}

@@ -1,0 +1,29 @@
+//! Flags of the scheduler, named as the original's.
+use clap::Args as ClapArgs;
+use knarr_component::flags::{Connection, LeaderElection, Logging, Serving};
+
+/// The port on which the original serves health and metrics.
+pub const DEFAULT_PORT: u16 = 10259;
+
+/// Assigns pods to nodes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Args {
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How much to log.
+    #[command(flatten)]
+    pub logging: Logging,
+    /// Where health and metrics are served.
+    #[command(flatten)]
+    pub serving: Serving,
+    /// Election among replicas.
+    #[command(flatten)]
+    pub leader_election: LeaderElection,
+    /// Name of this scheduler: pods choose it by `spec.schedulerName`.
+    #[arg(long, default_value = "default-scheduler", value_name = "NAME")]
+    pub scheduler_name: String,
+    /// Bindings in flight at once.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub parallel_bindings: usize,
+}

@@ -1,0 +1,157 @@
+//! A pod as the scheduler sees it: computed once, a fraction of the size of the whole object.
+use crate::resources::{Resources, pod_requests, pod_requests_for_score};
+use k8s_openapi::api::core::v1::{Affinity, Pod, Toleration, TopologySpreadConstraint};
+use knarr_component::store::{Key, Object};
+use std::collections::BTreeMap;
+
+/// A port of the node that a pod occupies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Address; `0.0.0.0` is all of them.
+    pub ip: String,
+    /// TCP, UDP or SCTP.
+    pub protocol: String,
+    /// Number.
+    pub port: i32,
+}
+
+impl HostPort {
+    /// Both cannot be had on one node.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        const ANY: &str = "0.0.0.0";
+        let same_ip = self.ip == other.ip || self.ip == ANY || other.ip == ANY;
+        self.port == other.port && self.protocol == other.protocol && same_ip
+    }
+}
+
+/// What scheduling needs to know of a pod.
+#[derive(Clone, Debug, Default)]
+pub struct PodView {
+    /// Namespace and name.
+    pub key: Key,
+    /// Unique id.
+    pub uid: String,
+    /// Version of the object.
+    pub resource_version: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// The node it is bound to; empty while it is not.
+    pub node: String,
+    /// The scheduler it asks for.
+    pub scheduler: String,
+    /// Larger goes first.
+    pub priority: i32,
+    /// Being deleted.
+    pub deleting: bool,
+    /// Succeeded or failed: it uses nothing any more.
+    pub finished: bool,
+    /// Names of scheduling gates that still hold it.
+    pub gates: Vec<String>,
+    /// What it requests.
+    pub requests: Resources,
+    /// CPU (thousandths) and memory (bytes) for scoring.
+    pub score_requests: (i64, i64),
+    /// Node ports it occupies.
+    pub host_ports: Vec<HostPort>,
+    /// Labels its node must have.
+    pub node_selector: BTreeMap<String, String>,
+    /// Affinity to nodes and pods.
+    pub affinity: Option<Box<Affinity>>,
+    /// Taints it tolerates.
+    pub tolerations: Vec<Toleration>,
+    /// How it is spread with others like it.
+    pub spread: Vec<TopologySpreadConstraint>,
+    /// Images of its containers.
+    pub images: Vec<String>,
+    /// Persistent volume claims, by name.
+    pub claims: Vec<String>,
+    /// The message of its `PodScheduled` condition, when that is False.
+    pub unscheduled_message: Option<String>,
+}
+
+impl PodView {
+    /// The view of a pod.
+    pub fn new(pod: Pod) -> Self {
+        let spec = pod.spec.unwrap_or_default();
+        let status = pod.status.unwrap_or_default();
+        let phase = status.phase.as_deref().unwrap_or_default();
+        let claims =
+            spec.volumes.iter().flatten().filter_map(|volume| match &volume.persistent_volume_claim {
+                Some(claim) => Some(claim.claim_name.clone()),
+                None => {
+                    let pod = pod.metadata.name.as_deref().unwrap_or_default();
+                    volume.ephemeral.as_ref().map(|_| format!("{pod}-{}", volume.name))
+                }
+            });
+        let scheduled =
+            status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+        Self {
+            key: Key::of(&pod.metadata),
+            unscheduled_message: scheduled
+                .filter(|condition| condition.status == "False")
+                .map(|condition| condition.message.clone().unwrap_or_default()),
+            deleting: pod.metadata.deletion_timestamp.is_some(),
+            finished: matches!(phase, "Succeeded" | "Failed"),
+            requests: pod_requests(&spec),
+            score_requests: pod_requests_for_score(&spec),
+            host_ports: host_ports(&spec),
+            images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
+            claims: claims.collect(),
+            gates: spec.scheduling_gates.into_iter().flatten().map(|gate| gate.name).collect(),
+            uid: pod.metadata.uid.unwrap_or_default(),
+            resource_version: pod.metadata.resource_version.unwrap_or_default(),
+            labels: pod.metadata.labels.unwrap_or_default(),
+            node: spec.node_name.unwrap_or_default(),
+            scheduler: spec.scheduler_name.unwrap_or_default(),
+            priority: spec.priority.unwrap_or_default(),
+            node_selector: spec.node_selector.unwrap_or_default(),
+            affinity: spec.affinity.map(Box::new),
+            tolerations: spec.tolerations.unwrap_or_default(),
+            spread: spec.topology_spread_constraints.unwrap_or_default(),
+        }
+    }
+
+    /// It occupies its node.
+    pub fn occupies(&self) -> bool {
+        !self.node.is_empty() && !self.finished
+    }
+
+    /// It waits for a scheduler of that name.
+    pub fn waits_for(&self, scheduler: &str) -> bool {
+        self.node.is_empty() && !self.finished && !self.deleting && self.scheduler == scheduler
+    }
+}
+
+impl Object for PodView {
+    fn key(&self) -> Key {
+        self.key.clone()
+    }
+
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn resource_version(&self) -> &str {
+        &self.resource_version
+    }
+
+    fn owners(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+fn host_ports(spec: &k8s_openapi::api::core::v1::PodSpec) -> Vec<HostPort> {
+    let sidecars = spec.init_containers.iter().flatten();
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+    let used = ports.filter_map(|port| {
+        let number = port.host_port.filter(|number| *number > 0)?;
+        let ip = port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned());
+        Some(HostPort {
+            ip,
+            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+            port: number,
+        })
+    });
+    used.collect()
+}

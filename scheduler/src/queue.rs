@@ -1,0 +1,278 @@
+//! Pods that wait to be scheduled: ready ones by priority and age, failed ones until something changes for them
+//! or their back-off ends. Time is passed in, so that every rule can be tested.
+use crate::plugin::Event;
+use crate::pod::PodView;
+use knarr_component::store::Key;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Back-off after the first failure; it doubles with each.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest back-off.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// A pod is tried again after this even if nothing seems to have changed for it.
+const UNSCHEDULABLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// All waiting pods.
+#[derive(Default)]
+pub struct Queue {
+    pods: HashMap<Key, Waiting>,
+    /// Ready pods: larger priority first, then the longest waiting.
+    active: BTreeSet<(Reverse<i32>, u64, Key)>,
+    /// Pods that must wait until a time: back-off, or the time limit of the unschedulable.
+    timed: BTreeSet<(Instant, Key)>,
+    next_turn: u64,
+    /// Number of the latest event of each kind, to notice those that came while a pod was being tried.
+    events: HashMap<u8, u64>,
+    next_event: u64,
+}
+
+struct Waiting {
+    pod: Arc<PodView>,
+    failures: u32,
+    turn: u64,
+    place: Place,
+}
+
+enum Place {
+    Active,
+    /// Being tried, since that event number.
+    Tried {
+        since: u64,
+    },
+    Backoff {
+        until: Instant,
+    },
+    /// Waits for one of the events, at most until the time.
+    Unschedulable {
+        events: Vec<Event>,
+        failed: Instant,
+        until: Instant,
+    },
+}
+
+impl Queue {
+    /// How many pods wait.
+    pub fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// No pod waits.
+    pub fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
+    /// A pod that waits was seen. A changed one is tried anew; one that is only seen again keeps its place.
+    pub fn set(&mut self, pod: Arc<PodView>) {
+        let key = pod.key.clone();
+        if let Some(waiting) = self.pods.get_mut(&key)
+            && waiting.pod.uid == pod.uid
+        {
+            let changed = asks_for_more(&waiting.pod, &pod);
+            waiting.pod = pod;
+            if changed && !matches!(waiting.place, Place::Active | Place::Tried { .. }) {
+                self.activate(&key);
+            }
+            return;
+        }
+        self.remove(&key);
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        self.pods.insert(
+            key.clone(),
+            Waiting { pod, failures: 0, turn, place: Place::Backoff { until: Instant::now() } },
+        );
+        self.activate(&key);
+    }
+
+    /// A pod no longer waits.
+    pub fn remove(&mut self, key: &Key) {
+        if let Some(waiting) = self.pods.remove(key) {
+            self.unlink(key, &waiting);
+        }
+    }
+
+    /// The next pod to try; it stays in the queue until it is removed or has failed.
+    pub fn pop(&mut self, now: Instant) -> Option<Arc<PodView>> {
+        self.wake(now);
+        let (_, _, key) = self.active.pop_first()?;
+        let since = self.next_event;
+        let waiting = self.pods.get_mut(&key)?;
+        waiting.place = Place::Tried { since };
+        Some(Arc::clone(&waiting.pod))
+    }
+
+    /// When the next pod becomes ready by itself.
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        self.timed.first().map(|(time, _)| *time)
+    }
+
+    /// No node fits the pod: it waits for one of `events`.
+    pub fn unschedulable(&mut self, key: &Key, events: &[Event], now: Instant) {
+        let missed = |since: u64, queue: &Self| events.iter().any(|event| queue.seen_since(*event, since));
+        let Some(Waiting { place: Place::Tried { since }, .. }) = self.pods.get(key) else { return };
+        if missed(*since, self) {
+            return self.failed(key, now);
+        }
+        let until = now + UNSCHEDULABLE_TIMEOUT;
+        self.rest(key, Place::Unschedulable { events: events.to_vec(), failed: now, until }, until);
+    }
+
+    /// Trying the pod failed for a reason that passes: it is tried again after a back-off.
+    pub fn failed(&mut self, key: &Key, now: Instant) {
+        let Some(waiting) = self.pods.get(key) else { return };
+        let until = now + backoff(waiting.failures);
+        self.rest(key, Place::Backoff { until }, until);
+    }
+
+    /// Something happened that may make pods schedulable.
+    pub fn event(&mut self, event: Event, now: Instant) {
+        self.events.insert(event as u8, self.next_event);
+        self.next_event += 1;
+        let concerned: Vec<(Key, Instant)> = self
+            .pods
+            .iter()
+            .filter_map(|(key, waiting)| match &waiting.place {
+                Place::Unschedulable { events, failed, .. } if events.contains(&event) => {
+                    Some((key.clone(), *failed + backoff(waiting.failures.saturating_sub(1))))
+                }
+                _ => None,
+            })
+            .collect();
+        for (key, until) in concerned {
+            if until <= now {
+                self.activate(&key);
+            } else {
+                self.relocate(&key, Place::Backoff { until }, Some(until));
+            }
+        }
+    }
+
+    fn seen_since(&self, event: Event, since: u64) -> bool {
+        self.events.get(&(event as u8)).is_some_and(|number| *number >= since)
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some((time, key)) = self.timed.first().cloned()
+            && time <= now
+        {
+            self.activate(&key);
+        }
+    }
+
+    fn rest(&mut self, key: &Key, place: Place, until: Instant) {
+        if let Some(waiting) = self.pods.get_mut(key) {
+            waiting.failures += 1;
+        }
+        self.relocate(key, place, Some(until));
+    }
+
+    fn activate(&mut self, key: &Key) {
+        self.relocate(key, Place::Active, None);
+    }
+
+    fn relocate(&mut self, key: &Key, place: Place, until: Option<Instant>) {
+        let Some(mut waiting) = self.pods.remove(key) else { return };
+        self.unlink(key, &waiting);
+        match until {
+            Some(until) => self.timed.insert((until, key.clone())),
+            None => self.active.insert((Reverse(waiting.pod.priority), waiting.turn, key.clone())),
+        };
+        waiting.place = place;
+        self.pods.insert(key.clone(), waiting);
+    }
+
+    fn unlink(&mut self, key: &Key, waiting: &Waiting) {
+        match &waiting.place {
+            Place::Active => {
+                // The priority may have changed since: search by turn, which has not.
+                self.active.retain(|(_, turn, _)| *turn != waiting.turn);
+            }
+            Place::Tried { .. } => {}
+            Place::Backoff { until } | Place::Unschedulable { until, .. } => {
+                self.timed.remove(&(*until, key.clone()));
+            }
+        }
+    }
+}
+
+/// The pod's own change may make it schedulable: anything but its status.
+fn asks_for_more(old: &PodView, new: &PodView) -> bool {
+    old.labels != new.labels
+        || old.tolerations != new.tolerations
+        || old.gates != new.gates
+        || old.node_selector != new.node_selector
+        || old.requests != new.requests
+        || old.affinity != new.affinity
+}
+
+fn backoff(failures: u32) -> Duration {
+    (FIRST_BACKOFF * 2_u32.saturating_pow(failures.min(8))).min(LONGEST_BACKOFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, priority: i32) -> Arc<PodView> {
+        let (key, uid) = (Key::new("d", name), name.to_owned());
+        Arc::new(PodView { key, uid, priority, ..PodView::default() })
+    }
+
+    fn pop(queue: &mut Queue, now: Instant) -> Option<String> {
+        queue.pop(now).map(|pod| pod.key.name.clone())
+    }
+
+    #[test]
+    fn priority_then_age() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for (name, priority) in [("a", 0), ("b", 0), ("c", 5)] {
+            queue.set(pod(name, priority));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| pop(&mut queue, now)).collect();
+        assert_eq!(order, ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn an_unschedulable_pod_waits_for_its_events() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let key = Key::new("d", "a");
+        queue.set(pod("a", 0));
+        queue.pop(now);
+        queue.unschedulable(&key, &[Event::Node], now);
+        queue.event(Event::PodGone, now);
+        assert_eq!(pop(&mut queue, now), None);
+        queue.event(Event::Node, now);
+        assert_eq!(pop(&mut queue, now), None, "its back-off has not ended");
+        assert_eq!(pop(&mut queue, now + FIRST_BACKOFF), Some("a".to_owned()));
+        queue.unschedulable(&key, &[Event::Node], now);
+        assert_eq!(pop(&mut queue, now + UNSCHEDULABLE_TIMEOUT), Some("a".to_owned()));
+    }
+
+    #[test]
+    fn an_event_during_the_attempt_is_not_missed() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.set(pod("a", 0));
+        queue.pop(now);
+        queue.event(Event::Node, now);
+        queue.unschedulable(&Key::new("d", "a"), &[Event::Node], now);
+        assert_eq!(queue.next_wakeup(), Some(now + FIRST_BACKOFF));
+    }
+
+    #[test]
+    fn backoff_grows_and_removal_forgets() {
+        let (mut queue, mut now) = (Queue::default(), Instant::now());
+        let key = Key::new("d", "a");
+        queue.set(pod("a", 0));
+        for seconds in [1, 2, 4, 8, 10, 10] {
+            queue.pop(now);
+            queue.failed(&key, now);
+            assert_eq!(queue.next_wakeup(), Some(now + Duration::from_secs(seconds)));
+            now += Duration::from_secs(seconds);
+        }
+        queue.remove(&key);
+        assert!(queue.is_empty() && queue.next_wakeup().is_none() && queue.pop(now).is_none());
+    }
+}

@@ -1,0 +1,131 @@
+//! Commands and flags. Only this file and the components' `Args` read the command line.
+use crate::cluster::{Cluster, paths};
+use crate::{commands, supervisor};
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::future::Future;
+use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
+
+/// A complete Kubernetes in one binary whose whole state is an SQL database.
+#[derive(Parser)]
+#[command(name = "knarr", version, max_term_width = 110, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  knarr up                              a cluster named \"default\", its context in your kubeconfig
+  knarr up --name ci-1 --publish 8080:30080
+  knarr up --api-only --ephemeral       just an API server, for tests of operators
+  kubectl get nodes                     stock tools work unchanged
+  knarr down                            everything gone";
+
+/// The cluster a command is about.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ClusterName {
+    /// Name of the cluster.
+    #[arg(long, default_value = "default", env = "KNARR_CLUSTER")]
+    pub name: String,
+}
+
+impl ClusterName {
+    /// Opens the cluster.
+    pub fn open(&self) -> Result<Cluster> {
+        Cluster::open(&paths::home(), &self.name)
+    }
+}
+
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object, for scripts.
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create or start a cluster; returns when the node is Ready and DNS answers
+    Up(commands::up::Args),
+    /// Stop a cluster and remove everything it left on this host
+    Down(commands::down::Args),
+    /// Show the clusters of this host and what runs of them
+    Status(commands::status::Args),
+    /// Print the kubeconfig of a cluster
+    Kubeconfig(commands::kubeconfig::Args),
+    /// Print the log of a component
+    Logs(commands::logs::Args),
+    /// Write logs, events and objects of a cluster into a folder, for a failed CI run
+    ExportLogs(commands::export_logs::Args),
+    /// Container images of a cluster
+    Image(commands::image::Args),
+    /// Keep the components of a cluster running
+    #[command(hide = true)]
+    Supervisor(ClusterName),
+    /// The API server
+    #[command(hide = true)]
+    Apiserver(Box<knarr_apiserver::Args>),
+    /// The controller manager
+    #[command(hide = true)]
+    Controllers(Box<knarr_controllers::Args>),
+    /// The scheduler
+    #[command(hide = true)]
+    Scheduler(Box<knarr_scheduler::Args>),
+    /// The node agent
+    #[command(hide = true)]
+    Kubelet(Box<knarr_kubelet::Args>),
+    /// The node's network
+    #[command(hide = true)]
+    Proxy(Box<knarr_proxy::Args>),
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Up(args) => command(commands::up::run(args)),
+            Command::Down(args) => command(commands::down::run(args)),
+            Command::Status(args) => commands::status::run(&args),
+            Command::Kubeconfig(args) => command(async move { commands::kubeconfig::run(&args) }),
+            Command::Logs(args) => command(async move { commands::logs::run(&args) }),
+            Command::ExportLogs(args) => command(commands::export_logs::run(args)),
+            Command::Image(args) => command(commands::image::run(args)),
+            Command::Supervisor(name) => {
+                knarr_component::log::init(&knarr_component::flags::Logging::default());
+                let cluster = name.open()?;
+                command(supervisor::run(cluster))
+            }
+            Command::Apiserver(args) => component(|shutdown| knarr_apiserver::run(*args, shutdown), 2),
+            Command::Controllers(args) => component(|shutdown| knarr_controllers::run(*args, shutdown), 1),
+            Command::Scheduler(args) => component(|shutdown| knarr_scheduler::run(*args, shutdown), 1),
+            Command::Kubelet(args) => component(|shutdown| knarr_kubelet::run(*args, shutdown), 1),
+            Command::Proxy(args) => component(|shutdown| knarr_proxy::run(*args, shutdown), 1),
+        }
+    }
+}
+
+/// Runs a command of the user's on one thread.
+fn command(future: impl Future<Output = Result<()>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(future)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a component until it is told to stop, on at least `threads` threads where the host has them.
+fn component<F>(run: impl FnOnce(CancellationToken) -> F, threads: usize) -> Result<ExitCode>
+where
+    F: Future<Output = Result<()>>,
+{
+    let available = std::thread::available_parallelism().map_or(threads, usize::from);
+    let threads = if threads == 1 { 1 } else { available.max(threads) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = knarr_component::shutdown::on_signal()?;
+        run(shutdown).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

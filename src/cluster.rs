@@ -1,0 +1,56 @@
+//! A named cluster on this host: where its files lie and what was chosen for it.
+pub mod paths;
+pub mod pki;
+pub mod preflight;
+pub mod state;
+
+use anyhow::{Context, Result, bail};
+pub use paths::Paths;
+pub use state::State;
+use std::path::Path;
+
+/// A cluster that has been created on this host.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Where its files lie.
+    pub paths: Paths,
+    /// What was chosen when it was created.
+    pub state: State,
+}
+
+impl Cluster {
+    /// The cluster of that name below `home`; an error that says what to do when there is none.
+    pub fn open(home: &Path, name: &str) -> Result<Self> {
+        let Some(cluster) = Self::find(home, name)? else {
+            bail!("there is no cluster {name:?} on this host; `knarr up --name {name}` creates it");
+        };
+        Ok(cluster)
+    }
+
+    /// The cluster of that name, if it exists.
+    pub fn find(home: &Path, name: &str) -> Result<Option<Self>> {
+        let paths = Paths::new(home, name);
+        Ok(State::load(&paths.state_file())?.map(|state| Self { paths, state }))
+    }
+
+    /// Every cluster below `home`, by name.
+    pub fn all(home: &Path) -> Result<Vec<Self>> {
+        let entries = match std::fs::read_dir(home) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", home.display())),
+        };
+        let mut clusters = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            clusters.extend(Self::find(home, &name)?);
+        }
+        clusters.sort_by(|a, b| a.state.name.cmp(&b.state.name));
+        Ok(clusters)
+    }
+
+    /// The URL of the API server, as clients on this host reach it.
+    pub fn server_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.state.ports.api)
+    }
+}

@@ -1,0 +1,139 @@
+//! Certificates and keys of a cluster, made by rcgen: ECDSA P-256, files readable by their owner only.
+//!
+//! Names follow the original's conventions (Kubernetes docs, "PKI certificates and requirements"): the common
+//! name is the user, organisations are groups.
+use super::{Cluster, Paths};
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Clusters of CI live for minutes, but some are kept: ten years, like the original's authorities.
+const LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Clocks of other machines may be behind by this much.
+const BACKDATE: Duration = Duration::from_secs(300);
+
+/// Users of the cluster's own processes: file name, common name, organisation.
+pub const CLIENTS: [(&str, &str, &str); 5] = [
+    ("admin", "kubernetes-admin", "system:masters"),
+    ("controllers", "system:kube-controller-manager", ""),
+    ("scheduler", "system:kube-scheduler", ""),
+    ("proxy", "system:kube-proxy", ""),
+    ("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ""),
+];
+
+/// Makes every certificate and key of a new cluster.
+pub fn create(cluster: &Cluster) -> Result<()> {
+    let paths = &cluster.paths;
+    let ca = Authority::create(paths, "ca", "kubernetes-ca")?;
+    let front_proxy = Authority::create(paths, "front-proxy-ca", "front-proxy-ca")?;
+    for (file, name, group) in CLIENTS {
+        ca.client(paths, file, name, group)?;
+    }
+    let node = format!("system:node:{}", cluster.state.node_name);
+    ca.client(paths, "kubelet", &node, "system:nodes")?;
+    front_proxy.client(paths, "front-proxy-client", "front-proxy-client", "")?;
+    ca.server(paths, "apiserver", "kube-apiserver", &api_names(cluster))?;
+    let node_names = [cluster.state.node_name.clone(), cluster.state.node_ip.to_string(), "127.0.0.1".into()];
+    ca.server(paths, "kubelet-server", &node, &node_names)?;
+    let signing = KeyPair::generate().context("cannot make the service account key")?;
+    write_secret(&paths.pki("sa.key"), signing.serialize_pem().as_bytes())?;
+    write_secret(&paths.pki("sa.pub"), signing.public_key_pem().as_bytes())
+}
+
+/// Every name and address under which clients reach the API server.
+fn api_names(cluster: &Cluster) -> Vec<String> {
+    let mut names: Vec<String> = ["", ".default", ".default.svc", ".default.svc.cluster.local"]
+        .iter()
+        .map(|suffix| format!("kubernetes{suffix}"))
+        .collect();
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    names.push(cluster.state.kubernetes_ip().to_string());
+    names.push(cluster.state.node_name.clone());
+    names.push(cluster.state.node_ip.to_string());
+    names
+}
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn create(paths: &Paths, file: &str, name: &str) -> Result<Self> {
+        let mut params = params(name, "")?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?;
+        save(paths, file, &certificate, &key)?;
+        Ok(Self { issuer: Issuer::new(params, key) })
+    }
+
+    fn client(&self, paths: &Paths, file: &str, name: &str, group: &str) -> Result<()> {
+        let mut params = params(name, group)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(paths, file, params)
+    }
+
+    fn server(&self, paths: &Paths, file: &str, name: &str, names: &[String]) -> Result<()> {
+        let mut params = params(name, "")?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        for name in names {
+            params.subject_alt_names.push(match name.parse::<IpAddr>() {
+                Ok(ip) => SanType::IpAddress(ip),
+                Err(_) => SanType::DnsName(name.as_str().try_into()?),
+            });
+        }
+        self.issue(paths, file, params)
+    }
+
+    fn issue(&self, paths: &Paths, file: &str, mut params: CertificateParams) -> Result<()> {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        save(paths, file, &certificate, &key)
+    }
+}
+
+fn params(name: &str, group: &str) -> Result<CertificateParams> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    if !group.is_empty() {
+        params.distinguished_name.push(DnType::OrganizationName, group);
+    }
+    let now = SystemTime::now();
+    params.not_before = (now - BACKDATE).into();
+    params.not_after = (now + LIFETIME).into();
+    Ok(params)
+}
+
+fn save(paths: &Paths, file: &str, certificate: &Certificate, key: &KeyPair) -> Result<()> {
+    write_secret(&paths.pki(&format!("{file}.crt")), certificate.pem().as_bytes())?;
+    write_secret(&paths.pki(&format!("{file}.key")), key.serialize_pem().as_bytes())
+}
+
+/// Writes a file of mode 0600, whole or not at all.
+pub fn write_secret(file: &Path, content: &[u8]) -> Result<()> {
+    let temporary = file.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut out = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        out.write_all(content)?;
+        out.sync_all()?;
+        std::fs::rename(&temporary, file)
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
+}

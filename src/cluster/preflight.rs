@@ -1,0 +1,57 @@
+//! What must hold before a cluster is created: checked first, so that a refusal changes nothing.
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+/// Programs of the host that a cluster with its own containerd needs, with the Debian package of each.
+const PROGRAMS: [(&str, &str); 3] = [("containerd", "containerd"), ("ctr", "containerd"), ("runc", "runc")];
+
+/// Checks the name: it becomes a directory, an interface name and a kubeconfig context.
+pub fn name(name: &str) -> Result<()> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = name.as_bytes();
+    if bytes.len() > 40 || !bytes.iter().all(|b| inner(*b)) || !ends(bytes.first()) || !ends(bytes.last()) {
+        bail!("{name:?} cannot name a cluster: use at most 40 of a-z, 0-9 and '-', as in \"ci-1\"");
+    }
+    Ok(())
+}
+
+/// Checks that containers can be run here: root, the programs, a CRI socket if one was named.
+pub fn node(runtime_endpoint: Option<&str>) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("containers need root: run `sudo knarr up`, or `knarr up --api-only` for just the API server");
+    }
+    let mut missing: Vec<&str> = Vec::new();
+    if let Some(endpoint) = runtime_endpoint {
+        let socket = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
+        if std::os::unix::net::UnixStream::connect(socket).is_err() {
+            bail!(
+                "no container runtime answers on {socket}; start it, or leave --container-runtime-endpoint out"
+            );
+        }
+    } else {
+        missing.extend(
+            PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package),
+        );
+    }
+    if find("nft").is_none() {
+        missing.push("nftables");
+    }
+    missing.dedup();
+    if !missing.is_empty() {
+        bail!("the host lacks {list}: on Debian, `apt-get install {list}`", list = missing.join(" "));
+    }
+    Ok(())
+}
+
+/// Where a program lies, by `PATH` and the directories of system programs.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from);
+    let mut folders = std::env::split_paths(&path).chain(system);
+    folders.find_map(|folder| executable(&folder.join(program)))
+}
+
+fn executable(file: &Path) -> Option<PathBuf> {
+    nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).ok().map(|()| file.to_owned())
+}

@@ -1,0 +1,8 @@
+//! The user's commands, one file each.
+pub mod down;
+pub mod export_logs;
+pub mod image;
+pub mod kubeconfig;
+pub mod logs;
+pub mod status;
+pub mod up;

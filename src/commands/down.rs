@@ -1,0 +1,146 @@
+//! `knarr down`: stop a cluster and leave nothing of it behind: no process, container, mount, interface, rule,
+//! control group or file.
+use crate::cluster::{Cluster, Paths, paths};
+use crate::progress::Progress;
+use crate::supervisor::{self, components, holder, runtime_endpoint};
+use crate::{cli, containerd, kubeconfig};
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long containers get to end before they are killed.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Flags of `knarr down`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  knarr down\n  knarr down --name ci-1\n  knarr down --all")]
+pub struct Args {
+    #[command(flatten)]
+    cluster: cli::ClusterName,
+    /// Every cluster of this host
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t)]
+    output: cli::Output,
+}
+
+/// Runs `knarr down`.
+pub async fn run(args: Args) -> Result<()> {
+    let home = paths::home();
+    let clusters = if args.all { Cluster::all(&home)? } else { one(&home, &args.cluster.name)? };
+    let mut names = Vec::new();
+    for cluster in &clusters {
+        let mut progress = Progress::new(args.output);
+        remove(cluster, &mut progress).await?;
+        progress.done();
+        names.push(cluster.state.name.clone());
+    }
+    if args.output == cli::Output::Json {
+        println!("{}", serde_json::json!({"removed": names}));
+    }
+    Ok(())
+}
+
+/// The cluster of that name. One that is damaged beyond reading is not guessed at: its files are removed.
+fn one(home: &Path, name: &str) -> Result<Vec<Cluster>> {
+    match Cluster::find(home, name) {
+        Ok(Some(cluster)) => Ok(vec![cluster]),
+        Ok(None) => {
+            let root = Paths::new(home, name).root().to_owned();
+            if !root.exists() {
+                bail!("there is no cluster {name:?} on this host");
+            }
+            remove_files(&Paths::new(home, name))?;
+            Ok(Vec::new())
+        }
+        Err(e) => Err(e),
+    }
+}
+
+async fn remove(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
+    progress.step(&format!("Stopping cluster {:?}", cluster.state.name));
+    stop(&cluster.paths, supervisor::NAME, supervisor::STOP_TIMEOUT * 3).await?;
+    let plan = components(cluster)?;
+    for component in plan.iter().rev().filter(|component| component.stop) {
+        stop(&cluster.paths, component.name, supervisor::STOP_TIMEOUT).await?;
+    }
+    if !cluster.state.api_only {
+        progress.step("Removing containers and networks");
+        remove_node(cluster).await?;
+    }
+    if let Some(file) = &cluster.state.merged_into {
+        kubeconfig::unmerge(&cluster.state.name, file)?;
+    }
+    remove_files(&cluster.paths)
+}
+
+/// Removes what the node made outside of the cluster's directory.
+async fn remove_node(cluster: &Cluster) -> Result<()> {
+    let state = &cluster.state;
+    let own = state.runtime_endpoint.is_none();
+    if own && holder(&cluster.paths.lock(containerd::NAME))?.is_none() {
+        // It died; only a containerd knows how to remove its sandboxes and their networks.
+        supervisor::start_runtime(cluster).await?;
+    }
+    let node = knarr_kubelet::cleanup::Node {
+        endpoint: runtime_endpoint(cluster),
+        root_dir: cluster.paths.kubelet(),
+        cgroup_root: format!("/knarr-{}", state.name),
+        grace: GRACE,
+    };
+    knarr_kubelet::cleanup::remove(&node).await.context("cannot remove the pods")?;
+    if own {
+        stop(&cluster.paths, containerd::NAME, supervisor::STOP_TIMEOUT).await?;
+    }
+    knarr_proxy::cleanup(&state.name).await.context("cannot remove the network")
+}
+
+/// Ends the holder of a lock: SIGTERM, after `timeout` SIGKILL.
+async fn stop(paths: &Paths, name: &str, timeout: Duration) -> Result<()> {
+    let file = paths.lock(name);
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let Some(pid) = holder(&file)? else { return Ok(()) };
+        let mut process = supervisor::Process::adopt(pid)?;
+        kill(Pid::from_raw(i32::try_from(pid)?), signal).ok();
+        if tokio::time::timeout(timeout, process.wait()).await.is_ok() {
+            return Ok(());
+        }
+    }
+    bail!("{name} does not end; see `ps` for its process, and run `knarr down` again")
+}
+
+/// Unmounts and removes the cluster's directories.
+fn remove_files(paths: &Paths) -> Result<()> {
+    for folder in [paths.run(), paths.root().to_owned()] {
+        unmount_below(&folder)?;
+        match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("cannot remove {}", folder.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Unmounts every mount at or below `folder`, the newest first.
+fn unmount_below(folder: &Path) -> Result<()> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    let points: Vec<_> = points.filter(|point| Path::new(point).starts_with(folder)).collect();
+    for point in points.iter().rev() {
+        let flags = nix::mount::MntFlags::MNT_DETACH;
+        nix::mount::umount2(point.as_str(), flags).with_context(|| format!("cannot unmount {point}"))?;
+    }
+    Ok(())
+}
+
+/// A path of the mount table without its octal escapes (proc(5): space, tab, newline, backslash).
+fn unescape(path: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(path.to_owned(), |path, (escape, plain)| path.replace(escape, plain))
+}

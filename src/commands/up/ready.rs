@@ -1,0 +1,110 @@
+//! Waiting until a cluster can be used: the API server is ready, the node too, and DNS answers.
+use crate::cluster::Cluster;
+use crate::progress::Progress;
+use anyhow::{Context, Result, bail};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::{Api, ListParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Waits for everything, without a limit of its own; says where it stands.
+pub async fn wait(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
+    progress.step("Waiting for the API server");
+    let client = knarr_component::client::connect(Some(&cluster.paths.kubeconfig("admin")), "cli").await?;
+    api_server(&client).await?;
+    if cluster.state.api_only {
+        return Ok(());
+    }
+    add_ons(cluster, &client).await?;
+    progress.step("Waiting for the node");
+    node(cluster, &client).await?;
+    progress.step("Waiting for DNS");
+    let dns = SocketAddr::from((cluster.state.dns_ip(), 53));
+    knarr_proxy::dns::probe(dns, "kubernetes.default.svc.cluster.local.").await.context("DNS does not answer")
+}
+
+async fn api_server(client: &Client) -> Result<()> {
+    loop {
+        let request = http::Request::get("/readyz").body(Vec::new())?;
+        if client.request_text(request).await.is_ok() {
+            return Ok(());
+        }
+        // The server is starting: nothing to watch yet.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn node(cluster: &Cluster, client: &Client) -> Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let config = watcher::Config::default().fields(&format!("metadata.name={}", cluster.state.node_name));
+    let mut events = watcher(nodes, config).default_backoff().applied_objects().boxed();
+    while let Some(node) = events.try_next().await? {
+        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+        if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+            return Ok(());
+        }
+    }
+    bail!("the watch of the node ended")
+}
+
+/// Objects that a cluster made by `up` has beside those the API server makes itself.
+async fn add_ons(cluster: &Cluster, client: &Client) -> Result<()> {
+    let system: Api<Service> = Api::namespaced(client.clone(), "kube-system");
+    create(&system, &dns_service(cluster)?).await?;
+    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+    let kubelet_admin =
+        binding("knarr:kubelet-api-admin", "system:kubelet-api-admin", "kube-apiserver-kubelet-client")?;
+    create(&bindings, &kubelet_admin).await?;
+    // One process runs all controllers under one name, so that name holds every controller's role.
+    let roles: Api<ClusterRole> = Api::all(client.clone());
+    for role in roles.list(&ListParams::default()).await? {
+        let role = role.name_any();
+        if let Some(controller) = role.strip_prefix("system:controller:") {
+            let name = format!("knarr:controller:{controller}");
+            create(&bindings, &binding(&name, &role, "system:kube-controller-manager")?).await?;
+        }
+    }
+    Ok(())
+}
+
+fn dns_service(cluster: &Cluster) -> Result<Service> {
+    let port =
+        |name: &str, protocol: &str| serde_json::json!({"name": name, "port": 53, "protocol": protocol});
+    Ok(serde_json::from_value(serde_json::json!({
+        "metadata": {
+            "name": "kube-dns",
+            "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"},
+        },
+        // Without a selector: every node answers by itself.
+        "spec": {
+            "clusterIP": cluster.state.dns_ip().to_string(),
+            "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
+        },
+    }))?)
+}
+
+fn binding(name: &str, role: &str, user: &str) -> Result<ClusterRoleBinding> {
+    Ok(serde_json::from_value(serde_json::json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    }))?)
+}
+
+/// Creates an object that may be there already.
+async fn create<K>(api: &Api<K>, object: &K) -> Result<()>
+where
+    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    match api.create(&PostParams::default(), object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 || status.reason == "AlreadyExists" => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

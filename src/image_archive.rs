@@ -1,0 +1,117 @@
+//! Image archives made without a builder or a registry: the pause image and `knarr image pack`.
+//!
+//! Source: OCI image specification, "Image Layout". containerd names an imported image by the annotation
+//! `io.containerd.image.name`, docker and podman by `manifest.json`.
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::Path;
+
+/// What a container of the image runs, unless its pod says otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Program and first arguments.
+    pub entrypoint: Vec<String>,
+    /// `UID[:GID]`; empty for root.
+    pub user: String,
+    /// Working directory; empty for `/`.
+    pub working_dir: String,
+    /// `NAME=VALUE` each.
+    pub env: Vec<String>,
+}
+
+/// A file of the archive's `blobs`, with its digest and size as a descriptor names them.
+struct Blob {
+    hex: String,
+    content: Vec<u8>,
+}
+
+impl Blob {
+    fn new(content: Vec<u8>) -> Self {
+        let hex = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { hex, content }
+    }
+
+    fn json(value: &Value) -> Result<Self> {
+        Ok(Self::new(serde_json::to_vec(value)?))
+    }
+
+    fn path(&self) -> String {
+        format!("blobs/sha256/{}", self.hex)
+    }
+
+    fn descriptor(&self, media_type: &str) -> Value {
+        json!({"mediaType": media_type, "digest": format!("sha256:{}", self.hex), "size": self.content.len()})
+    }
+}
+
+/// An image of one layer, as an OCI layout in a tar archive; the same bytes from the same input.
+pub fn archive(name: &str, config: &Config, layer: Vec<u8>) -> Result<Vec<u8>> {
+    let layer = Blob::new(layer);
+    let config = Blob::json(&json!({
+        "architecture": architecture(),
+        "os": "linux",
+        "config": {
+            "Entrypoint": config.entrypoint,
+            "User": config.user,
+            "WorkingDir": config.working_dir,
+            "Env": config.env,
+        },
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", layer.hex)]},
+    }))?;
+    let manifest = Blob::json(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
+        "layers": [layer.descriptor("application/vnd.oci.image.layer.v1.tar")],
+    }))?;
+    let mut entry = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
+    entry["annotations"] = json!({"io.containerd.image.name": name});
+    let index = Blob::json(&json!({"schemaVersion": 2, "manifests": [entry]}))?;
+    let docker =
+        Blob::json(&json!([{"Config": config.path(), "RepoTags": [name], "Layers": [layer.path()]}]))?;
+
+    let mut archive = tar::Builder::new(Vec::new());
+    append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
+    append(&mut archive, "index.json", &index.content, 0o644)?;
+    append(&mut archive, "manifest.json", &docker.content, 0o644)?;
+    for blob in [layer, config, manifest] {
+        append(&mut archive, &blob.path(), &blob.content, 0o644)?;
+    }
+    Ok(archive.into_inner()?)
+}
+
+/// A layer that holds one program.
+pub fn program_layer(path: &str, program: &[u8]) -> Result<Vec<u8>> {
+    let mut layer = tar::Builder::new(Vec::new());
+    append(&mut layer, path, program, 0o755)?;
+    Ok(layer.into_inner()?)
+}
+
+/// A layer that holds the content of a folder: modes and links are kept, owners become root, times are dropped.
+pub fn folder_layer(folder: &Path) -> Result<Vec<u8>> {
+    let mut layer = tar::Builder::new(Vec::new());
+    layer.follow_symlinks(false);
+    layer.mode(tar::HeaderMode::Deterministic);
+    layer.append_dir_all(".", folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    Ok(layer.into_inner()?)
+}
+
+fn append(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8], mode: u32) -> Result<()> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(content.len() as u64);
+    header.set_mode(mode);
+    header.set_cksum();
+    archive.append_data(&mut header, path, content)?;
+    Ok(())
+}
+
+/// The architecture in OCI's (Go's) words.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

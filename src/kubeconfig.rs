@@ -1,0 +1,173 @@
+//! Kubeconfig files: one for each component, and the cluster's context in the user's own.
+//!
+//! The user's file is edited as a document, so that entries of other tools stay as they are. kubectl's own
+//! convention guards it against concurrent writers: a `.lock` file beside it.
+use crate::cluster::pki::write_secret;
+use crate::cluster::{Cluster, Paths};
+use anyhow::{Context, Result, bail};
+use serde_yaml_ng::{Mapping, Value};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long another program may hold the user's kubeconfig.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The context, cluster and user name of a cluster in a shared kubeconfig.
+pub fn context_name(cluster: &str) -> String {
+    format!("knarr-{cluster}")
+}
+
+/// Writes the kubeconfig of every component and of the administrator.
+pub fn write_all(cluster: &Cluster) -> Result<()> {
+    for user in ["admin", "controllers", "scheduler", "kubelet", "proxy"] {
+        let text = serde_yaml_ng::to_string(&document(cluster, user)?)?;
+        write_secret(&cluster.paths.kubeconfig(user), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The user's kubeconfig: the first file of `$KUBECONFIG`, else `~/.kube/config`.
+pub fn user_file() -> Option<PathBuf> {
+    let listed = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
+    match listed {
+        Some(list) => std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty()),
+        None => std::env::home_dir().map(|home| home.join(".kube/config")),
+    }
+}
+
+/// Puts the cluster's context into `file` and makes it the current one.
+pub fn merge(cluster: &Cluster, file: &Path) -> Result<()> {
+    let ours = document(cluster, "admin")?;
+    let name = context_name(&cluster.state.name);
+    edit(file, |config| {
+        for section in ["clusters", "contexts", "users"] {
+            let entries = section_of(config, section)?;
+            entries.retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&name));
+            entries.extend(ours.get(section).and_then(Value::as_sequence).cloned().unwrap_or_default());
+        }
+        config.insert("current-context".into(), name.clone().into());
+        Ok(())
+    })
+}
+
+/// Takes the cluster's context out of `file`.
+pub fn unmerge(cluster: &str, file: &Path) -> Result<()> {
+    if !file.exists() {
+        return Ok(());
+    }
+    let name = context_name(cluster);
+    edit(file, |config| {
+        for section in ["clusters", "contexts", "users"] {
+            section_of(config, section)?
+                .retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&name));
+        }
+        if config.get("current-context").and_then(Value::as_str) == Some(&name) {
+            config.insert("current-context".into(), "".into());
+        }
+        Ok(())
+    })
+}
+
+fn edit(file: &Path, change: impl FnOnce(&mut Mapping) -> Result<()>) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let _lock = FileLock::acquire(file)?;
+    let mut config = read(file)?;
+    change(&mut config)?;
+    write_secret(file, serde_yaml_ng::to_string(&config)?.as_bytes())
+}
+
+fn read(file: &Path) -> Result<Mapping> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", file.display())),
+    };
+    match serde_yaml_ng::from_str(&text).with_context(|| format!("{} is not YAML", file.display()))? {
+        Value::Mapping(config) => Ok(config),
+        Value::Null => {
+            let mut config = Mapping::new();
+            config.insert("apiVersion".into(), "v1".into());
+            config.insert("kind".into(), "Config".into());
+            Ok(config)
+        }
+        _ => bail!("{} is no kubeconfig", file.display()),
+    }
+}
+
+fn section_of<'a>(config: &'a mut Mapping, section: &str) -> Result<&'a mut Vec<Value>> {
+    let entry = config.entry(section.into()).or_insert(Value::Null);
+    if entry.is_null() {
+        *entry = Value::Sequence(Vec::new());
+    }
+    entry.as_sequence_mut().with_context(|| format!("the kubeconfig's {section} is no list"))
+}
+
+/// A kubeconfig with the credentials of one user, embedded.
+fn document(cluster: &Cluster, user: &str) -> Result<Value> {
+    let paths = &cluster.paths;
+    let name = context_name(&cluster.state.name);
+    let text = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {
+            "server": cluster.server_url(),
+            "certificate-authority-data": embedded(paths, "ca.crt")?,
+            // Loopback is faster than gzip.
+            "disable-compression": true,
+        }}],
+        "users": [{"name": name, "user": {
+            "client-certificate-data": embedded(paths, &format!("{user}.crt"))?,
+            "client-key-data": embedded(paths, &format!("{user}.key"))?,
+        }}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    });
+    Ok(serde_yaml_ng::to_value(text)?)
+}
+
+fn embedded(paths: &Paths, file: &str) -> Result<String> {
+    use base64::Engine;
+    let file = paths.pki(file);
+    let content = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(base64::engine::general_purpose::STANDARD.encode(content))
+}
+
+/// kubectl's lock on a kubeconfig: the file `‹name›.lock`, made exclusively.
+struct FileLock {
+    path: PathBuf,
+}
+
+impl FileLock {
+    fn acquire(file: &Path) -> Result<Self> {
+        let mut path = file.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            match std::fs::OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(_) => return Ok(Self { path }),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20)); // another program's lock file: nothing to watch
+                }
+                Err(e) => {
+                    return Err(e).with_context(|| {
+                        format!(
+                            "cannot lock the kubeconfig; if no other program uses it, remove {}",
+                            path.display()
+                        )
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), error = %e, "cannot remove the lock of the kubeconfig");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The pause image: it holds a pod's namespaces, and is carried in the binary.
+use crate::containerd::PAUSE_IMAGE;
+use crate::image_archive::{self, Config};
+use anyhow::Result;
+
+/// The program that `build.rs` compiled from `pause/pause.rs`.
+static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
+
+/// The image as an archive.
+pub fn archive() -> Result<Vec<u8>> {
+    let config =
+        Config { entrypoint: vec!["/pause".to_owned()], user: "65535:65535".to_owned(), ..Config::default() };
+    image_archive::archive(PAUSE_IMAGE, &config, image_archive::program_layer("pause", PROGRAM)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_archive_is_small_and_reproducible() {
+        let archive = super::archive().unwrap();
+        assert!(archive.len() < 32 << 10, "{} bytes", archive.len());
+        assert_eq!(archive, super::archive().unwrap());
+    }
+}

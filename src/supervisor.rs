@@ -1,0 +1,116 @@
+//! The supervisor: starts a cluster's components as processes of their own and restarts one that dies.
+//!
+//! **Invariant**: a component holds the lock on its lock file as long as it lives, because it inherits the
+//! locked descriptor. So a new supervisor sees what runs and adopts it, and nothing is ever started twice.
+mod lock;
+mod plan;
+mod process;
+
+use crate::cluster::Cluster;
+use anyhow::{Context, Result, bail};
+pub use lock::{Lock, holder};
+pub use plan::{Component, components, runtime_endpoint};
+pub use process::Process;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long a component may take to end on SIGTERM.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Name of the supervisor's own lock and log.
+pub const NAME: &str = "supervisor";
+
+/// Starts a supervisor that outlives this process; its output goes to its log.
+pub fn spawn(cluster: &Cluster, home: &Path) -> Result<()> {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(cluster.paths.log(NAME))?;
+    let mut command = Command::new(std::env::current_exe().context("cannot find the knarr program")?);
+    command.args(["supervisor", "--name", &cluster.state.name]).env("KNARR_HOME", home);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.current_dir("/").process_group(0);
+    command.spawn().context("cannot start the supervisor")?;
+    Ok(())
+}
+
+/// Runs until SIGTERM or SIGINT; then ends the components, clients first.
+pub async fn run(cluster: Cluster) -> Result<()> {
+    let Some(_lock) = Lock::try_acquire(&cluster.paths.lock(NAME))? else {
+        bail!("cluster {:?} already has a supervisor", cluster.state.name);
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopped) = watch::channel(false);
+    let plan = components(&cluster)?;
+    let keepers: Vec<_> = plan
+        .into_iter()
+        .map(|component| tokio::spawn(keep(cluster.clone(), component, stopped.clone())))
+        .collect();
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    for keeper in keepers.into_iter().rev() {
+        keeper.await.context("a component's keeper panicked")?;
+    }
+    Ok(())
+}
+
+/// Keeps one component running until told to stop.
+async fn keep(cluster: Cluster, component: Component, mut stopped: watch::Receiver<bool>) {
+    let mut backoff = process::Backoff::default();
+    loop {
+        let started = tokio::select! {
+            process = start(&cluster, &component) => process,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        let failure = match started {
+            Ok(mut process) => {
+                tracing::info!(component = component.name, pid = process.pid(), "running");
+                tokio::select! {
+                    status = process.wait() => format!("ended: {status}"),
+                    _ = stopped.wait_for(|stop| *stop) => {
+                        if component.stop {
+                            process.stop(STOP_TIMEOUT).await;
+                        }
+                        return;
+                    }
+                }
+            }
+            Err(e) => format!("cannot be started: {e:#}"),
+        };
+        let pause = backoff.next();
+        tracing::warn!(component = component.name, ?pause, "{failure}; starting it again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {} // the back-off itself
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Adopts the component if it runs, else starts it once what it needs answers.
+async fn start(cluster: &Cluster, component: &Component) -> Result<Process> {
+    let file = cluster.paths.lock(component.name);
+    let Some(lock) = Lock::try_acquire(&file)? else {
+        let pid = holder(&file)?.context("the component runs, but its lock file names no process")?;
+        return Process::adopt(pid);
+    };
+    component.wait_for_needs().await;
+    Process::spawn(cluster, component, lock)
+}
+
+/// Starts the cluster's containerd if it does not run, and waits until it answers.
+pub async fn start_runtime(cluster: &Cluster) -> Result<()> {
+    for component in components(cluster)?.iter().filter(|component| component.name == crate::containerd::NAME)
+    {
+        start(cluster, component).await?;
+        let socket = plan::Need::Unix(cluster.paths.containerd_socket());
+        let answered = tokio::time::timeout(STOP_TIMEOUT, socket.wait()).await;
+        answered.context("containerd does not answer; see its log")?;
+    }
+    Ok(())
+}

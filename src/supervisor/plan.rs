@@ -1,0 +1,223 @@
+//! Which processes a cluster consists of, and with which flags: the original's names throughout.
+use crate::cluster::{Cluster, preflight};
+use crate::containerd;
+use anyhow::{Context, Result};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One process of a cluster.
+pub struct Component {
+    /// Name of its log and lock, and of the hidden subcommand.
+    pub name: &'static str,
+    /// The program.
+    pub program: PathBuf,
+    /// Its flags.
+    pub args: Vec<String>,
+    /// More environment.
+    pub env: Vec<(String, String)>,
+    /// What must answer before it is started.
+    pub needs: Vec<Need>,
+    /// Ended with the supervisor; containerd is not, so that `down` can still remove containers.
+    pub stop: bool,
+}
+
+/// Something that must answer.
+pub enum Need {
+    /// A TCP listener.
+    Tcp(SocketAddr),
+    /// A listening unix socket.
+    Unix(PathBuf),
+}
+
+impl Component {
+    /// Waits until everything answers, or for a few seconds: a component retries by itself, this only saves it
+    /// the back-off of its first seconds.
+    pub async fn wait_for_needs(&self) {
+        let all = async {
+            for need in &self.needs {
+                need.wait().await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(5), all).await.is_err() {
+            tracing::warn!(
+                component = self.name,
+                "what it needs does not answer yet; starting it all the same"
+            );
+        }
+    }
+}
+
+impl Need {
+    /// Waits until it answers.
+    pub async fn wait(&self) {
+        while !self.answers().await {
+            // Nothing announces a new listener.
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+
+    async fn answers(&self) -> bool {
+        match self {
+            Self::Tcp(address) => tokio::net::TcpStream::connect(address).await.is_ok(),
+            Self::Unix(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
+        }
+    }
+}
+
+/// The processes of `cluster`, in the order in which they are started; they are ended in reverse.
+pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
+    let mut plan = Vec::new();
+    let own_runtime = !cluster.state.api_only && cluster.state.runtime_endpoint.is_none();
+    if own_runtime {
+        plan.push(runtime(cluster)?);
+    }
+    plan.push(own("apiserver", cluster, apiserver(cluster), Vec::new())?);
+    let api = || Need::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.state.ports.api)));
+    plan.push(own("controllers", cluster, controllers(cluster), vec![api()])?);
+    if cluster.state.api_only {
+        return Ok(plan);
+    }
+    plan.push(own("scheduler", cluster, scheduler(cluster), vec![api()])?);
+    plan.push(own("proxy", cluster, proxy(cluster), vec![api()])?);
+    let mut needs = vec![api()];
+    if own_runtime {
+        needs.push(Need::Unix(cluster.paths.containerd_socket()));
+    }
+    plan.push(own("kubelet", cluster, kubelet(cluster), needs)?);
+    Ok(plan)
+}
+
+/// The CRI endpoint of the cluster.
+pub fn runtime_endpoint(cluster: &Cluster) -> String {
+    let own = || format!("unix://{}", cluster.paths.containerd_socket().display());
+    cluster.state.runtime_endpoint.clone().unwrap_or_else(own)
+}
+
+fn runtime(cluster: &Cluster) -> Result<Component> {
+    let program = preflight::find("containerd").context("containerd is not installed")?;
+    let config = containerd::write_config(cluster)?;
+    let args = vec!["--config".to_owned(), config.display().to_string()];
+    Ok(Component { name: containerd::NAME, program, args, env: Vec::new(), needs: Vec::new(), stop: false })
+}
+
+fn own(name: &'static str, cluster: &Cluster, mut flags: Flags, needs: Vec<Need>) -> Result<Component> {
+    flags.0.extend(cluster.state.extra_args.get(name).into_iter().flatten().cloned());
+    flags.0.insert(0, name.to_owned());
+    let program = std::env::current_exe().context("cannot find the knarr program")?;
+    Ok(Component { name, program, args: flags.0, env: Vec::new(), needs, stop: true })
+}
+
+/// Command-line flags under construction.
+#[derive(Default)]
+struct Flags(Vec<String>);
+
+impl Flags {
+    fn set(mut self, flag: &str, value: impl std::fmt::Display) -> Self {
+        self.0.push(format!("--{flag}={value}"));
+        self
+    }
+
+    fn file(self, flag: &str, path: &Path) -> Self {
+        self.set(flag, path.display())
+    }
+}
+
+fn apiserver(cluster: &Cluster) -> Flags {
+    let (paths, state) = (&cluster.paths, &cluster.state);
+    let pki = |file: &str| paths.pki(file);
+    let flags = Flags::default()
+        .set("secure-port", state.ports.api)
+        .set("bind-address", "0.0.0.0")
+        .set("advertise-address", state.node_ip)
+        .set("storage", format!("sqlite:{}", paths.database().display()))
+        .file("tls-cert-file", &pki("apiserver.crt"))
+        .file("tls-private-key-file", &pki("apiserver.key"))
+        .file("client-ca-file", &pki("ca.crt"))
+        .file("requestheader-client-ca-file", &pki("front-proxy-ca.crt"))
+        .set("requestheader-allowed-names", "front-proxy-client")
+        .set("requestheader-username-headers", "X-Remote-User")
+        .set("requestheader-group-headers", "X-Remote-Group")
+        .set("requestheader-extra-headers-prefix", "X-Remote-Extra-")
+        .file("proxy-client-cert-file", &pki("front-proxy-client.crt"))
+        .file("proxy-client-key-file", &pki("front-proxy-client.key"))
+        .file("service-account-key-file", &pki("sa.pub"))
+        .file("service-account-signing-key-file", &pki("sa.key"))
+        .set("service-account-issuer", "https://kubernetes.default.svc.cluster.local")
+        .set("service-cluster-ip-range", &state.service_cidr)
+        .set("authorization-mode", "Node,RBAC");
+    if state.api_only {
+        return flags;
+    }
+    flags
+        .file("kubelet-certificate-authority", &pki("ca.crt"))
+        .file("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt"))
+        .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))
+}
+
+fn controllers(cluster: &Cluster) -> Flags {
+    let (paths, state) = (&cluster.paths, &cluster.state);
+    let flags = Flags::default()
+        .file("kubeconfig", &paths.kubeconfig("controllers"))
+        .set("bind-address", Ipv4Addr::LOCALHOST)
+        .set("secure-port", state.ports.controllers)
+        .set("leader-elect", false)
+        .file("root-ca-file", &paths.pki("ca.crt"));
+    if state.api_only {
+        // What tests of operators expect besides the API itself.
+        let some = "garbage-collector-controller,namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller";
+        return flags.set("controllers", some);
+    }
+    flags.set("cluster-cidr", &state.cluster_cidr).set("allocate-node-cidrs", true)
+}
+
+fn scheduler(cluster: &Cluster) -> Flags {
+    Flags::default()
+        .file("kubeconfig", &cluster.paths.kubeconfig("scheduler"))
+        .set("bind-address", Ipv4Addr::LOCALHOST)
+        .set("secure-port", cluster.state.ports.scheduler)
+        .set("leader-elect", false)
+}
+
+fn proxy(cluster: &Cluster) -> Flags {
+    let (paths, state) = (&cluster.paths, &cluster.state);
+    let mut flags = Flags::default()
+        .file("kubeconfig", &paths.kubeconfig("proxy"))
+        .set("cluster-name", &state.name)
+        .set("hostname-override", &state.node_name)
+        .set("cluster-cidr", &state.cluster_cidr)
+        .set("cluster-dns", state.dns_ip())
+        .set("cluster-domain", "cluster.local")
+        .file("cni-conf-dir", &paths.cni("conf"))
+        .file("cni-bin-dir", &paths.cni("bin"))
+        .file("cni-state-dir", &paths.cni("state"))
+        .set("healthz-bind-address", SocketAddr::from((Ipv4Addr::LOCALHOST, state.ports.proxy)));
+    if state.slot != 0 {
+        // Only the first cluster of a host answers on all of the host's addresses.
+        flags = flags.set("nodeport-addresses", format!("{}/32", state.node_ip));
+    }
+    for publish in &state.publish {
+        flags = flags.set("publish", format!("{}:{}", publish.port, publish.node_port));
+    }
+    flags
+}
+
+fn kubelet(cluster: &Cluster) -> Flags {
+    let (paths, state) = (&cluster.paths, &cluster.state);
+    Flags::default()
+        .file("kubeconfig", &paths.kubeconfig("kubelet"))
+        .set("container-runtime-endpoint", runtime_endpoint(cluster))
+        .set("hostname-override", &state.node_name)
+        .set("node-ip", state.node_ip)
+        .set("port", state.ports.kubelet)
+        .file("root-dir", &paths.kubelet())
+        .file("pod-logs-dir", &paths.pod_logs())
+        .file("pod-manifest-path", &paths.manifests())
+        .file("image-preload-dir", &paths.images())
+        .set("cluster-dns", state.dns_ip())
+        .set("cluster-domain", "cluster.local")
+        .set("cgroup-root", format!("/knarr-{}", state.name))
+        .file("client-ca-file", &paths.pki("ca.crt"))
+        .file("tls-cert-file", &paths.pki("kubelet-server.crt"))
+        .file("tls-private-key-file", &paths.pki("kubelet-server.key"))
+}
