@@ -140,7 +140,8 @@ impl Entry {
     /// The status as the API server has it, to the best of our knowledge.
     fn known(&self) -> &PodStatus {
         static NONE: std::sync::LazyLock<PodStatus> = std::sync::LazyLock::new(PodStatus::default);
-        let seen = self.pod.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0u64);
+        let seen =
+            self.pod.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0u64);
         match &self.written {
             // The watch has not caught up with our own write yet.
             Some((status, revision)) if seen < *revision => status,
@@ -189,8 +190,7 @@ impl Job {
     }
 
     async fn attempt(&self, client: &Client) -> Result<Option<u64>, kube::Error> {
-        let path =
-            format!("/api/v1/namespaces/{}/pods/{}", pod::namespace(&self.pod), pod::name(&self.pod));
+        let path = format!("/api/v1/namespaces/{}/pods/{}", pod::namespace(&self.pod), pod::name(&self.pod));
         let mut revision = None;
         if let Some(patch) = patch::between(&self.uid, &self.old, &self.status) {
             let request = http::Request::patch(format!("{path}/status"))

@@ -1,0 +1,3 @@
+//! The node object: registration, status and heartbeat.
+
+pub mod machine;
