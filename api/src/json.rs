@@ -21,6 +21,7 @@ use std::fmt::{self, Display, Formatter};
 
 pub use encode::{encode, encode_untyped};
 pub use normalize::{normalize, normalize_shape};
+pub(crate) use parse::report;
 pub use text::indent;
 
 /// A fault that only strict decoding (`fieldValidation=Strict`, or a warning) reports.
@@ -30,6 +31,13 @@ pub enum StrictError {
     Unknown(String),
     /// A member that comes twice; its path.
     Duplicate(String),
+    /// A key that comes twice in a YAML map.
+    Yaml {
+        /// Line of the second one, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+    },
 }
 
 impl Display for StrictError {
@@ -37,6 +45,9 @@ impl Display for StrictError {
         match self {
             Self::Unknown(path) => write!(f, "unknown field {path:?}"),
             Self::Duplicate(path) => write!(f, "duplicate field {path:?}"),
+            Self::Yaml { line, key } => {
+                write!(f, "yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
+            }
         }
     }
 }

@@ -19,8 +19,12 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod yaml;
 
 /// A decoded API object or a part of one.
 pub use serde_json::Value;
 /// The members of a decoded JSON object.
 pub type Object = serde_json::Map<String, Value>;
+
+#[cfg(test)]
+mod golden;

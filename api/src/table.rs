@@ -168,4 +168,4 @@ static SOURCES: &[(&str, &str)] = sources!(
 );
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,5 +4,6 @@ pub mod nft;
 pub mod service;
 pub mod network;
 pub mod cni;
+pub mod dns;
 mod cleanup;
 pub use cleanup::{Leftovers, cleanup};

@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 }
 
 /// Adds a fault once, up to the limit.
-pub(super) fn report(strict: &mut Vec<StrictError>, error: StrictError) {
+pub(crate) fn report(strict: &mut Vec<StrictError>, error: StrictError) {
     if strict.len() < MAX_STRICT && !strict.contains(&error) {
         strict.push(error);
     }

@@ -125,11 +125,11 @@ pub(super) fn normalize_special(special: Special, value: &mut Value) -> Result<b
         }
         (Special::Quantity, _) => {
             // Go's quantity reads whatever stands there as text.
-            return Err(invalid(&crate::quantity::canonical("[]").map_or_else(|e| e.to_string(), |t| t)));
+            return crate::quantity::canonical(&value.to_string()).map(|_| false).map_err(|e| invalid(&e));
         }
         (Special::IntOrString, Value::String(_)) => {}
         (Special::IntOrString, Value::Number(n)) => {
-            if !n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) {
+            if n.as_i64().is_none_or(|n| i32::try_from(n).is_err()) {
                 let text = format!("json: cannot unmarshal number {n} into Go value of type int32");
                 return Err(DecodeError::Type(text));
             }

@@ -9,18 +9,18 @@ fn ty(api_version: &str, kind: &str) -> TypeId {
 }
 
 #[track_caller]
-fn check(value: Value, message: &[u8]) {
+fn check(value: &Value, message: &[u8]) {
     let text = |name: &str| value[name].as_str().unwrap().to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let ty = ty(&api_version, &kind);
     let mut bytes = Vec::new();
-    encode_message(&builtin().schema, ty, &value, &mut bytes).unwrap();
+    encode_message(&builtin().schema, ty, value, &mut bytes).unwrap();
     assert_eq!(bytes, message, "{}", bytes.escape_ascii());
     let mut document = Vec::new();
-    encode(&builtin().schema, ty, &value, &mut document).unwrap();
+    encode(&builtin().schema, ty, value, &mut document).unwrap();
     let decoded = decode(builtin(), &document).unwrap();
-    assert_eq!(decoded.value, value);
-    assert_eq!(decode_as(builtin(), ty, &document).unwrap(), value);
+    assert_eq!(decoded.value, *value);
+    assert_eq!(decode_as(builtin(), ty, &document).unwrap(), *value);
 }
 
 /// The message of `ObjectMeta` with a name only: everything that is no pointer is there.
@@ -39,21 +39,21 @@ fn field(tag: u8, content: &[u8]) -> Vec<u8> {
 fn own_vectors() {
     let head = field(0x0A, &meta("x"));
     check(
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "1", "b": ""}, "immutable": false}),
+        &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "1", "b": ""}, "immutable": false}),
         &[&head[..], b"\x12\x06\x0a\x01a\x12\x011", b"\x12\x05\x0a\x01b\x12\0", b"\x20\0"].concat(),
     );
     check(
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}, "data": {"a": "AP8="}}),
+        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}, "data": {"a": "AP8="}}),
         &[&head[..], b"\x12\x07\x0a\x01a\x12\x02\0\xff", b"\x1a\0"].concat(),
     );
     // A negative number, an optional zero, a double.
     check(
-        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "x"}, "value": -1}),
+        &json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "x"}, "value": -1}),
         &[&head[..], b"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x18\0\x22\0"].concat(),
     );
     // IntOrString in both forms, within a union that is inline nowhere.
     check(
-        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "x"}, "spec": {"minAvailable": "5%", "maxUnavailable": 1}, "status": {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}}),
+        &json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "x"}, "spec": {"minAvailable": "5%", "maxUnavailable": 1}, "status": {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}}),
         &[
             &head[..],
             b"\x12\x12\x0a\x08\x08\x01\x10\0\x1a\x025%\x1a\x06\x08\0\x10\x01\x1a\0",
@@ -63,12 +63,12 @@ fn own_vectors() {
     );
     // A MicroTime of 2 µs and a pointer to a number.
     check(
-        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "x"}, "spec": {"renewTime": "1970-01-01T00:00:01.000002Z", "leaseTransitions": 0}}),
+        &json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "x"}, "spec": {"renewTime": "1970-01-01T00:00:01.000002Z", "leaseTransitions": 0}}),
         &[&head[..], b"\x12\x09\x22\x05\x08\x01\x10\xd0\x0f\x28\0"].concat(),
     );
     // A list that is a message of its own, as a map's value.
     check(
-        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {"name": "x"}, "spec": {}, "status": {"user": {"extra": {"a": ["b"]}}}}),
+        &json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {"name": "x"}, "spec": {}, "status": {"user": {"extra": {"a": ["b"]}}}}),
         &[
             &head[..],
             b"\x12\x02\x0a\0",
@@ -78,7 +78,7 @@ fn own_vectors() {
     );
     // Inline members are a message of their own.
     check(
-        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "x"}, "spec": {"hostPath": {"path": "/"}, "capacity": {"storage": "1Gi"}}, "status": {}}),
+        &json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "x"}, "spec": {"hostPath": {"path": "/"}, "capacity": {"storage": "1Gi"}}, "status": {}}),
         &[
             &head[..],
             b"\x12\x1d\x0a\x10\x0a\x07storage\x12\x05\x0a\x031Gi\x12\x05\x1a\x03\x0a\x01/\x2a\0\x32\0",

@@ -1,0 +1,178 @@
+//! Parser events to [`Value`]s.
+use super::resolve::{Plain, resolve, to_value};
+use crate::json::{self, DecodeError, StrictError};
+use crate::{Object, Value};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use std::collections::HashMap;
+
+/// Deepest nesting.
+const MAX_DEPTH: usize = 200;
+/// Most values of a text, those that aliases repeat included.
+const MAX_VALUES: usize = 1_000_000;
+
+/// Reads up to `most` documents.
+pub(super) fn documents(
+    text: &str,
+    strict: &mut Vec<StrictError>,
+    most: usize,
+) -> Result<Vec<Value>, DecodeError> {
+    let mut reader =
+        Reader { events: Parser::new_from_str(text), anchors: HashMap::new(), values: 0, strict };
+    let mut out = Vec::new();
+    while out.len() < most {
+        match reader.next()? {
+            Some((Event::DocumentStart(..), _)) => {
+                reader.anchors.clear();
+                let (first, span) = reader.expect()?;
+                out.push(reader.node(first, span, 0)?);
+            }
+            Some((Event::StreamEnd, _)) | None => break,
+            Some(_) => {}
+        }
+    }
+    Ok(out)
+}
+
+struct Reader<'i, 's, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> {
+    events: I,
+    anchors: HashMap<usize, (Value, usize)>,
+    values: usize,
+    strict: &'s mut Vec<StrictError>,
+}
+
+impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<'i, '_, I> {
+    fn next(&mut self) -> Result<Option<(Event<'i>, Span)>, DecodeError> {
+        self.events.next().transpose().map_err(|e| DecodeError::Syntax(format!("yaml: {e}")))
+    }
+
+    fn expect(&mut self) -> Result<(Event<'i>, Span), DecodeError> {
+        self.next()?.ok_or_else(|| DecodeError::Syntax("yaml: unexpected end of the text".to_owned()))
+    }
+
+    fn count(&mut self, values: usize) -> Result<(), DecodeError> {
+        self.values += values;
+        if self.values > MAX_VALUES {
+            return Err(DecodeError::Syntax("yaml: document contains excessive aliasing".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, event: Event<'i>, span: Span, depth: usize) -> Result<Value, DecodeError> {
+        if depth > MAX_DEPTH {
+            return Err(DecodeError::Syntax("yaml: exceeded max depth".to_owned()));
+        }
+        self.count(1)?;
+        let before = self.values;
+        let (value, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref())?, anchor),
+            Event::SequenceStart(_, anchor, _) => (self.sequence(depth)?, anchor),
+            Event::MappingStart(_, anchor, _) => (self.mapping(depth)?, anchor),
+            Event::Alias(anchor) => {
+                let (value, size) =
+                    self.anchors.get(&anchor).cloned().ok_or_else(|| syntax(span, "unknown anchor"))?;
+                self.count(size)?;
+                return Ok(value);
+            }
+            _ => return Err(syntax(span, "did not find expected node content")),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, (value.clone(), 1 + self.values - before));
+        }
+        Ok(value)
+    }
+
+    fn sequence(&mut self, depth: usize) -> Result<Value, DecodeError> {
+        let mut items = Vec::new();
+        loop {
+            match self.expect()? {
+                (Event::SequenceEnd, _) => return Ok(Value::Array(items)),
+                (event, span) => items.push(self.node(event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Value, DecodeError> {
+        let (mut own, mut merged) = (Object::new(), Vec::new());
+        loop {
+            let (event, span) = self.expect()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let merge =
+                matches!(&event, Event::Scalar(t, ScalarStyle::Plain, _, _) if resolve(t) == Plain::Merge);
+            let key = self.node(event, span, depth + 1)?;
+            let (event, value_span) = self.expect()?;
+            let value = self.node(event, value_span, depth + 1)?;
+            if merge {
+                merged.push(value);
+                continue;
+            }
+            let key = key_text(key).ok_or_else(|| syntax(span, "a key that JSON cannot have"))?;
+            if own.contains_key(&key) {
+                let fault = StrictError::Yaml { line: span.start.line(), key: key.clone() };
+                json::report(self.strict, fault);
+            }
+            own.insert(key, value);
+        }
+        for value in merged {
+            merge_into(&mut own, value).ok_or_else(|| {
+                DecodeError::Syntax(
+                    "yaml: map merge requires map or sequence of maps as the value".to_owned(),
+                )
+            })?;
+        }
+        Ok(Value::Object(own))
+    }
+}
+
+/// Adds the members of a merge key's value that are not there yet.
+fn merge_into(own: &mut Object, value: Value) -> Option<()> {
+    match value {
+        Value::Object(members) => {
+            for (key, value) in members {
+                own.entry(key).or_insert(value);
+            }
+        }
+        Value::Array(maps) => {
+            for map in maps {
+                merge_into(own, map)?;
+            }
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn key_text(key: Value) -> Option<String> {
+    match key {
+        Value::String(text) => Some(text),
+        Value::Bool(b) => Some(b.to_string()),
+        Value::Number(n) => Some(n.to_string()),
+        _ => None,
+    }
+}
+
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, DecodeError> {
+    let core = tag.map(ToString::to_string).unwrap_or_default();
+    let core = core.rsplit([':', '!']).next().unwrap_or_default();
+    let fault = || DecodeError::Syntax(format!("yaml: cannot decode {text:?} as !!{core}"));
+    match core {
+        "str" => Ok(Value::from(text)),
+        "binary" => {
+            let compact: String = text.split_whitespace().collect();
+            let bytes = STANDARD.decode(compact).map_err(|_| fault())?;
+            Ok(Value::from(String::from_utf8(bytes).map_err(|_| fault())?))
+        }
+        "int" | "float" | "bool" | "null" => to_value(text).ok_or_else(fault),
+        _ if style == ScalarStyle::Plain => {
+            to_value(text).ok_or_else(|| DecodeError::Syntax(format!("json: unsupported value: {text}")))
+        }
+        _ => Ok(Value::from(text)),
+    }
+}
+
+fn syntax(span: Span, text: &str) -> DecodeError {
+    DecodeError::Syntax(format!("yaml: line {}: {text}", span.start.line()))
+}
