@@ -10,6 +10,15 @@ use crate::container::ConfigError;
 use crate::context::Services;
 use crate::volumes::Lookup;
 
+mod lookup;
+pub mod mirror;
+pub mod objects;
+pub mod pods;
+pub mod services;
+mod tokens;
+
+pub use lookup::ApiLookup;
+
 /// A kubelet without API server: static pods that need nothing from it run, others wait.
 pub struct Standalone;
 

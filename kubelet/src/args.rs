@@ -72,6 +72,7 @@ pub struct Args {
     /// How many pods the node takes
     #[arg(long, default_value_t = 110)]
     pub max_pods: usize,
+    /// How much to log
     #[command(flatten)]
     pub logging: Logging,
 }
