@@ -10,6 +10,7 @@ pub mod int_or_string;
 pub mod json;
 pub mod kind;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
