@@ -1,7 +1,17 @@
 //! Admission: what may change or refuse a write after it was authorized and before it is validated and stored.
 //!
-//! Plugins lie one to a file below; `admission::plugins` lists them in the order they run. All plugins first
+//! Plugins lie one to a file below; [`plugins`] lists them in the order they run. All plugins first
 //! change (in order), then all check the final object (in order).
+pub mod default_toleration_seconds;
+pub mod defaults;
+pub mod namespace_lifecycle;
+pub mod priority;
+pub mod runtime_class;
+pub mod service_account;
+pub mod taint_nodes;
+
+use crate::flags::{Args, FlagError};
+use crate::objects::Objects;
 use crate::user::User;
 use async_trait::async_trait;
 use knarr_api::{Value, kind::Kind, status::Status};
@@ -124,4 +134,77 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// All plugins in the original's order, which is the order they run in whatever the flags say.
+fn plugins(args: &Args, objects: &Arc<dyn Objects>) -> Vec<Arc<dyn Plugin>> {
+    let objects = || objects.clone();
+    vec![
+        Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
+        Arc::new(service_account::ServiceAccount { objects: objects() }),
+        Arc::new(taint_nodes::TaintNodesByCondition),
+        Arc::new(priority::Priority { objects: objects() }),
+        Arc::new(default_toleration_seconds::DefaultTolerationSeconds {
+            not_ready: args.default_not_ready_toleration_seconds,
+            unreachable: args.default_unreachable_toleration_seconds,
+        }),
+        Arc::new(defaults::DefaultStorageClass { objects: objects() }),
+        Arc::new(defaults::StorageObjectInUseProtection),
+        Arc::new(runtime_class::RuntimeClass { objects: objects() }),
+        Arc::new(defaults::DefaultIngressClass { objects: objects() }),
+    ]
+}
+
+/// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
+/// disabling one is not.
+const ABSENT: [&str; 23] = [
+    "AlwaysAdmit",
+    "AlwaysDeny",
+    "AlwaysPullImages",
+    "CertificateApproval",
+    "CertificateSigning",
+    "CertificateSubjectRestriction",
+    "ClusterTrustBundleAttest",
+    "DenyServiceExternalIPs",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology",
+    "LimitRanger",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "NodeRestriction",
+    "OwnerReferencesPermissionEnforcement",
+    "PersistentVolumeClaimResize",
+    "PodNodeSelector",
+    "PodSecurity",
+    "PodTolerationRestriction",
+    "ResourceQuota",
+    "ValidatingAdmissionWebhook",
+];
+
+impl Chain {
+    /// The chain that the flags ask for.
+    ///
+    /// # Errors
+    /// A name that is no plugin, or to be enabled and absent.
+    pub fn from_flags(args: &Args, objects: &Arc<dyn Objects>) -> Result<Self, FlagError> {
+        let mut all = plugins(args, objects);
+        let known = |name: &String| all.iter().any(|plugin| plugin.name() == name);
+        let unknown = |name: &&String| !known(name);
+        if let Some(name) = args.enable_admission_plugins.iter().find(unknown) {
+            return Err(FlagError::UnknownPlugin(name.clone()));
+        }
+        let nowhere = |name: &&String| !known(name) && !ABSENT.contains(&name.as_str());
+        if let Some(name) = args.disable_admission_plugins.iter().find(nowhere) {
+            return Err(FlagError::UnknownPlugin(name.clone()));
+        }
+        all.retain(|plugin| !args.disable_admission_plugins.iter().any(|name| name == plugin.name()));
+        Ok(Self::new(all))
+    }
+}
+
+/// The items of a list, none where there is no list.
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

@@ -49,7 +49,8 @@ impl Discovery {
                 plain.insert(format!("/apis/{}", group.name), Document::new(documents::group(group)));
             }
             for version in &group.versions {
-                let prefix = if group.name.is_empty() { "/api".to_owned() } else { format!("/apis/{}", group.name) };
+                let prefix =
+                    if group.name.is_empty() { "/api".to_owned() } else { format!("/apis/{}", group.name) };
                 let document = documents::resource_list(group.name, version);
                 plain.insert(format!("{prefix}/{}", version.name), Document::new(document));
             }
@@ -112,7 +113,8 @@ fn aggregated_response(document: &Document, version: &str, format: Format, heade
                 Err(status) => return body::status(&status, headers),
             },
         };
-        let media = format!("{};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList", format.media_type());
+        let media =
+            format!("{};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList", format.media_type());
         if let Ok(value) = HeaderValue::from_str(&media) {
             response.headers_mut().insert(header::CONTENT_TYPE, value);
         }

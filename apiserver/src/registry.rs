@@ -68,7 +68,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            service_ranges: vec![IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 96, 0, 0), 12))],
+            service_ranges: vec![IpNet::V4(ipnet::Ipv4Net::new_assert(
+                std::net::Ipv4Addr::new(10, 96, 0, 0),
+                12,
+            ))],
             node_ports: 30000..=32767,
             address: "127.0.0.1:6443".to_owned(),
             min_watch: Duration::from_secs(1800),
@@ -135,9 +138,9 @@ fn too_large_version(requested: u64, current: u64) -> Status {
 /// A failed read as the client sees it.
 fn read_status(error: &ReadError) -> Status {
     match error {
-        ReadError::Compacted { requested, oldest } => {
-            Status::expired(format!("The resourceVersion for the provided list is too old: {requested} ({oldest})"))
-        }
+        ReadError::Compacted { requested, oldest } => Status::expired(format!(
+            "The resourceVersion for the provided list is too old: {requested} ({oldest})"
+        )),
         ReadError::Future { requested, current } => too_large_version(requested.0, current.0),
         ReadError::Unknown(_) => Status::internal(error),
         ReadError::Unavailable(_) => Status::unavailable(error.to_string()),

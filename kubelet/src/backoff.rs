@@ -55,13 +55,20 @@ impl Backoff {
         self.entries.insert(key.to_owned(), Entry { delay, updated: now });
     }
 
+    /// How long `key` has to wait counted from its last failure, and the whole delay.
+    pub fn remaining_since_update(&self, key: &str, now: Timestamp) -> Option<(Duration, Duration)> {
+        let updated = self.entries.get(key)?.updated;
+        self.remaining(key, updated, now)
+    }
+
     /// Forgets `key`.
     pub fn reset(&mut self, key: &str) {
         self.entries.remove(key);
     }
 
     fn expired(&self, entry: &Entry, failed: Timestamp) -> bool {
-        failed.duration_since(entry.updated) > SignedDuration::try_from(self.max * 2).unwrap_or(SignedDuration::MAX)
+        failed.duration_since(entry.updated)
+            > SignedDuration::try_from(self.max * 2).unwrap_or(SignedDuration::MAX)
     }
 }
 

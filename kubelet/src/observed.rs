@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::labels;
+use crate::last_words;
 use crate::runtime::types::{self, ContainerState, PodSandboxState};
 use crate::runtime::{Result, Runtime, RuntimeError};
 
@@ -94,7 +95,11 @@ impl Observed {
         }
         for container in &containers {
             match runtime.container_status(&container.id).await {
-                Ok(status) => observed.containers.push(container_view(&container.pod_sandbox_id, status)),
+                Ok(status) => {
+                    let mut view = container_view(&container.pod_sandbox_id, status);
+                    last_words::fill(&mut view).await;
+                    observed.containers.push(view);
+                }
                 Err(RuntimeError::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -144,7 +149,8 @@ async fn sandbox_view(runtime: &dyn Runtime, sandbox: &types::PodSandbox) -> Res
             Ok(status) => {
                 view.ready = status.state() == PodSandboxState::Ready;
                 let network = status.network.unwrap_or_default();
-                let all = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
+                let all =
+                    std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
                 view.ips = all.filter(|ip| !ip.is_empty()).collect();
             }
             Err(RuntimeError::NotFound(_)) => view.ready = false,

@@ -1,5 +1,5 @@
 //! Aggregated discovery: `APIGroupDiscoveryList` of `apidiscovery.k8s.io`.
-use super::documents::{Group, Version, foreign};
+use super::documents::{Group, Version, foreign, texts};
 use knarr_api::Value;
 use knarr_api::kind::{GroupVersionKind, Kind};
 use serde_json::json;
@@ -28,24 +28,24 @@ fn of_version(version: &Version<'_>) -> Value {
 
 fn response_kind(gvk: &GroupVersionKind, main: &GroupVersionKind) -> Value {
     match foreign(gvk, main) {
-        Some(f) => json!({"group": f.group, "version": f.version, "kind": f.kind}),
-        None => json!({"group": "", "version": "", "kind": gvk.kind}),
+        Some(f) => json!({"group": &*f.group, "version": &*f.version, "kind": &*f.kind}),
+        None => json!({"group": "", "version": "", "kind": &*gvk.kind}),
     }
 }
 
 fn resource(kind: &Kind) -> Value {
     let mut entry = json!({
-        "resource": kind.plural,
+        "resource": &*kind.plural,
         "responseKind": response_kind(&kind.gvk, &kind.gvk),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": kind.singular,
-        "verbs": kind.verbs,
+        "singularResource": &*kind.singular,
+        "verbs": texts(&kind.verbs),
     });
     if !kind.short_names.is_empty() {
-        entry["shortNames"] = json!(kind.short_names);
+        entry["shortNames"] = texts(&kind.short_names);
     }
     if !kind.categories.is_empty() {
-        entry["categories"] = json!(kind.categories);
+        entry["categories"] = texts(&kind.categories);
     }
     let mut subs: Vec<_> = kind.subresources.iter().collect();
     subs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -53,9 +53,9 @@ fn resource(kind: &Kind) -> Value {
         .iter()
         .map(|s| {
             json!({
-                "subresource": s.name,
+                "subresource": &*s.name,
                 "responseKind": response_kind(&s.gvk, &kind.gvk),
-                "verbs": s.verbs,
+                "verbs": texts(&s.verbs),
             })
         })
         .collect();

@@ -2,6 +2,7 @@
 use knarr_api::Value;
 use knarr_api::kind::{GroupVersionKind, Kind};
 use serde_json::json;
+use std::sync::Arc;
 
 /// Built-in groups in the order clients see them (the original's group priorities, highest first).
 const ORDER: &[&str] = &[
@@ -92,7 +93,8 @@ pub(super) fn api_versions(address: &str) -> Value {
 }
 
 fn group_body(group: &Group<'_>) -> Value {
-    let version = |v: &Version<'_>| json!({"groupVersion": format!("{}/{}", group.name, v.name), "version": v.name});
+    let version =
+        |v: &Version<'_>| json!({"groupVersion": format!("{}/{}", group.name, v.name), "version": v.name});
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
     json!({"name": group.name, "preferredVersion": versions.first(), "versions": versions})
 }
@@ -120,8 +122,8 @@ pub(super) fn resource_list(group: &str, version: &Version<'_>) -> Value {
                 "name": format!("{}/{}", kind.plural, sub.name),
                 "singularName": "",
                 "namespaced": kind.namespaced,
-                "kind": sub.gvk.kind,
-                "verbs": sub.verbs,
+                "kind": &*sub.gvk.kind,
+                "verbs": texts(&sub.verbs),
             });
             if let Some(foreign) = foreign(&sub.gvk, &kind.gvk) {
                 entry["group"] = (*foreign.group).into();
@@ -130,7 +132,8 @@ pub(super) fn resource_list(group: &str, version: &Version<'_>) -> Value {
             resources.push(entry);
         }
     }
-    let group_version = if group.is_empty() { version.name.to_owned() } else { format!("{group}/{}", version.name) };
+    let group_version =
+        if group.is_empty() { version.name.to_owned() } else { format!("{group}/{}", version.name) };
     let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
     if !group.is_empty() {
         list["apiVersion"] = "v1".into();
@@ -140,17 +143,17 @@ pub(super) fn resource_list(group: &str, version: &Version<'_>) -> Value {
 
 fn main_resource(kind: &Kind) -> Value {
     let mut entry = json!({
-        "name": kind.plural,
-        "singularName": kind.singular,
+        "name": &*kind.plural,
+        "singularName": &*kind.singular,
         "namespaced": kind.namespaced,
-        "kind": kind.gvk.kind,
-        "verbs": kind.verbs,
+        "kind": &*kind.gvk.kind,
+        "verbs": texts(&kind.verbs),
     });
     if !kind.short_names.is_empty() {
-        entry["shortNames"] = json!(kind.short_names);
+        entry["shortNames"] = texts(&kind.short_names);
     }
     if !kind.categories.is_empty() {
-        entry["categories"] = json!(kind.categories);
+        entry["categories"] = texts(&kind.categories);
     }
     if !kind.storage_hash.is_empty() {
         entry["storageVersionHash"] = (*kind.storage_hash).into();
@@ -158,8 +161,16 @@ fn main_resource(kind: &Kind) -> Value {
     entry
 }
 
+/// A list of texts.
+pub(super) fn texts(list: &[Arc<str>]) -> Value {
+    list.iter().map(|t| Value::from(&**t)).collect()
+}
+
 /// The subresource's kind where it belongs to another group version than its resource.
-pub(super) fn foreign<'a>(sub: &'a GroupVersionKind, main: &GroupVersionKind) -> Option<&'a GroupVersionKind> {
+pub(super) fn foreign<'a>(
+    sub: &'a GroupVersionKind,
+    main: &GroupVersionKind,
+) -> Option<&'a GroupVersionKind> {
     (sub.group != main.group || sub.version != main.version).then_some(sub)
 }
 

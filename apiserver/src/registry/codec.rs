@@ -2,15 +2,17 @@
 use super::Row;
 use super::negotiate::Format;
 use super::options::{FieldValidation, WriteOptions};
+use crate::storage::Stored;
 use bytes::Bytes;
 use knarr_api::field::ErrorList;
 use knarr_api::json::{self, StrictError};
-use knarr_api::kind::GroupVersionKind;
+use knarr_api::kind::{GroupVersionKind, Kind};
 use knarr_api::schema::TypeId;
 use knarr_api::status::Status;
 use knarr_api::table::{self, Api};
 use knarr_api::time::Timestamp;
 use knarr_api::{Object, Value};
+use knarr_api::{defaults, gates, managed_fields, protobuf, yaml};
 
 /// A decoded body.
 pub struct Decoded {
@@ -40,9 +42,19 @@ pub fn decode(
     let value = match (format, ty) {
         (Format::Json, Some((ty, _))) => json::decode(&api.schema, ty, body, &mut strict).map_err(failed)?,
         (Format::Json, None) => json::parse(body, &mut strict).map_err(failed)?,
-        (Format::Yaml | Format::Protobuf, _) => return Err(Status::unsupported_media_type("application/json")),
+        (Format::Protobuf, Some((ty, _))) => protobuf::decode_as(api, ty, body).map_err(bad_protobuf)?,
+        (Format::Protobuf, None) => protobuf::decode(api, body).map_err(bad_protobuf)?.value,
+        (Format::Yaml, Some((ty, _))) => yaml::decode(&api.schema, ty, body, &mut strict).map_err(failed)?,
+        (Format::Yaml, None) => {
+            let text = std::str::from_utf8(body).map_err(|e| Status::bad_request(e.to_string()))?;
+            yaml::parse(text, &mut strict).map_err(failed)?
+        }
     };
     Ok(Decoded { value, warnings: strictness(&version, &kind, &strict, validation)? })
+}
+
+fn bad_protobuf(error: protobuf::Error) -> Status {
+    Status::bad_request(error.to_string())
 }
 
 /// What becomes of the faults that only strict decoding refuses.
@@ -76,38 +88,64 @@ pub fn normalize(
     strictness(&version, &gvk.kind, &strict, validation)
 }
 
+/// A stored object in its stored version, canonical, with its resourceVersion.
+///
+/// # Errors
+/// Stored bytes that do not parse, which is a fault of the server.
+pub fn read(api: &Api, row: &Row, stored: &Stored) -> Result<Value, Status> {
+    let mut value = stored.value().map_err(Status::internal)?;
+    json::normalize(&api.schema, row.stored.ty, &mut value, &mut Vec::new()).map_err(Status::internal)?;
+    Ok(value)
+}
+
 /// Applies the defaults of a kind.
-pub fn default(_api: &Api, _ty: TypeId, _gvk: &GroupVersionKind, _value: &mut Value) {}
+pub fn default(api: &Api, ty: TypeId, value: &mut Value) {
+    defaults::apply(api, ty, value);
+}
+
+/// Removes fields whose feature gates are off, unless the old object has them.
+pub fn drop_disabled(api: &Api, ty: TypeId, value: &mut Value, old: Option<&Value>) {
+    gates::drop_disabled(api, ty, value, old);
+}
 
 /// Records who owns the fields of a written object in its `managedFields`.
 pub fn own(
-    _api: &Api,
-    _row: &Row,
-    _subresource: &str,
-    _options: &WriteOptions,
-    _old: Option<&Value>,
-    _value: &mut Value,
-    _now: Timestamp,
+    api: &Api,
+    row: &Row,
+    subresource: &str,
+    options: &WriteOptions,
+    old: Option<&Value>,
+    value: &mut Value,
+    now: Timestamp,
 ) {
+    let write = managed_fields::Write { manager: &options.field_manager, subresource, now };
+    managed_fields::update(&api.schema, row.kind, old, value, &write);
 }
 
 /// The faults of an object in its stored version.
-pub fn validate(_api: &Api, _row: &Row, _subresource: &str, _value: &Value, _old: Option<&Value>) -> ErrorList {
+pub fn validate(
+    _api: &Api,
+    _row: &Row,
+    _subresource: &str,
+    _value: &Value,
+    _old: Option<&Value>,
+) -> ErrorList {
     ErrorList::new()
 }
 
-/// The bytes that are stored: canonical JSON without resourceVersion.
+/// The bytes that are stored: canonical JSON without resourceVersion. Brings the value to canonical form.
 ///
 /// # Errors
-/// None at present; encoding a normalized document always succeeds.
-pub fn canonical(api: &Api, kind: &knarr_api::kind::Kind, value: &Value) -> Result<Bytes, Status> {
-    let version = value.get("metadata").and_then(|m| m.get("resourceVersion"));
-    if version.is_none() {
-        return Ok(json::to_vec(&api.schema, kind.ty, value).into());
+/// A value that its type cannot hold, which is a fault of the server.
+pub fn canonical(api: &Api, kind: &Kind, value: &mut Value) -> Result<Bytes, Status> {
+    json::normalize(&api.schema, kind.ty, value, &mut Vec::new()).map_err(Status::internal)?;
+    let metadata = value.get_mut("metadata").and_then(Value::as_object_mut);
+    let version = metadata.and_then(|m| m.remove("resourceVersion"));
+    let bytes = json::to_vec(&api.schema, kind.ty, value).into();
+    if version.is_some() {
+        super::object::set_meta(value, "resourceVersion", version);
     }
-    let mut bare = value.clone();
-    super::object::set_meta(&mut bare, "resourceVersion", None);
-    Ok(json::to_vec(&api.schema, kind.ty, &bare).into())
+    Ok(bytes)
 }
 
 /// The type of a document by its `apiVersion` and `kind`.
@@ -123,8 +161,21 @@ fn type_of(value: &Value) -> Option<TypeId> {
 pub fn encode(value: &Value, format: Format, pretty: bool) -> Result<Bytes, Status> {
     match format {
         Format::Json => Ok(encode_json(value, pretty).into()),
-        Format::Yaml | Format::Protobuf => Err(Status::not_acceptable("application/json")),
+        Format::Protobuf => encode_protobuf(value),
+        Format::Yaml => Ok(match type_of(value) {
+            Some(ty) => yaml::encode(&table::builtin().schema, ty, value),
+            None => yaml::emit(value),
+        }
+        .into()),
     }
+}
+
+fn encode_protobuf(value: &Value) -> Result<Bytes, Status> {
+    let ty = type_of(value).ok_or_else(|| Status::not_acceptable("application/json, application/yaml"))?;
+    let mut out = Vec::with_capacity(1024);
+    protobuf::encode(&table::builtin().schema, ty, value, &mut out)
+        .map_err(|_| Status::not_acceptable("application/json, application/yaml"))?;
+    Ok(out.into())
 }
 
 fn encode_json(value: &Value, pretty: bool) -> Vec<u8> {
@@ -155,8 +206,31 @@ pub fn watch_frame(kind: &str, object: Value, format: Format) -> Result<Bytes, S
             out.extend_from_slice(b"}\n");
             Ok(out.into())
         }
-        Format::Yaml | Format::Protobuf => Err(Status::not_acceptable("application/json")),
+        Format::Protobuf => {
+            let raw = encode_protobuf(&object)?;
+            let mut event = Vec::with_capacity(raw.len() + 32);
+            field(&mut event, 1, kind.as_bytes());
+            let mut extension = Vec::with_capacity(raw.len() + 8);
+            field(&mut extension, 1, &raw);
+            field(&mut event, 2, &extension);
+            let mut out = (event.len() as u32).to_be_bytes().to_vec();
+            out.extend_from_slice(&event);
+            Ok(out.into())
+        }
+        Format::Yaml => Err(Status::not_acceptable("application/json")),
     }
+}
+
+/// Appends a length-delimited protobuf field.
+fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    out.push(number << 3 | 2);
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(bytes);
 }
 
 /// An empty object.

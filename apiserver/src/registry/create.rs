@@ -36,18 +36,18 @@ impl Registry {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
         let format = negotiate::body_format(call.headers)?;
         let decoded = self.decode(call.row.kind, format, body, options.field_validation)?;
-        let answer = self.create_object(call, &options, decoded.value, None).await?;
+        let answer = self.create_object(call, &options, decoded.value, false).await?;
         Ok(answer.warn(decoded.warnings))
     }
 
-    /// Creates an object that is in the requested version with its defaults. `applied` is the configuration of a
-    /// server-side apply, whose ownership is already in the object.
+    /// Creates an object that is in the requested version with its defaults. `applied`: ownership is already in the
+    /// object (server-side apply).
     pub(super) async fn create_object(
         &self,
         call: &Call<'_>,
         options: &WriteOptions,
         mut wanted: Value,
-        applied: Option<&Value>,
+        applied: bool,
     ) -> Result<Answer, Status> {
         complete(call, &mut wanted)?;
         let generated = object::name(&wanted).is_empty();

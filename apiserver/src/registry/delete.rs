@@ -50,7 +50,11 @@ impl Registry {
         Ok(options)
     }
 
-    pub(super) async fn delete_object(&self, call: &Call<'_>, options: &DeleteOptions) -> Result<Answer, Status> {
+    pub(super) async fn delete_object(
+        &self,
+        call: &Call<'_>,
+        options: &DeleteOptions,
+    ) -> Result<Answer, Status> {
         let mut turn = None;
         let mut admitted = false;
         for attempt in 0..ATTEMPTS {
@@ -58,7 +62,7 @@ impl Registry {
                 turn = Some(self.store.lock(&call.key()).await);
             }
             let existing = self.find(call).await?;
-            let old = existing.value().map_err(Status::internal)?;
+            let old = codec::read(self.api, call.row, &existing)?;
             check_preconditions(call, options, &existing, &old)?;
             if !std::mem::replace(&mut admitted, true) {
                 self.admit_delete(call, options, &old).await?;
@@ -69,10 +73,13 @@ impl Registry {
             }
             let outcome = match step {
                 Step::Keep => return Ok(Answer::new(200, Content::Stored(existing))),
-                Step::Mark(value) => self.mark(call, &existing, &value).await.map(|stored| {
-                    Answer::new(200, Content::Stored(stored))
-                }),
-                Step::Remove => self.remove(call, &existing, &old).await.map(|()| self.deleted(call, &old, true)),
+                Step::Mark(value) => self
+                    .mark(call, &existing, value)
+                    .await
+                    .map(|stored| Answer::new(200, Content::Stored(stored))),
+                Step::Remove => {
+                    self.remove(call, &existing, &old).await.map(|()| self.deleted(call, &old, true))
+                }
             };
             match outcome {
                 Ok(answer) => {
@@ -89,7 +96,12 @@ impl Registry {
         Err(Status::conflict(call.row.subject(), call.name, MODIFIED))
     }
 
-    async fn admit_delete(&self, call: &Call<'_>, options: &DeleteOptions, old: &Value) -> Result<(), Status> {
+    async fn admit_delete(
+        &self,
+        call: &Call<'_>,
+        options: &DeleteOptions,
+        old: &Value,
+    ) -> Result<(), Status> {
         let mut attributes = Attributes {
             operation: Operation::Delete,
             kind: call.row.kind,
@@ -107,11 +119,16 @@ impl Registry {
         self.admission.validate(&attributes).await
     }
 
-    async fn mark(&self, call: &Call<'_>, existing: &Arc<Stored>, value: &Value) -> Result<Arc<Stored>, CommitError> {
-        let bytes = codec::canonical(self.api, call.row.stored, value);
+    async fn mark(
+        &self,
+        call: &Call<'_>,
+        existing: &Arc<Stored>,
+        mut value: Value,
+    ) -> Result<Arc<Stored>, CommitError> {
+        let bytes = codec::canonical(self.api, call.row.stored, &mut value);
         let bytes = bytes.map_err(|e| CommitError::Invalid(e.message))?;
         let group = Group::update(existing.key.clone(), existing.revision, bytes);
-        let index = row::index(value, &call.row.stored.field_selectors);
+        let index = row::index(&value, &call.row.stored.field_selectors);
         let facts = vec![WriteFacts { index: Some(index), previous: Some(existing.clone()) }];
         let changes = self.store.commit_with(group, facts).await?;
         let own = changes.first().and_then(|c| c.current.clone());
@@ -123,7 +140,9 @@ impl Registry {
         let released = self.release(call, old);
         group.guards.extend(released.guards);
         group.writes.extend(released.writes);
-        debug_assert!(matches!(group.writes[0], Write::Delete { .. }) && matches!(group.guards[0], Guard::At(..)));
+        debug_assert!(
+            matches!(group.writes[0], Write::Delete { .. }) && matches!(group.guards[0], Guard::At(..))
+        );
         let facts = vec![WriteFacts { index: None, previous: Some(existing.clone()) }];
         self.store.commit_with(group, facts).await.map(drop)
     }
@@ -133,13 +152,16 @@ impl Registry {
         if call.row.rules.returns_deleted || !removed {
             return Answer::new(200, Content::Object(encode::serve(call.row, old.clone())));
         }
-        let mut details = json!({"name": call.name, "kind": call.row.kind.plural, "uid": object::uid(old)});
+        let mut details = json!({"name": call.name, "kind": &*call.row.kind.plural, "uid": object::uid(old)});
         if !call.row.kind.gvk.group.is_empty() {
             details["group"] = (*call.row.kind.gvk.group).into();
         }
-        Answer::new(200, Content::Document(json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
-        })))
+        Answer::new(
+            200,
+            Content::Document(json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+            })),
+        )
     }
 }
 
@@ -152,7 +174,10 @@ fn check_preconditions(
     if let Some(uid) = &options.uid
         && uid != object::uid(old)
     {
-        let text = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object::uid(old));
+        let text = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            object::uid(old)
+        );
         return Err(Status::conflict(call.row.subject(), call.name, text));
     }
     if let Some(version) = &options.resource_version
@@ -214,7 +239,8 @@ fn plan_namespace(
         object::child_mut(&mut value, "status").insert("phase".into(), "Terminating".into());
         return Step::Mark(value);
     }
-    let empty = object::list(&value, &["spec", "finalizers"]).is_empty() && object::finalizers(&value).is_empty();
+    let empty =
+        object::list(&value, &["spec", "finalizers"]).is_empty() && object::finalizers(&value).is_empty();
     match (empty, changed) {
         (true, _) => Step::Remove,
         (false, true) => Step::Mark(value),
@@ -229,7 +255,11 @@ fn shorten(mut value: Value, asked: i64, left: i64, finalized: bool) -> Step {
     }
     let time = object::meta_text(&value, "deletionTimestamp");
     if let Ok(time) = Timestamp::parse(time) {
-        object::set_meta(&mut value, "deletionTimestamp", Some(object::time(time.plus_seconds(asked - left))));
+        object::set_meta(
+            &mut value,
+            "deletionTimestamp",
+            Some(object::time(time.plus_seconds(asked - left))),
+        );
     }
     object::set_meta(&mut value, "deletionGracePeriodSeconds", Some(asked.into()));
     Step::Mark(value)
@@ -258,7 +288,8 @@ fn set_finalizers(value: &mut Value, asked: Option<Propagation>, default: Option
         (Some(Propagation::Orphan), None) => Some(ORPHAN),
         _ => None,
     };
-    let mut after: Vec<String> = before.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
+    let mut after: Vec<String> =
+        before.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
     after.extend(wanted.map(str::to_owned));
     let changed = before.len() != after.len() || before.iter().any(|f| !after.contains(f));
     if changed {

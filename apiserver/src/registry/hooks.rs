@@ -13,13 +13,7 @@ use std::sync::Arc;
 pub trait Hooks: Send + Sync + 'static {
     /// Answers a connection to an object: exec, attach, port-forward, log, proxy. The object (if it exists) is in
     /// its stored version; the request was authorized, admission has not run.
-    async fn connect(
-        &self,
-        context: RequestContext,
-        request: Request,
-        row: &Row,
-        object: Value,
-    ) -> Response;
+    async fn connect(&self, context: RequestContext, request: Request, row: &Row, object: Value) -> Response;
 
     /// Answers a review of authentication.k8s.io or authorization.k8s.io: the review with its status set.
     ///
@@ -43,7 +37,8 @@ pub trait Hooks: Send + Sync + 'static {
     ///
     /// # Errors
     /// 403.
-    fn escalation(&self, user: &User, kind: &Kind, object: &Value, old: Option<&Value>) -> Result<(), Status>;
+    fn escalation(&self, user: &User, kind: &Kind, object: &Value, old: Option<&Value>)
+    -> Result<(), Status>;
 }
 
 /// Hooks of a registry that serves objects only (tests): everything else is refused.

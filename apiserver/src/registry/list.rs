@@ -99,7 +99,11 @@ impl Registry {
     }
 
     /// The view that a list reads, and the token it continues from.
-    async fn view(&self, call: &Call<'_>, options: &ListOptions) -> Result<(Snapshot, Option<Token>), Status> {
+    async fn view(
+        &self,
+        call: &Call<'_>,
+        options: &ListOptions,
+    ) -> Result<(Snapshot, Option<Token>), Status> {
         if !options.continue_token.is_empty() {
             if !matches!(options.resource_version.as_str(), "" | "0") {
                 return Err(Status::bad_request(
@@ -129,9 +133,9 @@ impl Registry {
             }
         };
         let view = self.snapshot(call, at).await.map_err(|e| match e {
-            ReadError::Compacted { .. } => Status::expired(
-                "The resourceVersion for the provided list is too old.",
-            ),
+            ReadError::Compacted { .. } => {
+                Status::expired("The resourceVersion for the provided list is too old.")
+            }
             other => read_status(&other),
         })?;
         Ok((view, None))

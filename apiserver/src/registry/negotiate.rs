@@ -276,7 +276,11 @@ mod tests {
         check("text/html", Scope::Objects, None);
         check(table, Scope::Objects, Some((Json, Transform::Table("v1"))));
         check(table, Scope::Plain, Some((Json, Transform::None)));
-        check("application/vnd.kubernetes.protobuf,application/json", Scope::Stream, Some((Protobuf, Transform::None)));
+        check(
+            "application/vnd.kubernetes.protobuf,application/json",
+            Scope::Stream,
+            Some((Protobuf, Transform::None)),
+        );
         check("application/json;q=0.5,application/yaml", Scope::Plain, Some((Yaml, Transform::None)));
         check("application/json;as=Nothing", Scope::Objects, None);
         check(

@@ -176,8 +176,10 @@ impl ListOptions {
                 ));
             }
             if !self.continue_token.is_empty() {
-                errors
-                    .push(Error::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
+                errors.push(Error::forbidden(
+                    MATCH,
+                    "resourceVersionMatch is forbidden when continue is provided",
+                ));
             }
             if how == VersionMatch::Exact && self.resource_version == "0" {
                 errors.push(Error::forbidden(
@@ -200,11 +202,9 @@ impl ListOptions {
                 MATCH,
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             )),
-            (Some(_), Some(VersionMatch::Exact)) => errors.push(Error::not_supported(
-                MATCH,
-                &Value::from("Exact"),
-                &["NotOlderThan"],
-            )),
+            (Some(_), Some(VersionMatch::Exact)) => {
+                errors.push(Error::not_supported(MATCH, &Value::from("Exact"), &["NotOlderThan"]))
+            }
         }
         if !self.continue_token.is_empty() && self.send_initial_events.is_some() {
             errors.push(Error::forbidden("continue", "continue is forbidden with sendInitialEvents"));
@@ -427,16 +427,28 @@ mod tests {
     fn list_options() {
         check("limit=5&labelSelector=a%3Db", false, Ok(()));
         check("limit=x", false, Err("strconv.ParseInt: parsing \"x\": invalid syntax"));
-        check("resourceVersionMatch=Exact", false, Err(
-            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
-        ));
-        check("resourceVersion=0&resourceVersionMatch=Exact", false, Err(
-            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
-        ));
+        check(
+            "resourceVersionMatch=Exact",
+            false,
+            Err(
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+        );
+        check(
+            "resourceVersion=0&resourceVersionMatch=Exact",
+            false,
+            Err(
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+            ),
+        );
         check("", true, Ok(()));
-        check("sendInitialEvents=true&resourceVersion=3", true, Err(
-            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        ));
+        check(
+            "sendInitialEvents=true&resourceVersion=3",
+            true,
+            Err(
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
+        );
     }
 
     #[test]

@@ -38,7 +38,9 @@ impl Token {
             )));
         }
         if token.start.is_empty() || token.rv == 0 {
-            return Err(Status::bad_request("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)"));
+            return Err(Status::bad_request(
+                "continue key is not valid: encoded start key empty (version meta.k8s.io/v1)",
+            ));
         }
         Ok(token)
     }

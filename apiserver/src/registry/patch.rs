@@ -5,9 +5,9 @@ use super::negotiate::{self, PatchType};
 use super::options::{FieldValidation, WriteOptions, WriteVerb};
 use super::update::Wish;
 use super::{Registry, codec, create, object};
-use knarr_api::patch::{json::JsonPatch, merge, strategic};
-use knarr_api::status::Status;
 use knarr_api::Value;
+use knarr_api::patch::{json::Patch as JsonPatch, merge, strategic};
+use knarr_api::status::Status;
 
 /// A parsed patch.
 pub(super) enum Patch {
@@ -99,7 +99,7 @@ impl Registry {
         create::set_namespace(call, &mut wanted)?;
         wanted["apiVersion"] = kind.gvk.api_version().into();
         wanted["kind"] = (*kind.gvk.kind).into();
-        codec::default(self.api, kind.ty, &kind.gvk, &mut wanted);
+        codec::default(self.api, kind.ty, &mut wanted);
         Ok(Wish { value: wanted, applied: false, warnings })
     }
 }
@@ -113,11 +113,14 @@ fn unchanged(call: &Call<'_>, wanted: &Value, present: &Value) -> Result<(), Sta
             call.name
         )));
     }
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     for name in ["apiVersion", "kind"] {
         let (new, old) = (text(wanted, name), text(present, name));
         if !new.is_empty() && new != old {
-            return Err(Status::bad_request(format!("{name} of the object ({old}) cannot be changed to {new}")));
+            return Err(Status::bad_request(format!(
+                "{name} of the object ({old}) cannot be changed to {new}"
+            )));
         }
     }
     Ok(())

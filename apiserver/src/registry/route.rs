@@ -66,7 +66,8 @@ impl Registry {
         headers: &HeaderMap,
     ) -> Result<Response, Status> {
         let info = &context.info;
-        let row = self.rows.find(info.group(), info.version(), info.resource()).ok_or_else(unknown_resource)?;
+        let row =
+            self.rows.find(info.group(), info.version(), info.resource()).ok_or_else(unknown_resource)?;
         let (namespace, name, sub) = (info.namespace(), info.name(), info.subresource());
         let namespace = if row.kind.namespaced { namespace } else { "" };
         let in_path = info.parts().nth(1).is_some();
@@ -89,6 +90,9 @@ impl Registry {
         if row.kind.namespaced && namespace.is_empty() && info.verb == Verb::Create {
             return Err(unsupported_verb());
         }
+        if !in_path && matches!(info.verb, Verb::Update | Verb::Patch | Verb::Delete) {
+            return Err(unsupported_verb());
+        }
         let query = Query::parse(info.uri().query().unwrap_or_default());
         let scope = match info.verb {
             Verb::Watch => Scope::Stream,
@@ -97,8 +101,17 @@ impl Registry {
         let accepted = negotiate::accept(headers, query.get("pretty"), scope)?;
         // The name of a list comes from its field selector, not from the path.
         let name = if in_path { name } else { "" };
-        let call =
-            Call { registry: self, row, context: &context, headers, query, accepted, namespace, name, subresource: sub };
+        let call = Call {
+            registry: self,
+            row,
+            context: &context,
+            headers,
+            query,
+            accepted,
+            namespace,
+            name,
+            subresource: sub,
+        };
         let body = if info.verb.is_read() { bytes::Bytes::new() } else { request.into_body().read().await? };
         let answer = match info.verb {
             Verb::List => return self.list(&call).await,

@@ -46,7 +46,7 @@ fn selector_text(selector: Option<&Value>) -> String {
     } else {
         selector
     };
-    LabelSelector::from_value(selector).map(|s| s.to_string()).unwrap_or_default()
+    LabelSelector::from_object(Some(selector)).map(|s| s.to_string()).unwrap_or_default()
 }
 
 impl Registry {
@@ -61,7 +61,10 @@ impl Registry {
         let verb = if patching { WriteVerb::Patch } else { WriteVerb::Update };
         let options = WriteOptions::decode(&call.query, call.headers, verb, false)?;
         let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
-        let ty = self.api.type_of("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("no type Scale"))?;
+        let ty = self
+            .api
+            .type_of("autoscaling", "v1", "Scale")
+            .ok_or_else(|| Status::internal("no type Scale"))?;
         let (patch, put) = if patching {
             let kind = negotiate::patch_type(call.headers)?;
             if kind == PatchType::Apply {
@@ -72,7 +75,12 @@ impl Registry {
             (Some(Patch::parse(kind, body)?), None)
         } else {
             let format = negotiate::body_format(call.headers)?;
-            (None, Some(codec::decode(self.api, Some((ty, &gvk)), format, body, options.field_validation)?.value))
+            (
+                None,
+                Some(
+                    codec::decode(self.api, Some((ty, &gvk)), format, body, options.field_validation)?.value,
+                ),
+            )
         };
         let versioned = put.as_ref().is_some_and(|p| !object::resource_version(p).is_empty());
         let answer = self

@@ -96,18 +96,24 @@ impl Registry {
         kind: &str,
         body: &[u8],
     ) -> Result<Value, Status> {
-        let ty = self.api.type_of(group, version, kind).ok_or_else(|| Status::internal(format!("no type {kind}")))?;
+        let ty = self
+            .api
+            .type_of(group, version, kind)
+            .ok_or_else(|| Status::internal(format!("no type {kind}")))?;
         let gvk = knarr_api::kind::GroupVersionKind::new(group, version, kind);
         let format = negotiate::body_format(call.headers)?;
-        let decoded = super::codec::decode(self.api, Some((ty, &gvk)), format, body, FieldValidation::Ignore)?;
+        let decoded =
+            super::codec::decode(self.api, Some((ty, &gvk)), format, body, FieldValidation::Ignore)?;
         let mut value = decoded.value;
         let given = value.get("kind").and_then(Value::as_str).unwrap_or_default();
         if !given.is_empty() && given != kind {
-            return Err(Status::bad_request(format!("the object provided is unrecognized (must be of type {kind})")));
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind})"
+            )));
         }
         value["apiVersion"] = gvk.api_version().into();
         value["kind"] = kind.into();
-        super::codec::default(self.api, ty, &gvk, &mut value);
+        super::codec::default(self.api, ty, &mut value);
         Ok(value)
     }
 

@@ -3,7 +3,7 @@ use super::answer::{Answer, Content};
 use super::call::Call;
 use super::options::{WriteOptions, WriteVerb};
 use super::write::{ATTEMPTS, Ready, commit_status};
-use super::{Registry, create, encode, negotiate, object};
+use super::{Registry, codec, create, encode, negotiate, object};
 use crate::storage::{CommitError, Group, Guard, Stored, Write, WriteFacts};
 use knarr_api::field::Error;
 use knarr_api::status::Status;
@@ -11,7 +11,8 @@ use knarr_api::{Object, Value};
 use std::sync::Arc;
 
 /// The cause of a conflict with a newer version.
-pub(super) const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
+pub(super) const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
 
 /// What a request wants an existing object to become.
 pub(super) struct Wish {
@@ -37,7 +38,7 @@ impl Registry {
                 return Err(Status::conflict(call.row.subject(), call.name, MODIFIED));
             }
             object::set_meta(&mut wanted, "resourceVersion", None);
-            return Ok(self.create_object(call, &options, wanted, None).await?.warn(decoded.warnings));
+            return Ok(self.create_object(call, &options, wanted, false).await?.warn(decoded.warnings));
         }
         let versioned = !object::resource_version(&wanted).is_empty();
         let answer = self
@@ -65,12 +66,11 @@ impl Registry {
                 turn = Some(self.store.lock(&key).await);
             }
             let existing = self.find(call).await?;
-            let old = existing.value().map_err(Status::internal)?;
+            let old = codec::read(self.api, call.row, &existing)?;
             let present = encode::serve(call.row, old.clone());
             let Wish { value: mut wanted, applied, mut warnings } = wish(&present)?;
             check_versions(call, &mut wanted, &old, &existing)?;
-            let applied_marker = applied.then_some(&Value::Null);
-            let ready = self.ready(call, options, wanted, Some(&old), applied_marker).await?;
+            let ready = self.ready(call, options, wanted, Some(&old), applied).await?;
             warnings.extend(ready.warnings.iter().cloned());
             warnings.extend(call.row.rules.strategy.warnings(&ready.value, Some(&old)));
             if ready.bytes == *existing.body() || same_but_times(&ready.value, &old) {
@@ -159,8 +159,12 @@ fn check_name(call: &Call<'_>, wanted: &mut Value) -> Result<(), Status> {
 fn check_versions(call: &Call<'_>, wanted: &mut Value, old: &Value, existing: &Stored) -> Result<(), Status> {
     let row = call.row;
     match object::resource_version(wanted) {
-        "" | "0" if !row.kind.unconditional_update && call.context.info.verb == crate::request_info::Verb::Update => {
-            let error = Error::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+        "" | "0"
+            if !row.kind.unconditional_update
+                && call.context.info.verb == crate::request_info::Verb::Update =>
+        {
+            let error =
+                Error::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
             return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, call.name, &[error]));
         }
         "" | "0" => {}
@@ -174,7 +178,8 @@ fn check_versions(call: &Call<'_>, wanted: &mut Value, old: &Value, existing: &S
     }
     let (given, stored) = (object::uid(wanted), object::uid(old));
     if !given.is_empty() && given != stored {
-        let cause = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {stored}");
+        let cause =
+            format!("Precondition failed: UID in precondition: {given}, UID in object meta: {stored}");
         return Err(Status::conflict(row.subject(), call.name, cause));
     }
     for kept in ["uid", "creationTimestamp", "deletionTimestamp", "generation", "selfLink"] {
@@ -194,7 +199,8 @@ fn same_but_times(new: &Value, old: &Value) -> bool {
     if body(new) != body(old) || new.iter().any(|(name, v)| name != "metadata" && old.get(name) != Some(v)) {
         return false;
     }
-    let (Some(Value::Object(new)), Some(Value::Object(old))) = (new.get("metadata"), old.get("metadata")) else {
+    let (Some(Value::Object(new)), Some(Value::Object(old))) = (new.get("metadata"), old.get("metadata"))
+    else {
         return false;
     };
     let counted = |name: &str| !matches!(name, "managedFields" | "resourceVersion");

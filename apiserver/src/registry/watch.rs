@@ -191,7 +191,9 @@ impl Encoder {
         match (format, transform) {
             _ if pretty || self.row.conversion.is_some() => None,
             (Format::Json, Transform::None) => Some(Form::Json),
-            (Format::Json, Transform::Metadata("v1") | Transform::MetadataList("v1")) => Some(Form::MetadataJson),
+            (Format::Json, Transform::Metadata("v1") | Transform::MetadataList("v1")) => {
+                Some(Form::MetadataJson)
+            }
             (Format::Protobuf, Transform::None) => Some(Form::Protobuf),
             _ => None,
         }
@@ -256,7 +258,7 @@ impl Encoder {
         if end_of_initial {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": gvk.kind, "apiVersion": gvk.api_version(), "metadata": metadata});
+        let object = json!({"kind": &*gvk.kind, "apiVersion": gvk.api_version(), "metadata": metadata});
         let object = match self.accepted.transform {
             Transform::Table(version) => table::bookmark(version, object),
             _ => self.transform(object).unwrap_or_default(),

@@ -60,7 +60,7 @@ impl Registry {
         }
         decoded.value["apiVersion"] = api_version.into();
         decoded.value["kind"] = wanted.into();
-        codec::default(self.api, ty, &kind.gvk, &mut decoded.value);
+        codec::default(self.api, ty, &mut decoded.value);
         Ok(decoded)
     }
 
@@ -70,13 +70,16 @@ impl Registry {
         &self,
         call: &Call<'_>,
         options: &WriteOptions,
-        wanted: Value,
+        mut wanted: Value,
         old: Option<&Value>,
-        applied: Option<&Value>,
+        applied: bool,
     ) -> Result<Ready, Status> {
         let row = call.row;
         let now = Timestamp::now();
         let old_served = old.map(|o| encode::serve(row, o.clone()));
+        if !applied {
+            codec::own(self.api, row, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+        }
         let name = object::name(&wanted).to_owned();
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
         let mut attributes = Attributes {
@@ -94,10 +97,8 @@ impl Registry {
         };
         self.admission.admit(&mut attributes).await?;
         let mut value = attributes.object.take().unwrap_or_default();
-        codec::default(self.api, row.kind.ty, &row.kind.gvk, &mut value);
-        if applied.is_none() {
-            codec::own(self.api, row, call.subresource, options, attributes.old.as_ref(), &mut value, now);
-        }
+        codec::default(self.api, row.kind.ty, &mut value);
+        codec::drop_disabled(self.api, row.kind.ty, &mut value, attributes.old.as_ref());
         let mut value = encode::store(row, value);
         let scene = Scene {
             registry: self,
@@ -109,7 +110,9 @@ impl Registry {
         };
         match old {
             None => self.prepare_create(&scene, call, &mut value)?,
-            Some(old) => super::subresource::prepare_update(&scene, call.row, call.subresource, &mut value, old),
+            Some(old) => {
+                super::subresource::prepare_update(&scene, call.row, call.subresource, &mut value, old)
+            }
         }
         let main = matches!(call.subresource, "" | "scale");
         let companions = if main {
@@ -132,11 +135,11 @@ impl Registry {
         attributes.object = Some(encode::serve(row, value));
         self.admission.validate(&attributes).await?;
         let warnings = std::mem::take(&mut attributes.warnings);
-        let value = encode::store(row, attributes.object.take().unwrap_or_default());
+        let mut value = encode::store(row, attributes.object.take().unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), row.kind, &value, old)?;
         }
-        let bytes = codec::canonical(self.api, row.stored, &value)?;
+        let bytes = codec::canonical(self.api, row.stored, &mut value)?;
         Ok(Ready { value, bytes, companions, warnings })
     }
 

@@ -165,7 +165,9 @@ impl Chain {
             None
         } else {
             let turn = self.limits.enter(!info.verb.is_read()).await;
-            Some(turn.inspect_err(|_| drop(self.metrics.dropped.inc()))?)
+            Some(turn.inspect_err(|_| {
+                self.metrics.dropped.inc();
+            })?)
         };
         if !self.is_open(info) {
             self.authorizer.require(&user, &Attributes::from(info))?;

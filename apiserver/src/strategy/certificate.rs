@@ -70,7 +70,9 @@ fn keep_decisions(value: &mut Value, old: &Value, kept: impl Fn(&str) -> bool) {
 fn stamp(value: &mut Value, old: &Value, scene: &Scene<'_>) {
     let now = object::time(scene.now);
     let stored = object::list(old, &["status", "conditions"]).to_vec();
-    let Some(Value::Array(conditions)) = object::child_mut(value, "status").get_mut("conditions") else { return };
+    let Some(Value::Array(conditions)) = object::child_mut(value, "status").get_mut("conditions") else {
+        return;
+    };
     for condition in conditions.iter_mut() {
         let before = stored.iter().find(|c| c["type"] == condition["type"]);
         let same = before.is_some_and(|b| b["status"] == condition["status"]);

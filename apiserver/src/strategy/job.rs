@@ -18,7 +18,8 @@ impl Strategy for Job {
         let (uid, name) = (object::uid(value).to_owned(), object::name(value).to_owned());
         let spec = object::child_mut(value, "spec");
         let template = spec.entry("template").or_insert_with(|| Value::Object(Object::new()));
-        let labels = object::meta_mut(template).entry("labels").or_insert_with(|| Value::Object(Object::new()));
+        let labels =
+            object::meta_mut(template).entry("labels").or_insert_with(|| Value::Object(Object::new()));
         let Some(labels) = labels.as_object_mut() else { return };
         // A label of another value is the client's mistake: the selector must not then pretend to match, and
         // validation refuses the template.

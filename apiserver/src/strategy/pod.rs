@@ -50,11 +50,16 @@ fn merge_label_keys(value: &mut Value) {
     let labels = object::meta(value).get("labels").cloned().unwrap_or_default();
     for kind in ["podAffinity", "podAntiAffinity"] {
         let Some(affinity) = value.pointer_mut(&format!("/spec/affinity/{kind}")) else { continue };
-        if let Some(Value::Array(terms)) = affinity.get_mut("requiredDuringSchedulingIgnoredDuringExecution") {
+        if let Some(Value::Array(terms)) = affinity.get_mut("requiredDuringSchedulingIgnoredDuringExecution")
+        {
             terms.iter_mut().for_each(|t| merge_term(t, &labels));
         }
-        if let Some(Value::Array(terms)) = affinity.get_mut("preferredDuringSchedulingIgnoredDuringExecution") {
-            terms.iter_mut().filter_map(|t| t.get_mut("podAffinityTerm")).for_each(|t| merge_term(t, &labels));
+        if let Some(Value::Array(terms)) = affinity.get_mut("preferredDuringSchedulingIgnoredDuringExecution")
+        {
+            terms
+                .iter_mut()
+                .filter_map(|t| t.get_mut("podAffinityTerm"))
+                .for_each(|t| merge_term(t, &labels));
         }
     }
     if let Some(Value::Array(constraints)) = value.pointer_mut("/spec/topologySpreadConstraints") {

@@ -31,7 +31,10 @@ fn of<'a>(all: impl Iterator<Item = &'a Value>) -> &'static str {
     }
     if requests.is_empty() && limits.is_empty() {
         "BestEffort"
-    } else if guaranteed && requests.len() == limits.len() && requests.iter().all(|(n, q)| limits.get(n) == Some(q)) {
+    } else if guaranteed
+        && requests.len() == limits.len()
+        && requests.iter().all(|(n, q)| limits.get(n) == Some(q))
+    {
         "Guaranteed"
     } else {
         "Burstable"
@@ -46,7 +49,7 @@ fn add(sum: &mut BTreeMap<&'static str, Quantity>, amounts: Option<&Value>) -> u
         let Some(amount) = amount.filter(|q| q.sign() > 0) else { continue };
         found += 1;
         let total = match sum.remove(name) {
-            Some(before) => before.add(amount),
+            Some(before) => before + amount,
             None => amount,
         };
         sum.insert(name, total);
@@ -66,7 +69,8 @@ mod tests {
 
     #[test]
     fn classes() {
-        let full = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1Gi"}});
+        let full =
+            json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1Gi"}});
         check(&[json!({})], "BestEffort");
         check(&[full.clone()], "Guaranteed");
         check(&[full, json!({})], "Burstable");

@@ -6,8 +6,7 @@ use super::{hosts, pod_labels, security};
 use crate::labels;
 use crate::pod;
 use crate::runtime::types::{
-    DnsConfig, LinuxContainerResources, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
-    PortMapping, Protocol,
+    DnsConfig, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
 };
 
 /// What the node adds to a sandbox.
@@ -22,8 +21,6 @@ pub struct Node<'a> {
     pub cgroup_parent: String,
     /// What `resolv.conf` says.
     pub dns: DnsConfig,
-    /// Limits of the whole pod.
-    pub resources: LinuxContainerResources,
 }
 
 /// Configuration of the pod's sandbox number `attempt`.

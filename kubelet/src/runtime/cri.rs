@@ -226,9 +226,7 @@ impl Runtime for CriRuntime {
         let request = StopContainerRequest { container_id: id.to_owned(), timeout };
         // The runtime needs the whole grace period and some time to kill after it.
         let limit = grace.saturating_add(CALL_TIMEOUT);
-        gone_is_fine::<StopContainerResponse>(
-            self.call(runtime_path!("StopContainer"), request, limit).await,
-        )
+        gone_is_fine::<StopContainerResponse>(self.call(runtime_path!("StopContainer"), request, limit).await)
     }
 
     async fn remove_container(&self, id: &str) -> Result<()> {
@@ -275,8 +273,11 @@ impl Runtime for CriRuntime {
         // The runtime counts whole seconds and kills the process itself; our own limit comes later.
         let seconds = i64::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
         let request = ExecSyncRequest { container_id: id.to_owned(), cmd, timeout: seconds };
-        let limit =
-            if timeout.is_zero() { Duration::from_secs(86_400) } else { timeout.saturating_add(CALL_TIMEOUT) };
+        let limit = if timeout.is_zero() {
+            Duration::from_secs(86_400)
+        } else {
+            timeout.saturating_add(CALL_TIMEOUT)
+        };
         self.call(runtime_path!("ExecSync"), request, limit).await
     }
 

@@ -36,7 +36,8 @@ pub(super) fn to_v2(mut hpa: Value) -> Value {
         if let Some(used) = used {
             list.insert(0, json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": used}}}));
         }
-        status.insert("currentMetrics".into(), if list.is_empty() { Value::Null } else { Value::Array(list) });
+        status
+            .insert("currentMetrics".into(), if list.is_empty() { Value::Null } else { Value::Array(list) });
         if let Some(conditions) = conditions {
             status.insert("conditions".into(), conditions);
         }
@@ -84,7 +85,8 @@ fn split(metrics: Option<Value>, of: impl Fn(&Value) -> Option<Value>) -> (Optio
     let mut found = None;
     let mut rest = Vec::new();
     for metric in list {
-        let cpu = metric["type"] == "Resource" && metric.pointer("/resource/name").is_some_and(|n| n == "cpu");
+        let cpu =
+            metric["type"] == "Resource" && metric.pointer("/resource/name").is_some_and(|n| n == "cpu");
         match of(&metric).filter(|_| cpu && found.is_none()) {
             Some(value) => found = Some(value),
             None => rest.push(metric),
@@ -104,7 +106,8 @@ fn take(hpa: &mut Value, annotation: &str) -> Option<Value> {
 
 fn put(hpa: &mut Value, annotation: &str, value: Option<Value>) {
     let Some(value) = value else { return };
-    let annotations = object::meta_mut(hpa).entry("annotations").or_insert_with(|| Value::Object(Object::new()));
+    let annotations =
+        object::meta_mut(hpa).entry("annotations").or_insert_with(|| Value::Object(Object::new()));
     if let Some(annotations) = annotations.as_object_mut() {
         annotations.insert(annotation.to_owned(), value.to_string().into());
     }

@@ -15,7 +15,12 @@ use serde_json::json;
 
 impl Registry {
     /// Binds the pod `name`, or the one the body names.
-    pub(in super::super) async fn bind(&self, call: &Call<'_>, body: &[u8], name: &str) -> Result<Answer, Status> {
+    pub(in super::super) async fn bind(
+        &self,
+        call: &Call<'_>,
+        body: &[u8],
+        name: &str,
+    ) -> Result<Answer, Status> {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
         let binding = self.decode_as(call, "", "v1", "Binding", body)?;
         let binding = self.admit_connected(call, binding, Operation::Create).await?;
@@ -28,7 +33,7 @@ impl Registry {
         let key = pods.key(call.namespace, &name);
         for _ in 0..ATTEMPTS {
             let stored = self.store.get(&key).ok_or_else(|| pods.not_found(&name))?;
-            let mut pod = stored.value().map_err(Status::internal)?;
+            let mut pod = codec::read(self.api, pods, &stored)?;
             may_bind(&binding, &pod, &name)?;
             let old = pod.clone();
             assign(&mut pod, &binding, &node);
@@ -37,7 +42,7 @@ impl Registry {
             }
             let now = Timestamp::now();
             codec::own(self.api, pods, "binding", &options, Some(&old), &mut pod, now);
-            let bytes = codec::canonical(self.api, pods.stored, &pod)?;
+            let bytes = codec::canonical(self.api, pods.stored, &mut pod)?;
             let group = Group::update(key.clone(), stored.revision, bytes);
             let index = row::index(&pod, &pods.stored.field_selectors);
             let facts = vec![WriteFacts { index: Some(index), previous: Some(stored) }];
@@ -69,7 +74,10 @@ fn may_bind(binding: &Value, pod: &Value, name: &str) -> Result<(), Status> {
     let subject = knarr_api::status::Resource { group: "", plural: "pods/binding" };
     let uid = object::uid(binding);
     if !uid.is_empty() && uid != object::uid(pod) {
-        let text = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object::uid(pod));
+        let text = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            object::uid(pod)
+        );
         return Err(Status::conflict(pods, name, text));
     }
     let refuse = |text: String| Err(Status::conflict(subject, name, text));
@@ -105,7 +113,8 @@ fn assign(pod: &mut Value, binding: &Value, node: &str) {
         }
     }
     let now = object::time(Timestamp::now());
-    let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    let scheduled =
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
     let status = object::child_mut(pod, "status");
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     if !conditions.is_array() {
@@ -117,4 +126,3 @@ fn assign(pod: &mut Value, binding: &Value, node: &str) {
         None => conditions.push(scheduled),
     }
 }
-

@@ -37,13 +37,13 @@ impl Registry {
                 break;
             }
             let Some((budget, value)) = self.budget_of(call, &pod)? else { break };
-            let Some(charged) = charge(call.name, &pod, &value)? else { break };
+            let Some(mut charged) = charge(call.name, &pod, &value)? else { break };
             if delete.dry_run {
                 break;
             }
             let row = self.rows.find("policy", "v1", "poddisruptionbudgets");
             let row = row.ok_or_else(|| Status::internal("budgets are not served"))?;
-            let bytes = codec::canonical(self.api, row.stored, &charged)?;
+            let bytes = codec::canonical(self.api, row.stored, &mut charged)?;
             match self.store.commit(Group::update(budget.key.clone(), budget.revision, bytes)).await {
                 Ok(_) => break,
                 Err(CommitError::Guard { .. }) => {}
@@ -73,7 +73,7 @@ impl Registry {
         for budget in self.store.snapshot("policy/poddisruptionbudgets").iter(Some(call.namespace), None) {
             let value = budget.value().map_err(Status::internal)?;
             let selector = object::at(&value, &["spec", "selector"]).cloned().unwrap_or_default();
-            let selects = LabelSelector::from_value(&selector).is_ok_and(|s| s.matches(&labels));
+            let selects = LabelSelector::from_object(Some(&selector)).is_ok_and(|s| s.matches(&labels));
             if selects && !selector.is_null() {
                 found.push((budget.clone(), value));
             }
@@ -113,7 +113,11 @@ fn charge(name: &str, pod: &Value, budget: &Value) -> Result<Option<Value>, Stat
     };
     let budget_name = object::name(budget);
     if number(&["status", "observedGeneration"]) < object::generation(budget) {
-        return refuse("is still being processed by the server.", 10, &format!("The disruption budget {budget_name} "));
+        return refuse(
+            "is still being processed by the server.",
+            10,
+            &format!("The disruption budget {budget_name} "),
+        );
     }
     let allowed = number(&["status", "disruptionsAllowed"]);
     if allowed < 1 {
@@ -126,7 +130,9 @@ fn charge(name: &str, pod: &Value, budget: &Value) -> Result<Option<Value>, Stat
     let disrupted = status.entry("disruptedPods").or_insert_with(|| json!({}));
     if let Some(members) = disrupted.as_object_mut() {
         if members.len() > MAX_DISRUPTED {
-            return Err(Status::internal("DisruptedPods map too big - too many evictions not confirmed by PDB controller"));
+            return Err(Status::internal(
+                "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+            ));
         }
         members.insert(name.to_owned(), object::time(Timestamp::now()));
     }

@@ -1,0 +1,140 @@
+//! Streams and proxies: requests that are passed on to a kubelet, a pod or a service, upgraded connections included.
+//!
+//! The server only finds and checks the target; bytes of exec, attach and port-forward (SPDY or WebSocket) are piped
+//! between client and kubelet as they are.
+mod location;
+mod log_options;
+mod upstream;
+
+pub use upstream::{Config, Upstream};
+
+use crate::objects::Objects;
+use crate::request_info::RequestInfo;
+use crate::server::{Request, RequestContext, Response, body};
+use knarr_api::Value;
+use knarr_api::status::{Resource, Status};
+use location::Target;
+use std::sync::Arc;
+
+const PODS: Resource<'static> = Resource { group: "", plural: "pods" };
+
+/// Passes requests on.
+pub struct Streaming {
+    upstream: Upstream,
+    objects: Arc<dyn Objects>,
+}
+
+impl Streaming {
+    /// Over these TLS settings, with targets looked up in these objects.
+    pub fn new(upstream: Upstream, objects: Arc<dyn Objects>) -> Self {
+        Self { upstream, objects }
+    }
+
+    /// Answers a request on one of the streaming subresources. `object` is the Pod, Node or Service; for proxies its
+    /// name may carry a scheme and port, so that it is looked up again.
+    pub async fn connect(&self, context: RequestContext, request: Request, object: Value) -> Response {
+        let headers = request.headers().clone();
+        match self.route(&context, request, &object).await {
+            Ok(response) => response,
+            Err(status) => body::status(&status, &headers),
+        }
+    }
+
+    async fn route(
+        &self,
+        context: &RequestContext,
+        request: Request,
+        object: &Value,
+    ) -> Result<Response, Status> {
+        let info = &context.info;
+        match (info.resource(), info.subresource()) {
+            ("pods", "log") => self.log(info, request, object).await,
+            ("pods", "exec" | "attach") => {
+                let target = self.exec(info, object)?;
+                self.upstream.upgrade(target, request).await
+            }
+            ("pods", "portforward") => {
+                let target = self.port_forward(info, object)?;
+                self.upstream.upgrade(target, request).await
+            }
+            ("nodes", "proxy") => {
+                let target = self.node_proxy(info)?;
+                self.upstream.forward(target, request).await
+            }
+            ("pods", "proxy") => {
+                let target = location::pod_proxy(&*self.objects, info)?;
+                self.upstream.forward(target, request).await
+            }
+            ("services", "proxy") => {
+                let target = location::service_proxy(&*self.objects, info)?;
+                self.upstream.forward(target, request).await
+            }
+            (plural, _) => Err(Status::not_found(Resource { group: info.group(), plural }, info.name())),
+        }
+    }
+
+    async fn log(&self, info: &RequestInfo, request: Request, pod: &Value) -> Result<Response, Status> {
+        log_options::check(info)?;
+        let container = location::container(info, pod)?;
+        let Some(node) = node_name(pod) else {
+            // Not assigned yet: an empty log, as in the original.
+            let mut response = body::text(200, "");
+            *response.status_mut() = http::StatusCode::NO_CONTENT;
+            return Ok(response);
+        };
+        let mut target = self.kubelet(node)?;
+        let (namespace, name) = (info.namespace(), info.name());
+        target.path = format!("/containerLogs/{namespace}/{name}/{container}{}", log_options::query(info));
+        let response = self.upstream.forward(target, request).await?;
+        upstream::checked(response, PODS, name).await
+    }
+
+    fn exec(&self, info: &RequestInfo, pod: &Value) -> Result<Target, Status> {
+        let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+        if matches!(phase, "Succeeded" | "Failed") {
+            return Err(Status::bad_request(format!(
+                "cannot exec into a container in a completed pod; current phase is {phase}"
+            )));
+        }
+        let container = location::container(info, pod)?;
+        let mut target = self.kubelet(assigned(pod, info)?)?;
+        let kind = info.subresource();
+        let (namespace, name) = (info.namespace(), info.name());
+        target.path = format!("/{kind}/{namespace}/{name}/{container}{}", location::exec_query(info));
+        Ok(target)
+    }
+
+    fn port_forward(&self, info: &RequestInfo, pod: &Value) -> Result<Target, Status> {
+        let mut target = self.kubelet(assigned(pod, info)?)?;
+        let query = location::ports_query(info);
+        target.path = format!("/portForward/{}/{}{query}", info.namespace(), info.name());
+        Ok(target)
+    }
+
+    fn node_proxy(&self, info: &RequestInfo) -> Result<Target, Status> {
+        let (scheme, name, port) = location::split_name(info.name());
+        let mut target = self.kubelet(name)?;
+        if let Some(port) = port {
+            target.port = port.parse().map_err(|_| Status::bad_request(format!("invalid port {port:?}")))?;
+            target.tls = scheme == Some("https");
+        }
+        target.path = location::rest_with_query(info);
+        Ok(target)
+    }
+
+    fn kubelet(&self, node: &str) -> Result<Target, Status> {
+        let resource = Resource { group: "", plural: "nodes" };
+        let object =
+            self.objects.get("", "nodes", "", node).ok_or_else(|| Status::not_found(resource, node))?;
+        self.upstream.kubelet(node, &object)
+    }
+}
+
+fn node_name(pod: &Value) -> Option<&str> {
+    pod["spec"]["nodeName"].as_str().filter(|node| !node.is_empty())
+}
+
+fn assigned<'a>(pod: &'a Value, info: &RequestInfo) -> Result<&'a str, Status> {
+    node_name(pod)
+        .ok_or_else(|| Status::bad_request(format!("pod {} does not have a host assigned", info.name())))
+}

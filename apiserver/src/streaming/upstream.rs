@@ -1,0 +1,330 @@
+//! Connections to kubelets, pods and services: one for each request, upgraded ones piped until either side ends.
+use super::location::Target;
+use crate::server::{Body, Request, RequestBody, Response};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyDataStream, BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use knarr_api::Value;
+use knarr_api::status::{Resource, Status};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// Port of kubelets that do not say theirs.
+const KUBELET_PORT: u16 = 10250;
+/// The largest error text of a kubelet that is passed on, in bytes.
+const MAX_ERROR: usize = 2048;
+/// Headers about one connection only.
+const HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What [`Upstream::new`] needs.
+#[derive(Default)]
+pub struct Config {
+    /// Authority of kubelets, PEM; none: not verified.
+    pub kubelet_ca: Option<Vec<u8>>,
+    /// Certificate to show to kubelets.
+    pub kubelet_identity: Option<crate::certs::Identity>,
+    /// Kinds of node addresses, best first.
+    pub address_types: Vec<String>,
+}
+
+/// Makes the connections.
+pub struct Upstream {
+    kubelet: Arc<ClientConfig>,
+    other: Arc<ClientConfig>,
+    address_types: Vec<String>,
+}
+
+impl Upstream {
+    /// Prepares the TLS settings.
+    ///
+    /// # Errors
+    /// A malformed authority or certificate.
+    pub fn new(config: Config, provider: &Arc<CryptoProvider>) -> anyhow::Result<Self> {
+        let builder =
+            || ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let trusting = Arc::new(TrustAll(provider.clone()));
+        let verified = match config.kubelet_ca {
+            Some(pem) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in CertificateDer::pem_slice_iter(&pem) {
+                    roots.add(certificate?)?;
+                }
+                builder()?.with_root_certificates(roots)
+            }
+            None => builder()?.dangerous().with_custom_certificate_verifier(trusting.clone()),
+        };
+        let kubelet = match config.kubelet_identity {
+            Some((chain, key)) => verified.with_client_auth_cert(chain, key)?,
+            None => verified.with_no_client_auth(),
+        };
+        let other = builder()?.dangerous().with_custom_certificate_verifier(trusting).with_no_client_auth();
+        Ok(Self { kubelet: Arc::new(kubelet), other: Arc::new(other), address_types: config.address_types })
+    }
+
+    /// Where a node's kubelet listens, by the Node's status.
+    ///
+    /// # Errors
+    /// 503 for a node without an address of a wanted kind.
+    pub fn kubelet(&self, name: &str, node: &Value) -> Result<Target, Status> {
+        let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let by_type = |wanted: &String| addresses.iter().find(|a| a["type"] == wanted.as_str());
+        let host =
+            self.address_types.iter().find_map(by_type).and_then(|address| address["address"].as_str());
+        let host = host.ok_or_else(|| {
+            let types = self.address_types.join(" ");
+            Status::internal(format_args!(
+                "no preferred addresses found for node {name:?}; known types: [{types}]"
+            ))
+        })?;
+        let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
+        let port =
+            port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(KUBELET_PORT);
+        Ok(Target { tls: true, kubelet: true, host: host.to_owned(), port, path: String::new() })
+    }
+
+    /// Passes a request on and answers what comes back; an upgrade is piped.
+    ///
+    /// # Errors
+    /// 503 or 500 where the target cannot be reached.
+    pub async fn forward(&self, target: Target, mut request: Request) -> Result<Response, Status> {
+        if request.headers().contains_key(header::UPGRADE) {
+            return self.pipe(target, request).await;
+        }
+        let headers = outgoing(request.headers(), &target, false);
+        let body = std::mem::replace(request.body_mut(), RequestBody::Full(Bytes::new()));
+        let method = request.method().clone();
+        let mut sender = self.connect(&target).await?;
+        let response = sender.send_request(build(method, &target, headers, boxed(body))?).await;
+        let response = response.map_err(|e| unreachable_target(&target, &e))?;
+        Ok(incoming(response))
+    }
+
+    /// Passes a request on that has to be upgraded.
+    ///
+    /// # Errors
+    /// 400 for one that asks for no upgrade; else as [`Upstream::forward`].
+    pub async fn upgrade(&self, target: Target, request: Request) -> Result<Response, Status> {
+        if !request.headers().contains_key(header::UPGRADE) {
+            return Err(Status::bad_request("Upgrade request required"));
+        }
+        self.pipe(target, request).await
+    }
+
+    async fn pipe(&self, target: Target, mut request: Request) -> Result<Response, Status> {
+        let client = hyper::upgrade::on(&mut request);
+        let headers = outgoing(request.headers(), &target, true);
+        let mut sender = self.connect(&target).await?;
+        let empty = RequestBody::Full(Bytes::new());
+        let outgoing = build(request.method().clone(), &target, headers, boxed(empty))?;
+        let mut response =
+            sender.send_request(outgoing).await.map_err(|e| unreachable_target(&target, &e))?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return checked(incoming(response), Resource { group: "", plural: "pods" }, "").await;
+        }
+        let server = hyper::upgrade::on(&mut response);
+        let mut answer = http::Response::new(Body::Empty);
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *answer.headers_mut() = std::mem::take(response.headers_mut());
+        tokio::spawn(async move {
+            // The sender keeps the connection; the response's part of it becomes the upgraded stream.
+            let _sender = sender;
+            match futures::future::try_join(client, server).await {
+                Ok((client, server)) => {
+                    let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+                    let ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                    tracing::debug!(?ended, "stream ended");
+                }
+                Err(error) => tracing::debug!(%error, "stream could not be upgraded"),
+            }
+        });
+        Ok(answer)
+    }
+
+    async fn connect(&self, target: &Target) -> Result<http1::SendRequest<OutBody>, Status> {
+        let address = (target.host.as_str(), target.port);
+        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+        let stream = stream.map_err(|_| unreachable_target(target, &"i/o timeout"))?;
+        let stream = stream.map_err(|e| unreachable_target(target, &e))?;
+        let _ = stream.set_nodelay(true);
+        if !target.tls {
+            return handshake(stream, target).await;
+        }
+        let config = if target.kubelet { &self.kubelet } else { &self.other };
+        let name = ServerName::try_from(target.host.clone()).map_err(|e| unreachable_target(target, &e))?;
+        let stream =
+            tokio::time::timeout(CONNECT, TlsConnector::from(config.clone()).connect(name, stream)).await;
+        let stream = stream.map_err(|_| unreachable_target(target, &"TLS handshake timeout"))?;
+        handshake(stream.map_err(|e| unreachable_target(target, &e))?, target).await
+    }
+}
+
+type OutBody = UnsyncBoxBody<Bytes, hyper::Error>;
+
+fn boxed(body: RequestBody) -> OutBody {
+    match body {
+        RequestBody::Incoming(incoming) => incoming.boxed_unsync(),
+        RequestBody::Full(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+    }
+}
+
+async fn handshake<S>(stream: S, target: &Target) -> Result<http1::SendRequest<OutBody>, Status>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable_target(target, &e))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to a backend ended");
+        }
+    });
+    Ok(sender)
+}
+
+fn build(
+    method: http::Method,
+    target: &Target,
+    headers: HeaderMap,
+    body: OutBody,
+) -> Result<http::Request<OutBody>, Status> {
+    let mut request =
+        http::Request::builder().method(method).uri(&target.path).body(body).map_err(Status::internal)?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The client's headers for the target: no credentials, nothing of the client's connection.
+fn outgoing(headers: &HeaderMap, target: &Target, upgrade: bool) -> HeaderMap {
+    let mut out = headers.clone();
+    out.remove(header::AUTHORIZATION);
+    if !upgrade {
+        HOP.iter().for_each(|name| drop(out.remove(name)));
+    }
+    let host = if target.host.contains(':') {
+        format!("[{}]:{}", target.host, target.port)
+    } else {
+        format!("{}:{}", target.host, target.port)
+    };
+    if let Ok(host) = HeaderValue::from_str(&host) {
+        out.insert(header::HOST, host);
+    }
+    out
+}
+
+fn incoming(response: http::Response<Incoming>) -> Response {
+    let (mut parts, incoming) = response.into_parts();
+    HOP.iter().for_each(|name| drop(parts.headers.remove(name)));
+    let stream = BodyDataStream::new(incoming).map_err(std::io::Error::other);
+    http::Response::from_parts(http_head(parts), Body::Stream(stream.boxed()))
+}
+
+/// A response of HTTP/1.1 may be answered over HTTP/2: its version is not ours.
+fn http_head(mut parts: http::response::Parts) -> http::response::Parts {
+    parts.version = http::Version::default();
+    parts
+}
+
+/// Passes a good answer on; turns an error text of a kubelet into a `Status`.
+///
+/// # Errors
+/// The target's refusal.
+pub async fn checked(response: Response, resource: Resource<'_>, name: &str) -> Result<Response, Status> {
+    let code = response.status().as_u16();
+    if response.status().is_success() || code == 101 {
+        return Ok(response);
+    }
+    let mut text = Vec::new();
+    let mut stream = BodyDataStream::new(response.into_body());
+    while let Some(Ok(piece)) = stream.next().await {
+        text.extend_from_slice(&piece);
+        if text.len() > MAX_ERROR {
+            text.truncate(MAX_ERROR);
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    Err(match code {
+        400 => Status::bad_request(text),
+        404 => Status {
+            message: format!("the server could not find the requested resource ( {resource} {name}): {text}"),
+            ..Status::not_found(resource, name)
+        },
+        500 => Status::internal(text),
+        503 => Status::unavailable(text),
+        code => Status::new(code, "", text),
+    })
+}
+
+fn unreachable_target(target: &Target, error: &dyn std::fmt::Display) -> Status {
+    Status::unavailable(format!("error trying to reach {}:{}: {error}", target.host, target.port))
+}
+
+/// Takes any certificate: kubelets without a known authority, and backends behind the proxy subresources.
+#[derive(Debug)]
+struct TrustAll(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAll {
+    fn verify_server_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,1 +1,0 @@
-//! The black-box suite: any kubeconfig, real kubectl, real containers.

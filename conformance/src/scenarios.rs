@@ -1,0 +1,73 @@
+//! The scenarios, one file a subject; [`all`] is the only list of them.
+mod api;
+mod dns;
+mod jobs;
+mod kubectl_output;
+mod namespaces;
+mod nodes;
+mod pods;
+mod rollouts;
+mod services;
+mod sets;
+mod streams;
+mod three_tier;
+mod volumes;
+
+use crate::context::Context;
+use anyhow::Result;
+
+/// One scenario.
+pub struct Scenario {
+    /// Name; its namespace is named after it.
+    pub name: &'static str,
+    /// Disturbs others, so it is played alone.
+    pub alone: bool,
+    /// Plays it.
+    pub play: fn(&Context) -> Result<()>,
+}
+
+const fn scenario(name: &'static str, play: fn(&Context) -> Result<()>) -> Scenario {
+    Scenario { name, alone: false, play }
+}
+
+/// Every scenario, by subject.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        scenario("three_tier", three_tier::play),
+        scenario("api_writes", api::writes),
+        scenario("api_refusals", api::refusals),
+        scenario("api_watch", api::watch),
+        scenario("api_rbac", api::rbac),
+        scenario("dns_records", dns::records),
+        scenario("jobs_run", jobs::run),
+        scenario("jobs_fail", jobs::fail),
+        scenario("cron_jobs", jobs::cron),
+        scenario("kubectl_forms", kubectl_output::forms),
+        scenario("kubectl_explain", kubectl_output::explain),
+        scenario("kubectl_diff_and_describe", kubectl_output::diff_and_describe),
+        scenario("namespace_deletion", namespaces::deletion),
+        scenario("pods_restart", pods::restart),
+        scenario("pods_init_containers", pods::init_containers),
+        scenario("pods_environment", pods::environment),
+        scenario("pods_memory_limit", pods::memory_limit),
+        scenario("pods_image_missing", pods::image_missing),
+        scenario("rollout_without_failed_requests", rollouts::without_failed_requests),
+        scenario("rollout_undo", rollouts::undo),
+        scenario("rollout_scale", rollouts::scale),
+        scenario("service_kinds", services::kinds),
+        scenario("service_readiness", services::readiness),
+        scenario("service_affinity", services::affinity),
+        scenario("service_udp", services::udp),
+        scenario("stateful_set", sets::stateful),
+        scenario("daemon_set", sets::daemon),
+        scenario("stream_logs", streams::logs),
+        scenario("stream_exec", streams::exec),
+        scenario("stream_attach", streams::attach),
+        scenario("stream_copy", streams::copy),
+        scenario("stream_port_forward", streams::port_forward),
+        scenario("volumes_projected", volumes::projected),
+        scenario("volumes_updates", volumes::updates),
+        scenario("volumes_shared", volumes::shared),
+        Scenario { name: "node_drain", alone: true, play: nodes::drain },
+    ]
+}

@@ -1,0 +1,57 @@
+//! What kubectl shows, which the server computes in large part.
+use crate::context::{Context, contains, same};
+use anyhow::Result;
+
+/// Tables, wide tables, YAML, JSONPath, custom columns, names.
+pub fn forms(context: &Context) -> Result<()> {
+    context.apply_json(&context.deployment("web", 1))?;
+    context.rolled_out("deployment/web")?;
+    let table = context.kubectl(&["get", "deployments"])?;
+    same(
+        table.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>(),
+        vec!["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"],
+    )?;
+    contains(&table, "1/1")?;
+    let wide = context.kubectl(&["get", "pods", "-o", "wide"])?;
+    same(
+        wide.lines().next().unwrap_or_default().split_whitespace().take(7).collect::<Vec<_>>(),
+        vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE"],
+    )?;
+    contains(&wide, "Running")?;
+    contains(&context.kubectl(&["get", "deployment", "web", "-o", "yaml"])?, "kind: Deployment")?;
+    let columns = "custom-columns=NAME:.metadata.name,READY:.status.readyReplicas";
+    contains(&context.kubectl(&["get", "deployments", "-o", columns])?, "web")?;
+    contains(&context.kubectl(&["get", "all"])?, "replicaset.apps/web-")?;
+    contains(&context.kubectl(&["api-resources"])?, "deployments")?;
+    contains(&context.kubectl(&["get", "pods", "--show-labels"])?, "pod-template-hash=")?;
+    contains(&context.kubectl(&["version"])?, "Server Version: v1.36")?;
+    contains(&context.kubectl(&["cluster-info"])?, "is running at")
+}
+
+/// Documentation comes from the server's OpenAPI.
+pub fn explain(context: &Context) -> Result<()> {
+    contains(&context.kubectl(&["explain", "pod.spec.containers.livenessProbe"])?, "httpGet")?;
+    contains(&context.kubectl(&["explain", "deployment", "--recursive"])?, "matchLabels")?;
+    contains(&context.kubectl(&["explain", "cronjob.spec.schedule"])?, "Cron format")
+}
+
+/// What would change, and what is there.
+pub fn diff_and_describe(context: &Context) -> Result<()> {
+    let mut deployment = context.deployment("web", 1);
+    context.apply_json(&deployment)?;
+    context.rolled_out("deployment/web")?;
+    deployment["spec"]["replicas"] = 2.into();
+    // `kubectl diff` ends with 1 when there is a difference.
+    let refused = context.kubectl_with(&["diff", "-f", "-"], &deployment.to_string());
+    let difference = refused.unwrap_or_else(|e| format!("{e:#}"));
+    contains(&difference, "-  replicas: 1")?;
+    contains(&difference, "+  replicas: 2")?;
+    contains(&context.kubectl(&["describe", "deployment", "web"])?, "ScalingReplicaSet")?;
+    let pods = context.kubectl(&["describe", "pods"])?;
+    for part in
+        ["Successfully assigned", "Started", "kube-api-access-", "node.kubernetes.io/not-ready:NoExecute"]
+    {
+        contains(&pods, part)?;
+    }
+    contains(&context.kubectl(&["events"])?, "Scheduled")
+}

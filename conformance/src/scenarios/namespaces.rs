@@ -1,0 +1,30 @@
+//! Namespaces.
+use crate::context::{Context, contains};
+use anyhow::Result;
+
+/// Deleting a namespace takes everything in it along.
+pub fn deletion(context: &Context) -> Result<()> {
+    let name = format!("{}-gone", context.namespace);
+    context.kubectl(&["create", "namespace", &name])?;
+    context.kubectl(&[
+        "-n",
+        &name,
+        "create",
+        "deployment",
+        "web",
+        "--image",
+        &context.image(1),
+        "--replicas=2",
+    ])?;
+    context.kubectl(&["-n", &name, "create", "configmap", "settings"])?;
+    context.kubectl(&["-n", &name, "rollout", "status", "deployment/web", "--timeout=60s"]).ok();
+    context.kubectl(&["delete", "namespace", &name, "--timeout=90s"])?;
+    contains(&context.refused(&["get", "namespace", &name])?, "NotFound")?;
+    contains(
+        &context
+            .kubectl(&["-n", &name, "get", "all", "--ignore-not-found"])
+            .map(|text| format!("[{text}]"))?,
+        "[]",
+    )?;
+    contains(&context.refused(&["-n", &name, "create", "configmap", "late"])?, "not found")
+}

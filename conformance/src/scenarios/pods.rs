@@ -1,0 +1,95 @@
+//! Pods: restarts, init containers, environment, limits.
+use crate::context::{Context, contains, eventually, same};
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+/// A failing liveness probe restarts the container; its last state stays visible.
+pub fn restart(context: &Context) -> Result<()> {
+    let mut pod = context.pod("web", &["serve"]);
+    pod["spec"]["containers"][0]["livenessProbe"] =
+        json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1});
+    context.apply_json(&pod)?;
+    context.wait("pod/web", "condition=Ready")?;
+    context.exec("web", &["testbox", "get", "http://127.0.0.1:8080/fail?on"])?;
+    eventually("the container is restarted", || {
+        same(context.value("pod/web", ".status.containerStatuses[0].restartCount")?, "1".to_owned())
+    })?;
+    context.wait("pod/web", "condition=Ready")?;
+    contains(&context.kubectl(&["logs", "web", "--previous"])?, "listening on 8080")?;
+    contains(&context.kubectl(&["describe", "pod", "web"])?, "Liveness probe failed")
+}
+
+/// Init containers run in order, sidecars stay beside the application.
+pub fn init_containers(context: &Context) -> Result<()> {
+    let mut pod = context.pod("app", &["serve"]);
+    let mount = json!([{"name": "work", "mountPath": "/work"}]);
+    let step = |name: &str, command: &str| json!({"name": name, "image": context.image(1), "command": ["sh", "-c", command], "volumeMounts": mount});
+    let mut sidecar = step("sidecar", "echo sidecar >> /work/order; exec testbox serve 9090");
+    sidecar["restartPolicy"] = "Always".into();
+    sidecar["startupProbe"] = json!({"tcpSocket": {"port": 9090}, "periodSeconds": 1});
+    pod["spec"]["initContainers"] =
+        json!([step("one", "echo one > /work/order"), sidecar, step("two", "echo two >> /work/order")]);
+    pod["spec"]["volumes"] = json!([{"name": "work", "emptyDir": {}}]);
+    pod["spec"]["containers"][0]["volumeMounts"] = mount.clone();
+    context.apply_json(&pod)?;
+    context.wait("pod/app", "condition=Ready")?;
+    same(context.exec("app", &["cat", "/work/order"])?.as_str(), "one\nsidecar\ntwo\n")?;
+    contains(&context.exec("app", &["testbox", "get", "http://127.0.0.1:9090/hostname"])?, "app")?;
+    contains(&context.kubectl(&["get", "pod", "app"])?, "2/2")
+}
+
+/// Variables from every source.
+pub fn environment(context: &Context) -> Result<()> {
+    context.kubectl(&["create", "configmap", "settings", "--from-literal=COLOR=red"])?;
+    context.kubectl(&["create", "secret", "generic", "keys", "--from-literal=KEY=s3cret"])?;
+    let mut pod = context.pod("env", &[]);
+    pod["spec"]["restartPolicy"] = "Never".into();
+    let main = &mut pod["spec"]["containers"][0];
+    main["command"] = json!(["sh", "-c", "echo $(GREETING) $COLOR $KEY $NAME $CPU; exit $(CODE)"]);
+    main["envFrom"] = json!([{"configMapRef": {"name": "settings"}}]);
+    main["resources"] = json!({"limits": {"cpu": "250m"}});
+    main["env"] = json!([
+        {"name": "WHO", "value": "world"},
+        {"name": "GREETING", "value": "hello-$(WHO)-$$(WHO)"},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "KEY"}}},
+        {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+        {"name": "CODE", "value": "0"},
+    ]);
+    context.apply_json(&pod)?;
+    context.wait("pod/env", "jsonpath={.status.phase}=Succeeded")?;
+    contains(&context.kubectl(&["logs", "env"])?, "red s3cret env 250")?;
+    contains(&context.kubectl(&["logs", "env"])?, "hello-world-")
+}
+
+/// A container that takes more than it may is killed, and says why.
+pub fn memory_limit(context: &Context) -> Result<()> {
+    let mut pod = context.pod("eater", &["eat", "64"]);
+    pod["spec"]["restartPolicy"] = "Never".into();
+    pod["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "24Mi"}});
+    context.apply_json(&pod)?;
+    context.wait("pod/eater", "jsonpath={.status.phase}=Failed")?;
+    let state = context.get("pod/eater")?["status"]["containerStatuses"][0]["state"]["terminated"].clone();
+    ensure!(state["reason"] == "OOMKilled" && state["exitCode"] == 137, "{state}");
+    Ok(())
+}
+
+/// An image that cannot be had is said to be so.
+pub fn image_missing(context: &Context) -> Result<()> {
+    let mut pod = context.pod("lost", &["serve"]);
+    pod["spec"]["containers"][0]["image"] = "127.0.0.1:1/nothing:1".into();
+    context.apply_json(&pod)?;
+    eventually("the pull fails", || {
+        let reason = context.value("pod/lost", ".status.containerStatuses[0].state.waiting.reason")?;
+        ensure!(["ErrImagePull", "ImagePullBackOff"].contains(&reason.as_str()), "{reason}");
+        Ok(())
+    })?;
+    let mut never = context.pod("never", &["serve"]);
+    never["spec"]["containers"][0]["image"] = "127.0.0.1:1/nothing:1".into();
+    never["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
+    context.apply_json(&never)?;
+    eventually("the policy forbids to pull", || {
+        let reason = context.value("pod/never", ".status.containerStatuses[0].state.waiting.reason")?;
+        same(reason.as_str(), "ErrImageNeverPull")
+    })
+}

@@ -1,0 +1,89 @@
+//! What every pod's worker shares: the runtime, the node's facts, and ways to the API server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use knarr_component::events::Recorder;
+
+use crate::cgroups::Cgroups;
+use crate::container::field::Surroundings;
+use crate::container::resolv::ClusterDns;
+use crate::pod;
+use crate::runtime::SharedRuntime;
+use crate::runtime::types::DnsConfig;
+use crate::status::sender::Statuses;
+use crate::volumes::Lookup;
+
+/// Facts of the node, fixed while the kubelet runs.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Name of the node object.
+    pub name: String,
+    /// The machine's host name.
+    pub hostname: String,
+    /// Addresses of the node, the main one first.
+    pub ips: Vec<String>,
+    /// Where pods' volumes and files are.
+    pub root_dir: PathBuf,
+    /// Where pods' logs are.
+    pub pod_logs_dir: PathBuf,
+    /// The cluster's DNS.
+    pub cluster_dns: ClusterDns,
+    /// What the node's own `resolv.conf` says.
+    pub node_dns: DnsConfig,
+    /// Memory of the machine in bytes.
+    pub memory: i64,
+    /// What pods may use, by resource, in thousandths.
+    pub allocatable: BTreeMap<String, i64>,
+}
+
+/// Tells pods of services through variables.
+pub trait Services: Send + Sync {
+    /// The variables of this pod; `None` while the services are not known yet.
+    fn variables(&self, pod: &Pod) -> Option<BTreeMap<String, String>>;
+}
+
+/// Shared by all workers.
+pub struct Context {
+    /// Runs containers.
+    pub runtime: SharedRuntime,
+    /// The runtime's name, for container ids.
+    pub runtime_name: String,
+    /// The node.
+    pub facts: Facts,
+    /// The machine's cgroups.
+    pub cgroups: Cgroups,
+    /// Objects and tokens of pods.
+    pub lookup: Arc<dyn Lookup>,
+    /// Services of pods.
+    pub services: Arc<dyn Services>,
+    /// Where events go.
+    pub events: Recorder,
+    /// Where statuses go.
+    pub statuses: Arc<Statuses>,
+}
+
+impl Context {
+    /// Directory of a pod's volumes and files.
+    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.facts.root_dir.join("pods").join(uid)
+    }
+
+    /// Directory of a pod's logs.
+    pub fn log_dir(&self, pod: &Pod) -> PathBuf {
+        crate::logs::pod_directory(&self.facts.pod_logs_dir, pod)
+    }
+
+    /// What the downward API says to a pod with these addresses.
+    pub fn surroundings(&self, pod: &Pod, ips: &[String]) -> Surroundings {
+        let pod_ips = if pod::host_network(pod) { self.facts.ips.clone() } else { ips.to_vec() };
+        Surroundings {
+            node_name: self.facts.name.clone(),
+            host_ips: self.facts.ips.clone(),
+            pod_ips,
+            allocatable: self.facts.allocatable.clone(),
+        }
+    }
+}

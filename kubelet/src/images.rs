@@ -1,0 +1,181 @@
+//! Images: whether they are pulled, with whose credentials, and how they are preloaded.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use crate::backoff::Backoff;
+use crate::events::PodEvents;
+use crate::pod;
+use crate::runtime::types::{AuthConfig, Image, PodSandboxConfig};
+use crate::runtime::{Runtime, RuntimeError};
+use crate::volumes::Lookup;
+
+mod auth;
+pub mod name;
+pub mod preload;
+
+pub use preload::import;
+
+/// Why a container has no image yet: the reason and message of its waiting state.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct ImageError {
+    /// `ErrImagePull`, `ImagePullBackOff`, `ErrImageNeverPull`, `InvalidImageName`, `ImageInspectError`.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+    /// When to try again at the latest.
+    pub retry_after: Option<Duration>,
+}
+
+/// What a pull needs besides the container.
+pub struct Puller<'a> {
+    /// The runtime that pulls.
+    pub runtime: &'a dyn Runtime,
+    /// Where pull secrets come from.
+    pub lookup: &'a dyn Lookup,
+    /// Where events go.
+    pub events: &'a PodEvents,
+}
+
+/// When pulls are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+fn policy(container: &Container, tag: &str) -> Policy {
+    match container.image_pull_policy.as_deref() {
+        Some("Always") => Policy::Always,
+        Some("Never") => Policy::Never,
+        Some("IfNotPresent") => Policy::IfNotPresent,
+        _ if tag == "latest" => Policy::Always,
+        _ => Policy::IfNotPresent,
+    }
+}
+
+impl Puller<'_> {
+    /// Makes sure that the container's image is there, as its pull policy says.
+    pub async fn ensure(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        sandbox: &PodSandboxConfig,
+        backoff: &mut Backoff,
+    ) -> Result<Image, ImageError> {
+        let wanted = container.image.as_deref().unwrap_or_default();
+        let parsed = name::parse(wanted).map_err(|error| {
+            let message = format!(
+                "Failed to apply default image tag {wanted:?}: couldn't parse image name {wanted:?}: {error}"
+            );
+            self.events.container_warning(&container.name, "InspectFailed", message.as_str());
+            ImageError { reason: "InvalidImageName", message, retry_after: None }
+        })?;
+        let full = parsed.with_default_tag();
+        let present = self.present(container, &full).await?;
+        match (policy(container, parsed.tag.as_deref().unwrap_or("latest")), present) {
+            (Policy::Never, None) => {
+                let message = format!("Container image {wanted:?} is not present with pull policy of Never");
+                self.events.container_warning(&container.name, "ErrImageNeverPull", message.as_str());
+                return Err(ImageError { reason: "ErrImageNeverPull", message, retry_after: None });
+            }
+            (Policy::Never | Policy::IfNotPresent, Some(image)) => {
+                let message = format!("Container image {wanted:?} already present on machine");
+                self.events.container_normal(&container.name, "Pulled", message);
+                return Ok(image);
+            }
+            (Policy::Always, _) | (Policy::IfNotPresent, None) => {}
+        }
+        self.wait_turn(container, wanted, backoff)?;
+        self.events.container_normal(&container.name, "Pulling", format!("Pulling image {wanted:?}"));
+        let begun = Instant::now();
+        match self.pull(pod, &parsed, &full, sandbox).await {
+            Ok(reference) => {
+                backoff.reset(wanted);
+                let image = self.present(container, &reference).await?.unwrap_or_default();
+                let took = took(begun.elapsed());
+                let message = format!(
+                    "Successfully pulled image {wanted:?} in {took} ({took} including waiting). Image size: {} bytes.",
+                    image.size
+                );
+                self.events.container_normal(&container.name, "Pulled", message);
+                Ok(image)
+            }
+            Err(error) => {
+                let now = Timestamp::now();
+                backoff.advance(wanted, now, now);
+                let message = format!("Failed to pull image {wanted:?}: {error}");
+                self.events.container_warning(&container.name, "Failed", message);
+                Err(ImageError {
+                    reason: "ErrImagePull",
+                    message: error.to_string(),
+                    retry_after: backoff.remaining_since_update(wanted, now).map(|(left, _)| left),
+                })
+            }
+        }
+    }
+
+    fn wait_turn(&self, container: &Container, wanted: &str, backoff: &Backoff) -> Result<(), ImageError> {
+        let Some((left, _)) = backoff.remaining_since_update(wanted, Timestamp::now()) else { return Ok(()) };
+        let message = format!("Back-off pulling image {wanted:?}");
+        self.events.container_normal(&container.name, "BackOff", message.as_str());
+        Err(ImageError { reason: "ImagePullBackOff", message, retry_after: Some(left) })
+    }
+
+    async fn present(&self, container: &Container, image: &str) -> Result<Option<Image>, ImageError> {
+        self.runtime.image_status(image).await.map_err(|error| {
+            let message = format!("Failed to inspect image {image:?}: {error}");
+            self.events.container_warning(&container.name, "InspectFailed", message.as_str());
+            ImageError { reason: "ImageInspectError", message, retry_after: None }
+        })
+    }
+
+    /// Pulls with each credential that fits the registry, or without any.
+    async fn pull(
+        &self,
+        pod: &Pod,
+        parsed: &name::ImageName,
+        full: &str,
+        sandbox: &PodSandboxConfig,
+    ) -> Result<String, RuntimeError> {
+        let mut credentials: Vec<Option<AuthConfig>> = Vec::new();
+        for reference in pod::spec(pod).image_pull_secrets.iter().flatten() {
+            match self.lookup.secret(pod::namespace(pod), &reference.name).await {
+                Ok(Some(secret)) => credentials.extend(auth::matching(&secret, parsed).into_iter().map(Some)),
+                Ok(None) => self.events.warning(
+                    "FailedToRetrieveImagePullSecret",
+                    format!(
+                        "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                        reference.name
+                    ),
+                ),
+                Err(error) => tracing::warn!(secret = reference.name, %error, "pull secret"),
+            }
+        }
+        if credentials.is_empty() {
+            credentials.push(None);
+        }
+        let mut result = Err(RuntimeError::Failed(String::new()));
+        for credential in credentials {
+            result = self.runtime.pull_image(full, credential, Some(sandbox.clone())).await;
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+}
+
+/// A short time as Go prints it: `873ms`, `1.52s`.
+fn took(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{}ms", duration.as_millis())
+    } else {
+        let text = format!("{:.3}", duration.as_secs_f64());
+        format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}

@@ -1,0 +1,219 @@
+//! HTTP requests of probes and hooks: without proxy, keep-alive or verified certificates.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::HTTPGetAction;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::action::{Outcome, go_text};
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 10;
+/// How much of an answer is read.
+const MAX_BODY: usize = 10 << 10;
+
+/// One answer.
+struct Answer {
+    status: StatusCode,
+    location: Option<String>,
+    body: Bytes,
+}
+
+/// Asks by HTTP; statuses from 200 to 399 are a success.
+pub async fn probe(get: &HTTPGetAction, ip: &str, port: u16, timeout: Duration) -> Outcome {
+    let (https, host, path) = parts(get, ip);
+    let url = format!("{}://{host}:{port}{path}", if https { "https" } else { "http" });
+    match tokio::time::timeout(timeout, follow(get, https, host.clone(), port, path)).await {
+        Err(_) => Outcome::Failure(format!(
+            "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        )),
+        Ok(Err(text)) => Outcome::Failure(format!("Get {url:?}: {text}")),
+        Ok(Ok(answer)) if answer.status.is_redirection() => {
+            Outcome::Warning("Probe terminated redirects".to_owned())
+        }
+        Ok(Ok(answer)) if answer.status.is_success() => Outcome::Success,
+        Ok(Ok(answer)) => {
+            tracing::debug!(url, body = %String::from_utf8_lossy(&answer.body), "probe answer");
+            Outcome::Failure(format!("HTTP probe failed with statuscode: {}", answer.status.as_u16()))
+        }
+    }
+}
+
+/// Sends one GET for a hook; any answer is fine, as in the original.
+pub async fn hook(get: &HTTPGetAction, ip: &str, port: u16) -> Result<(), String> {
+    let (https, host, path) = parts(get, ip);
+    match request(get, https, &host, port, &path).await {
+        Err(text) if https && text.contains("tls") => request(get, false, &host, port, &path).await.map(drop),
+        other => other.map(drop),
+    }
+}
+
+fn parts(get: &HTTPGetAction, ip: &str) -> (bool, String, String) {
+    let https = get.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(ip);
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let path = get.path.as_deref().unwrap_or("/");
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    (https, host, path)
+}
+
+/// Follows redirects that stay on the same host; another host ends it with a warning.
+async fn follow(
+    get: &HTTPGetAction,
+    mut https: bool,
+    host: String,
+    mut port: u16,
+    mut path: String,
+) -> Result<Answer, String> {
+    for _ in 0..MAX_REDIRECTS {
+        let answer = request(get, https, &host, port, &path).await?;
+        let Some(location) = answer.location.as_deref().filter(|_| answer.status.is_redirection()) else {
+            return Ok(answer);
+        };
+        let target: Uri = location.parse().map_err(|_| format!("invalid redirect to {location:?}"))?;
+        if target.host().is_some_and(|other| other != host) {
+            return Ok(answer);
+        }
+        if let Some(scheme) = target.scheme_str() {
+            https = scheme == "https";
+            port = target.port_u16().unwrap_or(if https { 443 } else { 80 });
+        }
+        path = target.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
+    }
+    Err(format!("stopped after {MAX_REDIRECTS} redirects"))
+}
+
+async fn request(
+    get: &HTTPGetAction,
+    https: bool,
+    host: &str,
+    port: u16,
+    path: &str,
+) -> Result<Answer, String> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((bare, port))
+        .await
+        .map_err(|error| format!("dial tcp {host}:{port}: {}", go_text(&error)))?;
+    if !https {
+        return exchange(stream, get, host, port, path).await;
+    }
+    let name = ServerName::try_from(bare.to_owned()).map_err(|error| error.to_string())?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::clone(&TLS));
+    let stream = connector.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?;
+    exchange(stream, get, host, port, path).await
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    get: &HTTPGetAction,
+    host: &str,
+    port: u16,
+    path: &str,
+) -> Result<Answer, String> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let driver = tokio::spawn(connection);
+    let mut builder = Request::get(path);
+    if let Some(headers) = builder.headers_mut() {
+        *headers = headers_of(get, &format!("{host}:{port}"));
+    }
+    let request = builder.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let answer = sender.send_request(request).await.map_err(|error| match error.is_incomplete_message() {
+        true => "EOF".to_owned(),
+        false => error.to_string(),
+    })?;
+    let (head, body) = answer.into_parts();
+    let location =
+        head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        // Longer answers are cut off; the status is what counts.
+        Err(_) => Bytes::new(),
+    };
+    driver.abort();
+    Ok(Answer { status: head.status, location, body })
+}
+
+fn headers_of(get: &HTTPGetAction, authority: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for own in get.http_headers.iter().flatten() {
+        if let (Ok(name), Ok(value)) = (own.name.parse::<HeaderName>(), own.value.parse::<HeaderValue>()) {
+            headers.append(name, value);
+        }
+    }
+    let mut default = |name: HeaderName, value: &str| {
+        if !headers.contains_key(&name)
+            && let Ok(value) = value.parse()
+        {
+            headers.insert(name, value);
+        }
+    };
+    default(header::HOST, authority);
+    default(header::USER_AGENT, "kube-probe/1.36");
+    default(header::ACCEPT, "*/*");
+    default(header::CONNECTION, "close");
+    headers
+}
+
+static TLS: LazyLock<Arc<rustls::ClientConfig>> = LazyLock::new(|| {
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider.unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
+    let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map(|builder| builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
+    match config {
+        Ok(config) => Arc::new(config),
+        Err(error) => unreachable!("ring has the default protocol versions: {error}"),
+    }
+});
+
+/// Accepts whatever certificate the pod shows: nobody could have signed one for its address.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,189 @@
+//! Statuses of single containers.
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, VolumeMountStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::Inputs;
+use crate::observed;
+use crate::plan::restart;
+use crate::pod;
+use crate::runtime::types;
+
+/// Statuses of all given containers, in the order of the spec.
+pub fn of(inputs: &Inputs<'_>, list: &[Container], init: bool) -> Vec<ContainerStatus> {
+    list.iter().map(|container| one(inputs, container, init)).collect()
+}
+
+fn one(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerStatus {
+    let name = &container.name;
+    let old = old_status(inputs, name);
+    let Some(seen) = inputs.observed.latest(name) else { return unseen(inputs, container, old, init) };
+    let waiting = inputs.waiting.get(name).filter(|_| !seen.is_running());
+    let sidecar = init && pod::is_sidecar(container);
+    let probed = !init || sidecar;
+    let started = seen.is_running() && inputs.probes.started.contains(&seen.id) && probed;
+    let ready = if probed {
+        seen.is_running() && inputs.probes.ready.contains(&seen.id)
+    } else {
+        seen.is_exited() && seen.exit_code == 0
+    };
+    let mut status = ContainerStatus {
+        name: name.clone(),
+        image: Some(seen.image.clone())
+            .filter(|image| !image.is_empty())
+            .or_else(|| container.image.clone())
+            .unwrap_or_default(),
+        image_id: seen.image_id.clone(),
+        container_id: Some(format!("{}://{}", inputs.runtime, seen.id)),
+        restart_count: i32::try_from(seen.restarts).unwrap_or(i32::MAX),
+        ready,
+        started: Some(started),
+        state: Some(state(inputs, seen)),
+        volume_mounts: mounts(container),
+        ..Default::default()
+    };
+    if seen.is_running() {
+        let resources = container.resources.clone().unwrap_or_default();
+        status.allocated_resources = resources.requests.clone().filter(|requests| !requests.is_empty());
+        status.resources = Some(resources);
+    }
+    let previous = inputs.observed.previous(name).filter(|previous| previous.is_exited());
+    status.last_state = previous
+        .map(|previous| state(inputs, previous))
+        .or_else(|| old.and_then(|old| old.last_state.clone()).filter(|state| state.terminated.is_some()));
+    if let Some(waiting) = waiting
+        && (!seen.is_exited() || restart::should_restart(inputs.pod, container, Some(seen)))
+    {
+        if seen.is_exited() {
+            status.last_state = status.state.take();
+        }
+        status.state = Some(waiting_state(&waiting.reason, Some(&waiting.message)));
+    }
+    status
+}
+
+/// Status of a container that the runtime knows nothing of.
+fn unseen(
+    inputs: &Inputs<'_>,
+    container: &Container,
+    old: Option<&ContainerStatus>,
+    init: bool,
+) -> ContainerStatus {
+    let old_state = old.and_then(|old| old.state.as_ref());
+    if let Some(old) = old {
+        let terminated = old_state.is_some_and(|state| state.terminated.is_some());
+        let restarts = restart::policy(inputs.pod, container) == "Always" && !init;
+        // What ended stays ended, even after its remains were cleared away.
+        if terminated && (inputs.ended || pod::is_terminal(inputs.pod) || !restarts) {
+            return old.clone();
+        }
+    }
+    let default = if pod::init_containers(inputs.pod).is_empty() { "ContainerCreating" } else { "PodInitializing" };
+    let mut status = ContainerStatus {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        started: Some(false),
+        restart_count: old.map(|old| old.restart_count).unwrap_or_default(),
+        last_state: old.and_then(|old| old.last_state.clone()),
+        volume_mounts: mounts(container),
+        ..Default::default()
+    };
+    let lost = old_state.is_some_and(|state| state.running.is_some());
+    let state = match inputs.waiting.get(&container.name) {
+        Some(waiting) => waiting_state(&waiting.reason, Some(&waiting.message)),
+        None if inputs.ended && lost => unknown_end(
+            "The container could not be located when the pod was terminated",
+            old.and_then(|old| old.container_id.clone()),
+        ),
+        None => waiting_state(default, None),
+    };
+    if lost && !inputs.ended {
+        let text = "The container could not be located when the pod was deleted.  The container used to be Running";
+        status.last_state = Some(unknown_end(text, old.and_then(|old| old.container_id.clone())));
+    }
+    status.state = Some(state);
+    status
+}
+
+fn unknown_end(message: &str, container_id: Option<String>) -> ContainerState {
+    ContainerState {
+        terminated: Some(ContainerStateTerminated {
+            exit_code: 137,
+            reason: Some("ContainerStatusUnknown".to_owned()),
+            message: Some(message.to_owned()),
+            container_id,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn old_status<'a>(inputs: &Inputs<'a>, name: &str) -> Option<&'a ContainerStatus> {
+    let status = inputs.pod.status.as_ref()?;
+    let lists =
+        [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    lists.into_iter().flat_map(|list| list.iter().flatten()).find(|status| status.name == name)
+}
+
+fn waiting_state(reason: &str, message: Option<&str>) -> ContainerState {
+    ContainerState {
+        waiting: Some(ContainerStateWaiting {
+            reason: Some(reason.to_owned()),
+            message: message.filter(|message| !message.is_empty()).map(str::to_owned),
+        }),
+        ..Default::default()
+    }
+}
+
+fn state(inputs: &Inputs<'_>, seen: &observed::Container) -> ContainerState {
+    match seen.state {
+        types::ContainerState::Running => ContainerState {
+            running: Some(ContainerStateRunning { started_at: Some(Time(seen.started)) }),
+            ..Default::default()
+        },
+        types::ContainerState::Created => {
+            let init = !pod::init_containers(inputs.pod).is_empty();
+            waiting_state(if init { "PodInitializing" } else { "ContainerCreating" }, None)
+        }
+        types::ContainerState::Exited | types::ContainerState::Unknown => {
+            let unknown = seen.state == types::ContainerState::Unknown;
+            let reason = match seen.reason.as_str() {
+                "" if unknown => "ContainerStatusUnknown",
+                "" if seen.exit_code == 0 => "Completed",
+                "" => "Error",
+                reason => reason,
+            };
+            ContainerState {
+                terminated: Some(ContainerStateTerminated {
+                    exit_code: seen.exit_code,
+                    reason: Some(reason.to_owned()),
+                    message: Some(seen.message.clone()).filter(|message| !message.is_empty()),
+                    started_at: Some(Time(seen.started)),
+                    finished_at: Some(Time(seen.finished)),
+                    container_id: Some(format!("{}://{}", inputs.runtime, seen.id)),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }
+        }
+    }
+}
+
+fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.as_ref().filter(|mounts| !mounts.is_empty())?;
+    Some(
+        mounts
+            .iter()
+            .map(|mount| VolumeMountStatus {
+                name: mount.name.clone(),
+                mount_path: mount.mount_path.clone(),
+                read_only: mount.read_only.filter(|read_only| *read_only),
+                recursive_read_only: (mount.read_only == Some(true)).then(|| "Disabled".to_owned()),
+                ..Default::default()
+            })
+            .collect(),
+    )
+}

@@ -1,0 +1,279 @@
+//! The worker of one pod: a task that brings the pod from what is to what should be.
+//!
+//! A pod runs, then terminates (its containers are stopped), then has ended (nothing of it runs and its
+//! volumes are gone) and waits until its object is gone too. Each step looks at the runtime afresh, so a
+//! restarted kubelet simply goes on.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::context::Context;
+use crate::events::PodEvents;
+use crate::observed::Observed;
+use crate::plan::{ProbeResults, Waiting};
+use crate::pod;
+use crate::probes::Probes;
+use crate::status::{self, Verdict};
+
+mod finish;
+mod hook;
+mod mounts;
+mod start;
+mod stop;
+mod sync;
+
+/// How often a pod is looked at when nothing happens; volumes are refreshed then too.
+pub const RESYNC: Duration = Duration::from_secs(60);
+
+/// What a worker is told from outside.
+pub struct Inbox {
+    desired: Mutex<Desired>,
+    /// Something happened.
+    pub wake: Arc<Notify>,
+    /// Notified when the pod shall stop, to interrupt pulls and the like.
+    killed: CancellationToken,
+    /// The worker has done all there was to do.
+    pub done: CancellationToken,
+    /// An object that the pod's volumes show has changed.
+    stale: AtomicBool,
+}
+
+/// What should be.
+#[derive(Clone)]
+struct Desired {
+    pod: Arc<Pod>,
+    /// Why the kubelet itself ends the pod.
+    verdict: Option<Verdict>,
+    /// The object (or manifest) is gone.
+    gone: bool,
+}
+
+impl Inbox {
+    /// A new inbox for a pod.
+    pub fn new(pod: Arc<Pod>) -> Arc<Self> {
+        Arc::new(Self {
+            desired: Mutex::new(Desired { pod, verdict: None, gone: false }),
+            wake: Arc::default(),
+            killed: CancellationToken::new(),
+            done: CancellationToken::new(),
+            stale: AtomicBool::new(false),
+        })
+    }
+
+    /// The pod as last told.
+    pub fn pod(&self) -> Arc<Pod> {
+        Arc::clone(&self.desired.lock().pod)
+    }
+
+    /// Tells of a changed object.
+    pub fn update(&self, pod: Arc<Pod>) {
+        let deleted = pod.metadata.deletion_timestamp.is_some();
+        self.desired.lock().pod = pod;
+        if deleted {
+            self.killed.cancel();
+        }
+        self.wake.notify_one();
+    }
+
+    /// Tells that the object is gone.
+    pub fn remove(&self) {
+        self.desired.lock().gone = true;
+        self.killed.cancel();
+        self.wake.notify_one();
+    }
+
+    /// Ends the pod by the kubelet's own decision; it becomes `Failed`.
+    pub fn evict(&self, verdict: Verdict) {
+        self.desired.lock().verdict.get_or_insert(verdict);
+        self.killed.cancel();
+        self.wake.notify_one();
+    }
+
+    /// Tells that an object which the pod's volumes show has changed.
+    pub fn refresh(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Tells that something happened in the runtime.
+    pub fn poke(&self) {
+        self.wake.notify_one();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Terminating,
+    Ended,
+}
+
+/// The task's state.
+pub struct Worker {
+    context: Arc<Context>,
+    inbox: Arc<Inbox>,
+    pod: Arc<Pod>,
+    events: PodEvents,
+    phase: Phase,
+    verdict: Option<Verdict>,
+    probes: Probes,
+    /// Why containers that should run do not, as the status shows it.
+    waiting: BTreeMap<String, Waiting>,
+    crashes: Backoff,
+    pulls: Backoff,
+    stopping: HashSet<String>,
+    stopped: Arc<Mutex<HashSet<String>>>,
+    stop_interrupt: CancellationToken,
+    deadline: Option<Timestamp>,
+    volumes_failed: u32,
+    /// Where the pod's volumes are, once they are set up.
+    volumes: Option<BTreeMap<String, PathBuf>>,
+    refreshed: Option<std::time::Instant>,
+    finished: bool,
+}
+
+impl Worker {
+    /// A worker that reads its orders from `inbox`.
+    pub fn new(context: Arc<Context>, inbox: Arc<Inbox>) -> Self {
+        let pod = inbox.pod();
+        Self {
+            events: PodEvents::new(&context.events, &pod),
+            probes: Probes::new(Arc::clone(&context.runtime), Arc::clone(&inbox.wake)),
+            context,
+            inbox,
+            pod,
+            phase: Phase::Running,
+            verdict: None,
+            waiting: BTreeMap::new(),
+            crashes: Backoff::default(),
+            pulls: Backoff::default(),
+            stopping: HashSet::new(),
+            stopped: Arc::default(),
+            stop_interrupt: CancellationToken::new(),
+            deadline: None,
+            volumes_failed: 0,
+            volumes: None,
+            refreshed: None,
+            finished: false,
+        }
+    }
+
+    /// Works until the pod's object is gone and nothing of it is left, or until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let wait = tokio::select! {
+                () = stop.cancelled() => return,
+                wait = self.step() => wait,
+            };
+            if self.finished {
+                self.inbox.done.cancel();
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.inbox.wake.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One step; answers how long nothing needs to be done.
+    async fn step(&mut self) -> Duration {
+        let gone = self.take_orders();
+        match self.phase {
+            Phase::Running => {
+                let killed = self.inbox.killed.clone();
+                match killed.run_until_cancelled(Box::pin(self.sync())).await {
+                    Some(wait) if self.phase == Phase::Running => wait,
+                    // Ended by itself, or told to: go on with terminating at once.
+                    _ => Duration::ZERO,
+                }
+            }
+            Phase::Terminating => Box::pin(self.terminate()).await,
+            Phase::Ended => Box::pin(self.after_the_end(gone)).await,
+        }
+    }
+
+    /// Takes over what should be; answers whether the object is gone.
+    fn take_orders(&mut self) -> bool {
+        let desired = self.inbox.desired.lock().clone();
+        let shortened = pod::grace_seconds(&desired.pod) < pod::grace_seconds(&self.pod);
+        let (old, new) = (&self.pod.metadata, &desired.pod.metadata);
+        if self.inbox.stale.swap(false, Ordering::Relaxed)
+            || (&old.labels, &old.annotations) != (&new.labels, &new.annotations)
+        {
+            self.refreshed = None;
+        }
+        self.pod = desired.pod;
+        self.events = PodEvents::new(&self.context.events, &self.pod);
+        if self.verdict.is_none() {
+            self.verdict = desired.verdict;
+        }
+        let over = desired.gone
+            || self.verdict.is_some()
+            || self.pod.metadata.deletion_timestamp.is_some()
+            || pod::is_terminal(&self.pod);
+        if over && self.phase == Phase::Running {
+            self.begin_termination();
+        } else if self.phase == Phase::Terminating && shortened {
+            self.shorten_termination();
+        }
+        desired.gone
+    }
+
+    async fn observe(&self) -> Result<Observed, crate::runtime::RuntimeError> {
+        Observed::of(self.context.runtime.as_ref(), pod::uid(&self.pod)).await
+    }
+
+    /// Computes the status and hands it on.
+    fn report(&self, observed: &Observed, probes: &ProbeResults, ended: bool, finished: bool) {
+        let status = status::compute(&status::Inputs {
+            pod: &self.pod_with_newest_status(),
+            observed,
+            probes,
+            waiting: &self.waiting,
+            host_ips: &self.context.facts.ips,
+            verdict: self.verdict.as_ref(),
+            ended,
+            runtime: &self.context.runtime_name,
+            now: Timestamp::now(),
+        });
+        self.context.statuses.set(&self.pod, status, finished);
+    }
+
+    /// The pod with the conditions of the API and everything else as last computed here, which may be
+    /// ahead of the API.
+    fn pod_with_newest_status(&self) -> Arc<Pod> {
+        let Some(mut newest) = self.context.statuses.get(pod::uid(&self.pod)) else {
+            return Arc::clone(&self.pod);
+        };
+        let api = self.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let own = newest.conditions.get_or_insert_default();
+        own.retain(|condition| OWN_CONDITIONS.contains(&condition.type_.as_str()));
+        let others = api.into_iter().flatten();
+        own.extend(others.filter(|c| !OWN_CONDITIONS.contains(&c.type_.as_str())).cloned());
+        Arc::new(Pod { status: Some(newest), ..Pod::clone(&self.pod) })
+    }
+
+    fn pod_ip(&self, observed: &Observed) -> String {
+        let own = observed.ready_sandbox().and_then(|sandbox| sandbox.ips.first().cloned());
+        match own {
+            Some(ip) if !pod::host_network(&self.pod) => ip,
+            _ => self.context.facts.ips.first().cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// The conditions that the kubelet keeps.
+const OWN_CONDITIONS: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];

@@ -1,0 +1,80 @@
+//! After the end: volumes and cgroup go at once, containers and logs when the object is gone.
+
+use std::time::Duration;
+
+use super::{RESYNC, Worker};
+use crate::plan::ProbeResults;
+use crate::pod;
+use crate::volumes::disk;
+
+/// Pause before something that could not be removed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+impl Worker {
+    /// Cleans up after a pod of which nothing runs any more; answers when to look again at the latest.
+    pub(super) async fn after_the_end(&mut self, gone: bool) -> Duration {
+        let observed = match self.observe().await {
+            Ok(observed) => observed,
+            Err(_) => return RETRY,
+        };
+        // Status first: it says how the containers ended.
+        self.report(&observed, &ProbeResults::default(), true, false);
+        let uid = pod::uid(&self.pod).to_owned();
+        if !self.remove_files(&uid, !gone).await {
+            return RETRY;
+        }
+        if !gone {
+            self.report(&observed, &ProbeResults::default(), true, true);
+            return RESYNC;
+        }
+        for sandbox in &observed.sandboxes {
+            if let Err(error) = self.context.runtime.remove_pod_sandbox(&sandbox.id).await {
+                tracing::warn!(pod = pod::full_name(&self.pod), %error, "sandbox not removed");
+                return RETRY;
+            }
+        }
+        for container in &observed.containers {
+            if let Err(error) = self.context.runtime.remove_container(&container.id).await {
+                tracing::warn!(pod = pod::full_name(&self.pod), %error, "container not removed");
+                return RETRY;
+            }
+        }
+        let logs = self.context.log_dir(&self.pod);
+        if let Err(error) = tokio::fs::remove_dir_all(&logs).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %logs.display(), %error, "logs not removed");
+        }
+        if !self.remove_files(&uid, false).await {
+            return RETRY;
+        }
+        self.context.statuses.forget(&uid);
+        self.finished = true;
+        Duration::ZERO
+    }
+
+    /// Unmounts and removes the pod's directory and cgroup. The files with the containers' last words
+    /// stay while the status may still be computed from them (`keep_messages`).
+    async fn remove_files(&self, uid: &str, keep_messages: bool) -> bool {
+        let directory = self.context.pod_dir(uid);
+        let cgroups = self.context.cgroups.clone();
+        let owner = uid.to_owned();
+        let work = move || {
+            if keep_messages {
+                disk::tear_down(&directory.join("volume-subpaths"))?;
+                disk::tear_down(&directory.join("volumes"))?;
+            } else {
+                disk::tear_down(&directory)?;
+            }
+            cgroups.remove_pod(&owner)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(pod = pod::full_name(&self.pod), %error, "pod not cleaned up");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The mounts of a container: its volumes, `/etc/hosts` and the file for its last words.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Container, VolumeMount};
+
+use super::Worker;
+use crate::container::expand::expand;
+use crate::container::{hosts, termination_message_path};
+use crate::pod;
+use crate::runtime::types::{Mount, MountPropagation};
+use crate::volumes::subpath;
+
+impl Worker {
+    /// All mounts of a container that is about to be made.
+    pub(super) async fn mounts(
+        &self,
+        container: &Container,
+        env: &[(String, String)],
+        ips: &[String],
+    ) -> io::Result<Vec<Mount>> {
+        let directory = self.context.pod_dir(pod::uid(&self.pod));
+        let mut mounts = Vec::new();
+        for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+            mounts.push(self.volume_mount(&directory, container, index, mount, env)?);
+        }
+        let taken = |path: &str| {
+            container.volume_mounts.iter().flatten().any(|mount| mount.mount_path.trim_end_matches('/') == path)
+        };
+        if !taken("/etc/hosts") {
+            let path = directory.join("etc-hosts");
+            tokio::fs::write(&path, self.hosts_file(ips)).await?;
+            mounts.push(file_mount("/etc/hosts", &path));
+        }
+        let target = termination_message_path(container);
+        if !target.is_empty() && !taken(target) {
+            let path = new_message_file(&directory.join("containers").join(&container.name))?;
+            mounts.push(file_mount(target, &path));
+        }
+        Ok(mounts)
+    }
+
+    fn hosts_file(&self, ips: &[String]) -> String {
+        if pod::host_network(&self.pod) {
+            let of_node = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+            return hosts::host_network_file(&self.pod, &of_node);
+        }
+        let (name, domain) = hosts::names(&self.pod, &self.context.facts.cluster_dns.domain);
+        hosts::file(&self.pod, ips, &name, domain.as_deref())
+    }
+
+    fn volume_mount(
+        &self,
+        directory: &Path,
+        container: &Container,
+        index: usize,
+        mount: &VolumeMount,
+        env: &[(String, String)],
+    ) -> io::Result<Mount> {
+        let missing = || io::Error::other(format!("volume {:?} is not mounted", mount.name));
+        let volume = self.volumes.as_ref().and_then(|volumes| volumes.get(&mount.name)).ok_or_else(missing)?;
+        let sub = sub_path(mount, env)?;
+        let host_path = match sub.as_deref().filter(|sub| !sub.is_empty()) {
+            Some(sub) => subpath::prepare(directory, volume, &mount.name, &container.name, index, sub).map_err(
+                |error| io::Error::other(format!("failed to prepare subPath for volumeMount {:?} of container {:?}: {error}", mount.name, container.name)),
+            )?,
+            None => volume.clone(),
+        };
+        let propagation = match mount.mount_propagation.as_deref() {
+            Some("HostToContainer") => MountPropagation::HostToContainer,
+            Some("Bidirectional") => MountPropagation::Bidirectional,
+            _ => MountPropagation::Private,
+        };
+        let container_path = match mount.mount_path.as_str() {
+            path if path.starts_with('/') => path.to_owned(),
+            path => format!("/{path}"),
+        };
+        Ok(Mount {
+            container_path,
+            host_path: host_path.to_string_lossy().into_owned(),
+            readonly: mount.read_only == Some(true),
+            propagation: propagation as i32,
+            ..Default::default()
+        })
+    }
+}
+
+/// The part of the volume that is mounted, with variables filled in.
+fn sub_path(mount: &VolumeMount, env: &[(String, String)]) -> io::Result<Option<String>> {
+    let Some(expression) = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(mount.sub_path.clone());
+    };
+    let variables: BTreeMap<&str, &str> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let unknown = std::cell::Cell::new(false);
+    let text = expand(expression, |name| {
+        let value = variables.get(name).copied();
+        unknown.set(unknown.get() | value.is_none());
+        value
+    });
+    if unknown.get() {
+        return Err(io::Error::other(format!("missing value for {expression:?} of subPathExpr")));
+    }
+    Ok(Some(text))
+}
+
+fn file_mount(target: &str, path: &Path) -> Mount {
+    Mount {
+        container_path: target.to_owned(),
+        host_path: path.to_string_lossy().into_owned(),
+        ..Default::default()
+    }
+}
+
+/// A new empty file that any user of the container may write.
+fn new_message_file(directory: &Path) -> io::Result<PathBuf> {
+    std::fs::create_dir_all(directory)?;
+    let path = directory.join(format!("{:08x}", rand::random::<u32>()));
+    std::fs::File::create_new(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(path)
+}

@@ -1,0 +1,262 @@
+//! Starting: sandboxes and containers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Container;
+
+use super::Worker;
+use crate::container::env::{self, Objects};
+use crate::container::{self, ConfigError, Parts, resolv, resources, sandbox, security};
+use crate::images::Puller;
+use crate::logs;
+use crate::observed::{Observed, Sandbox};
+use crate::plan::Waiting;
+use crate::pod;
+use crate::runtime::types::{ContainerConfig, Image, PodSandboxConfig};
+
+/// Pause after a sandbox could not be made.
+const SANDBOX_RETRY: Duration = Duration::from_secs(2);
+/// Pause before a container is made again whose configuration was wrong.
+const CONFIG_RETRY: Duration = Duration::from_secs(10);
+
+/// Why a container did not start: what its status says, and when to try again.
+struct StartError {
+    reason: &'static str,
+    message: String,
+    retry_after: Duration,
+    /// Whether an event has been sent already.
+    told: bool,
+}
+
+impl StartError {
+    fn new(reason: &'static str, message: impl ToString) -> Self {
+        Self { reason, message: message.to_string(), retry_after: CONFIG_RETRY, told: false }
+    }
+}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self::new("CreateContainerConfigError", error)
+    }
+}
+
+impl Worker {
+    /// Configuration of the pod's sandbox number `attempt`.
+    pub(super) fn sandbox_config(&self, attempt: u32) -> PodSandboxConfig {
+        let context = &self.context;
+        let node = sandbox::Node {
+            hostname: &context.facts.hostname,
+            cluster_domain: &context.facts.cluster_dns.domain,
+            log_directory: context.log_dir(&self.pod).to_string_lossy().into_owned(),
+            cgroup_parent: context.cgroups.of_pod(&self.pod),
+            dns: resolv::config(&self.pod, &context.facts.cluster_dns, &context.facts.node_dns),
+        };
+        sandbox::config(&self.pod, attempt, node)
+    }
+
+    /// Makes the sandbox; the error is a pause before the next attempt.
+    pub(super) async fn create_sandbox(&mut self, attempt: u32) -> Result<(), Duration> {
+        let config = self.sandbox_config(attempt);
+        if let Err(error) = tokio::fs::create_dir_all(&config.log_directory).await {
+            tracing::error!(path = config.log_directory, %error, "log directory not made");
+            return Err(SANDBOX_RETRY);
+        }
+        let handler = match pod::spec(&self.pod).runtime_class_name.as_deref().filter(|name| !name.is_empty()) {
+            None => Ok(String::new()),
+            Some(class) => self.context.lookup.runtime_handler(class).await.map_err(|error| error.to_string()),
+        };
+        let result = match handler {
+            Ok(handler) => {
+                self.context.runtime.run_pod_sandbox(config, &handler).await.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(id) => {
+                tracing::debug!(pod = pod::full_name(&self.pod), id, "sandbox made");
+                Ok(())
+            }
+            Err(error) => {
+                let message = format!("Failed to create pod sandbox: {error}");
+                tracing::warn!(pod = pod::full_name(&self.pod), message);
+                self.events.warning("FailedCreatePodSandBox", message);
+                Err(SANDBOX_RETRY)
+            }
+        }
+    }
+
+    /// Removes old sandboxes that no container lives in.
+    pub(super) async fn clean_sandboxes(&self, before: &Observed) {
+        for sandbox in before.sandboxes.iter().filter(|sandbox| !sandbox.ready) {
+            if before.containers.iter().any(|container| container.sandbox == sandbox.id) {
+                continue;
+            }
+            if let Err(error) = self.context.runtime.remove_pod_sandbox(&sandbox.id).await {
+                tracing::debug!(id = sandbox.id, %error, "old sandbox not removed");
+            }
+        }
+    }
+
+    /// Starts a container of any kind; the error is a pause before the next attempt.
+    pub(super) async fn start_container(
+        &mut self,
+        name: &str,
+        sandbox: &Sandbox,
+        observed: &Observed,
+    ) -> Result<(), Duration> {
+        let Some(container) = pod::find_container(&self.pod, name) else { return Ok(()) };
+        let last = observed.latest(name);
+        if let Some(last) = last.filter(|last| last.is_exited()) {
+            self.crashes.advance(name, last.finished, Timestamp::now());
+        }
+        match self.try_start(&container, sandbox, observed).await {
+            Ok(()) => {
+                self.waiting.remove(name);
+                self.clean_containers(name, observed).await;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(pod = pod::full_name(&self.pod), name, error.reason, error.message, "not started");
+                if !error.told {
+                    let text = if error.reason == "ErrImagePull" || error.reason == "ImagePullBackOff" {
+                        format!("Error: {}", error.reason)
+                    } else {
+                        format!("Error: {}", error.message)
+                    };
+                    self.events.container_warning(name, "Failed", text);
+                }
+                let waiting = Waiting { reason: error.reason.to_owned(), message: error.message };
+                self.waiting.insert(name.to_owned(), waiting);
+                Err(error.retry_after)
+            }
+        }
+    }
+
+    async fn try_start(
+        &mut self,
+        container: &Container,
+        sandbox: &Sandbox,
+        observed: &Observed,
+    ) -> Result<(), StartError> {
+        let sandbox_config = self.sandbox_config(sandbox.attempt);
+        let image = self.image(container, &sandbox_config).await?;
+        security::verify_non_root(&self.pod, container, &image)?;
+        let config = self.container_config(container, &image, sandbox, observed).await?;
+        let runtime = Arc::clone(&self.context.runtime);
+        let id = runtime
+            .create_container(&sandbox.id, config, sandbox_config)
+            .await
+            .map_err(|error| StartError::new("CreateContainerError", error))?;
+        self.events.container_normal(
+            &container.name,
+            "Created",
+            format!("Created container: {}", container.name),
+        );
+        runtime.start_container(&id).await.map_err(|error| StartError::new("RunContainerError", error))?;
+        self.events.container_normal(
+            &container.name,
+            "Started",
+            format!("Started container {}", container.name),
+        );
+        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
+        if let Some(hook) = hook
+            && let Err(error) = self.run_hook(&id, container, hook, &self.ip_of(sandbox)).await
+        {
+            self.events.container_warning(&container.name, "FailedPostStartHook", "PostStartHook failed");
+            self.stop_container(&id, &container.name, "FailedPostStartHook", None).await;
+            return Err(StartError::new("PostStartHookError", error));
+        }
+        Ok(())
+    }
+
+    fn ip_of(&self, sandbox: &Sandbox) -> String {
+        let ips = if pod::host_network(&self.pod) { &self.context.facts.ips } else { &sandbox.ips };
+        ips.first().cloned().unwrap_or_default()
+    }
+
+    async fn image(&mut self, container: &Container, sandbox: &PodSandboxConfig) -> Result<Image, StartError> {
+        let puller = Puller {
+            runtime: self.context.runtime.as_ref(),
+            lookup: self.context.lookup.as_ref(),
+            events: &self.events,
+        };
+        puller.ensure(&self.pod, container, sandbox, &mut self.pulls).await.map_err(|error| StartError {
+            told: error.reason == "ImagePullBackOff",
+            reason: error.reason,
+            message: error.message,
+            retry_after: error.retry_after.unwrap_or(CONFIG_RETRY),
+        })
+    }
+
+    async fn container_config(
+        &self,
+        container: &Container,
+        image: &Image,
+        sandbox: &Sandbox,
+        observed: &Observed,
+    ) -> Result<ContainerConfig, StartError> {
+        let context = &self.context;
+        let around = context.surroundings(&self.pod, &sandbox.ips);
+        let objects = self.objects_for(container).await?;
+        let services = context
+            .services
+            .variables(&self.pod)
+            .ok_or_else(|| ConfigError::Unavailable("services have not yet been read at least once, cannot construct envvars".to_owned()))?;
+        let env = env::environment(&self.pod, container, &objects, &services, &around)?;
+        let restarts = match observed.latest(&container.name) {
+            Some(last) => last.restarts + 1,
+            None => logs::restarts_by_logs(&context.log_dir(&self.pod).join(&container.name)),
+        };
+        let mounts = self
+            .mounts(container, &env, &sandbox.ips)
+            .await
+            .map_err(|error| StartError::new("CreateContainerConfigError", error))?;
+        let target = pod::ephemeral_containers(&self.pod)
+            .iter()
+            .find(|ephemeral| ephemeral.name == container.name)
+            .and_then(|ephemeral| ephemeral.target_container_name.as_deref())
+            .and_then(|target| observed.latest(target))
+            .map(|target| target.id.clone());
+        let parts = Parts {
+            image: image.id.clone(),
+            env,
+            mounts,
+            devices: Vec::new(),
+            resources: resources::container(&self.pod, container, context.facts.memory),
+            restarts,
+            target,
+        };
+        Ok(container::config(&self.pod, container, parts))
+    }
+
+    /// Fetches the config maps and secrets that the environment refers to.
+    async fn objects_for(&self, container: &Container) -> Result<Objects, ConfigError> {
+        let (config_maps, secrets) = env::references(container);
+        let namespace = pod::namespace(&self.pod);
+        let mut objects = Objects::default();
+        for name in config_maps.into_iter().collect::<BTreeSet<_>>() {
+            let found = self.context.lookup.config_map(namespace, name).await?;
+            objects.config_maps.insert(name.to_owned(), found.map(Arc::unwrap_or_clone));
+        }
+        for name in secrets.into_iter().collect::<BTreeSet<_>>() {
+            let found = self.context.lookup.secret(namespace, name).await?;
+            objects.secrets.insert(name.to_owned(), found.map(Arc::unwrap_or_clone));
+        }
+        Ok(objects)
+    }
+
+    /// Removes all but the newest of a container's predecessors, whose log `--previous` shows.
+    async fn clean_containers(&self, name: &str, before: &Observed) {
+        let old = before.containers.iter().filter(|container| container.name == name && !container.is_running());
+        for container in old.skip(1) {
+            if let Err(error) = self.context.runtime.remove_container(&container.id).await {
+                tracing::debug!(id = container.id, %error, "old container not removed");
+                continue;
+            }
+            let _ = tokio::fs::remove_file(&container.log_path).await;
+        }
+    }
+}

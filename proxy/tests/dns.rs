@@ -1,0 +1,192 @@
+//! The DNS server on sockets: truncation and TCP, EDNS, forwarding, aliases, the cache.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use knarr_proxy::dns::{Forwarder, Handler, Upstreams, Zone, bind, serve};
+use parking_lot::RwLock;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running server.
+struct Dns {
+    address: SocketAddr,
+    handler: Handler,
+    _running: DropGuard,
+}
+
+/// Starts a server whose zone has a small and a large headless service and two aliases.
+async fn start(upstream: Option<SocketAddr>) -> Dns {
+    let mut zone = Zone::new("cluster.local", Vec::new(), Vec::new()).expect("zone");
+    let service = |name: &str, spec: serde_json::Value| {
+        let object = json!({ "metadata": { "namespace": "a", "name": name }, "spec": spec });
+        serde_json::from_value(object).expect("service")
+    };
+    zone.apply_service(&service("web", json!({ "clusterIP": "10.96.0.20" })));
+    zone.apply_service(&service("many", json!({ "clusterIP": "None" })));
+    let external = |target: &str| json!({ "type": "ExternalName", "externalName": target });
+    zone.apply_service(&service("out", external("www.example.org")));
+    zone.apply_service(&service("in", external("web.a.svc.cluster.local")));
+    zone.apply_service(&service("loop", external("loop.a.svc.cluster.local")));
+    let endpoints: Vec<_> = (0..200).map(|i| json!({ "addresses": [format!("10.244.0.{i}")] })).collect();
+    let slice = json!({
+        "metadata": { "namespace": "a", "name": "many-1", "labels": { "kubernetes.io/service-name": "many" } },
+        "addressType": "IPv4", "endpoints": endpoints,
+    });
+    zone.apply_slice(&serde_json::from_value(slice).expect("slice"));
+    let forwarder = Forwarder::new(Upstreams::fixed(upstream.into_iter().collect()));
+    let handler = Handler::new(Arc::new(RwLock::new(zone)), forwarder);
+    let sockets = bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("bind");
+    let address = sockets.0.local_addr().expect("address");
+    let shutdown = CancellationToken::new();
+    tokio::spawn(serve(handler.clone(), vec![sockets], shutdown.clone()));
+    Dns { address, handler, _running: shutdown.drop_guard() }
+}
+
+fn query(name: &str, kind: RecordType, payload: Option<u16>) -> Message {
+    let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).expect("name"), kind));
+    if let Some(payload) = payload {
+        let mut edns = Edns::new();
+        edns.set_max_payload(payload);
+        message.set_edns(edns);
+    }
+    message
+}
+
+async fn udp(server: SocketAddr, query: &Message) -> (Message, usize) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
+    socket.send_to(&query.to_vec().expect("query"), server).await.expect("send");
+    let mut buffer = [0; 65_535];
+    let length =
+        tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("answer").expect("recv");
+    (Message::from_vec(&buffer[..length]).expect("message"), length)
+}
+
+async fn tcp(server: SocketAddr, query: &Message) -> Message {
+    let mut stream = TcpStream::connect(server).await.expect("connect");
+    let bytes = query.to_vec().expect("query");
+    let length = u16::try_from(bytes.len()).expect("length");
+    stream.write_all(&[&length.to_be_bytes(), &bytes[..]].concat()).await.expect("write");
+    let length = tokio::time::timeout(PATIENCE, stream.read_u16()).await.expect("answer").expect("length");
+    let mut buffer = vec![0; length.into()];
+    stream.read_exact(&mut buffer).await.expect("read");
+    Message::from_vec(&buffer).expect("message")
+}
+
+/// An upstream resolver that says `192.0.2.1` to every name of `example.org` and counts questions.
+async fn upstream(ttl: u32) -> (SocketAddr, Arc<AtomicUsize>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
+    let (address, asked) = (socket.local_addr().expect("address"), Arc::new(AtomicUsize::new(0)));
+    let count = asked.clone();
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let query = Message::from_vec(&buffer[..length]).expect("query");
+            let mut answer = Message::response(query.metadata.id, OpCode::Query);
+            answer.add_queries(query.queries.clone());
+            let name = query.queries[0].name().clone();
+            if name.to_string().ends_with("example.org.") {
+                answer.add_answer(Record::from_rdata(name, ttl, RData::A(A::new(192, 0, 2, 1))));
+            } else {
+                answer.metadata.response_code = ResponseCode::NXDomain;
+            }
+            socket.send_to(&answer.to_vec().expect("answer"), client).await.expect("send");
+        }
+    });
+    (address, asked)
+}
+
+fn ips(message: &Message) -> Vec<IpAddr> {
+    message.answers.iter().filter_map(|r| r.data.ip_addr()).collect()
+}
+
+#[tokio::test]
+async fn cluster_names_are_answered_with_authority() {
+    let dns = start(None).await;
+    let (answer, _) = udp(dns.address, &query("web.a.svc.cluster.local.", RecordType::A, None)).await;
+    assert!(answer.metadata.authoritative && answer.metadata.recursion_available);
+    assert!(answer.metadata.recursion_desired && answer.edns.is_none());
+    assert_eq!(answer.answers[0].ttl, 5);
+    assert_eq!(ips(&answer), ["10.96.0.20".parse::<IpAddr>().expect("ip")]);
+    let (missing, _) = udp(dns.address, &query("x.a.svc.cluster.local.", RecordType::A, None)).await;
+    assert_eq!(missing.metadata.response_code, ResponseCode::NXDomain);
+    assert_eq!(missing.authorities[0].record_type(), RecordType::SOA);
+    let (empty, _) = udp(dns.address, &query("web.a.svc.cluster.local.", RecordType::AAAA, None)).await;
+    assert_eq!((empty.metadata.response_code, empty.answers.len()), (ResponseCode::NoError, 0));
+    assert_eq!(empty.authorities[0].ttl, 5);
+}
+
+#[tokio::test]
+async fn long_answers_are_cut_by_udp_and_whole_by_tcp() {
+    let dns = start(None).await;
+    let name = "many.a.svc.cluster.local.";
+    for (payload, limit) in [(None, 512), (Some(1232), 1232), (Some(65_000), 1232), (Some(100), 512)] {
+        let (answer, length) = udp(dns.address, &query(name, RecordType::A, payload)).await;
+        assert!(answer.metadata.truncation && length <= limit, "{payload:?}: {length}");
+        assert_eq!(answer.edns.is_some(), payload.is_some());
+    }
+    let whole = tcp(dns.address, &query(name, RecordType::A, None)).await;
+    assert!(!whole.metadata.truncation);
+    let first = ips(&whole);
+    assert_eq!(first.len(), 200);
+    let again = ips(&tcp(dns.address, &query(name, RecordType::A, None)).await);
+    assert_ne!(first[0], again[0], "clients that take the first are spread");
+}
+
+#[tokio::test]
+async fn other_names_are_asked_upstream_once() {
+    let (server, asked) = upstream(60).await;
+    let dns = start(Some(server)).await;
+    for _ in 0..3 {
+        let (answer, _) = udp(dns.address, &query("WWW.example.org.", RecordType::A, Some(1232))).await;
+        assert!(!answer.metadata.authoritative);
+        assert_eq!(ips(&answer), ["192.0.2.1".parse::<IpAddr>().expect("ip")]);
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(dns.handler.forwarder().cache_hits(), 2);
+    let (missing, _) = udp(dns.address, &query("nobody.test.", RecordType::A, None)).await;
+    assert_eq!(missing.metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn aliases_are_followed_inside_and_outside() {
+    let (server, _) = upstream(60).await;
+    let dns = start(Some(server)).await;
+    let (out, _) = udp(dns.address, &query("out.a.svc.cluster.local.", RecordType::A, None)).await;
+    assert_eq!(out.answers[0].record_type(), RecordType::CNAME);
+    assert_eq!(ips(&out), ["192.0.2.1".parse::<IpAddr>().expect("ip")]);
+    let (inside, _) = udp(dns.address, &query("in.a.svc.cluster.local.", RecordType::A, None)).await;
+    assert_eq!(ips(&inside), ["10.96.0.20".parse::<IpAddr>().expect("ip")]);
+    let (round, _) = udp(dns.address, &query("loop.a.svc.cluster.local.", RecordType::A, None)).await;
+    assert_eq!(round.metadata.response_code, ResponseCode::ServFail);
+}
+
+#[tokio::test]
+async fn failures_have_their_codes() {
+    let dns = start(None).await;
+    let code = |message: Message| message.metadata.response_code;
+    let outside = udp(dns.address, &query("example.org.", RecordType::A, None)).await.0;
+    assert_eq!(code(outside), ResponseCode::ServFail);
+    let mut update = query("web.a.svc.cluster.local.", RecordType::A, None);
+    update.metadata.op_code = OpCode::Notify;
+    assert_eq!(code(udp(dns.address, &update).await.0), ResponseCode::NotImp);
+    let mut newer = query("web.a.svc.cluster.local.", RecordType::A, Some(1232));
+    if let Some(edns) = newer.edns.as_mut() {
+        edns.set_version(1);
+    }
+    assert_eq!(code(udp(dns.address, &newer).await.0), ResponseCode::BADVERS);
+    let transfer = tcp(dns.address, &query("cluster.local.", RecordType::AXFR, None)).await;
+    assert_eq!(code(transfer), ResponseCode::Refused);
+}
