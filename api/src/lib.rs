@@ -12,6 +12,7 @@ pub mod json;
 pub mod kind;
 pub mod managed_fields;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
