@@ -11,7 +11,7 @@ use knarr_api::status::Status;
 use knarr_api::table::{self, Api};
 use knarr_api::time::Timestamp;
 use knarr_api::{Object, Value};
-use knarr_api::{managed_fields, protobuf};
+use knarr_api::{managed_fields, protobuf, yaml};
 
 /// A decoded body.
 pub struct Decoded {
@@ -43,7 +43,11 @@ pub fn decode(
         (Format::Json, None) => json::parse(body, &mut strict).map_err(failed)?,
         (Format::Protobuf, Some((ty, _))) => protobuf::decode_as(api, ty, body).map_err(bad_protobuf)?,
         (Format::Protobuf, None) => protobuf::decode(api, body).map_err(bad_protobuf)?.value,
-        (Format::Yaml, _) => return Err(Status::unsupported_media_type("application/json")),
+        (Format::Yaml, Some((ty, _))) => yaml::decode(&api.schema, ty, body, &mut strict).map_err(failed)?,
+        (Format::Yaml, None) => {
+            let text = std::str::from_utf8(body).map_err(|e| Status::bad_request(e.to_string()))?;
+            yaml::parse(text, &mut strict).map_err(failed)?
+        }
     };
     Ok(Decoded { value, warnings: strictness(&version, &kind, &strict, validation)? })
 }
@@ -139,7 +143,11 @@ pub fn encode(value: &Value, format: Format, pretty: bool) -> Result<Bytes, Stat
     match format {
         Format::Json => Ok(encode_json(value, pretty).into()),
         Format::Protobuf => encode_protobuf(value),
-        Format::Yaml => Err(Status::not_acceptable("application/json")),
+        Format::Yaml => Ok(match type_of(value) {
+            Some(ty) => yaml::encode(&table::builtin().schema, ty, value),
+            None => yaml::emit(value),
+        }
+        .into()),
     }
 }
 

@@ -90,6 +90,9 @@ impl Registry {
         if row.kind.namespaced && namespace.is_empty() && info.verb == Verb::Create {
             return Err(unsupported_verb());
         }
+        if !in_path && matches!(info.verb, Verb::Update | Verb::Patch | Verb::Delete) {
+            return Err(unsupported_verb());
+        }
         let query = Query::parse(info.uri().query().unwrap_or_default());
         let scope = match info.verb {
             Verb::Watch => Scope::Stream,

@@ -1,0 +1,71 @@
+//! What the registry asks of the rest of the server, answered.
+use crate::authn::Authenticator;
+use crate::authz::{Authorizer, escalation, reviews};
+use crate::objects::Objects;
+use crate::registry::{Hooks, Row};
+use crate::server::{Request, RequestContext, Response};
+use crate::streaming::Streaming;
+use crate::tokens::Tokens;
+use crate::user::User;
+use async_trait::async_trait;
+use knarr_api::Value;
+use knarr_api::kind::Kind;
+use knarr_api::status::{Resource, Status};
+use std::sync::Arc;
+
+/// Reviews, tokens, streams and escalation checks of a server.
+pub struct ServerHooks {
+    /// Decides access reviews.
+    pub authorizer: Authorizer,
+    /// Decides token reviews.
+    pub authenticator: Arc<Authenticator>,
+    /// Issues tokens.
+    pub tokens: Arc<Tokens>,
+    /// What tokens are bound to.
+    pub objects: Arc<dyn Objects>,
+    /// Reaches kubelets.
+    pub streaming: Streaming,
+}
+
+#[async_trait]
+impl Hooks for ServerHooks {
+    async fn connect(
+        &self,
+        context: RequestContext,
+        request: Request,
+        _row: &Row,
+        object: Value,
+    ) -> Response {
+        self.streaming.connect(context, request, object).await
+    }
+
+    async fn review(
+        &self,
+        user: &Arc<User>,
+        kind: &Kind,
+        namespace: &str,
+        review: Value,
+    ) -> Result<Value, Status> {
+        let plural = &*kind.plural;
+        let answer =
+            reviews::create(&self.authorizer, &self.authenticator, user, plural, namespace, review).await;
+        answer.unwrap_or_else(|| {
+            Err(Status::method_not_allowed(Resource { group: &kind.gvk.group, plural }, "create"))
+        })
+    }
+
+    async fn token(&self, _user: &Arc<User>, account: &Value, request: Value) -> Result<Value, Status> {
+        let text = |field: &str| account["metadata"][field].as_str().unwrap_or_default();
+        self.tokens.issue(&*self.objects, text("namespace"), text("name"), request)
+    }
+
+    fn escalation(
+        &self,
+        user: &User,
+        kind: &Kind,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        escalation::check(&self.authorizer, user, &kind.plural, object, old)
+    }
+}

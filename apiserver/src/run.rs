@@ -1,0 +1,385 @@
+//! From flags to a serving API server.
+//!
+//! Order: open the store, start listening, then bootstrap while already answering (health says what is missing), so
+//! that a client that polls `/readyz` sees the server as soon as it is.
+use crate::admission::Chain as Admission;
+use crate::authn::{Authenticator, request_header::FrontProxy, token_file, x509};
+use crate::authz::{Authorizer, rbac};
+use crate::flags::Args;
+use crate::health::{Check, Health, Step};
+use crate::hooks::ServerHooks;
+use crate::loopback::Loopback;
+use crate::metrics::Metrics;
+use crate::objects::{Change, Objects};
+use crate::own_paths::OwnPaths;
+use crate::registry::{self, Registry, Settings};
+use crate::server::{chain::Chain, limits::Limits, listen};
+use crate::storage::sqlite::Sqlite;
+use crate::storage::{Backend, Options, Store};
+use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
+use crate::tokens::{Config as TokenConfig, Tokens};
+use crate::{bootstrap, certs};
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use futures::StreamExt;
+use knarr_api::status::Status;
+use serde_json::json;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Pause before a failed start-up step is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Serves until `shutdown`, then until open requests are done.
+///
+/// # Errors
+/// Contradictory flags, files that cannot be read, a database that cannot be opened, a port in use.
+pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
+    let address = SocketAddr::new(args.bind_address, args.secure_port);
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    run_on(listener, args, shutdown).await
+}
+
+/// The same on a listener that exists (tests: port 0).
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationToken) -> Result<()> {
+    let started = Instant::now();
+    let mut args = args.complete()?;
+    args.secure_port = listener.local_addr()?.port();
+    let stop_store = CancellationToken::new();
+    let _stop = stop_store.clone().drop_guard();
+    let store = open_store(&args, stop_store.clone()).await?;
+    let server = assemble(&args, store, shutdown.clone())?;
+    tracing::info!(address = %listener.local_addr()?, took = ?started.elapsed(), "serving");
+    let feeds = CancellationToken::new();
+    let _feeds = feeds.clone().drop_guard();
+    server.start_feeds(&feeds);
+    tokio::spawn(server.clone().bootstrap(feeds.clone(), started));
+    let ending = server.clone();
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            shutdown.cancelled().await;
+            ending.stopping.undo();
+        }
+    });
+    listen::serve(listener, server.tls.clone(), server.chain.clone()).await;
+    tracing::info!("API server stopped");
+    Ok(())
+}
+
+async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
+    let Some((scheme, rest)) = args.storage.split_once(':') else {
+        bail!("--storage {:?} is no URL (sqlite:DIRECTORY)", args.storage);
+    };
+    let backend: Arc<dyn Backend> = match (scheme, rest.trim_start_matches("//")) {
+        ("sqlite", ":memory:" | "") => Arc::new(Sqlite::ephemeral().await?),
+        ("sqlite", path) => {
+            let opened = Sqlite::open(Path::new(path)).await;
+            Arc::new(opened.with_context(|| format!("cannot open the database in {path}"))?)
+        }
+        (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite)"),
+    };
+    let resources = registry::resources(knarr_api::table::builtin());
+    Store::open(backend, resources, Options::default(), shutdown).await.context("cannot load the database")
+}
+
+/// A server put together.
+struct Server {
+    chain: Arc<Chain>,
+    tls: Arc<rustls::ServerConfig>,
+    objects: Arc<dyn Objects>,
+    authorizer: Authorizer,
+    client: Loopback,
+    args: Args,
+    synced: Arc<Step>,
+    roles: Arc<Step>,
+    classes: Arc<Step>,
+    namespaces: Arc<Step>,
+    stopping: Arc<Step>,
+}
+
+fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Arc<Server>> {
+    let provider = certs::provider();
+    let objects: Arc<dyn Objects> = Arc::new(store.clone());
+    let authorizer = Authorizer::new(&args.authorization_mode);
+    authorizer.node.read_from(objects.clone());
+    let tokens = Arc::new(Tokens::load(&token_config(args))?);
+    let (authenticator, hints) = authenticator(args, &objects, &tokens)?;
+    let admission = Admission::from_flags(args, &objects)?;
+    let hooks = ServerHooks {
+        authorizer: authorizer.clone(),
+        authenticator: authenticator.clone(),
+        tokens: tokens.clone(),
+        objects: objects.clone(),
+        streaming: Streaming::new(Upstream::new(upstream_config(args)?, &provider)?, objects.clone()),
+    };
+    let advertised = authority(args.advertised(), args.secure_port);
+    let settings = Settings {
+        service_ranges: args.service_cluster_ip_range.clone(),
+        node_ports: args.service_node_port_range.clone(),
+        address: advertised.clone(),
+        min_watch: Duration::from_secs(args.min_request_timeout),
+    };
+    let api = knarr_api::table::builtin();
+    let registry = Arc::new(Registry::new(api, store.clone(), admission, Arc::new(hooks), settings));
+    let identity = match (&args.tls_cert_file, &args.tls_private_key_file) {
+        (Some(certificate), Some(key)) => certs::load(certificate, key)?,
+        _ => certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?,
+    };
+    let metrics = Arc::new(Metrics::default());
+    let steps = [
+        "poststarthook/informers-synced",
+        "poststarthook/rbac/bootstrap-roles",
+        "poststarthook/scheduling/bootstrap-system-priority-classes",
+        "poststarthook/start-system-namespaces-controller",
+    ];
+    let [synced, roles, classes, namespaces] = steps.map(Step::pending);
+    let stopping = Step::ready_until_undone("shutdown");
+    let health = Arc::new(Health::default());
+    let checks: [Arc<dyn Check>; 7] = [
+        Arc::new(Ping),
+        Arc::new(StorageCheck(store)),
+        synced.clone(),
+        roles.clone(),
+        classes.clone(),
+        namespaces.clone(),
+        stopping.clone(),
+    ];
+    checks.into_iter().for_each(|check| health.add(check));
+    let jwks_uri = match args.service_account_jwks_uri.as_str() {
+        "" => format!("https://{advertised}/openid/v1/jwks"),
+        given => given.to_owned(),
+    };
+    let chain = Chain {
+        authenticator,
+        authorizer: authorizer.clone(),
+        limits: Limits::new(args.max_requests_inflight, args.max_mutating_requests_inflight, &metrics),
+        health,
+        metrics,
+        own_paths: OwnPaths::new(&tokens.key_set(), tokens.configuration(&jwks_uri).as_ref()),
+        handler: registry.clone(),
+        open_paths: args.authorization_always_allow_paths.clone(),
+        timeout: args.request_timeout,
+        shutdown: shutdown.clone(),
+    };
+    Ok(Arc::new(Server {
+        chain: Arc::new(chain),
+        tls: certs::server_config(identity, hints)?,
+        objects,
+        client: Loopback::new(registry.clone(), shutdown),
+        authorizer,
+        args: args.clone(),
+        synced,
+        roles,
+        classes,
+        namespaces,
+        stopping,
+    }))
+}
+
+impl Server {
+    /// Keeps the authorizers current.
+    fn start_feeds(self: &Arc<Self>, stop: &CancellationToken) {
+        let synced = Arc::new(tokio::sync::Semaphore::new(0));
+        let feeds = [
+            (rbac::GROUP, "clusterroles"),
+            (rbac::GROUP, "roles"),
+            (rbac::GROUP, "clusterrolebindings"),
+            (rbac::GROUP, "rolebindings"),
+            ("", "pods"),
+        ];
+        for (group, resource) in feeds {
+            let (server, synced) = (self.clone(), synced.clone());
+            let feed = async move {
+                let mut changes = server.objects.follow(group, resource);
+                while let Some(change) = changes.next().await {
+                    match change {
+                        Change::Put { namespace, name, object } => {
+                            server.learn(resource, &namespace, &name, Some(&object))
+                        }
+                        Change::Gone { namespace, name } => server.learn(resource, &namespace, &name, None),
+                        Change::Synced => synced.add_permits(1),
+                    }
+                }
+            };
+            tokio::spawn(stop.clone().run_until_cancelled_owned(feed));
+        }
+        let step = self.synced.clone();
+        tokio::spawn(async move {
+            if synced.acquire_many(feeds.len() as u32).await.is_ok() {
+                step.done();
+            }
+        });
+    }
+
+    fn learn(&self, resource: &str, namespace: &str, name: &str, object: Option<&knarr_api::Value>) {
+        match resource {
+            "pods" => self.authorizer.node.set_pod(namespace, name, object),
+            "roles" | "clusterroles" => self.authorizer.rbac.set_role(namespace, name, object),
+            _ => self.authorizer.rbac.set_binding(namespace, name, object),
+        }
+    }
+
+    /// Makes what every cluster has, trying again until it is there.
+    async fn bootstrap(self: Arc<Self>, stop: CancellationToken, started: Instant) {
+        let work = async {
+            let first = async {
+                self.until_done("namespaces", &self.namespaces, || bootstrap::namespaces(&self.client)).await;
+            };
+            let roles =
+                self.until_done("roles", &self.roles, || bootstrap::rbac(&self.client, &*self.objects));
+            let classes = self
+                .until_done("priority classes", &self.classes, || bootstrap::priority_classes(&self.client));
+            first.await;
+            futures::join!(roles, classes);
+            let published = Step::pending("authentication settings");
+            let data = authentication_settings(&self.args);
+            self.until_done("authentication settings", &published, || {
+                bootstrap::authentication_settings(&self.client, &data)
+            })
+            .await;
+            tracing::info!(took = ?started.elapsed(), "ready");
+        };
+        stop.run_until_cancelled(work).await;
+    }
+
+    async fn until_done<F>(&self, what: &str, step: &Step, mut work: impl FnMut() -> F)
+    where
+        F: Future<Output = Result<(), Status>>,
+    {
+        loop {
+            match work().await {
+                Ok(()) => return step.done(),
+                Err(status) => tracing::warn!(what, %status, "bootstrap failed, trying again"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+fn token_config(args: &Args) -> TokenConfig {
+    TokenConfig {
+        signing_key_file: args.service_account_signing_key_file.clone(),
+        key_files: args.service_account_key_file.clone(),
+        issuers: args.service_account_issuer.clone(),
+        audiences: args.api_audiences.clone(),
+        max_seconds: args.service_account_max_token_expiration.as_secs(),
+        extend: args.service_account_extend_token_expiration,
+    }
+}
+
+fn authenticator(
+    args: &Args,
+    objects: &Arc<dyn Objects>,
+    tokens: &Arc<Tokens>,
+) -> Result<(Arc<Authenticator>, Vec<rustls::DistinguishedName>)> {
+    let verifier = |path: Option<&Path>| {
+        path.map(|path| {
+            let verifier = x509::Verifier::new(&read(path)?, certs::provider());
+            verifier.with_context(|| format!("cannot use {}", path.display()))
+        })
+        .transpose()
+    };
+    let client_ca = verifier(args.client_ca_file.as_deref())?;
+    let proxy_ca = verifier(args.requestheader_client_ca_file.as_deref())?;
+    let hints = [&client_ca, &proxy_ca].into_iter().flatten().flat_map(x509::Verifier::subjects).collect();
+    let proxy = proxy_ca.map(|verifier| FrontProxy {
+        verifier,
+        allowed_names: args.requestheader_allowed_names.clone(),
+        username_headers: args.requestheader_username_headers.clone(),
+        uid_headers: args.requestheader_uid_headers.clone(),
+        group_headers: args.requestheader_group_headers.clone(),
+        extra_prefixes: args.requestheader_extra_headers_prefix.clone(),
+    });
+    let token_file = match &args.token_auth_file {
+        Some(path) => token_file::parse(&String::from_utf8_lossy(&read(path)?))
+            .map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?,
+        None => Default::default(),
+    };
+    let config = crate::authn::Config {
+        client_ca,
+        proxy,
+        token_file,
+        tokens: tokens.clone(),
+        objects: objects.clone(),
+        anonymous: args.anonymous_auth,
+    };
+    Ok((Arc::new(Authenticator::new(config)), hints))
+}
+
+fn upstream_config(args: &Args) -> Result<UpstreamConfig> {
+    let identity = match (&args.kubelet_client_certificate, &args.kubelet_client_key) {
+        (Some(certificate), Some(key)) => Some(certs::load(certificate, key)?),
+        _ => None,
+    };
+    Ok(UpstreamConfig {
+        kubelet_ca: args.kubelet_certificate_authority.as_deref().map(read).transpose()?,
+        kubelet_identity: identity,
+        address_types: args.kubelet_preferred_address_types.clone(),
+    })
+}
+
+/// The data of `extension-apiserver-authentication`.
+fn authentication_settings(args: &Args) -> knarr_api::Value {
+    let mut data = json!({});
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    if let Some(path) = &args.client_ca_file {
+        data["client-ca-file"] = json!(text(path));
+    }
+    if let Some(path) = &args.requestheader_client_ca_file {
+        data["requestheader-client-ca-file"] = json!(text(path));
+        for (key, list) in [
+            ("requestheader-allowed-names", &args.requestheader_allowed_names),
+            ("requestheader-extra-headers-prefix", &args.requestheader_extra_headers_prefix),
+            ("requestheader-group-headers", &args.requestheader_group_headers),
+            ("requestheader-uid-headers", &args.requestheader_uid_headers),
+            ("requestheader-username-headers", &args.requestheader_username_headers),
+        ] {
+            data[key] = json!(json!(list).to_string());
+        }
+    }
+    data
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn authority(address: IpAddr, port: u16) -> String {
+    SocketAddr::new(address, port).to_string()
+}
+
+/// Answers, so it lives.
+struct Ping;
+
+#[async_trait]
+impl Check for Ping {
+    fn name(&self) -> &str {
+        "ping"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Named `etcd` as in the original, since tools exclude it by that name.
+struct StorageCheck(Store);
+
+#[async_trait]
+impl Check for StorageCheck {
+    fn name(&self) -> &str {
+        "etcd"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        self.0.ready().await
+    }
+}

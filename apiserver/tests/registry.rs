@@ -1,0 +1,13 @@
+//! The registry over a real store, driven as the HTTP side drives it: every kind of the table, the exact errors,
+//! paging, watches, deletion.
+mod registry {
+    mod crud;
+    mod deletion;
+    mod errors;
+    pub mod harness;
+    mod kinds;
+    mod lists;
+    mod pods;
+    mod services;
+    mod watches;
+}

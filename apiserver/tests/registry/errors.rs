@@ -1,0 +1,119 @@
+//! The errors clients branch on, word for word.
+use super::harness::Server;
+use http::Method;
+use serde_json::{Value, json};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn check(server: &Server, method: Method, path: &str, body: Value, expected: Value) {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let reply = server.send(method.clone(), path, &[], body).await;
+    let mut whole = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"});
+    for (name, value) in expected.as_object().unwrap() {
+        whole[name] = value.clone();
+    }
+    assert_eq!(reply.json(), whole, "{method} {path}");
+    assert_eq!(u64::from(reply.code), whole["code"].as_u64().unwrap());
+}
+
+#[tokio::test]
+async fn statuses() {
+    let server = Server::start().await;
+    let map = json!({"metadata": {"name": "a"}});
+    server.post(MAPS, &map).await.expect(201);
+    check(
+        &server,
+        Method::GET,
+        &format!("{MAPS}/b"),
+        Value::Null,
+        json!({
+            "message": "configmaps \"b\" not found", "reason": "NotFound",
+            "details": {"name": "b", "kind": "configmaps"}, "code": 404,
+        }),
+    )
+    .await;
+    check(
+        &server,
+        Method::POST,
+        MAPS,
+        map.clone(),
+        json!({
+            "message": "configmaps \"a\" already exists", "reason": "AlreadyExists",
+            "details": {"name": "a", "kind": "configmaps"}, "code": 409,
+        }),
+    )
+    .await;
+    check(&server, Method::GET, "/api/v1/nonsense", Value::Null, json!({
+        "message": "the server could not find the requested resource", "reason": "NotFound", "details": {}, "code": 404,
+    })).await;
+    check(
+        &server,
+        Method::PUT,
+        MAPS,
+        map.clone(),
+        json!({
+            "message": "the server does not allow this method on the requested resource",
+            "reason": "MethodNotAllowed", "details": {}, "code": 405,
+        }),
+    )
+    .await;
+    check(
+        &server,
+        Method::PUT,
+        &format!("{MAPS}/a"),
+        json!({"metadata": {"name": "c"}}),
+        json!({
+            "message": "the name of the object (c) does not match the name on the URL (a)",
+            "reason": "BadRequest", "code": 400,
+        }),
+    )
+    .await;
+    check(&server, Method::POST, MAPS, json!({"metadata": {"name": "x", "namespace": "other"}}), json!({
+        "message": "the namespace of the provided object does not match the namespace sent on the request",
+        "reason": "BadRequest", "code": 400,
+    })).await;
+    check(&server, Method::PUT, &format!("{MAPS}/a"), json!({"metadata": {"name": "a", "resourceVersion": "1"}}), json!({
+        "message": "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again",
+        "reason": "Conflict", "details": {"name": "a", "kind": "configmaps"}, "code": 409,
+    })).await;
+    check(&server, Method::GET, "/apis/apps/v1/deployments?fieldSelector=spec.x%3D1", Value::Null, json!({
+        "message": "\"spec.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+        "reason": "BadRequest", "code": 400,
+    })).await;
+    check(&server, Method::GET, &format!("{MAPS}?resourceVersion=999999"), Value::Null, json!({
+        "message": "Timeout: Too large resource version: 999999, current: 2", "reason": "Timeout", "code": 504,
+        "details": {"retryAfterSeconds": 1, "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
+    })).await;
+    let page = server.get("/apis/nowhere.example/v1/things").await;
+    assert_eq!((page.code, &page.bytes[..]), (404, &b"404 page not found\n"[..]));
+}
+
+#[tokio::test]
+async fn strict_fields() {
+    let server = Server::start().await;
+    let map = json!({"metadata": {"name": "a"}, "dat": {}});
+    let refused = server.post(&format!("{MAPS}?fieldValidation=Strict"), &map).await.expect(400);
+    let text = "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dat\"";
+    assert_eq!(refused["message"], text);
+    let warned = server.post(MAPS, &map).await;
+    assert_eq!(warned.code, 201);
+    assert_eq!(warned.headers["warning"], "299 - \"unknown field \\\"dat\\\"\"");
+    let ignored = server
+        .post(&format!("{MAPS}?fieldValidation=Ignore"), &json!({"metadata": {"name": "b"}, "dat": 1}))
+        .await;
+    assert!(ignored.code == 201 && !ignored.headers.contains_key("warning"));
+}
+
+#[tokio::test]
+async fn media_types() {
+    let server = Server::start().await;
+    let reply = server.send(Method::GET, MAPS, &[("accept", "text/html")], Vec::new()).await;
+    assert_eq!(reply.expect(406)["reason"], "NotAcceptable");
+    let reply = server.send(Method::POST, MAPS, &[("content-type", "text/plain")], b"{}".to_vec()).await;
+    assert_eq!(reply.expect(415)["reason"], "UnsupportedMediaType");
+    server.post(MAPS, &json!({"metadata": {"name": "a"}})).await.expect(201);
+    let reply = server
+        .send(Method::PATCH, &format!("{MAPS}/a"), &[("content-type", "application/json")], b"{}".to_vec())
+        .await;
+    assert_eq!(reply.expect(415)["reason"], "UnsupportedMediaType");
+}

@@ -1,0 +1,76 @@
+//! Watches: initial events, bookmarks, resuming, selectors, ends.
+use super::harness::Server;
+use serde_json::json;
+
+const PATH: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn create(server: &Server, name: &str, label: &str) -> serde_json::Value {
+    server.post(PATH, &json!({"metadata": {"name": name, "labels": {"l": label}}})).await.expect(201)
+}
+
+fn pair(kind: &str, name: &str) -> (String, String) {
+    (kind.to_owned(), name.to_owned())
+}
+
+#[tokio::test]
+async fn begins_with_what_is_there() {
+    let server = Server::start().await;
+    create(&server, "a", "x").await;
+    let query = "watch=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let mut events = server.watch(&format!("{PATH}?{query}")).await;
+    assert_eq!(events.seen().await, pair("ADDED", "a"));
+    let bookmark = events.next().await.unwrap();
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    create(&server, "b", "x").await;
+    assert_eq!(events.seen().await, pair("ADDED", "b"));
+}
+
+#[tokio::test]
+async fn resumes_without_loss() {
+    let server = Server::start().await;
+    let first = create(&server, "a", "x").await;
+    create(&server, "b", "x").await;
+    server.delete(&format!("{PATH}/a")).await.expect(200);
+    let revision = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let mut events = server.watch(&format!("{PATH}?watch=1&resourceVersion={revision}")).await;
+    assert_eq!(events.seen().await, pair("ADDED", "b"));
+    let deleted = events.next().await.unwrap();
+    assert_eq!(deleted["type"], "DELETED");
+    // The deletion carries its own revision, so that a client can resume after it.
+    assert_ne!(deleted["object"]["metadata"]["resourceVersion"], revision);
+}
+
+#[tokio::test]
+async fn selectors_add_and_delete() {
+    let server = Server::start().await;
+    let mut events = server.watch(&format!("{PATH}?watch=1&labelSelector=l%3Dx")).await;
+    create(&server, "a", "y").await;
+    create(&server, "b", "x").await;
+    assert_eq!(events.seen().await, pair("ADDED", "b"));
+    let relabel = |l: &'static str| json!({"metadata": {"labels": {"l": l}}});
+    server.patch(&format!("{PATH}/a"), "merge-patch+json", &relabel("x")).await.expect(200);
+    assert_eq!(events.seen().await, pair("ADDED", "a"));
+    server.patch(&format!("{PATH}/b"), "merge-patch+json", &relabel("z")).await.expect(200);
+    assert_eq!(events.seen().await, pair("DELETED", "b"));
+}
+
+#[tokio::test]
+async fn ends_in_time() {
+    let server = Server::start().await;
+    let mut events = server.watch(&format!("{PATH}?watch=1&timeoutSeconds=1")).await;
+    assert!(events.next().await.is_none());
+}
+
+#[tokio::test]
+async fn metadata_and_tables() {
+    let server = Server::start().await;
+    create(&server, "a", "x").await;
+    for (form, kind) in [("PartialObjectMetadata", "PartialObjectMetadata"), ("Table", "Table")] {
+        let accept = format!("application/json;as={form};v=v1;g=meta.k8s.io");
+        let path = format!("{PATH}?watch=1&timeoutSeconds=1");
+        let reply = server.send(http::Method::GET, &path, &[("accept", &accept)], Vec::new()).await;
+        let event: serde_json::Value = serde_json::from_slice(&reply.bytes).unwrap();
+        assert_eq!((&event["type"], &event["object"]["kind"]), (&json!("ADDED"), &json!(kind)));
+    }
+}
