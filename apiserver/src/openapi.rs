@@ -46,7 +46,8 @@ struct Document {
 impl OpenApi {
     /// Nothing is built before it is asked for.
     pub fn new(api: &'static Api) -> Self {
-        let kinds: Arc<[&'static Kind]> = api.kinds.iter().filter(|k| k.served_by_default && !k.external).collect();
+        let kinds: Arc<[&'static Kind]> =
+            api.kinds.iter().filter(|k| k.served_by_default && !k.external).collect();
         let source = Source::builtin(kinds.iter().copied());
         let mut v3 = BTreeMap::new();
         for kind in kinds.iter() {
@@ -96,7 +97,9 @@ impl OpenApi {
             return Ok(response);
         }
         let (kinds, group, version) = (self.kinds.clone(), document.group.clone(), document.version.clone());
-        let build = || blocking(move || text(&openapi::v3(&Source::builtin(kinds.iter().copied()), &group, &version)));
+        let build = || {
+            blocking(move || text(&openapi::v3(&Source::builtin(kinds.iter().copied()), &group, &version)))
+        };
         let bytes = document.built.get_or_try_init(build).await?;
         let mut response = packed(bytes, JSON, &etag, headers)?;
         if asked.is_some() {
@@ -117,9 +120,8 @@ impl OpenApi {
             let build = || blocking(move || text(&openapi::v2(&Source::builtin(kinds.iter().copied()))));
             return packed(self.v2.get_or_try_init(build).await?, JSON, &self.v2_etag, headers);
         }
-        let build = || {
-            blocking(move || openapi::v2_protobuf(&openapi::v2(&Source::builtin(kinds.iter().copied()))))
-        };
+        let build =
+            || blocking(move || openapi::v2_protobuf(&openapi::v2(&Source::builtin(kinds.iter().copied()))));
         packed(self.v2_protobuf.get_or_try_init(build).await?, V2_PROTOBUF, &self.v2_etag, headers)
     }
 }
@@ -179,7 +181,12 @@ fn insert(response: &mut Response, name: header::HeaderName, value: &str) {
 }
 
 /// A compressed document, unpacked for clients that cannot.
-fn packed(compressed: &Bytes, media: &'static str, etag: &str, headers: &HeaderMap) -> Result<Response, Status> {
+fn packed(
+    compressed: &Bytes,
+    media: &'static str,
+    etag: &str,
+    headers: &HeaderMap,
+) -> Result<Response, Status> {
     let gzip = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok());
     let gzip = gzip.is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")));
     let mut response = if gzip {

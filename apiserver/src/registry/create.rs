@@ -122,9 +122,9 @@ pub(super) fn set_namespace(call: &Call<'_>, wanted: &mut Value) -> Result<(), S
         return Ok(());
     }
     if !given.is_empty() && given != call.namespace {
-        return Err(Status::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )));
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     object::set_meta(wanted, "namespace", Some(call.namespace.into()));
     Ok(())

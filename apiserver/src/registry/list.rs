@@ -4,13 +4,14 @@ use super::negotiate::{Accepted, Format, Transform};
 use super::options::{ListOptions, VersionMatch};
 use super::paging::Token;
 use super::select::Selection;
-use super::{Registry, encode, get, read_status, table};
+use super::{Registry, encode, get, object, read_status, table};
 use crate::server::{Body, Response};
 use crate::storage::{ReadError, Revision, Snapshot, Stored};
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use knarr_api::status::Status;
 use knarr_api::{Object, Value};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -55,8 +56,21 @@ impl ListMeta {
 impl Registry {
     pub(super) async fn list(&self, call: &Call<'_>) -> Result<Response, Status> {
         let options = ListOptions::decode(&call.query, false)?;
+        if !call.row.is_stored() {
+            return self.list_computed(call, &options).await;
+        }
         let page = self.page(call, &options).await?;
         write(call, page)
+    }
+
+    /// The list of a resource that is computed on each read.
+    async fn list_computed(&self, call: &Call<'_>, options: &ListOptions) -> Result<Response, Status> {
+        let selection = Selection::new(call.row, call.namespace, options)?;
+        let values = self.components().await;
+        let values = values.into_iter().filter(|v| selection.name().is_none_or(|n| n == object::name(v)));
+        let meta = json!({});
+        let list = of_values(call, values.collect(), meta, call.accepted.transform)?;
+        encode::document(&list, call.accepted)
     }
 
     /// Reads one page.
@@ -198,9 +212,18 @@ pub(super) fn list_value(
     transform: Transform,
 ) -> Result<Value, Status> {
     let values = objects.iter().map(|o| encode::served(call.row, o));
-    let values: Vec<Value> = values.collect::<Result<_, _>>()?;
+    of_values(call, values.collect::<Result<_, _>>()?, meta.value(), transform)
+}
+
+/// A list of objects in the requested version.
+fn of_values(
+    call: &Call<'_>,
+    values: Vec<Value>,
+    meta: Value,
+    transform: Transform,
+) -> Result<Value, Status> {
     let (kind, api_version, items) = match transform {
-        Transform::Table(version) => return table::of_list(call, version, &values, meta.value()),
+        Transform::Table(version) => return table::of_list(call, version, &values, meta),
         Transform::Metadata(version) | Transform::MetadataList(version) => {
             let items = values.iter().map(|v| encode::metadata(v, version)).collect();
             ("PartialObjectMetadataList".to_owned(), format!("meta.k8s.io/{version}"), items)
@@ -220,7 +243,7 @@ pub(super) fn list_value(
     let mut list = Object::new();
     list.insert("kind".into(), kind.into());
     list.insert("apiVersion".into(), api_version.into());
-    list.insert("metadata".into(), meta.value());
+    list.insert("metadata".into(), meta);
     list.insert("items".into(), Value::Array(items.into_iter().map(strip).collect()));
     Ok(Value::Object(list))
 }

@@ -101,16 +101,8 @@ impl Registry {
         let accepted = negotiate::accept(headers, query.get("pretty"), scope)?;
         // The name of a list comes from its field selector, not from the path.
         let name = if in_path { name } else { "" };
-        let call = Call {
-            row,
-            context: &context,
-            headers,
-            query,
-            accepted,
-            namespace,
-            name,
-            subresource: sub,
-        };
+        let call =
+            Call { row, context: &context, headers, query, accepted, namespace, name, subresource: sub };
         let body = if info.verb.is_read() { bytes::Bytes::new() } else { request.into_body().read().await? };
         let answer = match info.verb {
             Verb::List => return self.list(&call).await,
