@@ -165,14 +165,18 @@ impl Registry {
     }
 }
 
-/// 410 whose message tells clients how to go on.
+/// 410 whose `metadata.continue` lets a client go on with whatever is there now.
 fn continue_expired(token: &Token, namespaced: bool) -> Status {
     let (namespace, name) = token.last(namespaced);
-    let _inconsistent = Token::after(-1, namespace, name);
-    Status::expired(
-        "The provided continue parameter is too old to display a consistent list result. You must start a new \
-         list without the continue parameter.",
-    )
+    let mut status = Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+         the results. Continuing with the provided token results in an inconsistent list - objects that were \
+         created, modified, or deleted between the time the first chunk was returned and now may show up in the \
+         list.",
+    );
+    status.next = Token::after(-1, namespace, name).encode();
+    status
 }
 
 fn write(call: &Call<'_>, page: Page) -> Result<Response, Status> {
