@@ -109,6 +109,7 @@ struct Server {
     roles: Arc<Step>,
     classes: Arc<Step>,
     namespaces: Arc<Step>,
+    service: Arc<Step>,
     stopping: Arc<Step>,
 }
 
@@ -146,17 +147,19 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         "poststarthook/rbac/bootstrap-roles",
         "poststarthook/scheduling/bootstrap-system-priority-classes",
         "poststarthook/start-system-namespaces-controller",
+        "poststarthook/bootstrap-controller",
     ];
-    let [synced, roles, classes, namespaces] = steps.map(Step::pending);
+    let [synced, roles, classes, namespaces, service] = steps.map(Step::pending);
     let stopping = Step::ready_until_undone("shutdown");
     let health = Arc::new(Health::default());
-    let checks: [Arc<dyn Check>; 7] = [
+    let checks: [Arc<dyn Check>; 8] = [
         Arc::new(Ping),
         Arc::new(StorageCheck(store)),
         synced.clone(),
         roles.clone(),
         classes.clone(),
         namespaces.clone(),
+        service.clone(),
         stopping.clone(),
     ];
     checks.into_iter().for_each(|check| health.add(check));
@@ -187,6 +190,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         roles,
         classes,
         namespaces,
+        service,
         stopping,
     }))
 }
@@ -238,7 +242,14 @@ impl Server {
     async fn bootstrap(self: Arc<Self>, started: Instant) {
         let client = &self.client;
         self.until_done("namespaces", &self.namespaces, || bootstrap::namespaces(client)).await;
+        let advertised = bootstrap::Advertised {
+            address: SocketAddr::new(self.args.advertised(), self.args.secure_port),
+            ranges: self.args.service_cluster_ip_range.clone(),
+        };
         futures::join!(
+            self.until_done("default/kubernetes", &self.service, || {
+                bootstrap::kubernetes_service(client, &advertised)
+            }),
             self.until_done("roles", &self.roles, || bootstrap::rbac(client, &*self.objects)),
             self.until_done("priority classes", &self.classes, || bootstrap::priority_classes(client)),
         );

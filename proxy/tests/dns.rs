@@ -186,7 +186,8 @@ async fn failures_have_their_codes() {
     if let Some(edns) = newer.edns.as_mut() {
         edns.set_version(1);
     }
-    assert_eq!(code(udp(dns.address, &newer).await.0), ResponseCode::BADVERS);
+    // The same number is BADSIG in another context.
+    assert_eq!(u16::from(code(udp(dns.address, &newer).await.0)), u16::from(ResponseCode::BADVERS));
     let transfer = tcp(dns.address, &query("cluster.local.", RecordType::AXFR, None)).await;
     assert_eq!(code(transfer), ResponseCode::Refused);
 }

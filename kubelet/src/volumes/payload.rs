@@ -176,7 +176,10 @@ fn add_keys(
             }
             None if optional => {}
             None => {
-                return Err(ConfigError::Missing(format!("{kind} references non-existent key: {}", item.key)));
+                return Err(ConfigError::Missing(format!(
+                    "{kind} references non-existent key: {}",
+                    item.key
+                )));
             }
         }
     }

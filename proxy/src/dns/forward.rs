@@ -61,6 +61,7 @@ pub enum Error {
 }
 
 /// Asks the host's resolvers, and remembers for a while what they said.
+#[derive(Debug)]
 pub struct Forwarder {
     upstreams: Upstreams,
     cache: Mutex<Cache>,
