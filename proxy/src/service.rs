@@ -8,6 +8,8 @@ mod claims;
 mod index;
 mod model;
 mod render;
+#[cfg(test)]
+mod tests;
 
 pub use index::{Index, desired};
 pub use model::{Endpoint, Frontend, Protocol, Service, ServicePort};

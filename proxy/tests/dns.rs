@@ -68,7 +68,8 @@ async fn udp(server: SocketAddr, query: &Message) -> (Message, usize) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
     socket.send_to(&query.to_vec().expect("query"), server).await.expect("send");
     let mut buffer = [0; 65_535];
-    let length = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("answer").expect("recv");
+    let length =
+        tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("answer").expect("recv");
     (Message::from_vec(&buffer[..length]).expect("message"), length)
 }
 
@@ -185,7 +186,8 @@ async fn failures_have_their_codes() {
     if let Some(edns) = newer.edns.as_mut() {
         edns.set_version(1);
     }
-    assert_eq!(code(udp(dns.address, &newer).await.0), ResponseCode::BADVERS);
+    // The same number is BADSIG in another context.
+    assert_eq!(u16::from(code(udp(dns.address, &newer).await.0)), u16::from(ResponseCode::BADVERS));
     let transfer = tcp(dns.address, &query("cluster.local.", RecordType::AXFR, None)).await;
     assert_eq!(code(transfer), ResponseCode::Refused);
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::host_ports::PortMapping;
-use super::plugin::{self, Attachment, Attached};
+use super::plugin::{self, Attached, Attachment};
 use super::{Configuration, Error};
 
 /// Versions of the protocol that are spoken, oldest first.

@@ -14,8 +14,8 @@ use ipnet::IpNet;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::host_ports::PortMapping;
 use super::Error;
+use super::host_ports::PortMapping;
 use crate::network::gateway;
 
 /// What a container has.
@@ -46,7 +46,8 @@ impl Reservations {
         if let Some(known) = self.containers.get(key) {
             return Ok(known.clone());
         }
-        let used: BTreeSet<IpAddr> = self.containers.values().flat_map(|r| r.addresses.iter().copied()).collect();
+        let used: BTreeSet<IpAddr> =
+            self.containers.values().flat_map(|r| r.addresses.iter().copied()).collect();
         let mut addresses = Vec::new();
         for range in ranges {
             let last = self.last.get(&range.to_string()).copied();
@@ -110,10 +111,7 @@ impl State {
     }
 
     /// Holds the lock while `work` looks at the reservations.
-    pub(super) fn locked<T>(
-        &self,
-        work: impl FnOnce(Reservations) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub(super) fn locked<T>(&self, work: impl FnOnce(Reservations) -> Result<T, Error>) -> Result<T, Error> {
         let _lock = self.lock().map_err(|e| self.error(e))?;
         work(self.read().map_err(|e| self.error(e))?)
     }
@@ -163,7 +161,9 @@ mod tests {
         let mut state = Reservations::default();
         let ranges = [range("10.0.0.0/29"), range("fd00::/64")];
         let mut give = |key: &str| {
-            state.reserve(key, &ranges).map(|r| r.addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+            state
+                .reserve(key, &ranges)
+                .map(|r| r.addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         assert_eq!(give("a").expect("a"), ["10.0.0.2", "fd00::2"]);
         assert_eq!(give("b").expect("b"), ["10.0.0.3", "fd00::3"]);

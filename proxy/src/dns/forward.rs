@@ -61,6 +61,7 @@ pub enum Error {
 }
 
 /// Asks the host's resolvers, and remembers for a while what they said.
+#[derive(Debug)]
 pub struct Forwarder {
     upstreams: Upstreams,
     cache: Mutex<Cache>,
@@ -103,7 +104,8 @@ impl Forwarder {
                 Err(source) => Err(Error::Failed { server, source }),
             };
             // A resolver that cannot help says so; another may.
-            if matches!(&outcome, Ok(r) if !matches!(r.code, ResponseCode::ServFail | ResponseCode::Refused)) {
+            if matches!(&outcome, Ok(r) if !matches!(r.code, ResponseCode::ServFail | ResponseCode::Refused))
+            {
                 break;
             }
         }

@@ -182,7 +182,9 @@ impl Port<'_> {
     fn answer(&self, fragment: &mut Fragment, address: Option<IpAddr>, port: u16, verdict: &str) {
         let protocol = self.port.protocol;
         match address {
-            Some(ip) => fragment.map(self.family, SERVICE_IPS, format!("{ip} . {protocol} . {port}"), verdict),
+            Some(ip) => {
+                fragment.map(self.family, SERVICE_IPS, format!("{ip} . {protocol} . {port}"), verdict)
+            }
             None => fragment.map(self.family, NODE_PORTS, format!("{protocol} . {port}"), verdict),
         }
         if protocol == Protocol::Udp {
@@ -222,7 +224,8 @@ impl Port<'_> {
             [] => {}
             [one] => rules.push(one.clone()),
             many => {
-                let numbered: Vec<String> = many.iter().enumerate().map(|(i, t)| format!("{i} : {t}")).collect();
+                let numbered: Vec<String> =
+                    many.iter().enumerate().map(|(i, t)| format!("{i} : {t}")).collect();
                 rules.push(format!("numgen random mod {} vmap {{ {} }}", many.len(), numbered.join(", ")));
             }
         }

@@ -44,7 +44,8 @@ fn host_ports_lead_to_the_pod_from_everywhere() {
             protocol: "TCP".to_owned(),
             host_ip: host_ip.to_owned(),
         };
-        let a = node.pod_with_ports("a", &[mapping(8080, ""), mapping(8081, NODE), mapping(8082, "127.0.0.1")]);
+        let a =
+            node.pod_with_ports("a", &[mapping(8080, ""), mapping(8081, NODE), mapping(8082, "127.0.0.1")]);
         let b = node.pod("b");
         a.serve_tcp(80);
         let at = |port: u16| format!("{NODE}:{port}");
@@ -94,7 +95,10 @@ fn the_program_speaks_the_protocol() {
         let (outcome, added) = call("ADD", config.clone());
         assert_eq!(outcome, Outcome::Success, "{added}");
         assert_eq!(added["cniVersion"], "1.0.0");
-        assert_eq!(added["ips"][0], json!({ "address": "10.77.1.2/32", "gateway": "10.77.1.1", "interface": 2 }));
+        assert_eq!(
+            added["ips"][0],
+            json!({ "address": "10.77.1.2/32", "gateway": "10.77.1.1", "interface": 2 })
+        );
         assert_eq!(added["interfaces"][2]["mac"], "0a:58:0a:4d:01:02");
         assert_eq!(added["interfaces"][2]["sandbox"], json!(path(&pod)));
 

@@ -7,3 +7,4 @@ mod cni;
 mod objects;
 mod services;
 mod support;
+mod sync;
