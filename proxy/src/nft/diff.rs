@@ -33,7 +33,8 @@ pub fn full(table: &str, new: &RuleSet) -> String {
     for family in Family::ALL {
         let ip = family.ip();
         // `add` first, since deleting what is not there fails the whole transaction.
-        let _ = writeln!(commands, "add table {ip} {table}\ndelete table {ip} {table}\nadd table {ip} {table}");
+        let _ =
+            writeln!(commands, "add table {ip} {table}\ndelete table {ip} {table}\nadd table {ip} {table}");
     }
     commands + &diff(table, &RuleSet::default(), new)
 }

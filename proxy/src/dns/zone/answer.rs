@@ -99,7 +99,8 @@ impl Zone {
             ([], _) if kind == RecordType::SRV => self.srv(name, name, service, |_| true),
             ([], Kind::Virtual(ips)) => self.addresses(name, kind, ips),
             ([], Kind::Headless) => {
-                let ips: Vec<IpAddr> = service.endpoints.values().flat_map(|e| e.ips.iter().copied()).collect();
+                let ips: Vec<IpAddr> =
+                    service.endpoints.values().flat_map(|e| e.ips.iter().copied()).collect();
                 self.addresses(name, kind, &ips)
             }
             ([protocol], _) if protocol.starts_with('_') => {
