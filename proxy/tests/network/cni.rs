@@ -164,7 +164,10 @@ fn cleanup_leaves_nothing_and_spares_other_clusters() {
             cni_bin_dir: Some(bin.clone()),
         };
         for _ in 0..2 {
-            let clean = || async { Ok(cleanup("mine").await.expect("cleanup")) };
+            let clean = || async {
+                cleanup("mine").await.expect("cleanup");
+                Ok(())
+            };
             cni::in_namespace(Some(&node.namespace), clean).expect("thread");
             remove_files("mine", &files).expect("files");
         }

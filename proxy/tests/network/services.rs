@@ -178,7 +178,7 @@ fn clients_return_to_their_endpoint() {
         node.apply(&before);
         let vip = format!("{VIP}:80");
         let first = who(&client.namespace, &vip);
-        assert_eq!(whoever(&client.namespace, &vip, 20), [first.clone()]);
+        assert_eq!(whoever(&client.namespace, &vip, 20), std::slice::from_ref(&first));
         let outside = who(&node.outside, format!("{NODE}:30080"));
         assert_eq!(whoever(&node.outside, &format!("{NODE}:30080"), 20), [outside]);
         assert_eq!(whoever(&node.namespace, &vip, 20).len(), 1);
@@ -188,7 +188,7 @@ fn clients_return_to_their_endpoint() {
         let more = [slice("web", "TCP", &[a.at(8080), b.at(8080), c.at(8080)])];
         let after = rules(&node.services, &service("web", spec(100)), &more);
         node.update(&before, &after);
-        assert_eq!(whoever(&client.namespace, &vip, 20), [first.clone()]);
+        assert_eq!(whoever(&client.namespace, &vip, 20), std::slice::from_ref(&first));
         // The client's endpoint goes: it moves to another, and stays there.
         let left: Vec<_> = [&a, &b].iter().filter(|p| p.name != first).map(|p| p.at(8080)).collect();
         let fewer = rules(&node.services, &service("web", spec(100)), &[slice("web", "TCP", &left)]);
