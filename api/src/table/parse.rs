@@ -1,6 +1,8 @@
 //! The parser of the table's text: the first passes declare names, so that order does not matter, the last fills
 //! the types and resources in.
 use super::Api;
+use crate::defaults::{Plan, Rule};
+use crate::gates::{Gate, Stage};
 use crate::kind::{Group, GroupVersion, GroupVersionKind, Kind, Subresource};
 use crate::schema::{Field, Lifecycle, ListType, SchemaError, Served, Shape, Special, Type, TypeId};
 use std::collections::{HashMap, HashSet};
@@ -22,6 +24,9 @@ pub enum TableError {
     /// The types do not hold together.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// A default names a member or function that is not there.
+    #[error("{0}")]
+    Defaults(String),
 }
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -69,7 +74,10 @@ struct Parser {
     names: HashMap<String, Named>,
     package: Package,
     current_type: Option<TypeId>,
+    /// The type whose defaults the lines below set.
+    defaulted: Option<TypeId>,
     groups: Vec<Group>,
+    rules: Vec<(TypeId, Rule)>,
 }
 
 type Line<T = ()> = Result<T, String>;
@@ -83,6 +91,7 @@ impl Parser {
         let mut words = Vec::new();
         for (file, text) in files {
             self.package = Package::default();
+            self.defaulted = None;
             for (number, line) in text.lines().enumerate() {
                 if line.is_empty() || line.starts_with('#') {
                     continue;
@@ -158,6 +167,12 @@ impl Parser {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["alias" | "wrapper" | "special", _, "=", ..] => Ok(()),
+            ["gate", name, default, stage, flags @ ..] => self.gate(name, default, stage, flags),
+            ["defaults", ty] => {
+                self.defaulted = Some(self.struct_of(ty)?);
+                Ok(())
+            }
+            ["", rule @ ..] if self.defaulted.is_some() => self.rule(rule),
             ["type", name, flags @ ..] => self.open_type(name, flags),
             ["resource", plural, kind, flags @ ..] => self.resource(plural, kind, flags),
             ["", "sub", name, kind, verbs @ ..] => self.subresource(name, kind, verbs),
@@ -193,6 +208,53 @@ impl Parser {
         }
         self.package = package;
         self.current_type = None;
+        self.defaulted = None;
+        Ok(())
+    }
+
+    fn struct_of(&self, name: &str) -> Line<TypeId> {
+        match self.resolve(name)?.shape {
+            Shape::Struct(id) => Ok(id),
+            _ => Err(format!("{name} is no struct")),
+        }
+    }
+
+    fn gate(&mut self, name: &str, default: &str, stage: &str, flags: &[&str]) -> Line {
+        let stage = match stage {
+            "alpha" => Stage::Alpha,
+            "beta" => Stage::Beta,
+            "ga" => Stage::Ga,
+            "deprecated" => Stage::Deprecated,
+            _ => return Err(unknown(stage)),
+        };
+        let locked = match flags {
+            [] => false,
+            ["locked"] => true,
+            _ => return Err(unknown(&flags.join(" "))),
+        };
+        if !matches!(default, "on" | "off") {
+            return Err(unknown(default));
+        }
+        let name = self.intern(name);
+        self.api.gates.insert(name, Gate { default: default == "on", stage, locked });
+        Ok(())
+    }
+
+    /// A line of a type's defaults.
+    fn rule(&mut self, words: &[&str]) -> Line {
+        let ty = self.defaulted.ok_or("a rule outside of a type's defaults")?;
+        if let ["as", other] = words {
+            let same = self.struct_of(other)?;
+            let rules: Vec<Rule> =
+                self.rules.iter().filter(|(t, _)| *t == same).map(|(_, r)| r.clone()).collect();
+            if rules.is_empty() {
+                return Err(format!("{other} has no defaults"));
+            }
+            self.rules.extend(rules.into_iter().map(|r| (ty, r)));
+            return Ok(());
+        }
+        let rule = Rule::parse(words)?;
+        self.rules.push((ty, rule));
         Ok(())
     }
 
@@ -480,6 +542,7 @@ impl Parser {
     fn finish(mut self) -> Result<Api, TableError> {
         self.api.schema.index()?;
         self.api.groups = self.groups;
+        self.api.defaults = Plan::compile(&self.api.schema, &self.rules).map_err(TableError::Defaults)?;
         let schema = &self.api.schema;
         for kind in &mut self.api.kinds {
             for sub in &mut kind.subresources {
@@ -500,17 +563,18 @@ impl Parser {
     }
 }
 
-/// Splits at blanks that are not within parentheses.
+/// Splits at blanks that are not within parentheses or double quotes.
 fn split<'a>(line: &'a str, words: &mut Vec<&'a str>) {
-    let (mut start, mut depth) = (None, 0usize);
+    let (mut start, mut depth, mut quoted) = (None, 0usize, false);
     for (at, byte) in line.bytes().enumerate() {
         match byte {
             b'(' => depth += 1,
             b')' => depth = depth.saturating_sub(1),
+            b'"' => quoted = !quoted,
             _ => {}
         }
         match (byte, start) {
-            (b' ', Some(from)) if depth == 0 => {
+            (b' ', Some(from)) if depth == 0 && !quoted => {
                 words.push(&line[from..at]);
                 start = None;
             }
@@ -525,11 +589,11 @@ fn split<'a>(line: &'a str, words: &mut Vec<&'a str>) {
 }
 
 /// `word(text)` as word and text, a plain word as itself.
-fn parameter(flag: &str) -> (&str, Option<&str>) {
+pub(crate) fn parameter(flag: &str) -> (&str, Option<&str>) {
     flag.strip_suffix(')').and_then(|f| f.split_once('(')).map_or((flag, None), |(w, p)| (w, Some(p)))
 }
 
-fn unknown(word: &str) -> String {
+pub(crate) fn unknown(word: &str) -> String {
     format!("not understood: {word}")
 }
 

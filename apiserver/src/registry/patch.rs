@@ -99,7 +99,7 @@ impl Registry {
         create::set_namespace(call, &mut wanted)?;
         wanted["apiVersion"] = kind.gvk.api_version().into();
         wanted["kind"] = (*kind.gvk.kind).into();
-        codec::default(self.api, kind.ty, &kind.gvk, &mut wanted);
+        codec::default(self.api, kind.ty, &mut wanted);
         Ok(Wish { value: wanted, applied: false, warnings })
     }
 }

@@ -102,7 +102,6 @@ impl Registry {
         // The name of a list comes from its field selector, not from the path.
         let name = if in_path { name } else { "" };
         let call = Call {
-            registry: self,
             row,
             context: &context,
             headers,

@@ -3,7 +3,7 @@ use super::answer::{Answer, Content};
 use super::call::Call;
 use super::options::{WriteOptions, WriteVerb};
 use super::write::{ATTEMPTS, Ready, commit_status};
-use super::{Registry, create, encode, negotiate, object};
+use super::{Registry, codec, create, encode, negotiate, object};
 use crate::storage::{CommitError, Group, Guard, Stored, Write, WriteFacts};
 use knarr_api::field::Error;
 use knarr_api::status::Status;
@@ -66,7 +66,7 @@ impl Registry {
                 turn = Some(self.store.lock(&key).await);
             }
             let existing = self.find(call).await?;
-            let old = existing.value().map_err(Status::internal)?;
+            let old = codec::read(self.api, call.row, &existing)?;
             let present = encode::serve(call.row, old.clone());
             let Wish { value: mut wanted, applied, mut warnings } = wish(&present)?;
             check_versions(call, &mut wanted, &old, &existing)?;
