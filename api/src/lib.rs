@@ -32,3 +32,5 @@ pub type Object = serde_json::Map<String, Value>;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod roundtrip;
