@@ -31,6 +31,7 @@ controllers! {
     "endpoints-controller" "endpoint" endpoints::run,
     "endpointslice-controller" "endpointslice" endpointslice::run,
     "garbage-collector-controller" "garbagecollector" garbage_collector::run,
+    "job-controller" "job" job::run,
     "namespace-controller" "namespace" namespace::run,
     "node-ipam-controller" "nodeipam" node_ipam::run,
     "node-lifecycle-controller" "nodelifecycle" node_lifecycle::run,
@@ -39,6 +40,7 @@ controllers! {
     "replicationcontroller-controller" "replicationcontroller" replicaset::run_replication_controllers,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" root_ca::run,
     "serviceaccount-controller" "serviceaccount" service_account::run,
+    "statefulset-controller" "statefulset" statefulset::run,
     "taint-eviction-controller" "taint-eviction" taint_eviction::run,
 }
 
@@ -149,7 +151,6 @@ mod tests {
     fn controllers_are_selected_by_name() {
         let check = |flags: &str, expected: Result<&[&str], ()>| {
             let flags: Vec<String> = flags.split(',').map(String::from).collect();
-            log::init(&args.logging);
             let selected = select(&flags).map(|set| set.into_iter().collect::<Vec<_>>()).map_err(drop);
             assert_eq!(
                 selected.as_deref(),
