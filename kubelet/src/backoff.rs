@@ -67,7 +67,8 @@ impl Backoff {
     }
 
     fn expired(&self, entry: &Entry, failed: Timestamp) -> bool {
-        failed.duration_since(entry.updated) > SignedDuration::try_from(self.max * 2).unwrap_or(SignedDuration::MAX)
+        failed.duration_since(entry.updated)
+            > SignedDuration::try_from(self.max * 2).unwrap_or(SignedDuration::MAX)
     }
 }
 

@@ -103,7 +103,8 @@ impl Cgroups {
 
     /// Hands all controllers down to the parents of a version 2 directory.
     fn delegate(&self, directory: &Path) {
-        let mut parents: Vec<&Path> = directory.ancestors().skip(1).take_while(|p| p.starts_with(&self.mount)).collect();
+        let mut parents: Vec<&Path> =
+            directory.ancestors().skip(1).take_while(|p| p.starts_with(&self.mount)).collect();
         parents.reverse();
         for parent in parents {
             if fs::create_dir_all(parent).is_err() {
@@ -245,10 +246,7 @@ fn settings(pod: &Pod) -> Vec<Setting> {
     list
 }
 
-fn total(
-    pod: &Pod,
-    of: impl Fn(&k8s_openapi::api::core::v1::Container) -> Option<i64>,
-) -> Option<i64> {
+fn total(pod: &Pod, of: impl Fn(&k8s_openapi::api::core::v1::Container) -> Option<i64>) -> Option<i64> {
     let (mut sidecars, mut peak) = (0, 0);
     for container in pod::init_containers(pod) {
         let amount = of(container)?;

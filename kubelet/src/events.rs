@@ -21,7 +21,10 @@ impl PodEvents {
             recorder: recorder.clone(),
             pod: reference(pod),
             init: pod::init_containers(pod).iter().map(|container| container.name.clone()).collect(),
-            ephemeral: pod::ephemeral_containers(pod).iter().map(|container| container.name.clone()).collect(),
+            ephemeral: pod::ephemeral_containers(pod)
+                .iter()
+                .map(|container| container.name.clone())
+                .collect(),
         }
     }
 

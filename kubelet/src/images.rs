@@ -69,7 +69,9 @@ impl Puller<'_> {
     ) -> Result<Image, ImageError> {
         let wanted = container.image.as_deref().unwrap_or_default();
         let parsed = name::parse(wanted).map_err(|error| {
-            let message = format!("Failed to apply default image tag {wanted:?}: couldn't parse image name {wanted:?}: {error}");
+            let message = format!(
+                "Failed to apply default image tag {wanted:?}: couldn't parse image name {wanted:?}: {error}"
+            );
             self.events.container_warning(&container.name, "InspectFailed", message.as_str());
             ImageError { reason: "InvalidImageName", message, retry_after: None }
         })?;

@@ -149,7 +149,8 @@ async fn sandbox_view(runtime: &dyn Runtime, sandbox: &types::PodSandbox) -> Res
             Ok(status) => {
                 view.ready = status.state() == PodSandboxState::Ready;
                 let network = status.network.unwrap_or_default();
-                let all = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
+                let all =
+                    std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
                 view.ips = all.filter(|ip| !ip.is_empty()).collect();
             }
             Err(RuntimeError::NotFound(_)) => view.ready = false,

@@ -116,7 +116,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// Space taken by images.
     async fn image_fs_info(&self) -> Result<Vec<FilesystemUsage>>;
 
-    /// A stream with one item whenever some container changed its state, if the runtime can tell.
-    /// Items are hints only; the stream ends when the runtime goes away.
-    async fn events(&self) -> Result<BoxStream<'static, ()>>;
+    /// A stream with one item whenever some container changed its state. Items are hints only; the stream
+    /// ends when the runtime goes away, and at once if it has no events.
+    fn events(&self) -> BoxStream<'static, ()>;
 }

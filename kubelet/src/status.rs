@@ -85,7 +85,8 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
         host_ip: inputs.host_ips.first().cloned(),
         host_ips: Some(inputs.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
         pod_ip: ips.first().cloned(),
-        pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect::<Vec<_>>()).filter(|ips| !ips.is_empty()),
+        pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect::<Vec<_>>())
+            .filter(|ips| !ips.is_empty()),
         start_time: Some(old.start_time.clone().unwrap_or(Time(inputs.now))),
         init_container_statuses: some(init),
         container_statuses: some(app),

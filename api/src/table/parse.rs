@@ -32,11 +32,12 @@ pub enum TableError {
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Reads all files into one [`Api`].
-pub(super) fn parse(files: &[(&str, &str)]) -> Result<Api, TableError> {
+pub(super) fn parse<'t>(files: &[(&'t str, &'t str)]) -> Result<Api, TableError> {
     let mut parser = Parser::default();
-    for step in [Parser::declare, Parser::wrappers, Parser::aliases, Parser::define] {
-        parser.pass(files, step)?;
+    for step in [Parser::declare, Parser::wrappers, Parser::aliases] {
+        parser.pass(files, false, step)?;
     }
+    parser.pass(files, true, Parser::define)?;
     parser.finish()
 }
 
@@ -57,8 +58,8 @@ impl Named {
 
 /// The package that the lines below it belong to.
 #[derive(Clone, Default)]
-struct Package {
-    short: Arc<str>,
+struct Package<'t> {
+    short: &'t str,
     full: Arc<str>,
     group: Arc<str>,
     version: Arc<str>,
@@ -67,12 +68,12 @@ struct Package {
 }
 
 #[derive(Default)]
-struct Parser {
+struct Parser<'t> {
     strings: HashSet<Arc<str>>,
     api: Api,
-    /// `core.v1.Pod` to what it is.
-    names: HashMap<String, Named>,
-    package: Package,
+    /// Package `core.v1` and name `Pod` to what it is.
+    names: HashMap<&'t str, HashMap<&'t str, Named>>,
+    package: Package<'t>,
     current_type: Option<TypeId>,
     /// The type whose defaults the lines below set.
     defaulted: Option<TypeId>,
@@ -82,26 +83,28 @@ struct Parser {
 
 type Line<T = ()> = Result<T, String>;
 
-impl Parser {
+impl<'t> Parser<'t> {
+    /// Goes through all lines; only the last step needs the indented ones.
     fn pass(
         &mut self,
-        files: &[(&str, &str)],
-        step: fn(&mut Self, &[&str]) -> Line,
+        files: &[(&'t str, &'t str)],
+        indented: bool,
+        step: fn(&mut Self, &[&'t str]) -> Line,
     ) -> Result<(), TableError> {
         let mut words = Vec::new();
         for (file, text) in files {
             self.package = Package::default();
             self.defaulted = None;
             for (number, line) in text.lines().enumerate() {
-                if line.is_empty() || line.starts_with('#') {
+                let inner = line.starts_with(' ');
+                if line.is_empty() || line.starts_with('#') || (inner && !indented) {
                     continue;
                 }
                 words.clear();
-                split(line, &mut words);
-                let indented = line.starts_with(' ');
-                if indented {
-                    words.insert(0, "");
+                if inner {
+                    words.push("");
                 }
+                split(line, &mut words);
                 step(self, &words).map_err(|message| TableError::Line {
                     file: (*file).to_owned(),
                     line: number + 1,
@@ -126,7 +129,7 @@ impl Parser {
     }
 
     /// First pass: the names of all types.
-    fn declare(&mut self, words: &[&str]) -> Line {
+    fn declare(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["type", name, ..] => {
@@ -142,7 +145,7 @@ impl Parser {
     }
 
     /// Second pass: forms of types.
-    fn wrappers(&mut self, words: &[&str]) -> Line {
+    fn wrappers(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["wrapper", name, "=", ty] => {
@@ -155,7 +158,7 @@ impl Parser {
     }
 
     /// Third pass: aliases of all these.
-    fn aliases(&mut self, words: &[&str]) -> Line {
+    fn aliases(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["alias", name, "=", ty, flags @ ..] => self.alias(name, ty, flags),
@@ -163,7 +166,7 @@ impl Parser {
         }
     }
 
-    fn define(&mut self, words: &[&str]) -> Line {
+    fn define(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["alias" | "wrapper" | "special", _, "=", ..] => Ok(()),
@@ -188,15 +191,14 @@ impl Parser {
         self.intern(&full)
     }
 
-    fn name(&mut self, name: &str, named: Named) -> Line {
-        self.names.insert(format!("{}.{name}", self.package.short), named);
+    fn name(&mut self, name: &'t str, named: Named) -> Line {
+        self.names.entry(self.package.short).or_default().insert(name, named);
         Ok(())
     }
 
-    fn open_package(&mut self, words: &[&str]) -> Line {
+    fn open_package(&mut self, words: &[&'t str]) -> Line {
         let [short, full, flags @ ..] = words else { return Err("a package needs two names".into()) };
-        let mut package =
-            Package { short: self.intern(short), full: self.intern(full), ..Package::default() };
+        let mut package = Package { short, full: self.intern(full), ..Package::default() };
         for flag in flags {
             match parameter(flag) {
                 ("group", Some(v)) => package.group = self.intern(v),
@@ -258,7 +260,7 @@ impl Parser {
         Ok(())
     }
 
-    fn alias(&mut self, name: &str, ty: &str, flags: &[&str]) -> Line {
+    fn alias(&mut self, name: &'t str, ty: &str, flags: &[&str]) -> Line {
         let mut named = self.resolve(ty)?;
         let version = self.package.full.rsplit('.').next().unwrap_or_default().to_owned();
         named.alias = Some(self.intern(&format!("{version}.{name}")));
@@ -273,7 +275,7 @@ impl Parser {
         self.name(name, named)
     }
 
-    fn special(&mut self, name: &str, form: &str) -> Line {
+    fn special(&mut self, name: &'t str, form: &str) -> Line {
         let (form, Some(inner)) = parameter(form) else { return Err(unknown(form)) };
         let Shape::Struct(id) = self.resolve(inner)?.shape else {
             return Err(format!("{inner} is no struct"));
@@ -301,7 +303,10 @@ impl Parser {
         if let Some(shape) = base(ty) {
             return Ok(Named::plain(shape));
         }
-        let found = self.names.get(&format!("{}.{ty}", self.package.short)).or_else(|| self.names.get(ty));
+        let found = match ty.rsplit_once('.') {
+            None => self.names.get(self.package.short).and_then(|names| names.get(ty)),
+            Some((package, name)) => self.names.get(package).and_then(|names| names.get(name)),
+        };
         found.cloned().ok_or_else(|| format!("there is no type {ty}"))
     }
 
@@ -424,7 +429,7 @@ impl Parser {
             kind: self.intern(kind),
         };
         let Shape::Struct(ty) = self.resolve(kind)?.shape else { return Err(unknown(kind)) };
-        let list = self.names.get(&format!("{}.{kind}List", self.package.short));
+        let list = self.names.get(self.package.short).and_then(|names| names.get(&*format!("{kind}List")));
         let list = list.and_then(|n| n.shape.reference());
         let mut row = Kind {
             plural: self.intern(plural),

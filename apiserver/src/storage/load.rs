@@ -34,7 +34,8 @@ impl<'a> Loader<'a> {
             self.end(&resource.name);
             remove(&mut objects, &resource.name);
             if resource.residence == Residence::Memory {
-                self.load(resource, revision, &mut objects).await?;
+                let prefix = format!("{}/", resource.name);
+                self.inner.fetch(resource, prefix, revision, &mut objects).await?;
             }
         }
         let compacted = self.inner.backend.extent().await?.compacted;
@@ -71,26 +72,6 @@ impl<'a> Loader<'a> {
     fn end(&self, name: &str) {
         if let Some(hub) = self.inner.hubs.write().remove(name) {
             hub.end(WatchEnd::Gone);
-        }
-    }
-
-    async fn load(&self, resource: &Resource, at: Revision, into: &mut Objects) -> Result<(), BackendError> {
-        let mut range = Range { prefix: format!("{}/", resource.name), after: None, limit: PAGE };
-        loop {
-            let rows = self.inner.backend.list_at(&range, at).await?;
-            let more = rows.len() == PAGE;
-            range.after = rows.last().map(|row| row.key.clone());
-            for row in rows {
-                match resource.stored(row.key.clone(), row.revision, &row.value) {
-                    Ok(object) => {
-                        into.insert(row.key, object);
-                    }
-                    Err(error) => tracing::error!(%error, "an object is skipped"),
-                }
-            }
-            if !more {
-                return Ok(());
-            }
         }
     }
 
@@ -153,6 +134,34 @@ fn shared(
 }
 
 impl Inner {
+    /// Reads the objects of a resource whose keys begin with `prefix`, as they were at a revision, into a map. One
+    /// that cannot be read is left out and logged.
+    pub(super) async fn fetch(
+        &self,
+        resource: &Resource,
+        prefix: String,
+        at: Revision,
+        into: &mut Objects,
+    ) -> Result<(), BackendError> {
+        let mut range = Range { prefix, after: None, limit: PAGE };
+        loop {
+            let rows = self.backend.list_at(&range, at).await?;
+            let more = rows.len() == PAGE;
+            range.after = rows.last().map(|row| row.key.clone());
+            for row in rows {
+                match resource.stored(row.key.clone(), row.revision, &row.value) {
+                    Ok(object) => {
+                        into.insert(row.key, object);
+                    }
+                    Err(error) => tracing::error!(%error, "an object is skipped"),
+                }
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
     /// The change of a row of the log; `previous` gives what memory holds.
     pub(super) fn change(
         &self,

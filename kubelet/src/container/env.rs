@@ -85,7 +85,9 @@ pub fn environment(
         let value = match &var.value_from {
             None => {
                 let plain = var.value.as_deref().unwrap_or_default();
-                Some(expand(plain, |name| values.get(name).or_else(|| services.get(name)).map(String::as_str)))
+                Some(expand(plain, |name| {
+                    values.get(name).or_else(|| services.get(name)).map(String::as_str)
+                }))
             }
             Some(from) => value_from(pod, container, from, objects, around)?,
         };
@@ -229,17 +231,17 @@ mod tests {
 
     #[test]
     fn environments() {
-        check("env: [{name: A, value: x}, {name: B, value: $(A)$(SVC_SERVICE_HOST)$(C)}]", Ok(&[
-            ("A", "x"),
-            ("B", "x10.0.0.10$(C)"),
-        ]));
+        check(
+            "env: [{name: A, value: x}, {name: B, value: $(A)$(SVC_SERVICE_HOST)$(C)}]",
+            Ok(&[("A", "x"), ("B", "x10.0.0.10$(C)")]),
+        );
         check("env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]", Ok(&[("A", "p")]));
         check("env: [{name: A, valueFrom: {configMapKeyRef: {name: cm, key: k}}}]", Ok(&[("A", "v")]));
         check("env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: pw}}}]", Ok(&[("A", "secret")]));
-        check("envFrom: [{prefix: P_, configMapRef: {name: cm}}], env: [{name: P_k, value: new}]", Ok(&[
-            ("P_k", "new"),
-            ("P_other", "w"),
-        ]));
+        check(
+            "envFrom: [{prefix: P_, configMapRef: {name: cm}}], env: [{name: P_k, value: new}]",
+            Ok(&[("P_k", "new"), ("P_other", "w")]),
+        );
         check("envFrom: [{secretRef: {name: gone, optional: true}}]", Ok(&[]));
         check("envFrom: [{secretRef: {name: gone}}]", Err("secret \"gone\" not found"));
         check(

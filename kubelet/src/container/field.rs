@@ -75,7 +75,9 @@ pub fn resource(
     let node = || around.allocatable.get(resource).copied().unwrap_or_default();
     let milli = match kind {
         "limits" => limit.filter(|value| *value > 0).unwrap_or_else(node),
-        "requests" => resources.requests.as_ref().and_then(|map| map.get(resource)).map(pod::milli).unwrap_or(0),
+        "requests" => {
+            resources.requests.as_ref().and_then(|map| map.get(resource)).map(pod::milli).unwrap_or(0)
+        }
         _ => return Err(unsupported()),
     };
     let divisor = selector.divisor.as_ref().map(pod::milli).filter(|value| *value > 0).unwrap_or(1000);
@@ -129,7 +131,11 @@ mod tests {
                 resource: what.to_owned(),
                 divisor: divisor.map(|text| Quantity(text.to_owned())),
             };
-            assert_eq!(resource(&pod, None, &selector, &around).as_deref(), Ok(expected), "{container} {what}");
+            assert_eq!(
+                resource(&pod, None, &selector, &around).as_deref(),
+                Ok(expected),
+                "{container} {what}"
+            );
         };
         check("x", "limits.cpu", None, "2");
         check("x", "limits.cpu", Some("1m"), "1500");

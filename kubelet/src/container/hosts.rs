@@ -44,7 +44,8 @@ fn aliases(list: &[HostAlias]) -> String {
 /// name, cut to 63 characters.
 pub fn names(pod: &Pod, cluster_domain: &str) -> (String, Option<String>) {
     let spec = pod::spec(pod);
-    let mut hostname = spec.hostname.clone().filter(|name| !name.is_empty()).unwrap_or(pod::name(pod).to_owned());
+    let mut hostname =
+        spec.hostname.clone().filter(|name| !name.is_empty()).unwrap_or(pod::name(pod).to_owned());
     hostname.truncate(63);
     let hostname = hostname.trim_end_matches(['-', '.']).to_owned();
     let domain = spec
@@ -63,7 +64,11 @@ mod tests {
     fn names_of_pods() {
         let check = |manifest: &str, host: &str, domain: Option<&str>| {
             let pod = pod::tests::pod(manifest);
-            assert_eq!(names(&pod, "cluster.local"), (host.to_owned(), domain.map(str::to_owned)), "{manifest}");
+            assert_eq!(
+                names(&pod, "cluster.local"),
+                (host.to_owned(), domain.map(str::to_owned)),
+                "{manifest}"
+            );
         };
         check("{metadata: {name: p}, spec: {containers: []}}", "p", None);
         check(
@@ -77,7 +82,8 @@ mod tests {
 
     #[test]
     fn file_has_addresses_and_aliases() {
-        let pod = pod::tests::pod("{spec: {hostAliases: [{ip: 1.2.3.4, hostnames: [a, b]}], containers: []}}");
+        let pod =
+            pod::tests::pod("{spec: {hostAliases: [{ip: 1.2.3.4, hostnames: [a, b]}], containers: []}}");
         let text = file(&pod, &["10.0.0.1".to_owned()], "h", Some("s.n.svc.c"));
         assert!(text.contains("10.0.0.1\th.s.n.svc.c\th\n"));
         assert!(text.ends_with("# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"));

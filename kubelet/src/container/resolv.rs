@@ -101,7 +101,8 @@ mod tests {
         let cluster = ClusterDns { servers: vec!["10.96.0.10".into()], domain: "cluster.local".into() };
         let node = parse("# x\nnameserver 1.1.1.1\nsearch corp.example .\noptions edns0\n");
         let check = |spec: &str, expected: (&str, &str, &str)| {
-            let pod = pod::tests::pod(&format!("{{metadata: {{namespace: n}}, spec: {{containers: [], {spec}}}}}"));
+            let pod =
+                pod::tests::pod(&format!("{{metadata: {{namespace: n}}, spec: {{containers: [], {spec}}}}}"));
             let made = config(&pod, &cluster, &node);
             let got = (made.servers.join(" "), made.searches.join(" "), made.options.join(" "));
             assert_eq!((got.0.as_str(), got.1.as_str(), got.2.as_str()), expected, "{spec}");
@@ -115,10 +116,9 @@ mod tests {
             "dnsPolicy: None, dnsConfig: {nameservers: [9.9.9.9], searches: [a.b], options: [{name: ndots, value: '2'}]}",
             ("9.9.9.9", "a.b", "ndots:2"),
         );
-        check("dnsConfig: {options: [{name: ndots, value: '1'}, {name: debug}]}", (
-            "10.96.0.10",
-            usual,
-            "ndots:1 debug",
-        ));
+        check(
+            "dnsConfig: {options: [{name: ndots, value: '1'}, {name: debug}]}",
+            ("10.96.0.10", usual, "ndots:1 debug"),
+        );
     }
 }

@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn limits() {
         let check = |resources: &str, expected: (i64, i64, i64, i64)| {
-            let pod = pod::tests::pod(&format!("{{spec: {{containers: [{{name: a, resources: {resources}}}]}}}}"));
+            let pod =
+                pod::tests::pod(&format!("{{spec: {{containers: [{{name: a, resources: {resources}}}]}}}}"));
             let made = container(&pod, &pod::containers(&pod)[0], 1000 << 20);
             let got = (made.cpu_shares, made.cpu_quota, made.memory_limit_in_bytes, made.oom_score_adj);
             assert_eq!(got, expected, "{resources}");

@@ -6,8 +6,7 @@ use super::{hosts, pod_labels, security};
 use crate::labels;
 use crate::pod;
 use crate::runtime::types::{
-    DnsConfig, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
-    PortMapping, Protocol,
+    DnsConfig, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
 };
 
 /// What the node adds to a sandbox.

@@ -108,7 +108,8 @@ fn groups_policy(pod: &Pod) -> SupplementalGroupsPolicy {
 /// Which namespaces are the node's, the pod's or the container's own.
 pub fn namespaces(pod: &Pod, target: Option<String>) -> NamespaceOption {
     let spec = pod::spec(pod);
-    let shared = |node: Option<bool>| if node == Some(true) { NamespaceMode::Node } else { NamespaceMode::Pod };
+    let shared =
+        |node: Option<bool>| if node == Some(true) { NamespaceMode::Node } else { NamespaceMode::Pod };
     let pid = match &target {
         _ if spec.host_pid == Some(true) => NamespaceMode::Node,
         _ if spec.share_process_namespace == Some(true) => NamespaceMode::Pod,
@@ -182,8 +183,11 @@ mod tests {
     fn non_root() {
         let check = |for_pod: &str, own: &str, uid: Option<i64>, user: &str, ok: bool| {
             let pod = one(for_pod, own);
-            let image =
-                Image { uid: uid.map(|value| Int64Value { value }), username: user.to_owned(), ..Default::default() };
+            let image = Image {
+                uid: uid.map(|value| Int64Value { value }),
+                username: user.to_owned(),
+                ..Default::default()
+            };
             let result = verify_non_root(&pod, &pod::containers(&pod)[0], &image);
             assert_eq!(result.is_ok(), ok, "{for_pod} {own} {uid:?} {user}: {result:?}");
         };

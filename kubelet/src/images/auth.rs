@@ -62,9 +62,10 @@ fn fits(pattern: &str, image: &ImageName) -> bool {
     };
     let host_fits = host.split('.').count() == image.registry.split('.').count()
         && host.split('.').zip(image.registry.split('.')).all(|(want, have)| want == "*" || want == have);
-    let path_fits = image.path.strip_prefix(path).is_some_and(|rest| {
-        path.is_empty() || rest.is_empty() || rest.starts_with('/')
-    });
+    let path_fits = image
+        .path
+        .strip_prefix(path)
+        .is_some_and(|rest| path.is_empty() || rest.is_empty() || rest.starts_with('/'));
     host_fits && path_fits
 }
 

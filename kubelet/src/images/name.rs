@@ -69,7 +69,9 @@ mod tests {
     #[test]
     fn names() {
         let check = |text: &str, expected: Option<(&str, &str, &str)>| {
-            let got = parse(text).ok().map(|name| (name.registry.clone(), name.path.clone(), name.with_default_tag()));
+            let got = parse(text)
+                .ok()
+                .map(|name| (name.registry.clone(), name.path.clone(), name.with_default_tag()));
             let expected = expected.map(|(r, p, f)| (r.to_owned(), p.to_owned(), f.to_owned()));
             assert_eq!(got, expected, "{text}");
         };

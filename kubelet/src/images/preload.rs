@@ -33,9 +33,10 @@ pub enum ImportError {
     },
 }
 
-/// Imports one archive (OCI or docker layout, plain or gzip) into the containerd at `socket`; answers the
-/// names of its images.
-pub async fn import(socket: &Path, file: &Path) -> Result<Vec<String>, ImportError> {
+/// Imports one archive (OCI or docker layout, plain or gzip) into the containerd at `endpoint` (a path or
+/// a `unix://` URL); answers the names of its images.
+pub async fn import(endpoint: &str, file: &Path) -> Result<Vec<String>, ImportError> {
+    let socket = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
     let read = |source| ImportError::Read { path: file.to_owned(), source };
     let file = tokio::fs::canonicalize(file).await.map_err(read)?;
     let output = tokio::process::Command::new("ctr")
@@ -60,7 +61,7 @@ pub async fn import(socket: &Path, file: &Path) -> Result<Vec<String>, ImportErr
 
 /// Imports all archives of a folder that were not imported before, in the order of their names. `done`
 /// is a folder of markers, which must live and die with containerd's store.
-pub async fn import_folder(socket: &Path, folder: &Path, done: &Path) -> std::io::Result<()> {
+pub async fn import_folder(endpoint: &str, folder: &Path, done: &Path) -> std::io::Result<()> {
     tokio::fs::create_dir_all(done).await?;
     let mut entries = tokio::fs::read_dir(folder).await?;
     let mut archives = Vec::new();
@@ -78,7 +79,7 @@ pub async fn import_folder(socket: &Path, folder: &Path, done: &Path) -> std::io
         if tokio::fs::try_exists(&marker).await? {
             continue;
         }
-        match import(socket, &archive).await {
+        match import(endpoint, &archive).await {
             Ok(images) => {
                 tracing::info!(archive = %archive.display(), ?images, "images imported");
                 tokio::fs::write(&marker, archive.display().to_string()).await?;

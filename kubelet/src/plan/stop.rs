@@ -18,6 +18,7 @@ pub fn next_to_stop<'a>(pod: &Pod, observed: &'a Observed) -> Vec<&'a Container>
     if !first.is_empty() {
         return first;
     }
-    let last = sidecars.iter().rev().find(|name| observed.running().any(|container| container.name == **name));
+    let last =
+        sidecars.iter().rev().find(|name| observed.running().any(|container| container.name == **name));
     last.into_iter().flat_map(|name| observed.running().filter(move |c| c.name == *name)).collect()
 }

@@ -77,7 +77,8 @@ const TWO_ON_FAILURE: &str = "{spec: {restartPolicy: OnFailure, containers: [{na
 const INIT: &str = "{spec: {initContainers: [{name: i}, {name: j}], containers: [{name: a}]}}";
 const INIT_NEVER: &str =
     "{spec: {restartPolicy: Never, initContainers: [{name: i}, {name: j}], containers: [{name: a}]}}";
-const SIDECAR: &str = "{spec: {restartPolicy: Never, initContainers: [{name: s, restartPolicy: Always}, {name: i}],
+const SIDECAR: &str =
+    "{spec: {restartPolicy: Never, initContainers: [{name: s, restartPolicy: Always}, {name: i}],
     containers: [{name: a}]}}";
 const RULES: &str = "{spec: {restartPolicy: Never, containers: [{name: a, restartPolicy: Never,
     restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]}]}}";
@@ -89,8 +90,13 @@ fn next_steps() {
         let observed = world(&pod, seen);
         let started = observed.running().map(|c| c.id.clone()).collect();
         let probes = ProbeResults { started, ..Default::default() };
-        let inputs =
-            Inputs { pod: &pod, observed: &observed, probes: &probes, backoff: &Backoff::default(), now: at(9) };
+        let inputs = Inputs {
+            pod: &pod,
+            observed: &observed,
+            probes: &probes,
+            backoff: &Backoff::default(),
+            now: at(9),
+        };
         assert_eq!(summary(&plan(&inputs)), expected, "{manifest} seen as {seen:?}");
     };
     // Sandboxes.

@@ -86,9 +86,11 @@ async fn command(target: &Target, command: Vec<String>, timeout: Duration) -> Ou
             output.truncate(MAX_TEXT);
             Outcome::Failure(String::from_utf8_lossy(&output).into_owned())
         }
-        Err(RuntimeError::DeadlineExceeded(_)) => {
-            Outcome::Failure(format!("command timed out: {:?} timed out after {}s", target.container.name, timeout.as_secs()))
-        }
+        Err(RuntimeError::DeadlineExceeded(_)) => Outcome::Failure(format!(
+            "command timed out: {:?} timed out after {}s",
+            target.container.name,
+            timeout.as_secs()
+        )),
         Err(error) => Outcome::Error(error.to_string()),
     }
 }
@@ -105,7 +107,10 @@ pub fn port(container: &Container, port: &IntOrString) -> Result<u16, String> {
             }
         }
     };
-    u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(|| format!("invalid port number: {number}"))
+    u16::try_from(number)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| format!("invalid port number: {number}"))
 }
 
 async fn tcp(host: &str, port: u16, timeout: Duration) -> Outcome {
@@ -160,7 +165,8 @@ async fn health(ip: &str, port: u16, service: &str, timeout: Duration) -> Outcom
         let request = tonic::Request::new(HealthCheckRequest { service: service.to_owned() });
         grpc.unary(request, path, codec).await.map_err(|status| match status.code() {
             tonic::Code::Unimplemented => Outcome::Failure(
-                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".to_owned(),
+                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)"
+                    .to_owned(),
             ),
             _ => Outcome::Failure(format!("error: health rpc failed: {}", status.message())),
         })
@@ -174,7 +180,9 @@ async fn health(ip: &str, port: u16, service: &str, timeout: Duration) -> Outcom
                 .unwrap_or(&"UNKNOWN")
         )),
         Ok(Err(outcome)) => outcome,
-        Err(_) => Outcome::Failure(format!("timeout: health rpc did not complete within {}s", timeout.as_secs())),
+        Err(_) => {
+            Outcome::Failure(format!("timeout: health rpc did not complete within {}s", timeout.as_secs()))
+        }
     }
 }
 
@@ -185,7 +193,8 @@ mod tests {
     #[test]
     fn ports() {
         let container: Container =
-            serde_yaml_ng::from_str("{name: a, ports: [{name: web, containerPort: 8080}]}").expect("container");
+            serde_yaml_ng::from_str("{name: a, ports: [{name: web, containerPort: 8080}]}")
+                .expect("container");
         let check = |text: &str, expected: Option<u16>| {
             let wanted: IntOrString = serde_yaml_ng::from_str(text).expect("port");
             assert_eq!(port(&container, &wanted).ok(), expected, "{text}");

@@ -93,7 +93,13 @@ async fn follow(
     Err(format!("stopped after {MAX_REDIRECTS} redirects"))
 }
 
-async fn request(get: &HTTPGetAction, https: bool, host: &str, port: u16, path: &str) -> Result<Answer, String> {
+async fn request(
+    get: &HTTPGetAction,
+    https: bool,
+    host: &str,
+    port: u16,
+    path: &str,
+) -> Result<Answer, String> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((bare, port))
         .await
@@ -114,8 +120,9 @@ async fn exchange(
     port: u16,
     path: &str,
 ) -> Result<Answer, String> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
     let driver = tokio::spawn(connection);
     let mut builder = Request::get(path);
     if let Some(headers) = builder.headers_mut() {
@@ -127,7 +134,8 @@ async fn exchange(
         false => error.to_string(),
     })?;
     let (head, body) = answer.into_parts();
-    let location = head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let location =
+        head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => body.to_bytes(),
         // Longer answers are cut off; the status is what counts.

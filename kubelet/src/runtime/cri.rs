@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -226,9 +226,7 @@ impl Runtime for CriRuntime {
         let request = StopContainerRequest { container_id: id.to_owned(), timeout };
         // The runtime needs the whole grace period and some time to kill after it.
         let limit = grace.saturating_add(CALL_TIMEOUT);
-        gone_is_fine::<StopContainerResponse>(
-            self.call(runtime_path!("StopContainer"), request, limit).await,
-        )
+        gone_is_fine::<StopContainerResponse>(self.call(runtime_path!("StopContainer"), request, limit).await)
     }
 
     async fn remove_container(&self, id: &str) -> Result<()> {
@@ -275,8 +273,11 @@ impl Runtime for CriRuntime {
         // The runtime counts whole seconds and kills the process itself; our own limit comes later.
         let seconds = i64::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
         let request = ExecSyncRequest { container_id: id.to_owned(), cmd, timeout: seconds };
-        let limit =
-            if timeout.is_zero() { Duration::from_secs(86_400) } else { timeout.saturating_add(CALL_TIMEOUT) };
+        let limit = if timeout.is_zero() {
+            Duration::from_secs(86_400)
+        } else {
+            timeout.saturating_add(CALL_TIMEOUT)
+        };
         self.call(runtime_path!("ExecSync"), request, limit).await
     }
 
@@ -344,18 +345,23 @@ impl Runtime for CriRuntime {
 
     /// Follows containerd's own event service on the same socket, since its CRI has no
     /// `GetContainerEvents` before 1.7.
-    async fn events(&self) -> Result<BoxStream<'static, ()>> {
+    fn events(&self) -> BoxStream<'static, ()> {
         let mut grpc = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
-        grpc.ready().await.map_err(|error| RuntimeError::Unavailable(source_text(&error)))?;
-        let filters = vec![r#"namespace=="k8s.io",topic~="^/tasks/(exit|oom|start)""#.to_owned()];
-        let codec: ProstCodec<SubscribeRequest, Envelope> = ProstCodec::default();
-        let path = PathAndQuery::from_static("/containerd.services.events.v1.Events/Subscribe");
-        let answer = grpc
-            .server_streaming(tonic::Request::new(SubscribeRequest { filters }), path, codec)
-            .await
-            .map_err(from_status)?;
-        let stream = answer.into_inner();
-        Ok(stream.take_while(|item| std::future::ready(item.is_ok())).map(|_| ()).boxed())
+        // The answer's headers come with the first event, so even the call is part of the stream.
+        let subscribe = async move {
+            grpc.ready().await.map_err(|error| Status::unavailable(source_text(&error)))?;
+            let filters = vec![r#"namespace=="k8s.io",topic~="^/tasks/(exit|oom|start)""#.to_owned()];
+            let codec: ProstCodec<SubscribeRequest, Envelope> = ProstCodec::default();
+            let path = PathAndQuery::from_static("/containerd.services.events.v1.Events/Subscribe");
+            let answer =
+                grpc.server_streaming(tonic::Request::new(SubscribeRequest { filters }), path, codec).await?;
+            Ok::<_, Status>(answer.into_inner())
+        };
+        futures::stream::once(subscribe)
+            .try_flatten()
+            .take_while(|item| std::future::ready(item.is_ok()))
+            .map(|_| ())
+            .boxed()
     }
 }
 

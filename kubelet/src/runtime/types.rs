@@ -252,8 +252,7 @@ pub struct StopPodSandboxRequest {
 
 /// Answer of the call StopPodSandbox.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct StopPodSandboxResponse {
-}
+pub struct StopPodSandboxResponse {}
 
 /// Request of the call RemovePodSandbox.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -264,8 +263,7 @@ pub struct RemovePodSandboxRequest {
 
 /// Answer of the call RemovePodSandbox.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RemovePodSandboxResponse {
-}
+pub struct RemovePodSandboxResponse {}
 
 /// Request of the call PodSandboxStatus.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -567,8 +565,7 @@ pub struct StartContainerRequest {
 
 /// Answer of the call StartContainer.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct StartContainerResponse {
-}
+pub struct StartContainerResponse {}
 
 /// Request of the call StopContainer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -581,8 +578,7 @@ pub struct StopContainerRequest {
 
 /// Answer of the call StopContainer.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct StopContainerResponse {
-}
+pub struct StopContainerResponse {}
 
 /// Request of the call RemoveContainer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -593,8 +589,7 @@ pub struct RemoveContainerRequest {
 
 /// Answer of the call RemoveContainer.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RemoveContainerResponse {
-}
+pub struct RemoveContainerResponse {}
 
 /// Container state that may be absent.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -721,8 +716,7 @@ pub struct UpdateContainerResourcesRequest {
 
 /// Answer of the call UpdateContainerResources.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct UpdateContainerResourcesResponse {
-}
+pub struct UpdateContainerResourcesResponse {}
 
 /// Request of the call ExecSync.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -738,9 +732,9 @@ pub struct ExecSyncRequest {
 /// Output and exit code of a command that was waited for.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExecSyncResponse {
-    #[prost(bytes="vec", tag = "1")]
+    #[prost(bytes = "vec", tag = "1")]
     pub stdout: Vec<u8>,
-    #[prost(bytes="vec", tag = "2")]
+    #[prost(bytes = "vec", tag = "2")]
     pub stderr: Vec<u8>,
     #[prost(int32, tag = "3")]
     pub exit_code: i32,
@@ -908,8 +902,7 @@ pub struct RemoveImageRequest {
 
 /// Answer of the call RemoveImage.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RemoveImageResponse {
-}
+pub struct RemoveImageResponse {}
 
 /// One condition of the runtime: `RuntimeReady` or `NetworkReady`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -947,8 +940,7 @@ pub struct StatusResponse {
 
 /// Request of the call ImageFsInfo.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ImageFsInfoRequest {
-}
+pub struct ImageFsInfoRequest {}
 
 /// An unsigned integer that may be absent.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1074,6 +1066,4 @@ pub struct ReopenContainerLogRequest {
 
 /// Answer of the call ReopenContainerLog.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ReopenContainerLogResponse {
-}
-
+pub struct ReopenContainerLogResponse {}

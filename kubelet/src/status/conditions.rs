@@ -104,11 +104,8 @@ fn containers_ready(
         .zip(init)
         .filter(|(container, _)| pod::is_sidecar(container))
         .map(|(_, status)| status);
-    let unready: Vec<&str> = sidecars
-        .chain(app)
-        .filter(|status| !status.ready)
-        .map(|status| status.name.as_str())
-        .collect();
+    let unready: Vec<&str> =
+        sidecars.chain(app).filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
     if unready.is_empty() {
         return condition("ContainersReady", true, "", String::new());
     }
@@ -126,7 +123,8 @@ fn ready(inputs: &Inputs<'_>, phase: &str, containers: &PodCondition) -> PodCond
     for gate in pod::spec(inputs.pod).readiness_gates.iter().flatten() {
         let kind = &gate.condition_type;
         match conditions.into_iter().flatten().find(|condition| condition.type_ == *kind) {
-            None => messages.push(format!("corresponding condition of pod readiness gate {kind:?} does not exist.")),
+            None => messages
+                .push(format!("corresponding condition of pod readiness gate {kind:?} does not exist.")),
             Some(condition) if condition.status != "True" => messages.push(format!(
                 "the status of pod readiness gate {kind:?} is not \"True\", but {}",
                 condition.status

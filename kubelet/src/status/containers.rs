@@ -81,7 +81,8 @@ fn unseen(
             return old.clone();
         }
     }
-    let default = if pod::init_containers(inputs.pod).is_empty() { "ContainerCreating" } else { "PodInitializing" };
+    let default =
+        if pod::init_containers(inputs.pod).is_empty() { "ContainerCreating" } else { "PodInitializing" };
     let mut status = ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
@@ -101,7 +102,8 @@ fn unseen(
         None => waiting_state(default, None),
     };
     if lost && !inputs.ended {
-        let text = "The container could not be located when the pod was deleted.  The container used to be Running";
+        let text =
+            "The container could not be located when the pod was deleted.  The container used to be Running";
         status.last_state = Some(unknown_end(text, old.and_then(|old| old.container_id.clone())));
     }
     status.state = Some(state);

@@ -8,7 +8,8 @@ const MERGED: [(&str, &str); 3] = [("conditions", "type"), ("podIPs", "ip"), ("h
 
 /// A patch of `status` that turns `old` into `new`; `None` if they say the same.
 pub fn between(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value> {
-    let (Ok(Value::Object(old)), Ok(Value::Object(new))) = (serde_json::to_value(old), serde_json::to_value(new))
+    let (Ok(Value::Object(old)), Ok(Value::Object(new))) =
+        (serde_json::to_value(old), serde_json::to_value(new))
     else {
         return None;
     };

@@ -25,11 +25,14 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Statuses {
     entries: Mutex<HashMap<String, Entry>>,
+    /// The objects that stand for static pods, by the uid of those.
+    mirrors: Mutex<HashMap<String, Arc<Pod>>>,
     wake: Notify,
 }
 
 struct Entry {
-    pod: Arc<Pod>,
+    /// The object that is written to; a static pod may have none yet.
+    target: Option<Arc<Pod>>,
     status: PodStatus,
     /// What was last written, with the revision it got.
     written: Option<(PodStatus, u64)>,
@@ -43,9 +46,13 @@ struct Entry {
 impl Statuses {
     /// Takes the newest status of a pod. `finished` allows the deletion of an object marked for it.
     pub fn set(&self, pod: &Arc<Pod>, status: PodStatus, finished: bool) {
+        let target = match pod::is_static(pod) {
+            true => self.mirrors.lock().get(pod::uid(pod)).cloned(),
+            false => Some(Arc::clone(pod)),
+        };
         let mut entries = self.entries.lock();
         let entry = entries.entry(pod::uid(pod).to_owned()).or_insert_with(|| Entry {
-            pod: Arc::clone(pod),
+            target: None,
             status: PodStatus::default(),
             written: None,
             finished: false,
@@ -53,10 +60,31 @@ impl Statuses {
             dirty: false,
             deleted: false,
         });
-        entry.pod = Arc::clone(pod);
+        entry.target = target;
         entry.status = status;
         entry.finished |= finished;
         if entry.wants_writing() || entry.wants_deletion() {
+            entry.dirty = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Takes the object that stands for a static pod, or its absence.
+    pub fn set_mirror(&self, uid: &str, mirror: Option<Arc<Pod>>) {
+        let mut mirrors = self.mirrors.lock();
+        match &mirror {
+            Some(mirror) => mirrors.insert(uid.to_owned(), Arc::clone(mirror)),
+            None => mirrors.remove(uid),
+        };
+        drop(mirrors);
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(uid) else { return };
+        let other = |a: &Option<Arc<Pod>>| a.as_ref().map(|pod| pod::uid(pod).to_owned());
+        if other(&entry.target) != other(&mirror) {
+            entry.written = None;
+        }
+        entry.target = mirror;
+        if entry.wants_writing() {
             entry.dirty = true;
             self.wake.notify_one();
         }
@@ -91,12 +119,14 @@ impl Statuses {
 
     fn next(&self) -> Option<Job> {
         let mut entries = self.entries.lock();
-        let (uid, entry) = entries.iter_mut().find(|(_, entry)| entry.dirty && !entry.busy)?;
+        let (uid, entry) =
+            entries.iter_mut().find(|(_, entry)| entry.dirty && !entry.busy && entry.target.is_some())?;
+        let target = entry.target.clone()?;
         entry.busy = true;
         entry.dirty = false;
         Some(Job {
             uid: uid.clone(),
-            pod: Arc::clone(&entry.pod),
+            pod: target,
             old: entry.known().clone(),
             status: entry.status.clone(),
             delete: entry.wants_deletion(),
@@ -140,20 +170,22 @@ impl Entry {
     /// The status as the API server has it, to the best of our knowledge.
     fn known(&self) -> &PodStatus {
         static NONE: std::sync::LazyLock<PodStatus> = std::sync::LazyLock::new(PodStatus::default);
-        let seen = self.pod.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0u64);
+        let revision = |pod: &Pod| pod.metadata.resource_version.as_deref()?.parse::<u64>().ok();
+        let seen = self.target.as_ref().and_then(|pod| revision(pod)).unwrap_or_default();
         match &self.written {
             // The watch has not caught up with our own write yet.
             Some((status, revision)) if seen < *revision => status,
-            _ => self.pod.status.as_ref().unwrap_or(&NONE),
+            _ => self.target.as_ref().and_then(|pod| pod.status.as_ref()).unwrap_or(&NONE),
         }
     }
 
     fn wants_writing(&self) -> bool {
-        patch::between("", self.known(), &self.status).is_some()
+        self.target.is_some() && patch::between("", self.known(), &self.status).is_some()
     }
 
     fn wants_deletion(&self) -> bool {
-        self.finished && !self.deleted && self.pod.metadata.deletion_timestamp.is_some()
+        let marked = |pod: &Arc<Pod>| pod.metadata.deletion_timestamp.is_some() && !pod::is_mirror(pod);
+        self.finished && !self.deleted && self.target.as_ref().is_some_and(marked)
     }
 }
 
@@ -189,10 +221,9 @@ impl Job {
     }
 
     async fn attempt(&self, client: &Client) -> Result<Option<u64>, kube::Error> {
-        let path =
-            format!("/api/v1/namespaces/{}/pods/{}", pod::namespace(&self.pod), pod::name(&self.pod));
+        let path = format!("/api/v1/namespaces/{}/pods/{}", pod::namespace(&self.pod), pod::name(&self.pod));
         let mut revision = None;
-        if let Some(patch) = patch::between(&self.uid, &self.old, &self.status) {
+        if let Some(patch) = patch::between(pod::uid(&self.pod), &self.old, &self.status) {
             let request = http::Request::patch(format!("{path}/status"))
                 .header(http::header::CONTENT_TYPE, "application/strategic-merge-patch+json")
                 .body(patch.to_string().into_bytes())
@@ -203,7 +234,7 @@ impl Job {
         if self.delete {
             let body = serde_json::json!({
                 "apiVersion": "v1", "kind": "DeleteOptions",
-                "gracePeriodSeconds": 0, "preconditions": { "uid": self.uid },
+                "gracePeriodSeconds": 0, "preconditions": { "uid": pod::uid(&self.pod) },
             });
             let request = http::Request::delete(path)
                 .header(http::header::CONTENT_TYPE, "application/json")

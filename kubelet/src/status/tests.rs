@@ -78,7 +78,8 @@ fn status(manifest: &str, seen: &str, waiting: &[(&str, &str)], ended: bool) -> 
 const ONE: &str = "{spec: {containers: [{name: a}]}}";
 const NEVER: &str = "{spec: {restartPolicy: Never, containers: [{name: a}, {name: b}]}}";
 const INIT: &str = "{spec: {initContainers: [{name: i}], containers: [{name: a}]}}";
-const INIT_NEVER: &str = "{spec: {restartPolicy: Never, initContainers: [{name: i}], containers: [{name: a}]}}";
+const INIT_NEVER: &str =
+    "{spec: {restartPolicy: Never, initContainers: [{name: i}], containers: [{name: a}]}}";
 
 #[test]
 fn phases() {
@@ -119,7 +120,12 @@ fn crash_loops_show_the_last_end() {
 fn waiting_reasons() {
     let reason = |manifest: &str, seen: &str, waiting: &[(&str, &str)]| {
         let got = status(manifest, seen, waiting, false).container_statuses.expect("statuses");
-        got[0].state.as_ref().and_then(|s| s.waiting.as_ref()).and_then(|w| w.reason.clone()).unwrap_or_default()
+        got[0]
+            .state
+            .as_ref()
+            .and_then(|s| s.waiting.as_ref())
+            .and_then(|w| w.reason.clone())
+            .unwrap_or_default()
     };
     assert_eq!(reason(ONE, " ", &[]), "ContainerCreating");
     assert_eq!(reason(INIT, " ", &[]), "PodInitializing");
@@ -134,7 +140,11 @@ fn conditions_follow_containers() {
             .iter()
             .map(|c| {
                 let short: String = c.type_.chars().filter(char::is_ascii_uppercase).collect();
-                format!("{short}={}{}", &c.status[..1], c.reason.as_ref().map(|r| format!(":{r}")).unwrap_or_default())
+                format!(
+                    "{short}={}{}",
+                    &c.status[..1],
+                    c.reason.as_ref().map(|r| format!(":{r}")).unwrap_or_default()
+                )
             })
             .collect();
         assert_eq!(text.join(" "), expected, "{manifest} {seen}");

@@ -42,7 +42,8 @@ pub async fn collect(
     if let Some(source) = &volume.config_map {
         let mode = mode(source.default_mode);
         let optional = source.optional == Some(true);
-        let map = required(lookup.config_map(namespace, &source.name).await?, optional, "configmap", &source.name)?;
+        let map =
+            required(lookup.config_map(namespace, &source.name).await?, optional, "configmap", &source.name)?;
         add_keys(&mut files, &config_map_data(map), source.items.as_deref(), mode, optional, "configmap")?;
         return Ok(Some(("configmap", false, files)));
     }
@@ -78,12 +79,14 @@ async fn project(
     let namespace = pod::namespace(pod);
     if let Some(source) = &projection.config_map {
         let optional = source.optional == Some(true);
-        let map = required(lookup.config_map(namespace, &source.name).await?, optional, "configmap", &source.name)?;
+        let map =
+            required(lookup.config_map(namespace, &source.name).await?, optional, "configmap", &source.name)?;
         return add_keys(files, &config_map_data(map), source.items.as_deref(), mode, optional, "configmap");
     }
     if let Some(source) = &projection.secret {
         let optional = source.optional == Some(true);
-        let secret = required(lookup.secret(namespace, &source.name).await?, optional, "secret", &source.name)?;
+        let secret =
+            required(lookup.secret(namespace, &source.name).await?, optional, "secret", &source.name)?;
         return add_keys(files, &secret_data(secret), source.items.as_deref(), mode, optional, "secret");
     }
     if let Some(source) = &projection.downward_api {
@@ -172,7 +175,12 @@ fn add_keys(
                 files.insert(item.path.clone(), File { data: value.clone(), mode, owner: None });
             }
             None if optional => {}
-            None => return Err(ConfigError::Missing(format!("{kind} references non-existent key: {}", item.key))),
+            None => {
+                return Err(ConfigError::Missing(format!(
+                    "{kind} references non-existent key: {}",
+                    item.key
+                )));
+            }
         }
     }
     Ok(())

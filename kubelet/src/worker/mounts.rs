@@ -28,7 +28,11 @@ impl Worker {
             mounts.push(self.volume_mount(&directory, container, index, mount, env)?);
         }
         let taken = |path: &str| {
-            container.volume_mounts.iter().flatten().any(|mount| mount.mount_path.trim_end_matches('/') == path)
+            container
+                .volume_mounts
+                .iter()
+                .flatten()
+                .any(|mount| mount.mount_path.trim_end_matches('/') == path)
         };
         if !taken("/etc/hosts") {
             let path = directory.join("etc-hosts");
@@ -61,12 +65,17 @@ impl Worker {
         env: &[(String, String)],
     ) -> io::Result<Mount> {
         let missing = || io::Error::other(format!("volume {:?} is not mounted", mount.name));
-        let volume = self.volumes.as_ref().and_then(|volumes| volumes.get(&mount.name)).ok_or_else(missing)?;
+        let volume =
+            self.volumes.as_ref().and_then(|volumes| volumes.get(&mount.name)).ok_or_else(missing)?;
         let sub = sub_path(mount, env)?;
         let host_path = match sub.as_deref().filter(|sub| !sub.is_empty()) {
-            Some(sub) => subpath::prepare(directory, volume, &mount.name, &container.name, index, sub).map_err(
-                |error| io::Error::other(format!("failed to prepare subPath for volumeMount {:?} of container {:?}: {error}", mount.name, container.name)),
-            )?,
+            Some(sub) => subpath::prepare(directory, volume, &mount.name, &container.name, index, sub)
+                .map_err(|error| {
+                    io::Error::other(format!(
+                        "failed to prepare subPath for volumeMount {:?} of container {:?}: {error}",
+                        mount.name, container.name
+                    ))
+                })?,
             None => volume.clone(),
         };
         let propagation = match mount.mount_propagation.as_deref() {

@@ -64,14 +64,20 @@ impl Worker {
             tracing::error!(path = config.log_directory, %error, "log directory not made");
             return Err(SANDBOX_RETRY);
         }
-        let handler = match pod::spec(&self.pod).runtime_class_name.as_deref().filter(|name| !name.is_empty()) {
+        let handler = match pod::spec(&self.pod).runtime_class_name.as_deref().filter(|name| !name.is_empty())
+        {
             None => Ok(String::new()),
-            Some(class) => self.context.lookup.runtime_handler(class).await.map_err(|error| error.to_string()),
+            Some(class) => {
+                self.context.lookup.runtime_handler(class).await.map_err(|error| error.to_string())
+            }
         };
         let result = match handler {
-            Ok(handler) => {
-                self.context.runtime.run_pod_sandbox(config, &handler).await.map_err(|error| error.to_string())
-            }
+            Ok(handler) => self
+                .context
+                .runtime
+                .run_pod_sandbox(config, &handler)
+                .await
+                .map_err(|error| error.to_string()),
             Err(error) => Err(error),
         };
         match result {
@@ -119,7 +125,13 @@ impl Worker {
                 Ok(())
             }
             Err(error) => {
-                tracing::debug!(pod = pod::full_name(&self.pod), name, error.reason, error.message, "not started");
+                tracing::debug!(
+                    pod = pod::full_name(&self.pod),
+                    name,
+                    error.reason,
+                    error.message,
+                    "not started"
+                );
                 if !error.told {
                     let text = if error.reason == "ErrImagePull" || error.reason == "ImagePullBackOff" {
                         format!("Error: {}", error.reason)
@@ -177,7 +189,11 @@ impl Worker {
         ips.first().cloned().unwrap_or_default()
     }
 
-    async fn image(&mut self, container: &Container, sandbox: &PodSandboxConfig) -> Result<Image, StartError> {
+    async fn image(
+        &mut self,
+        container: &Container,
+        sandbox: &PodSandboxConfig,
+    ) -> Result<Image, StartError> {
         let puller = Puller {
             runtime: self.context.runtime.as_ref(),
             lookup: self.context.lookup.as_ref(),
@@ -201,10 +217,11 @@ impl Worker {
         let context = &self.context;
         let around = context.surroundings(&self.pod, &sandbox.ips);
         let objects = self.objects_for(container).await?;
-        let services = context
-            .services
-            .variables(&self.pod)
-            .ok_or_else(|| ConfigError::Unavailable("services have not yet been read at least once, cannot construct envvars".to_owned()))?;
+        let services = context.services.variables(&self.pod).ok_or_else(|| {
+            ConfigError::Unavailable(
+                "services have not yet been read at least once, cannot construct envvars".to_owned(),
+            )
+        })?;
         let env = env::environment(&self.pod, container, &objects, &services, &around)?;
         let restarts = match observed.latest(&container.name) {
             Some(last) => last.restarts + 1,
@@ -250,7 +267,8 @@ impl Worker {
 
     /// Removes all but the newest of a container's predecessors, whose log `--previous` shows.
     async fn clean_containers(&self, name: &str, before: &Observed) {
-        let old = before.containers.iter().filter(|container| container.name == name && !container.is_running());
+        let old =
+            before.containers.iter().filter(|container| container.name == name && !container.is_running());
         for container in old.skip(1) {
             if let Err(error) = self.context.runtime.remove_container(&container.id).await {
                 tracing::debug!(id = container.id, %error, "old container not removed");

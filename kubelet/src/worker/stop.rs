@@ -26,7 +26,8 @@ struct Stop {
 impl Worker {
     /// Stops one container and waits for it; used for restarts.
     pub(super) async fn stop_container(&self, id: &str, name: &str, message: &str, grace: Option<i64>) {
-        let seconds = grace.unwrap_or_else(|| pod::spec(&self.pod).termination_grace_period_seconds.unwrap_or(30));
+        let seconds =
+            grace.unwrap_or_else(|| pod::spec(&self.pod).termination_grace_period_seconds.unwrap_or(30));
         let grace = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         self.events.container_normal(name, "Killing", message);
         let stop = Stop { id: id.to_owned(), name: name.to_owned(), grace };
@@ -35,19 +36,31 @@ impl Worker {
 
     /// Runs the pre-stop hook within the grace period, then stops with what is left of it.
     fn stop_task(&self, stop: Stop, hooks: bool) -> impl Future<Output = ()> + Send + use<> {
-        let (context, events, owner) = (Arc::clone(&self.context), self.events.clone(), Arc::clone(&self.pod));
-        let ip = self.context.statuses.get(pod::uid(&self.pod)).and_then(|status| status.pod_ip).unwrap_or_default();
+        let (context, events, owner) =
+            (Arc::clone(&self.context), self.events.clone(), Arc::clone(&self.pod));
+        let ip = self
+            .context
+            .statuses
+            .get(pod::uid(&self.pod))
+            .and_then(|status| status.pod_ip)
+            .unwrap_or_default();
         async move {
             let mut left = stop.grace;
             let container = pod::find_container(&owner, &stop.name);
             let pre_stop = container.as_ref().and_then(|c| c.lifecycle.as_ref()?.pre_stop.as_ref());
-            if let (true, Some(container), Some(pre_stop)) = (hooks && !left.is_zero(), &container, pre_stop) {
+            if let (true, Some(container), Some(pre_stop)) = (hooks && !left.is_zero(), &container, pre_stop)
+            {
                 let begun = tokio::time::Instant::now();
                 let work = hook::run(&context.runtime, &stop.id, container, pre_stop, &ip);
                 match tokio::time::timeout(left, work).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
-                        tracing::warn!(pod = pod::full_name(&owner), container = stop.name, error, "pre-stop hook");
+                        tracing::warn!(
+                            pod = pod::full_name(&owner),
+                            container = stop.name,
+                            error,
+                            "pre-stop hook"
+                        );
                         events.container_warning(&stop.name, "FailedPreStopHook", "PreStopHook failed");
                     }
                     Err(_) => tracing::info!(
@@ -136,7 +149,10 @@ impl Worker {
         for sandbox in observed.sandboxes.iter().filter(|sandbox| sandbox.ready) {
             if let Err(error) = self.context.runtime.stop_pod_sandbox(&sandbox.id).await {
                 tracing::warn!(pod = pod::full_name(&self.pod), %error, "sandbox not stopped");
-                self.events.warning("FailedKillPod", format!("error killing pod: failed to \"KillPodSandbox\": {error}"));
+                self.events.warning(
+                    "FailedKillPod",
+                    format!("error killing pod: failed to \"KillPodSandbox\": {error}"),
+                );
                 return POLL;
             }
         }

@@ -78,7 +78,8 @@ impl Worker {
         if !self.until_deadline().is_zero() {
             return None;
         }
-        self.events.normal("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
+        self.events
+            .normal("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
         self.verdict = Some(Verdict {
             reason: "DeadlineExceeded".to_owned(),
             message: "Pod was active on the node longer than the specified deadline".to_owned(),
@@ -102,10 +103,8 @@ impl Worker {
         }
         for (name, waiting) in &plan.waiting {
             if self.waiting.get(name).map(|old| old.reason.as_str()) != Some(waiting.reason.as_str()) {
-                let message = format!(
-                    "Back-off restarting failed container {name} in pod {}",
-                    pod::display(&self.pod)
-                );
+                let message =
+                    format!("Back-off restarting failed container {name} in pod {}", pod::display(&self.pod));
                 self.events.container_warning(name, "BackOff", message);
             }
             self.waiting.insert(name.clone(), waiting.clone());
@@ -115,9 +114,10 @@ impl Worker {
     /// Makes directories, cgroup and volumes before they are needed, and refreshes volumes now and then.
     async fn prepare(&mut self, observed: &Observed, plan: &Plan) -> bool {
         let due = self.volumes.is_none() || self.refreshed.is_none_or(|last| last.elapsed() >= RESYNC);
-        let needed = plan.actions.iter().any(|action| {
-            matches!(action, Action::CreateSandbox { .. } | Action::StartContainer { .. })
-        });
+        let needed = plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::CreateSandbox { .. } | Action::StartContainer { .. }));
         // Nothing is made for a pod that has just been adopted and needs nothing.
         if !due || (!needed && self.volumes.is_none() && observed.running().next().is_none()) {
             return true;
@@ -150,7 +150,12 @@ impl Worker {
     }
 
     /// Carries the plan out. Answers whether to look again at once; the error is a pause before that.
-    async fn act(&mut self, plan: &Plan, observed: &Observed, probes: &ProbeResults) -> Result<bool, Duration> {
+    async fn act(
+        &mut self,
+        plan: &Plan,
+        observed: &Observed,
+        probes: &ProbeResults,
+    ) -> Result<bool, Duration> {
         let mut sandbox = observed.ready_sandbox().cloned();
         let mut failed = None;
         for action in &plan.actions {

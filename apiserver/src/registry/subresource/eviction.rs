@@ -52,7 +52,6 @@ impl Registry {
         }
         let pods = self.rows.find("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
         let target = Call {
-            registry: self,
             row: pods,
             context: call.context,
             headers: call.headers,

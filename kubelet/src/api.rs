@@ -1,0 +1,60 @@
+//! Everything that is asked of the API server, and its stand-in for a kubelet without one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
+
+use crate::container::ConfigError;
+use crate::context::Services;
+use crate::volumes::Lookup;
+
+mod lookup;
+pub mod mirror;
+pub mod objects;
+pub mod pods;
+pub mod services;
+mod tokens;
+
+pub use lookup::ApiLookup;
+
+/// A kubelet without API server: static pods that need nothing from it run, others wait.
+pub struct Standalone;
+
+fn none<T>() -> Result<T, ConfigError> {
+    Err(ConfigError::Unavailable("this kubelet has no API server".to_owned()))
+}
+
+#[async_trait]
+impl Lookup for Standalone {
+    async fn config_map(&self, _: &str, _: &str) -> Result<Option<Arc<ConfigMap>>, ConfigError> {
+        none()
+    }
+
+    async fn secret(&self, _: &str, _: &str) -> Result<Option<Arc<Secret>>, ConfigError> {
+        none()
+    }
+
+    async fn token(&self, _: &Pod, _: &str, _: i64) -> Result<String, ConfigError> {
+        none()
+    }
+
+    async fn claim(&self, _: &str, _: &str) -> Result<Option<PersistentVolumeClaim>, ConfigError> {
+        none()
+    }
+
+    async fn volume(&self, _: &str) -> Result<Option<PersistentVolume>, ConfigError> {
+        none()
+    }
+
+    async fn runtime_handler(&self, _: &str) -> Result<String, ConfigError> {
+        none()
+    }
+}
+
+impl Services for Standalone {
+    fn variables(&self, _: &Pod) -> Option<BTreeMap<String, String>> {
+        Some(BTreeMap::new())
+    }
+}

@@ -1,0 +1,70 @@
+//! Objects and tokens from the API server.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::{Api, Client};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::objects::{AllObjects, Changed, Kind, Objects};
+use super::tokens::Tokens;
+use crate::container::ConfigError;
+use crate::volumes::Lookup;
+
+/// Asks the API server.
+pub struct ApiLookup {
+    client: Client,
+    /// Config maps and secrets in use.
+    pub objects: AllObjects,
+    tokens: Tokens,
+}
+
+impl ApiLookup {
+    /// Changes of objects in use go to `changes`.
+    pub fn new(client: Client, changes: UnboundedSender<Changed>) -> Self {
+        let objects = AllObjects {
+            config_maps: Objects::new(client.clone(), Kind::ConfigMap, changes.clone()),
+            secrets: Objects::new(client.clone(), Kind::Secret, changes),
+        };
+        Self { tokens: Tokens::new(client.clone()), objects, client }
+    }
+}
+
+fn unavailable(error: &kube::Error) -> ConfigError {
+    ConfigError::Unavailable(error.to_string())
+}
+
+#[async_trait]
+impl Lookup for ApiLookup {
+    async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<Arc<ConfigMap>>, ConfigError> {
+        self.objects.config_maps.get(namespace, name).await
+    }
+
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Arc<Secret>>, ConfigError> {
+        self.objects.secrets.get(namespace, name).await
+    }
+
+    async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<String, ConfigError> {
+        self.tokens.get(pod, audience, seconds).await
+    }
+
+    async fn claim(&self, namespace: &str, name: &str) -> Result<Option<PersistentVolumeClaim>, ConfigError> {
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        api.get_opt(name).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ConfigError> {
+        let api: Api<PersistentVolume> = Api::all(self.client.clone());
+        api.get_opt(name).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn runtime_handler(&self, class: &str) -> Result<String, ConfigError> {
+        let api: Api<RuntimeClass> = Api::all(self.client.clone());
+        match api.get_opt(class).await.map_err(|error| unavailable(&error))? {
+            Some(found) => Ok(found.handler),
+            None => Err(ConfigError::Missing(format!("runtimeclass.node.k8s.io \"{class}\" not found"))),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The kubelet's flags, named as the original's.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use knarr_component::flags::Logging;
+
+/// Flags of the kubelet.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Path to the kubeconfig of the API server; without it only static pods run
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Socket of the container runtime
+    #[arg(long, default_value = "unix:///run/containerd/containerd.sock")]
+    pub container_runtime_endpoint: String,
+    /// Name of the node; the host's name by default
+    #[arg(long)]
+    pub hostname_override: Option<String>,
+    /// Address of the node, or one of each family separated by a comma
+    #[arg(long, value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
+    /// Directory of pods' volumes and files
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    pub root_dir: PathBuf,
+    /// Directory of pods' logs
+    #[arg(long, default_value = "/var/log/pods")]
+    pub pod_logs_dir: PathBuf,
+    /// Manifest, or folder of manifests, of static pods
+    #[arg(long)]
+    pub pod_manifest_path: Option<PathBuf>,
+    /// Folder of image archives that are imported at the start
+    #[arg(long)]
+    pub image_preload_dir: Option<PathBuf>,
+    /// Addresses of the cluster's DNS
+    #[arg(long, value_delimiter = ',')]
+    pub cluster_dns: Vec<IpAddr>,
+    /// Domain of the cluster
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Resolver configuration that pods with the policy Default get
+    #[arg(long, default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+    /// Cgroup below which all cgroups of pods are
+    #[arg(long, default_value = "/")]
+    pub cgroup_root: String,
+    /// Address to serve on
+    #[arg(long, default_value = "0.0.0.0")]
+    pub address: IpAddr,
+    /// Port to serve on
+    #[arg(long, default_value_t = 10250)]
+    pub port: u16,
+    /// Certificate authority of clients that may be authenticated by certificate
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Certificate of the server; one is made if there is none
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, value_name = "FILE")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Labels of the node, set when it registers: key=value,…
+    #[arg(long, value_parser = labels, default_value = "")]
+    pub node_labels: BTreeMap<String, String>,
+    /// Whether the node registers itself
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub register_node: bool,
+    /// Taints that the node registers with: key=value:effect,…
+    #[arg(long, value_delimiter = ',')]
+    pub register_with_taints: Vec<String>,
+    /// How many pods the node takes
+    #[arg(long, default_value_t = 110)]
+    pub max_pods: usize,
+    /// How much to log
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+    text.split(',')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not key=value"))?;
+            Ok((key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}

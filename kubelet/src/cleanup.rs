@@ -1,0 +1,141 @@
+//! Removing all that a kubelet left on a machine, and what belongs to no pod any more.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cgroups::{self, Cgroups};
+use crate::labels;
+use crate::manager::Manager;
+use crate::runtime::cri::CriRuntime;
+use crate::runtime::types::ContainerState;
+use crate::runtime::{Runtime, RuntimeError};
+use crate::volumes::disk;
+
+/// How often leftovers are looked for.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Why a node could not be cleaned.
+#[derive(Debug, thiserror::Error)]
+pub enum CleanupError {
+    /// The runtime refused.
+    #[error("container runtime: {0}")]
+    Runtime(#[from] RuntimeError),
+    /// Files or mounts could not be removed.
+    #[error("{path}: {source}")]
+    Files {
+        /// What could not be removed.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A node whose kubelet has ended.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Socket of its runtime.
+    pub endpoint: String,
+    /// Its `--root-dir`.
+    pub root_dir: PathBuf,
+    /// Its `--cgroup-root`.
+    pub cgroup_root: String,
+    /// How long containers get to stop.
+    pub grace: Duration,
+}
+
+/// Stops and removes all pods that have a directory below the node's root, with their volumes and
+/// cgroups. Pods of other nodes on the same runtime are left alone.
+pub async fn remove(node: &Node) -> Result<(), CleanupError> {
+    let runtime = CriRuntime::new(&node.endpoint)?;
+    let cgroups = Cgroups::new(cgroups::MOUNT, &node.cgroup_root);
+    let mut uids: HashSet<String> = directories(&node.root_dir.join("pods")).into_iter().collect();
+    uids.extend(cgroups.pods());
+    let grace = node.grace;
+    let pods = uids.iter().map(|uid| remove_pod(&runtime, uid, Some(grace)));
+    for result in futures::future::join_all(pods).await {
+        result?;
+    }
+    for uid in &uids {
+        remove_rest(&node.root_dir.join("pods").join(uid), &cgroups, uid)?;
+    }
+    cgroups.remove_roots();
+    Ok(())
+}
+
+/// Looks for leftovers now and then, once all sources of pods are known.
+pub async fn run(manager: Arc<Manager>, stop: CancellationToken) {
+    loop {
+        if let Err(error) = orphans(&manager).await {
+            tracing::warn!(%error, "leftovers not removed");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+/// Removes sandboxes, containers, directories and cgroups of pods that are no more.
+async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
+    let context = manager.context();
+    let (sandboxes, containers) =
+        futures::try_join!(context.runtime.list_pod_sandboxes(None), context.runtime.list_containers(None))?;
+    let pods_dir = context.facts.root_dir.join("pods");
+    let mut uids: HashSet<String> = directories(&pods_dir).into_iter().collect();
+    uids.extend(context.cgroups.pods());
+    let labels = sandboxes.into_iter().map(|s| s.labels).chain(containers.into_iter().map(|c| c.labels));
+    uids.extend(labels.filter_map(|mut labels: BTreeMap<_, _>| labels.remove(labels::POD_UID)));
+    let known = manager.uids();
+    for uid in uids.iter().filter(|uid| !known.contains(*uid)) {
+        tracing::info!(uid, "removing what is left of a pod");
+        remove_pod(context.runtime.as_ref(), uid, None).await?;
+        remove_rest(&pods_dir.join(uid), &context.cgroups, uid)?;
+    }
+    let logs = &context.facts.pod_logs_dir;
+    for name in directories(logs) {
+        let uid = name.rsplit('_').next().unwrap_or_default();
+        if !manager.uids().contains(uid) {
+            let _ = tokio::fs::remove_dir_all(logs.join(&name)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Stops and removes all sandboxes and containers of a pod. Without `grace` each container gets the time
+/// that was noted when it was made.
+async fn remove_pod(runtime: &dyn Runtime, uid: &str, grace: Option<Duration>) -> Result<(), RuntimeError> {
+    let containers = runtime.list_containers(Some(uid)).await?;
+    let running = containers.iter().filter(|container| container.state() == ContainerState::Running);
+    let stops = running.map(|container| {
+        let noted = container.annotations.get(labels::POD_GRACE_PERIOD).and_then(|text| text.parse().ok());
+        let grace = grace.unwrap_or(Duration::from_secs(noted.unwrap_or(30)));
+        async move { runtime.stop_container(&container.id, grace).await }
+    });
+    for result in futures::future::join_all(stops).await {
+        result?;
+    }
+    for sandbox in runtime.list_pod_sandboxes(Some(uid)).await? {
+        runtime.stop_pod_sandbox(&sandbox.id).await?;
+        runtime.remove_pod_sandbox(&sandbox.id).await?;
+    }
+    for container in runtime.list_containers(Some(uid)).await? {
+        runtime.remove_container(&container.id).await?;
+    }
+    Ok(())
+}
+
+fn remove_rest(directory: &Path, cgroups: &Cgroups, uid: &str) -> Result<(), CleanupError> {
+    let fail = |source| CleanupError::Files { path: directory.to_owned(), source };
+    disk::tear_down(directory).map_err(fail)?;
+    cgroups.remove_pod(uid).map_err(fail)
+}
+
+fn directories(path: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(path) else { return Vec::new() };
+    let directories = entries.flatten().filter(|entry| entry.path().is_dir());
+    directories.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}

@@ -1,0 +1,154 @@
+//! All pods of the node and their workers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission;
+use crate::context::Context;
+use crate::pod;
+use crate::status::Verdict;
+use crate::worker::{Inbox, Worker};
+
+/// Keeps one worker for each pod.
+pub struct Manager {
+    context: Arc<Context>,
+    inboxes: Mutex<HashMap<String, Arc<Inbox>>>,
+    node: Mutex<admission::Node>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Manager {
+    /// No pods yet; workers end with `stop`, their pods go on.
+    pub fn new(context: Arc<Context>, node: admission::Node, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self {
+            context,
+            inboxes: Mutex::default(),
+            node: Mutex::new(node),
+            tasks: TaskTracker::new(),
+            stop,
+        })
+    }
+
+    /// What all workers share.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Takes over the node's labels as the API knows them, which pods may ask for.
+    pub fn set_node_labels(&self, labels: std::collections::BTreeMap<String, String>) {
+        self.node.lock().labels = labels;
+    }
+
+    /// A pod is there or has changed.
+    pub fn apply(self: &Arc<Self>, pod: Arc<Pod>) {
+        let uid = pod::uid(&pod).to_owned();
+        let mut inboxes = self.inboxes.lock();
+        if let Some(inbox) = inboxes.get(&uid) {
+            inbox.update(pod);
+            return;
+        }
+        let inbox = Inbox::new(Arc::clone(&pod));
+        if pod.metadata.deletion_timestamp.is_some() {
+            inbox.update(Arc::clone(&pod));
+        }
+        if let Some(verdict) = self.refuse(&pod, &inboxes) {
+            tracing::info!(pod = pod::full_name(&pod), verdict.reason, verdict.message, "pod refused");
+            crate::events::PodEvents::new(&self.context.events, &pod)
+                .warning(&verdict.reason, verdict.message.as_str());
+            inbox.evict(verdict);
+        }
+        inboxes.insert(uid.clone(), Arc::clone(&inbox));
+        drop(inboxes);
+        let worker = Worker::new(Arc::clone(&self.context), Arc::clone(&inbox));
+        let (manager, stop) = (Arc::clone(self), self.stop.clone());
+        self.tasks.spawn(async move {
+            worker.run(stop).await;
+            if inbox.done.is_cancelled() {
+                manager.inboxes.lock().remove(&uid);
+            }
+        });
+    }
+
+    /// Whether a new pod cannot run here. Pods that already ran here are not asked again.
+    fn refuse(&self, pod: &Pod, inboxes: &HashMap<String, Arc<Inbox>>) -> Option<Verdict> {
+        let begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if begun || pod::is_terminal(pod) || pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let others: Vec<Arc<Pod>> =
+            inboxes.values().map(|inbox| inbox.pod()).filter(|other| !pod::is_terminal(other)).collect();
+        admission::check(pod, &others, &self.node.lock()).err()
+    }
+
+    /// A pod's object or manifest is gone.
+    pub fn remove(&self, uid: &str) {
+        if let Some(inbox) = self.inboxes.lock().get(uid) {
+            inbox.remove();
+        }
+    }
+
+    /// Something happened to these pods in the runtime.
+    pub fn poke(&self, uids: impl IntoIterator<Item = String>) {
+        let inboxes = self.inboxes.lock();
+        for uid in uids {
+            if let Some(inbox) = inboxes.get(&uid) {
+                inbox.poke();
+            }
+        }
+    }
+
+    /// Objects that these pods' volumes may show have changed.
+    pub fn refresh(&self, wanted: impl Fn(&Pod) -> bool) {
+        for inbox in self.inboxes.lock().values() {
+            if wanted(&inbox.pod()) {
+                inbox.refresh();
+            }
+        }
+    }
+
+    /// Uids of all pods that have a worker.
+    pub fn uids(&self) -> HashSet<String> {
+        self.inboxes.lock().keys().cloned().collect()
+    }
+
+    /// All pods, with their newest status.
+    pub fn pods(&self) -> Vec<Pod> {
+        let inboxes = self.inboxes.lock();
+        inboxes
+            .iter()
+            .map(|(uid, inbox)| {
+                let mut pod = Pod::clone(&inbox.pod());
+                if let Some(status) = self.context.statuses.get(uid) {
+                    pod.status = Some(status);
+                }
+                pod
+            })
+            .collect()
+    }
+
+    /// The pod of that name, with its uid if it must be that one.
+    pub fn find(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<Arc<Pod>> {
+        let inboxes = self.inboxes.lock();
+        let mut found: Vec<Arc<Pod>> = inboxes
+            .values()
+            .map(|inbox| inbox.pod())
+            .filter(|pod| pod::namespace(pod) == namespace && pod::name(pod) == name)
+            .filter(|pod| uid.is_none_or(|uid| pod::uid(pod) == uid))
+            .collect();
+        // A successor of the same name may be there before its predecessor is gone.
+        found.sort_by_key(|pod| pod.metadata.deletion_timestamp.is_some());
+        found.into_iter().next()
+    }
+
+    /// Waits until all workers have let go of their pods.
+    pub async fn stopped(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

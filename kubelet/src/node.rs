@@ -1,0 +1,221 @@
+//! The node object: registration, status and heartbeat.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Taint};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::manager::Manager;
+use crate::pleg::Pulse;
+use crate::runtime::types::{Image, VersionResponse};
+
+pub mod heartbeat;
+pub mod machine;
+pub mod status;
+
+use machine::Machine;
+use status::{Health, Known};
+
+/// How often the node's state is looked at once it is ready.
+const PERIOD: Duration = Duration::from_secs(10);
+/// How often before that.
+const IMPATIENT: Duration = Duration::from_millis(100);
+/// How often the status is written when nothing changes.
+const REPORT: Duration = Duration::from_secs(300);
+
+/// Keeps the node object.
+pub struct NodeKeeper {
+    /// The API server.
+    pub client: Client,
+    /// Name of the node.
+    pub name: String,
+    /// The machine.
+    pub machine: Machine,
+    /// The pods.
+    pub manager: Arc<Manager>,
+    /// Whether the runtime is alive.
+    pub pulse: Arc<Pulse>,
+    /// Whether to make the object.
+    pub register: bool,
+    /// Labels from the flags.
+    pub labels: BTreeMap<String, String>,
+    /// Taints from the flags, as text.
+    pub taints: Vec<String>,
+    /// Port of the kubelet's server.
+    pub port: u16,
+    /// How many pods fit.
+    pub max_pods: usize,
+    /// The runtime's name and version.
+    pub version: VersionResponse,
+}
+
+impl NodeKeeper {
+    /// Registers the node and keeps its status until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let mut pause = IMPATIENT;
+        let mut node = loop {
+            match self.registered(&api).await {
+                Ok(node) => break node,
+                Err(error) => tracing::info!(%error, "node not registered yet"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(7)),
+            }
+        };
+        tracing::info!(node = self.name, "node registered");
+        tokio::spawn(heartbeat::run(self.client.clone(), node.clone(), stop.clone()));
+        let mut written: Option<(NodeStatus, Instant)> = None;
+        loop {
+            self.manager.set_node_labels(node.metadata.labels.clone().unwrap_or_default());
+            let health = self.health().await;
+            let ready = health.problem.is_none();
+            let images = self.images().await;
+            let now = self.compute(&node, &health, images);
+            let due = written.as_ref().is_none_or(|(old, at)| {
+                at.elapsed() >= REPORT || status::without_times(old) != status::without_times(&now)
+            });
+            if due {
+                match self.write(&api, &now).await {
+                    Ok(fresh) => {
+                        if ready && written.as_ref().is_none_or(|(old, _)| !status::is_ready(old)) {
+                            tracing::info!(node = self.name, "node is ready");
+                        }
+                        node = fresh;
+                        written = Some((now, Instant::now()));
+                    }
+                    Err(kube::Error::Api(answer)) if answer.code == 404 => {
+                        // Someone deleted the node; it lives, so it comes back.
+                        if let Ok(fresh) = self.registered(&api).await {
+                            node = fresh;
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "node status not written"),
+                }
+            }
+            let period = if ready { PERIOD } else { IMPATIENT };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(period) => {}
+            }
+        }
+    }
+
+    /// The node's object, made if need be; labels of ours are put right.
+    async fn registered(&self, api: &Api<Node>) -> Result<Node, kube::Error> {
+        if let Some(node) = api.get_opt(&self.name).await? {
+            let labels = self.all_labels();
+            let old = node.metadata.labels.clone().unwrap_or_default();
+            if labels.iter().all(|(key, value)| old.get(key) == Some(value)) {
+                return Ok(node);
+            }
+            let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+            return api.patch(&self.name, &PatchParams::default(), &patch).await;
+        }
+        if !self.register {
+            // Somebody else makes it; say so in the way of the API.
+            return api.get(&self.name).await;
+        }
+        let health = self.health().await;
+        let mut node = Node {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                labels: Some(self.all_labels()),
+                annotations: Some(
+                    [(
+                        "volumes.kubernetes.io/controller-managed-attach-detach".to_owned(),
+                        "true".to_owned(),
+                    )]
+                    .into(),
+                ),
+                ..Default::default()
+            },
+            spec: Some(NodeSpec {
+                taints: Some(self.taints.iter().filter_map(|text| taint(text)).collect::<Vec<_>>())
+                    .filter(|taints| !taints.is_empty()),
+                ..Default::default()
+            }),
+            status: None,
+        };
+        node.status = Some(self.compute(&node, &health, Vec::new()));
+        api.create(&PostParams::default(), &node).await
+    }
+
+    fn all_labels(&self) -> BTreeMap<String, String> {
+        let arch = status::architecture();
+        let mut labels: BTreeMap<String, String> = [
+            ("kubernetes.io/hostname", self.name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", arch),
+            ("beta.kubernetes.io/os", "linux"),
+            ("beta.kubernetes.io/arch", arch),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+        labels.extend(self.labels.clone());
+        labels
+    }
+
+    async fn health(&self) -> Health {
+        status::health(self.manager.context().runtime.as_ref(), &self.pulse).await
+    }
+
+    async fn images(&self) -> Vec<Image> {
+        self.manager.context().runtime.list_images().await.unwrap_or_default()
+    }
+
+    fn compute(&self, node: &Node, health: &Health, images: Vec<Image>) -> NodeStatus {
+        status::compute(&Known {
+            old: node.status.as_ref(),
+            machine: &self.machine,
+            facts: &self.manager.context().facts,
+            version: &self.version,
+            port: self.port,
+            max_pods: self.max_pods,
+            health,
+            images,
+            now: Timestamp::now(),
+        })
+    }
+
+    async fn write(&self, api: &Api<Node>, status: &NodeStatus) -> Result<Node, kube::Error> {
+        let patch = Patch::Strategic(json!({ "status": status }));
+        api.patch_status(&self.name, &PatchParams::default(), &patch).await
+    }
+}
+
+/// `key=value:effect` or `key:effect`.
+fn taint(text: &str) -> Option<Taint> {
+    let (rest, effect) = text.rsplit_once(':')?;
+    let (key, value) = rest.split_once('=').map_or((rest, None), |(key, value)| (key, Some(value)));
+    Some(Taint {
+        key: key.to_owned(),
+        value: value.filter(|value| !value.is_empty()).map(str::to_owned),
+        effect: effect.to_owned(),
+        time_added: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taints() {
+        let check = |text: &str, expected: Option<(&str, Option<&str>, &str)>| {
+            let got = taint(text);
+            let got = got.as_ref().map(|t| (t.key.as_str(), t.value.as_deref(), t.effect.as_str()));
+            assert_eq!(got, expected, "{text}");
+        };
+        check("a=b:NoSchedule", Some(("a", Some("b"), "NoSchedule")));
+        check("a:NoExecute", Some(("a", None, "NoExecute")));
+        check("a", None);
+    }
+}

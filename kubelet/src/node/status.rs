@@ -1,0 +1,198 @@
+//! The node's status: what the machine has, how it is reached, whether it is well.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
+    NodeSystemInfo,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::machine::Machine;
+use crate::context::Facts;
+use crate::pleg::{HEALTHY_WITHIN, Pulse};
+use crate::runtime::Runtime;
+use crate::runtime::types::{Image, VersionResponse};
+
+/// The version of Kubernetes that this kubelet speaks.
+pub const KUBELET_VERSION: &str = concat!("v1.36.0-knarr", env!("CARGO_PKG_VERSION"));
+/// So many images are listed, the largest ones.
+const MAX_IMAGES: usize = 50;
+
+/// What a status is computed from.
+pub struct Known<'a> {
+    /// The status before, for the times of changes.
+    pub old: Option<&'a NodeStatus>,
+    /// The machine.
+    pub machine: &'a Machine,
+    /// The node's settings.
+    pub facts: &'a Facts,
+    /// The runtime.
+    pub version: &'a VersionResponse,
+    /// Port of the kubelet's server.
+    pub port: u16,
+    /// How many pods fit.
+    pub max_pods: usize,
+    /// Whether all is well.
+    pub health: &'a Health,
+    /// Images on the node.
+    pub images: Vec<Image>,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// Whether the node can run pods.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Health {
+    /// Why not, if it cannot.
+    pub problem: Option<String>,
+}
+
+/// Asks the runtime how it is.
+pub async fn health(runtime: &dyn Runtime, pulse: &Pulse) -> Health {
+    let problem = match runtime.status().await {
+        Err(error) => Some(format!("container runtime status check may not have completed yet: {error}")),
+        Ok(conditions) => {
+            let wrong = conditions.iter().find(|condition| !condition.status);
+            match wrong {
+                Some(condition) => {
+                    let what = if condition.r#type == "NetworkReady" { " network" } else { "" };
+                    Some(format!(
+                        "container runtime{what} not ready: {}=false reason:{} message:{}",
+                        condition.r#type, condition.reason, condition.message
+                    ))
+                }
+                None if pulse.age() > HEALTHY_WITHIN => {
+                    Some("PLEG is not healthy: pods have not been listed for three minutes".to_owned())
+                }
+                None => None,
+            }
+        }
+    };
+    Health { problem }
+}
+
+/// The machine's architecture in Go's words.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Computes the status.
+pub fn compute(known: &Known<'_>) -> NodeStatus {
+    let resources = resources(known.machine, known.max_pods);
+    let mut addresses: Vec<NodeAddress> = known
+        .facts
+        .ips
+        .iter()
+        .map(|ip| NodeAddress { type_: "InternalIP".to_owned(), address: ip.clone() })
+        .collect();
+    addresses.push(NodeAddress { type_: "Hostname".to_owned(), address: known.facts.name.clone() });
+    let machine = known.machine;
+    NodeStatus {
+        addresses: Some(addresses),
+        capacity: Some(resources.clone()),
+        allocatable: Some(resources),
+        conditions: Some(conditions(known)),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(known.port) }),
+        }),
+        images: Some(images(&known.images)),
+        node_info: Some(NodeSystemInfo {
+            architecture: architecture().to_owned(),
+            boot_id: machine.boot_id.clone(),
+            container_runtime_version: format!(
+                "{}://{}",
+                known.version.runtime_name, known.version.runtime_version
+            ),
+            kernel_version: machine.kernel.clone(),
+            kube_proxy_version: String::new(),
+            kubelet_version: KUBELET_VERSION.to_owned(),
+            machine_id: machine.machine_id.clone(),
+            operating_system: "linux".to_owned(),
+            os_image: machine.os_image.clone(),
+            system_uuid: machine.system_uuid.clone(),
+            swap: None,
+        }),
+        ..Default::default()
+    }
+}
+
+fn resources(machine: &Machine, max_pods: usize) -> BTreeMap<String, Quantity> {
+    [
+        ("cpu", machine.cpus.to_string()),
+        ("memory", format!("{}Ki", machine.memory / 1024)),
+        ("ephemeral-storage", format!("{}Ki", machine.disk / 1024)),
+        ("hugepages-1Gi", "0".to_owned()),
+        ("hugepages-2Mi", "0".to_owned()),
+        ("pods", max_pods.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), Quantity(value)))
+    .into()
+}
+
+fn images(images: &[Image]) -> Vec<ContainerImage> {
+    let mut images: Vec<&Image> = images.iter().collect();
+    images.sort_by_key(|image| std::cmp::Reverse(image.size));
+    images
+        .into_iter()
+        .take(MAX_IMAGES)
+        .map(|image| ContainerImage {
+            names: Some(image.repo_digests.iter().chain(&image.repo_tags).cloned().collect()),
+            size_bytes: i64::try_from(image.size).ok(),
+        })
+        .collect()
+}
+
+fn conditions(known: &Known<'_>) -> Vec<NodeCondition> {
+    let ready = match &known.health.problem {
+        None => ("True", "KubeletReady", "kubelet is posting ready status".to_owned()),
+        Some(problem) => ("False", "KubeletNotReady", problem.clone()),
+    };
+    let fine = |reason: &'static str, message: &str| ("False", reason, message.to_owned());
+    let list = [
+        ("MemoryPressure", fine("KubeletHasSufficientMemory", "kubelet has sufficient memory available")),
+        ("DiskPressure", fine("KubeletHasNoDiskPressure", "kubelet has no disk pressure")),
+        ("PIDPressure", fine("KubeletHasSufficientPID", "kubelet has sufficient PID available")),
+        ("Ready", ready),
+    ];
+    let old = known.old.and_then(|old| old.conditions.as_ref());
+    list.into_iter()
+        .map(|(kind, (status, reason, message))| {
+            let same = old.into_iter().flatten().find(|old| old.type_ == kind && old.status == status);
+            let since = same.and_then(|old| old.last_transition_time.clone());
+            NodeCondition {
+                type_: kind.to_owned(),
+                status: status.to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message),
+                last_heartbeat_time: Some(Time(known.now)),
+                last_transition_time: since.or(Some(Time(known.now))),
+            }
+        })
+        .collect()
+}
+
+/// The status without the times that change by themselves.
+pub fn without_times(status: &NodeStatus) -> NodeStatus {
+    let mut status = status.clone();
+    for condition in status.conditions.iter_mut().flatten() {
+        condition.last_heartbeat_time = None;
+        condition.last_transition_time = None;
+    }
+    status
+}
+
+/// Whether the status says that the node is ready.
+pub fn is_ready(status: &NodeStatus) -> bool {
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}

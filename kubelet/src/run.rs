@@ -1,0 +1,219 @@
+//! Puts the parts together and runs them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Pod;
+use knarr_component::events::Recorder;
+use kube::Client;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::mirror::Mirrors;
+use crate::api::objects::{self, Changed};
+use crate::api::services::ApiServices;
+use crate::api::{self, ApiLookup, Standalone};
+use crate::args::Args;
+use crate::cgroups::{self, Cgroups};
+use crate::container::resolv::{self, ClusterDns};
+use crate::context::{Context, Facts, Services};
+use crate::manager::Manager;
+use crate::node::NodeKeeper;
+use crate::node::machine::Machine;
+use crate::pleg::{self, Pulse};
+use crate::runtime::SharedRuntime;
+use crate::runtime::cri::CriRuntime;
+use crate::runtime::types::VersionResponse;
+use crate::volumes::Lookup;
+use crate::{admission, cleanup, images, static_pods};
+
+/// Runs the kubelet until `shutdown`. Pods go on running after it.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    knarr_component::log::init(&args.logging);
+    knarr_component::client::ensure_crypto_provider();
+    for directory in [args.root_dir.join("pods"), args.pod_logs_dir.clone()] {
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    let machine = Machine::read();
+    let facts = facts(&args, &machine);
+    let cgroups = Cgroups::new(cgroups::MOUNT, &args.cgroup_root);
+    if let Err(error) = cgroups.create_roots() {
+        tracing::warn!(%error, "cgroups of pods not made; limits of whole pods will not hold");
+    }
+    let runtime: SharedRuntime = Arc::new(CriRuntime::new(&args.container_runtime_endpoint)?);
+    let version = wait_for_runtime(&runtime, &shutdown).await?;
+    tracing::info!(name = version.runtime_name, version = version.runtime_version, "container runtime");
+    if let Some(folder) = &args.image_preload_dir {
+        preload(&args, folder);
+    }
+    let client = match &args.kubeconfig {
+        Some(path) => Some(knarr_component::client::connect(Some(path), "kubelet").await?),
+        None => None,
+    };
+    let (changes, changed) = mpsc::unbounded_channel();
+    let objects = client.clone().map(|client| Arc::new(ApiLookup::new(client, changes)));
+    let context = Arc::new(Context {
+        runtime,
+        runtime_name: version.runtime_name.clone(),
+        cgroups,
+        lookup: match &objects {
+            Some(objects) => Arc::clone(objects) as Arc<dyn Lookup>,
+            None => Arc::new(Standalone),
+        },
+        services: match &client {
+            Some(client) => Arc::new(ApiServices::start(client.clone(), shutdown.clone())),
+            None => Arc::new(Standalone) as Arc<dyn Services>,
+        },
+        events: match &client {
+            Some(client) => Recorder::new(client.clone(), "kubelet", &facts.name, shutdown.clone()),
+            None => Recorder::discarding(),
+        },
+        statuses: Arc::default(),
+        facts,
+    });
+    let node = admission::Node {
+        labels: args.node_labels.clone(),
+        allocatable: context.facts.allocatable.clone(),
+        max_pods: args.max_pods,
+    };
+    let manager = Manager::new(Arc::clone(&context), node, shutdown.clone());
+    let pulse = Arc::new(Pulse::default());
+    let tasks = Tasks { args: &args, manager: &manager, shutdown: &shutdown };
+    tokio::spawn(pleg::run(Arc::clone(&manager), Arc::clone(&pulse), shutdown.clone()));
+    match (client, objects) {
+        (Some(client), Some(objects)) => {
+            tokio::spawn(Arc::clone(&context.statuses).run(client.clone(), shutdown.clone()));
+            tasks.follow_objects(objects, changed);
+            tasks.keep_node(client.clone(), machine, pulse, version);
+            tasks.follow_pods(client);
+        }
+        _ => {
+            tasks.follow_manifests(|_| {});
+            tokio::spawn(cleanup::run(Arc::clone(&manager), shutdown.clone()));
+        }
+    }
+    shutdown.cancelled().await;
+    manager.stopped().await;
+    Ok(())
+}
+
+/// The parts that are started once.
+struct Tasks<'a> {
+    args: &'a Args,
+    manager: &'a Arc<Manager>,
+    shutdown: &'a CancellationToken,
+}
+
+impl Tasks<'_> {
+    /// Wakes pods whose config maps and secrets change, and forgets those that no pod uses.
+    fn follow_objects(&self, objects: Arc<ApiLookup>, mut changed: mpsc::UnboundedReceiver<Changed>) {
+        let (manager, stop) = (Arc::clone(self.manager), self.shutdown.clone());
+        tokio::spawn(async move {
+            let mut tidy = tokio::time::interval(Duration::from_secs(60));
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    Some(change) = changed.recv() => manager.refresh(|pod| objects::refers(pod, &change)),
+                    _ = tidy.tick() => {
+                        let pods = manager.pods();
+                        objects.objects.config_maps.retain(&pods);
+                        objects.objects.secrets.retain(&pods);
+                    }
+                }
+            }
+        });
+    }
+
+    fn keep_node(&self, client: Client, machine: Machine, pulse: Arc<Pulse>, version: VersionResponse) {
+        let keeper = NodeKeeper {
+            client,
+            name: self.manager.context().facts.name.clone(),
+            machine,
+            manager: Arc::clone(self.manager),
+            pulse,
+            register: self.args.register_node,
+            labels: self.args.node_labels.clone(),
+            taints: self.args.register_with_taints.clone(),
+            port: self.args.port,
+            max_pods: self.args.max_pods,
+            version,
+        };
+        tokio::spawn(keeper.run(self.shutdown.clone()));
+    }
+
+    /// Follows pods of the API server and, mirrored there, of manifests. Leftovers are looked for only
+    /// once both are known.
+    fn follow_pods(&self, client: Client) {
+        let wake = Arc::new(Notify::new());
+        let name = &self.manager.context().facts.name;
+        let stop = self.shutdown.clone();
+        let pods =
+            api::pods::start(client.clone(), name, Arc::clone(self.manager), Arc::clone(&wake), stop.clone());
+        let mirrors = Mirrors::new(client, name, pods.clone(), wake);
+        tokio::spawn(Arc::clone(&mirrors).run(stop.clone()));
+        self.follow_manifests(move |pods| mirrors.set(pods));
+        let manager = Arc::clone(self.manager);
+        tokio::spawn(async move {
+            pods.synced().await;
+            if !stop.is_cancelled() {
+                cleanup::run(manager, stop).await;
+            }
+        });
+    }
+
+    fn follow_manifests(&self, changed: impl Fn(Vec<Arc<Pod>>) + Send + Sync + 'static) {
+        let Some(path) = self.args.pod_manifest_path.clone() else { return };
+        let name = self.manager.context().facts.name.clone();
+        tokio::spawn(static_pods::run(path, name, Arc::clone(self.manager), changed, self.shutdown.clone()));
+    }
+}
+
+async fn wait_for_runtime(
+    runtime: &SharedRuntime,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<crate::runtime::types::VersionResponse> {
+    let mut pause = std::time::Duration::from_millis(20);
+    loop {
+        match runtime.version().await {
+            Ok(version) => return Ok(version),
+            Err(error) => tracing::info!(%error, "waiting for the container runtime"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => anyhow::bail!("stopped while waiting for the container runtime"),
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(std::time::Duration::from_secs(2)),
+        }
+    }
+}
+
+/// Imports archives beside everything else: pods whose images are still missing try again.
+fn preload(args: &Args, folder: &std::path::Path) {
+    let (folder, done) = (folder.to_owned(), args.root_dir.join("preloaded"));
+    let endpoint = args.container_runtime_endpoint.clone();
+    tokio::spawn(async move {
+        if let Err(error) = images::preload::import_folder(&endpoint, &folder, &done).await {
+            tracing::error!(folder = %folder.display(), %error, "images not preloaded");
+        }
+    });
+}
+
+fn facts(args: &Args, machine: &Machine) -> Facts {
+    let name = args.hostname_override.clone().unwrap_or_else(|| machine.hostname.clone()).to_lowercase();
+    let ips = if args.node_ip.is_empty() { machine.default_ips() } else { args.node_ip.clone() };
+    let node_dns = std::fs::read_to_string(&args.resolv_conf).unwrap_or_default();
+    Facts {
+        name,
+        hostname: machine.hostname.clone(),
+        ips: ips.iter().map(ToString::to_string).collect(),
+        root_dir: args.root_dir.clone(),
+        pod_logs_dir: args.pod_logs_dir.clone(),
+        cluster_dns: ClusterDns {
+            servers: args.cluster_dns.iter().map(ToString::to_string).collect(),
+            domain: args.cluster_domain.clone(),
+        },
+        node_dns: resolv::parse(&node_dns),
+        memory: machine.memory,
+        allocatable: machine.allocatable(args.max_pods),
+    }
+}
