@@ -23,6 +23,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod validation;
 pub mod yaml;
 
 /// A decoded API object or a part of one.
