@@ -3,12 +3,16 @@
 //! One [`schema::Schema`] describes every type, one list of [`kind::Kind`] rows describes every resource, and
 //! every mechanism (codecs, patches, field ownership, defaults, OpenAPI, columns) reads those. Documents are
 //! [`Value`]s: JSON, with maps in key order; [`json::encode`] output is ordered by the schema.
+pub mod columns;
+pub mod defaults;
 pub mod field;
+pub mod gates;
 pub mod int_or_string;
 pub mod json;
 pub mod kind;
 pub mod managed_fields;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;

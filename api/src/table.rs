@@ -23,16 +23,20 @@
 //! `served`, `off` and `never` on a package or type say whether it is served by default, on request or not at
 //! all. `crud` are the eight verbs; `stored(hash[,group/version/Kind])` the storage version; `select()` stands
 //! for metadata.name and metadata.namespace. Objects are stored in a version of today even where the original
-//! still writes an older one; only the discovery hash is the original's. `groups.kt` has the groups in discovery order.
+//! still writes an older one; only the discovery hash is the original's. `groups.kt` has the groups in discovery order, `gates.kt` the feature gates and
+//! `defaults.kt` what defaulting sets.
 mod parse;
 
+use crate::defaults::Plan;
+use crate::gates::Gate;
 use crate::kind::{Group, GroupVersionKind, Kind};
 use crate::schema::{Schema, TypeId};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 pub use parse::TableError;
+pub(crate) use parse::{parameter, unknown};
 
 /// Types, resources and groups with their look-ups.
 #[derive(Debug, Default)]
@@ -43,6 +47,10 @@ pub struct Api {
     pub kinds: Vec<Kind>,
     /// All groups in discovery order.
     pub groups: Vec<Group>,
+    /// Feature gates with their defaults.
+    pub gates: BTreeMap<Arc<str>, Gate>,
+    /// What defaulting sets; see [`crate::defaults`].
+    pub defaults: Plan,
     by_gvk: HashMap<GroupVersionKind, TypeId>,
 }
 
@@ -121,6 +129,11 @@ pub fn digest() -> &'static str {
     &DIGEST
 }
 
+/// The text of the built-in table: names and contents of its files.
+pub fn sources() -> &'static [(&'static str, &'static str)] {
+    SOURCES
+}
+
 macro_rules! sources {
     ($($name:literal)*) => {
         &[$(($name, include_str!(concat!("../table/", $name, ".kt")))),*]
@@ -130,6 +143,8 @@ macro_rules! sources {
 /// All files of the table.
 static SOURCES: &[(&str, &str)] = sources!(
     "groups"
+    "gates"
+    "defaults"
     "admission"
     "admissionregistration"
     "apidiscovery"

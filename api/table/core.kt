@@ -1550,7 +1550,7 @@ type VolumeProjection
   configMap?             3 *ConfigMapProjection
   serviceAccountToken?   4 *ServiceAccountTokenProjection
   clusterTrustBundle?    5 *ClusterTrustBundleProjection  gates(ClusterTrustBundleProjection)
-  podCertificate?        6 *PodCertificateProjection      gates(PodCertificateProjection)
+  podCertificate?        6 *PodCertificateProjection      gates(PodCertificateRequest)
 
 type VolumeResourceRequirements
   limits?     1 ResourceList

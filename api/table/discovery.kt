@@ -56,7 +56,7 @@ type Endpoint
   targetRef?    4 *core.v1.ObjectReference
   topology?     5 map[string]string
   nodeName?     6 *string
-  hints?        7 *EndpointHints           gates(TopologyAwareHints)
+  hints?        7 *EndpointHints
 
 type EndpointConditions
   ready?         1 *bool

@@ -29,7 +29,7 @@ type CSIDriverSpec
   attachRequired?                       1 *bool
   podInfoOnMount?                       2 *bool
   volumeLifecycleModes?                 3 []VolumeLifecycleMode set
-  storageCapacity?                      4 *bool                 gates(CSIStorageCapacity)
+  storageCapacity?                      4 *bool
   fsGroupPolicy?                        5 *FSGroupPolicy
   tokenRequests?                        6 []TokenRequest        atomic
   requiresRepublish?                    7 *bool

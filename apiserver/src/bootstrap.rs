@@ -4,9 +4,11 @@ use crate::authz;
 use crate::loopback::Loopback;
 use crate::objects::Objects;
 use futures::StreamExt;
+use ipnet::IpNet;
 use knarr_api::Value;
 use knarr_api::status::Status;
 use serde_json::json;
+use std::net::SocketAddr;
 
 /// Requests at once: they share commits.
 const PARALLEL: usize = 64;
@@ -117,6 +119,124 @@ pub async fn authentication_settings(client: &Loopback, data: &Value) -> Result<
     }
 }
 
+/// Where this server is reached by members of the cluster.
+#[derive(Clone, Debug)]
+pub struct Advertised {
+    /// Its own address and port.
+    pub address: SocketAddr,
+    /// The ranges of service addresses.
+    pub ranges: Vec<IpNet>,
+}
+
+/// Publishes the server as the Service `default/kubernetes`, at the first address of the service range, with its
+/// EndpointSlice and Endpoints; and the range itself as the ServiceCIDR `kubernetes`.
+///
+/// # Errors
+/// The first refusal.
+pub async fn kubernetes_service(client: &Loopback, advertised: &Advertised) -> Result<(), Status> {
+    let cidrs: Vec<String> = advertised.ranges.iter().map(|range| range.trunc().to_string()).collect();
+    let range = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": cidrs},
+    });
+    let ranges = "/apis/networking.k8s.io/v1/servicecidrs";
+    ensure(client, ranges, &range, &[]).await?;
+    mark_ready(client, &format!("{ranges}/kubernetes")).await?;
+    let (address, port) = (advertised.address.ip(), advertised.address.port());
+    let first = advertised.ranges.first().and_then(|range| range.hosts().next());
+    let spec = json!({
+        "type": "ClusterIP",
+        "clusterIP": first.map(|ip| ip.to_string()),
+        "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
+        "sessionAffinity": "None",
+    });
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let service = object("v1", "Service", &labels, [("spec", spec)]);
+    ensure(client, "/api/v1/namespaces/default/services", &service, &["/spec/ports"]).await?;
+    if address.is_loopback() {
+        // Endpoints may not be loopback addresses: pods could not reach them.
+        tracing::warn!(%address, "not published as an endpoint of default/kubernetes: pods cannot reach it");
+        return Ok(());
+    }
+    let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+    let labels = json!({"kubernetes.io/service-name": "kubernetes"});
+    let slice = object(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        &labels,
+        [
+            ("addressType", json!(if address.is_ipv4() { "IPv4" } else { "IPv6" })),
+            ("endpoints", json!([{"addresses": [address.to_string()], "conditions": {"ready": true}}])),
+            ("ports", ports.clone()),
+        ],
+    );
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    ensure(client, slices, &slice, &["/endpoints/0/addresses", "/ports"]).await?;
+    let labels = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
+    let subsets = json!([{"addresses": [{"ip": address.to_string()}], "ports": ports}]);
+    let endpoints = object("v1", "Endpoints", &labels, [("subsets", subsets)]);
+    ensure(client, "/api/v1/namespaces/default/endpoints", &endpoints, &["/subsets"]).await
+}
+
+fn object<const N: usize>(version: &str, kind: &str, labels: &Value, members: [(&str, Value); N]) -> Value {
+    let metadata = json!({"name": "kubernetes", "namespace": "default", "labels": labels});
+    let mut object = json!({"apiVersion": version, "kind": kind, "metadata": metadata});
+    for (name, value) in members {
+        object[name] = value;
+    }
+    object
+}
+
+/// Creates an object, or brings these parts of the one that is there to what is wanted.
+async fn ensure(client: &Loopback, collection: &str, object: &Value, parts: &[&str]) -> Result<(), Status> {
+    let path = format!("{collection}/{}", object["metadata"]["name"].as_str().unwrap_or_default());
+    let mut found = match client.get(&path).await {
+        Err(status) if status.code == 404 => return accept_existing(client.create(collection, object).await),
+        answer => answer?,
+    };
+    let mut changed = false;
+    for part in parts {
+        let (Some(wanted), Some(part)) = (object.pointer(part), found.pointer_mut(part)) else { continue };
+        if !contains(part, wanted) {
+            *part = wanted.clone();
+            changed = true;
+        }
+    }
+    if changed { client.update(&path, &found).await.map(drop) } else { Ok(()) }
+}
+
+/// Is everything wanted there? What defaults added beside it does not count.
+fn contains(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| found.get(key).is_some_and(|found| contains(found, value)))
+        }
+        (Value::Array(found), Value::Array(wanted)) => {
+            found.len() == wanted.len()
+                && found.iter().zip(wanted).all(|(found, wanted)| contains(found, wanted))
+        }
+        (found, wanted) => found == wanted,
+    }
+}
+
+/// Sets the condition `Ready`, once: the range is this server's own.
+async fn mark_ready(client: &Loopback, path: &str) -> Result<(), Status> {
+    let mut range = client.get(path).await?;
+    if range["status"]["conditions"].as_array().is_some_and(|conditions| !conditions.is_empty()) {
+        return Ok(());
+    }
+    range["status"] = json!({"conditions": [{
+        "type": "Ready",
+        "status": "True",
+        "reason": "",
+        "message": "Kubernetes Service CIDR is ready",
+        "lastTransitionTime": crate::clock::now_rfc3339(),
+    }]});
+    client.update(&format!("{path}/status"), &range).await.map(drop)
+}
+
 async fn create_all(
     client: &Loopback,
     objects: impl IntoIterator<Item = (String, Value)>,
@@ -138,5 +258,19 @@ fn accept_existing(answer: Result<Value, Status>) -> Result<(), Status> {
     match answer {
         Err(status) if status.code == 409 => Ok(()),
         answer => answer.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_are_there() {
+        let check =
+            |found: Value, wanted: Value, expected: bool| assert_eq!(contains(&found, &wanted), expected);
+        check(json!([{"a": 1, "b": 2}]), json!([{"a": 1}]), true);
+        check(json!([{"a": 1}, {"a": 2}]), json!([{"a": 1}]), false);
+        check(json!({"a": 2}), json!({"a": 1}), false);
     }
 }

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Pause before a failed start-up step is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -52,24 +53,30 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     let started = Instant::now();
     let mut args = args.complete()?;
     args.secure_port = listener.local_addr()?.port();
-    let stop_store = CancellationToken::new();
-    let _stop = stop_store.clone().drop_guard();
-    let store = open_store(&args, stop_store.clone()).await?;
-    let server = assemble(&args, store, shutdown.clone())?;
+    // The store outlives the requests; it ends in any case when this function does.
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let store = open_store(&args, stop.clone()).await?;
+    let server = assemble(&args, store.clone(), shutdown.clone())?;
     tracing::info!(address = %listener.local_addr()?, took = ?started.elapsed(), "serving");
-    let feeds = CancellationToken::new();
-    let _feeds = feeds.clone().drop_guard();
-    server.start_feeds(&feeds);
-    tokio::spawn(server.clone().bootstrap(feeds.clone(), started));
+    let tasks = TaskTracker::new();
+    let background = CancellationToken::new();
+    let _background = background.clone().drop_guard();
+    server.start_feeds(&tasks, &background);
+    tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().bootstrap(started)));
     let ending = server.clone();
-    tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            shutdown.cancelled().await;
-            ending.stopping.undo();
-        }
+    let stopping = shutdown.clone();
+    tasks.spawn(async move {
+        stopping.cancelled().await;
+        ending.stopping.undo();
     });
     listen::serve(listener, server.tls.clone(), server.chain.clone()).await;
+    background.cancel();
+    tasks.close();
+    tasks.wait().await;
+    drop(server);
+    stop.cancel();
+    store.closed().await;
     tracing::info!("API server stopped");
     Ok(())
 }
@@ -102,6 +109,7 @@ struct Server {
     roles: Arc<Step>,
     classes: Arc<Step>,
     namespaces: Arc<Step>,
+    service: Arc<Step>,
     stopping: Arc<Step>,
 }
 
@@ -139,17 +147,19 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         "poststarthook/rbac/bootstrap-roles",
         "poststarthook/scheduling/bootstrap-system-priority-classes",
         "poststarthook/start-system-namespaces-controller",
+        "poststarthook/bootstrap-controller",
     ];
-    let [synced, roles, classes, namespaces] = steps.map(Step::pending);
+    let [synced, roles, classes, namespaces, service] = steps.map(Step::pending);
     let stopping = Step::ready_until_undone("shutdown");
     let health = Arc::new(Health::default());
-    let checks: [Arc<dyn Check>; 7] = [
+    let checks: [Arc<dyn Check>; 8] = [
         Arc::new(Ping),
         Arc::new(StorageCheck(store)),
         synced.clone(),
         roles.clone(),
         classes.clone(),
         namespaces.clone(),
+        service.clone(),
         stopping.clone(),
     ];
     checks.into_iter().for_each(|check| health.add(check));
@@ -180,13 +190,14 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         roles,
         classes,
         namespaces,
+        service,
         stopping,
     }))
 }
 
 impl Server {
     /// Keeps the authorizers current.
-    fn start_feeds(self: &Arc<Self>, stop: &CancellationToken) {
+    fn start_feeds(self: &Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
         let synced = Arc::new(tokio::sync::Semaphore::new(0));
         let feeds = [
             (rbac::GROUP, "clusterroles"),
@@ -209,14 +220,14 @@ impl Server {
                     }
                 }
             };
-            tokio::spawn(stop.clone().run_until_cancelled_owned(feed));
+            tasks.spawn(stop.clone().run_until_cancelled_owned(feed));
         }
         let step = self.synced.clone();
-        tokio::spawn(async move {
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
             if synced.acquire_many(feeds.len() as u32).await.is_ok() {
                 step.done();
             }
-        });
+        }));
     }
 
     fn learn(&self, resource: &str, namespace: &str, name: &str, object: Option<&knarr_api::Value>) {
@@ -228,26 +239,25 @@ impl Server {
     }
 
     /// Makes what every cluster has, trying again until it is there.
-    async fn bootstrap(self: Arc<Self>, stop: CancellationToken, started: Instant) {
-        let work = async {
-            let first = async {
-                self.until_done("namespaces", &self.namespaces, || bootstrap::namespaces(&self.client)).await;
-            };
-            let roles =
-                self.until_done("roles", &self.roles, || bootstrap::rbac(&self.client, &*self.objects));
-            let classes = self
-                .until_done("priority classes", &self.classes, || bootstrap::priority_classes(&self.client));
-            first.await;
-            futures::join!(roles, classes);
-            let published = Step::pending("authentication settings");
-            let data = authentication_settings(&self.args);
-            self.until_done("authentication settings", &published, || {
-                bootstrap::authentication_settings(&self.client, &data)
-            })
-            .await;
-            tracing::info!(took = ?started.elapsed(), "ready");
+    async fn bootstrap(self: Arc<Self>, started: Instant) {
+        let client = &self.client;
+        self.until_done("namespaces", &self.namespaces, || bootstrap::namespaces(client)).await;
+        let advertised = bootstrap::Advertised {
+            address: SocketAddr::new(self.args.advertised(), self.args.secure_port),
+            ranges: self.args.service_cluster_ip_range.clone(),
         };
-        stop.run_until_cancelled(work).await;
+        futures::join!(
+            self.until_done("default/kubernetes", &self.service, || {
+                bootstrap::kubernetes_service(client, &advertised)
+            }),
+            self.until_done("roles", &self.roles, || bootstrap::rbac(client, &*self.objects)),
+            self.until_done("priority classes", &self.classes, || bootstrap::priority_classes(client)),
+        );
+        tracing::info!(took = ?started.elapsed(), "ready");
+        let published = Step::pending("authentication settings");
+        let data = authentication_settings(&self.args);
+        let publish = || bootstrap::authentication_settings(client, &data);
+        self.until_done("authentication settings", &published, publish).await;
     }
 
     async fn until_done<F>(&self, what: &str, step: &Step, mut work: impl FnMut() -> F)

@@ -1,4 +1,5 @@
 //! The suite every backend passes. A second backend adds a function that opens it and calls `suite`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 use bytes::Bytes;
 use knarr_apiserver::storage::backend::{Backend, BackendError, Range};
 use knarr_apiserver::storage::sqlite::Sqlite;

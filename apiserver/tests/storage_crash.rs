@@ -1,4 +1,5 @@
 //! `kill -9` under write load: every acknowledged write is there afterwards, and no revision is given away twice.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 use bytes::Bytes;
 use futures::future::join_all;
 use knarr_apiserver::storage::backend::Backend;

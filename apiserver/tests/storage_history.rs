@@ -1,4 +1,5 @@
 //! Lists at every revision and watches from every revision, against a model that remembers all states.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 use bytes::Bytes;
 use knarr_apiserver::storage::sqlite::Sqlite;
 use knarr_apiserver::storage::{

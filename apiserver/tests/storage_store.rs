@@ -1,4 +1,5 @@
 //! The store over a real database: reads, commits, watches, history, failure.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;

@@ -1,1 +1,40 @@
 //! The controller manager: one file a controller.
+//!
+//! A controller is a function from the observed world to the next step, level-triggered and
+//! idempotent. Its file holds the decisions, which do no I/O and are tested in tables, and a thin
+//! driver that reads informers, asks for a decision and carries it out. [`manager`] lists all
+//! controllers and starts those that the flags select.
+
+pub mod args;
+mod cache;
+mod conditions;
+mod context;
+mod control;
+mod expectations;
+mod history;
+mod manager;
+mod meta;
+mod node_affinity;
+mod pods;
+mod resources;
+mod taints;
+mod template_hash;
+
+mod daemonset;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod garbage_collector;
+mod job;
+mod namespace;
+mod node_ipam;
+mod node_lifecycle;
+mod pod_gc;
+mod replicaset;
+mod root_ca;
+mod service_account;
+mod statefulset;
+mod taint_eviction;
+
+pub use args::Args;
+pub use manager::{names, run};

@@ -14,8 +14,9 @@ mod state;
 pub use config::{Configuration, PLUGIN, remove_config, write_config};
 pub use host_ports::PortMapping;
 pub use namespace::in_namespace;
-pub use plugin::{Attachment, add, check, collect, delete, restore_host_ports, status};
-pub use protocol::{NetworkConfig, Outcome, run};
+pub(crate) use plugin::bridge;
+pub use plugin::{Attached, Attachment, add, check, collect, delete, restore_host_ports, status};
+pub use protocol::{NetworkConfig, Outcome, main, run};
 
 /// Why an operation failed. The codes that the CNI specification reserves are in [`Error::code`].
 #[derive(Debug, thiserror::Error)]

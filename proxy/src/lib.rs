@@ -1,9 +1,27 @@
 //! The node's network: services, cluster DNS, pod network.
-pub mod names;
-pub mod nft;
-pub mod service;
-pub mod network;
-pub mod cni;
-pub mod dns;
+//!
+//! - [`service`] turns Services and EndpointSlices into rules, without I/O; [`nft`] brings them into the
+//!   kernel, `sync` whenever they change, and [`conntrack`] removes flows that outlived their endpoint.
+//! - [`dns`] answers for the cluster's names on the node itself.
+//! - [`network`] is the node's bridge, [`cni`] the plugin that joins pods to it.
+//! - [`cleanup`] removes all of it: everything is named after the cluster ([`names`]).
+
 mod cleanup;
-pub use cleanup::{Leftovers, cleanup};
+pub mod cni;
+pub mod conntrack;
+pub mod dns;
+mod flags;
+mod health_check;
+mod metrics;
+pub mod names;
+mod netfilter;
+pub mod network;
+pub mod nft;
+mod run;
+pub mod service;
+pub mod sync;
+
+pub use cleanup::{Error as CleanupError, Files, cleanup, remove_files};
+pub use flags::{Args, ProxyMode};
+pub use metrics::Metrics;
+pub use run::run;

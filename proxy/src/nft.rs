@@ -5,10 +5,12 @@
 
 mod apply;
 mod diff;
+mod monitor;
 
 mod ruleset;
 
 pub use apply::{Error, Nft};
 pub use diff::{diff, full};
+pub use monitor::Monitor;
 
 pub use ruleset::{Chain, Family, Fragment, RuleSet, Set, UdpFrontend};

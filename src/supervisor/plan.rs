@@ -188,6 +188,8 @@ fn proxy(cluster: &Cluster) -> Flags {
         .set("cluster-cidr", &state.cluster_cidr)
         .set("cluster-dns", state.dns_ip())
         .set("cluster-domain", "cluster.local")
+        .set("service-cluster-ip-range", &state.service_cidr)
+        .set("metrics-bind-address", "127.0.0.1:0")
         .file("cni-conf-dir", &paths.cni("conf"))
         .file("cni-bin-dir", &paths.cni("bin"))
         .file("cni-state-dir", &paths.cni("state"))

@@ -3,7 +3,7 @@ use super::Error;
 
 /// How a field's value lies on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     /// Wire type 0.
     Varint(u64),
     /// Wire type 1.
@@ -15,21 +15,21 @@ pub(super) enum Payload<'a> {
 }
 
 /// A cursor over one message.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// The next field's number and value; none at the end.
-    pub(super) fn field(&mut self) -> Result<Option<(u32, Payload<'a>)>, Error> {
+    pub(crate) fn field(&mut self) -> Result<Option<(u32, Payload<'a>)>, Error> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
         Ok(Some((number, payload)))
     }
 
-    pub(super) fn varint(&mut self) -> Result<u64, Error> {
+    pub(crate) fn varint(&mut self) -> Result<u64, Error> {
         let mut value = 0u64;
         for (at, &byte) in self.rest.iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7F).wrapping_shl(at as u32 * 7);
@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
         Err(if self.rest.len() < 10 { Error::Truncated } else { Error::Malformed })
     }
 
-    pub(super) fn fixed64(&mut self) -> Result<u64, Error> {
+    pub(crate) fn fixed64(&mut self) -> Result<u64, Error> {
         let bytes = self.take(8)?;
         bytes.try_into().map(u64::from_le_bytes).map_err(|_| Error::Truncated)
     }
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -86,29 +86,29 @@ pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-pub(super) fn put_varint_field(number: u32, value: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_varint_field(number: u32, value: u64, out: &mut Vec<u8>) {
     put_varint(u64::from(number) << 3, out);
     put_varint(value, out);
 }
 
 /// Negative numbers take ten bytes, whatever their width.
-pub(super) fn put_int_field(number: u32, value: i64, out: &mut Vec<u8>) {
+pub(crate) fn put_int_field(number: u32, value: i64, out: &mut Vec<u8>) {
     put_varint_field(number, value as u64, out);
 }
 
-pub(super) fn put_double_field(number: u32, value: f64, out: &mut Vec<u8>) {
+pub(crate) fn put_double_field(number: u32, value: f64, out: &mut Vec<u8>) {
     put_varint(u64::from(number) << 3 | 1, out);
     out.extend_from_slice(&value.to_bits().to_le_bytes());
 }
 
-pub(super) fn put_bytes_field(number: u32, value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_bytes_field(number: u32, value: &[u8], out: &mut Vec<u8>) {
     put_varint(u64::from(number) << 3 | 2, out);
     put_varint(value.len() as u64, out);
     out.extend_from_slice(value);
 }
 
 /// A field whose value `write` appends; its length is put before it afterwards.
-pub(super) fn put_message_field<E>(
+pub(crate) fn put_message_field<E>(
     number: u32,
     out: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,

@@ -1,6 +1,8 @@
 //! The parser of the table's text: the first passes declare names, so that order does not matter, the last fills
 //! the types and resources in.
 use super::Api;
+use crate::defaults::{Plan, Rule};
+use crate::gates::{Gate, Stage};
 use crate::kind::{Group, GroupVersion, GroupVersionKind, Kind, Subresource};
 use crate::schema::{Field, Lifecycle, ListType, SchemaError, Served, Shape, Special, Type, TypeId};
 use std::collections::{HashMap, HashSet};
@@ -22,16 +24,20 @@ pub enum TableError {
     /// The types do not hold together.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// A default names a member or function that is not there.
+    #[error("{0}")]
+    Defaults(String),
 }
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Reads all files into one [`Api`].
-pub(super) fn parse(files: &[(&str, &str)]) -> Result<Api, TableError> {
+pub(super) fn parse<'t>(files: &[(&'t str, &'t str)]) -> Result<Api, TableError> {
     let mut parser = Parser::default();
-    for step in [Parser::declare, Parser::wrappers, Parser::aliases, Parser::define] {
-        parser.pass(files, step)?;
+    for step in [Parser::declare, Parser::wrappers, Parser::aliases] {
+        parser.pass(files, false, step)?;
     }
+    parser.pass(files, true, Parser::define)?;
     parser.finish()
 }
 
@@ -52,8 +58,8 @@ impl Named {
 
 /// The package that the lines below it belong to.
 #[derive(Clone, Default)]
-struct Package {
-    short: Arc<str>,
+struct Package<'t> {
+    short: &'t str,
     full: Arc<str>,
     group: Arc<str>,
     version: Arc<str>,
@@ -62,37 +68,43 @@ struct Package {
 }
 
 #[derive(Default)]
-struct Parser {
+struct Parser<'t> {
     strings: HashSet<Arc<str>>,
     api: Api,
-    /// `core.v1.Pod` to what it is.
-    names: HashMap<String, Named>,
-    package: Package,
+    /// Package `core.v1` and name `Pod` to what it is.
+    names: HashMap<&'t str, HashMap<&'t str, Named>>,
+    package: Package<'t>,
     current_type: Option<TypeId>,
+    /// The type whose defaults the lines below set.
+    defaulted: Option<TypeId>,
     groups: Vec<Group>,
+    rules: Vec<(TypeId, Rule)>,
 }
 
 type Line<T = ()> = Result<T, String>;
 
-impl Parser {
+impl<'t> Parser<'t> {
+    /// Goes through all lines; only the last step needs the indented ones.
     fn pass(
         &mut self,
-        files: &[(&str, &str)],
-        step: fn(&mut Self, &[&str]) -> Line,
+        files: &[(&'t str, &'t str)],
+        indented: bool,
+        step: fn(&mut Self, &[&'t str]) -> Line,
     ) -> Result<(), TableError> {
         let mut words = Vec::new();
         for (file, text) in files {
             self.package = Package::default();
+            self.defaulted = None;
             for (number, line) in text.lines().enumerate() {
-                if line.is_empty() || line.starts_with('#') {
+                let inner = line.starts_with(' ');
+                if line.is_empty() || line.starts_with('#') || (inner && !indented) {
                     continue;
                 }
                 words.clear();
-                split(line, &mut words);
-                let indented = line.starts_with(' ');
-                if indented {
-                    words.insert(0, "");
+                if inner {
+                    words.push("");
                 }
+                split(line, &mut words);
                 step(self, &words).map_err(|message| TableError::Line {
                     file: (*file).to_owned(),
                     line: number + 1,
@@ -117,7 +129,7 @@ impl Parser {
     }
 
     /// First pass: the names of all types.
-    fn declare(&mut self, words: &[&str]) -> Line {
+    fn declare(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["type", name, ..] => {
@@ -133,7 +145,7 @@ impl Parser {
     }
 
     /// Second pass: forms of types.
-    fn wrappers(&mut self, words: &[&str]) -> Line {
+    fn wrappers(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["wrapper", name, "=", ty] => {
@@ -146,7 +158,7 @@ impl Parser {
     }
 
     /// Third pass: aliases of all these.
-    fn aliases(&mut self, words: &[&str]) -> Line {
+    fn aliases(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["alias", name, "=", ty, flags @ ..] => self.alias(name, ty, flags),
@@ -154,10 +166,16 @@ impl Parser {
         }
     }
 
-    fn define(&mut self, words: &[&str]) -> Line {
+    fn define(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["alias" | "wrapper" | "special", _, "=", ..] => Ok(()),
+            ["gate", name, default, stage, flags @ ..] => self.gate(name, default, stage, flags),
+            ["defaults", ty] => {
+                self.defaulted = Some(self.struct_of(ty)?);
+                Ok(())
+            }
+            ["", rule @ ..] if self.defaulted.is_some() => self.rule(rule),
             ["type", name, flags @ ..] => self.open_type(name, flags),
             ["resource", plural, kind, flags @ ..] => self.resource(plural, kind, flags),
             ["", "sub", name, kind, verbs @ ..] => self.subresource(name, kind, verbs),
@@ -173,15 +191,14 @@ impl Parser {
         self.intern(&full)
     }
 
-    fn name(&mut self, name: &str, named: Named) -> Line {
-        self.names.insert(format!("{}.{name}", self.package.short), named);
+    fn name(&mut self, name: &'t str, named: Named) -> Line {
+        self.names.entry(self.package.short).or_default().insert(name, named);
         Ok(())
     }
 
-    fn open_package(&mut self, words: &[&str]) -> Line {
+    fn open_package(&mut self, words: &[&'t str]) -> Line {
         let [short, full, flags @ ..] = words else { return Err("a package needs two names".into()) };
-        let mut package =
-            Package { short: self.intern(short), full: self.intern(full), ..Package::default() };
+        let mut package = Package { short, full: self.intern(full), ..Package::default() };
         for flag in flags {
             match parameter(flag) {
                 ("group", Some(v)) => package.group = self.intern(v),
@@ -193,10 +210,57 @@ impl Parser {
         }
         self.package = package;
         self.current_type = None;
+        self.defaulted = None;
         Ok(())
     }
 
-    fn alias(&mut self, name: &str, ty: &str, flags: &[&str]) -> Line {
+    fn struct_of(&self, name: &str) -> Line<TypeId> {
+        match self.resolve(name)?.shape {
+            Shape::Struct(id) => Ok(id),
+            _ => Err(format!("{name} is no struct")),
+        }
+    }
+
+    fn gate(&mut self, name: &str, default: &str, stage: &str, flags: &[&str]) -> Line {
+        let stage = match stage {
+            "alpha" => Stage::Alpha,
+            "beta" => Stage::Beta,
+            "ga" => Stage::Ga,
+            "deprecated" => Stage::Deprecated,
+            _ => return Err(unknown(stage)),
+        };
+        let locked = match flags {
+            [] => false,
+            ["locked"] => true,
+            _ => return Err(unknown(&flags.join(" "))),
+        };
+        if !matches!(default, "on" | "off") {
+            return Err(unknown(default));
+        }
+        let name = self.intern(name);
+        self.api.gates.insert(name, Gate { default: default == "on", stage, locked });
+        Ok(())
+    }
+
+    /// A line of a type's defaults.
+    fn rule(&mut self, words: &[&str]) -> Line {
+        let ty = self.defaulted.ok_or("a rule outside of a type's defaults")?;
+        if let ["as", other] = words {
+            let same = self.struct_of(other)?;
+            let rules: Vec<Rule> =
+                self.rules.iter().filter(|(t, _)| *t == same).map(|(_, r)| r.clone()).collect();
+            if rules.is_empty() {
+                return Err(format!("{other} has no defaults"));
+            }
+            self.rules.extend(rules.into_iter().map(|r| (ty, r)));
+            return Ok(());
+        }
+        let rule = Rule::parse(words)?;
+        self.rules.push((ty, rule));
+        Ok(())
+    }
+
+    fn alias(&mut self, name: &'t str, ty: &str, flags: &[&str]) -> Line {
         let mut named = self.resolve(ty)?;
         let version = self.package.full.rsplit('.').next().unwrap_or_default().to_owned();
         named.alias = Some(self.intern(&format!("{version}.{name}")));
@@ -211,7 +275,7 @@ impl Parser {
         self.name(name, named)
     }
 
-    fn special(&mut self, name: &str, form: &str) -> Line {
+    fn special(&mut self, name: &'t str, form: &str) -> Line {
         let (form, Some(inner)) = parameter(form) else { return Err(unknown(form)) };
         let Shape::Struct(id) = self.resolve(inner)?.shape else {
             return Err(format!("{inner} is no struct"));
@@ -239,7 +303,10 @@ impl Parser {
         if let Some(shape) = base(ty) {
             return Ok(Named::plain(shape));
         }
-        let found = self.names.get(&format!("{}.{ty}", self.package.short)).or_else(|| self.names.get(ty));
+        let found = match ty.rsplit_once('.') {
+            None => self.names.get(self.package.short).and_then(|names| names.get(ty)),
+            Some((package, name)) => self.names.get(package).and_then(|names| names.get(name)),
+        };
         found.cloned().ok_or_else(|| format!("there is no type {ty}"))
     }
 
@@ -362,7 +429,7 @@ impl Parser {
             kind: self.intern(kind),
         };
         let Shape::Struct(ty) = self.resolve(kind)?.shape else { return Err(unknown(kind)) };
-        let list = self.names.get(&format!("{}.{kind}List", self.package.short));
+        let list = self.names.get(self.package.short).and_then(|names| names.get(&*format!("{kind}List")));
         let list = list.and_then(|n| n.shape.reference());
         let mut row = Kind {
             plural: self.intern(plural),
@@ -480,6 +547,7 @@ impl Parser {
     fn finish(mut self) -> Result<Api, TableError> {
         self.api.schema.index()?;
         self.api.groups = self.groups;
+        self.api.defaults = Plan::compile(&self.api.schema, &self.rules).map_err(TableError::Defaults)?;
         let schema = &self.api.schema;
         for kind in &mut self.api.kinds {
             for sub in &mut kind.subresources {
@@ -500,17 +568,18 @@ impl Parser {
     }
 }
 
-/// Splits at blanks that are not within parentheses.
+/// Splits at blanks that are not within parentheses or double quotes.
 fn split<'a>(line: &'a str, words: &mut Vec<&'a str>) {
-    let (mut start, mut depth) = (None, 0usize);
+    let (mut start, mut depth, mut quoted) = (None, 0usize, false);
     for (at, byte) in line.bytes().enumerate() {
         match byte {
             b'(' => depth += 1,
             b')' => depth = depth.saturating_sub(1),
+            b'"' => quoted = !quoted,
             _ => {}
         }
         match (byte, start) {
-            (b' ', Some(from)) if depth == 0 => {
+            (b' ', Some(from)) if depth == 0 && !quoted => {
                 words.push(&line[from..at]);
                 start = None;
             }
@@ -525,11 +594,11 @@ fn split<'a>(line: &'a str, words: &mut Vec<&'a str>) {
 }
 
 /// `word(text)` as word and text, a plain word as itself.
-fn parameter(flag: &str) -> (&str, Option<&str>) {
+pub(crate) fn parameter(flag: &str) -> (&str, Option<&str>) {
     flag.strip_suffix(')').and_then(|f| f.split_once('(')).map_or((flag, None), |(w, p)| (w, Some(p)))
 }
 
-fn unknown(word: &str) -> String {
+pub(crate) fn unknown(word: &str) -> String {
     format!("not understood: {word}")
 }
 

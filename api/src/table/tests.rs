@@ -181,11 +181,12 @@ fn check_field(api: &Api, field: &Field, fact: &Value, at: &str) {
         fact["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     values.sort_unstable();
     assert_eq!(field.enumeration.iter().map(|v| &**v).collect::<Vec<_>>(), values, "{at}");
-    assert_eq!(
-        field.gates.iter().map(|v| &**v).collect::<Vec<_>>(),
-        fact["feature_gates"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>(),
-        "{at}"
-    );
+    // Two gates are gone with their features on for good, one field's gate has another name.
+    let gates = fact["feature_gates"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let gates = gates.filter(|g| !matches!(*g, "CSIStorageCapacity" | "TopologyAwareHints"));
+    let gates: Vec<_> =
+        gates.map(|g| if g == "PodCertificateProjection" { "PodCertificateRequest" } else { g }).collect();
+    assert_eq!(field.gates.iter().map(|v| &**v).collect::<Vec<_>>(), gates, "{at}");
     check_shape(api, &field.shape, &fact["type"], at);
 }
 

@@ -1,7 +1,7 @@
 //! One request to a resource, with everything that was read off it.
+use super::Row;
 use super::negotiate::Accepted;
 use super::options::Query;
-use super::{Registry, Row};
 use crate::server::RequestContext;
 use crate::storage::Key;
 use crate::user::User;
@@ -10,8 +10,6 @@ use std::sync::Arc;
 
 /// One request.
 pub struct Call<'a> {
-    /// The registry.
-    pub registry: &'a Registry,
     /// The resource.
     pub row: &'a Arc<Row>,
     /// What the filter chain learnt.

@@ -2,16 +2,17 @@
 use super::Row;
 use super::negotiate::Format;
 use super::options::{FieldValidation, WriteOptions};
+use crate::storage::Stored;
 use bytes::Bytes;
 use knarr_api::field::ErrorList;
 use knarr_api::json::{self, StrictError};
-use knarr_api::kind::GroupVersionKind;
+use knarr_api::kind::{GroupVersionKind, Kind};
 use knarr_api::schema::TypeId;
 use knarr_api::status::Status;
 use knarr_api::table::{self, Api};
 use knarr_api::time::Timestamp;
 use knarr_api::{Object, Value};
-use knarr_api::{managed_fields, protobuf, yaml};
+use knarr_api::{defaults, gates, managed_fields, protobuf, yaml};
 
 /// A decoded body.
 pub struct Decoded {
@@ -87,8 +88,25 @@ pub fn normalize(
     strictness(&version, &gvk.kind, &strict, validation)
 }
 
+/// A stored object in its stored version, canonical, with its resourceVersion.
+///
+/// # Errors
+/// Stored bytes that do not parse, which is a fault of the server.
+pub fn read(api: &Api, row: &Row, stored: &Stored) -> Result<Value, Status> {
+    let mut value = stored.value().map_err(Status::internal)?;
+    json::normalize(&api.schema, row.stored.ty, &mut value, &mut Vec::new()).map_err(Status::internal)?;
+    Ok(value)
+}
+
 /// Applies the defaults of a kind.
-pub fn default(_api: &Api, _ty: TypeId, _gvk: &GroupVersionKind, _value: &mut Value) {}
+pub fn default(api: &Api, ty: TypeId, value: &mut Value) {
+    defaults::apply(api, ty, value);
+}
+
+/// Removes fields whose feature gates are off, unless the old object has them.
+pub fn drop_disabled(api: &Api, ty: TypeId, value: &mut Value, old: Option<&Value>) {
+    gates::drop_disabled(api, ty, value, old);
+}
 
 /// Records who owns the fields of a written object in its `managedFields`.
 pub fn own(
@@ -115,18 +133,19 @@ pub fn validate(
     ErrorList::new()
 }
 
-/// The bytes that are stored: canonical JSON without resourceVersion.
+/// The bytes that are stored: canonical JSON without resourceVersion. Brings the value to canonical form.
 ///
 /// # Errors
-/// None at present; encoding a normalized document always succeeds.
-pub fn canonical(api: &Api, kind: &knarr_api::kind::Kind, value: &Value) -> Result<Bytes, Status> {
-    let version = value.get("metadata").and_then(|m| m.get("resourceVersion"));
-    if version.is_none() {
-        return Ok(json::to_vec(&api.schema, kind.ty, value).into());
+/// A value that its type cannot hold, which is a fault of the server.
+pub fn canonical(api: &Api, kind: &Kind, value: &mut Value) -> Result<Bytes, Status> {
+    json::normalize(&api.schema, kind.ty, value, &mut Vec::new()).map_err(Status::internal)?;
+    let metadata = value.get_mut("metadata").and_then(Value::as_object_mut);
+    let version = metadata.and_then(|m| m.remove("resourceVersion"));
+    let bytes = json::to_vec(&api.schema, kind.ty, value).into();
+    if version.is_some() {
+        super::object::set_meta(value, "resourceVersion", version);
     }
-    let mut bare = value.clone();
-    super::object::set_meta(&mut bare, "resourceVersion", None);
-    Ok(json::to_vec(&api.schema, kind.ty, &bare).into())
+    Ok(bytes)
 }
 
 /// The type of a document by its `apiVersion` and `kind`.

@@ -62,7 +62,7 @@ impl Registry {
                 turn = Some(self.store.lock(&call.key()).await);
             }
             let existing = self.find(call).await?;
-            let old = existing.value().map_err(Status::internal)?;
+            let old = codec::read(self.api, call.row, &existing)?;
             check_preconditions(call, options, &existing, &old)?;
             if !std::mem::replace(&mut admitted, true) {
                 self.admit_delete(call, options, &old).await?;
@@ -74,7 +74,7 @@ impl Registry {
             let outcome = match step {
                 Step::Keep => return Ok(Answer::new(200, Content::Stored(existing))),
                 Step::Mark(value) => self
-                    .mark(call, &existing, &value)
+                    .mark(call, &existing, value)
                     .await
                     .map(|stored| Answer::new(200, Content::Stored(stored))),
                 Step::Remove => {
@@ -123,12 +123,12 @@ impl Registry {
         &self,
         call: &Call<'_>,
         existing: &Arc<Stored>,
-        value: &Value,
+        mut value: Value,
     ) -> Result<Arc<Stored>, CommitError> {
-        let bytes = codec::canonical(self.api, call.row.stored, value);
+        let bytes = codec::canonical(self.api, call.row.stored, &mut value);
         let bytes = bytes.map_err(|e| CommitError::Invalid(e.message))?;
         let group = Group::update(existing.key.clone(), existing.revision, bytes);
-        let index = row::index(value, &call.row.stored.field_selectors);
+        let index = row::index(&value, &call.row.stored.field_selectors);
         let facts = vec![WriteFacts { index: Some(index), previous: Some(existing.clone()) }];
         let changes = self.store.commit_with(group, facts).await?;
         let own = changes.first().and_then(|c| c.current.clone());

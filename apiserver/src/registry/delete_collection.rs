@@ -35,7 +35,6 @@ impl Registry {
         object: &Stored,
     ) -> Result<(), Status> {
         let one = Call {
-            registry: self,
             row: call.row,
             context: call.context,
             headers: call.headers,

@@ -6,6 +6,21 @@ use knarr_api::selector::{FieldSelector, LabelSelector, Labels};
 use knarr_api::status::Status;
 use std::sync::Arc;
 
+/// The selector in the field labels of the stored version.
+fn stored_labels(row: &Row, selector: FieldSelector) -> FieldSelector {
+    if row.conversion.is_none() {
+        return selector;
+    }
+    let aliases = &row.kind.field_selector_aliases;
+    let renamed = selector.requirements().iter().cloned().map(|mut requirement| {
+        if let Some((_, stored)) = aliases.iter().find(|(label, _)| **label == *requirement.field) {
+            requirement.field = (**stored).into();
+        }
+        requirement
+    });
+    FieldSelector::new(renamed.collect())
+}
+
 /// What a list, watch or deletecollection selects.
 #[derive(Clone, Debug)]
 pub struct Selection {
@@ -33,7 +48,8 @@ impl Selection {
         let labels = labels.map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
         let fields = options.field_selector.parse::<FieldSelector>();
         let fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
-        let fields = fields.resolve(row.kind).map_err(|e| Status::bad_request(e.to_string()))?;
+        let fields =
+            stored_labels(row, fields).resolve(row.stored).map_err(|e| Status::bad_request(e.to_string()))?;
         let namespace = (!namespace.is_empty()).then(|| namespace.into());
         Ok(Self { namespace, labels, fields })
     }

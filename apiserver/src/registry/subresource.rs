@@ -113,7 +113,7 @@ impl Registry {
         }
         value["apiVersion"] = gvk.api_version().into();
         value["kind"] = kind.into();
-        super::codec::default(self.api, ty, &gvk, &mut value);
+        super::codec::default(self.api, ty, &mut value);
         Ok(value)
     }
 

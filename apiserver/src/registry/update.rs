@@ -3,7 +3,7 @@ use super::answer::{Answer, Content};
 use super::call::Call;
 use super::options::{WriteOptions, WriteVerb};
 use super::write::{ATTEMPTS, Ready, commit_status};
-use super::{Registry, create, encode, negotiate, object};
+use super::{Registry, codec, create, encode, negotiate, object};
 use crate::storage::{CommitError, Group, Guard, Stored, Write, WriteFacts};
 use knarr_api::field::Error;
 use knarr_api::status::Status;
@@ -38,7 +38,9 @@ impl Registry {
                 return Err(Status::conflict(call.row.subject(), call.name, MODIFIED));
             }
             object::set_meta(&mut wanted, "resourceVersion", None);
-            return Ok(self.create_object(call, &options, wanted, false).await?.warn(decoded.warnings));
+            let again = || Ok(wanted.clone());
+            let answer = self.create_object(call, &options, wanted.clone(), false, &again).await?;
+            return Ok(answer.warn(decoded.warnings));
         }
         let versioned = !object::resource_version(&wanted).is_empty();
         let answer = self
@@ -66,7 +68,7 @@ impl Registry {
                 turn = Some(self.store.lock(&key).await);
             }
             let existing = self.find(call).await?;
-            let old = existing.value().map_err(Status::internal)?;
+            let old = codec::read(self.api, call.row, &existing)?;
             let present = encode::serve(call.row, old.clone());
             let Wish { value: mut wanted, applied, mut warnings } = wish(&present)?;
             check_versions(call, &mut wanted, &old, &existing)?;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::stream;
 use http::{HeaderValue, header};
 use knarr_api::Value;
+use knarr_api::columns::IncludeObject;
 use knarr_api::status::Status;
 use rand::Rng;
 use serde_json::json;
@@ -26,9 +27,14 @@ const INITIAL: usize = 64;
 
 impl Registry {
     pub(super) async fn watch(&self, call: &Call<'_>) -> Result<Response, Status> {
-        let options = ListOptions::decode(&call.query, true)?;
+        let mut options = ListOptions::decode(&call.query, true)?;
+        if !call.name.is_empty() {
+            // The old form `/watch/…/‹name›`.
+            let separator = if options.field_selector.is_empty() { "" } else { "," };
+            options.field_selector.push_str(&format!("{separator}metadata.name={}", call.name));
+        }
         let selection = Selection::new(call.row, call.namespace, &options)?;
-        let encoder = Encoder::new(call);
+        let encoder = Encoder::new(call)?;
         let begun = self.begin(call, &options, &selection).await;
         let (initial, watcher, error) = match begun {
             Ok((initial, watcher)) => (initial, Some(watcher), None),
@@ -174,15 +180,15 @@ async fn tick(interval: &mut Option<Interval>) {
 struct Encoder {
     row: Arc<Row>,
     accepted: Accepted,
-    include: table::Include,
+    include: IncludeObject,
     /// Tables name their columns once.
     columns_sent: bool,
 }
 
 impl Encoder {
-    fn new(call: &Call<'_>) -> Self {
-        let include = table::Include::of(call);
-        Self { row: call.row.clone(), accepted: call.accepted, include, columns_sent: false }
+    fn new(call: &Call<'_>) -> Result<Self, Status> {
+        let include = table::include(call)?;
+        Ok(Self { row: call.row.clone(), accepted: call.accepted, include, columns_sent: false })
     }
 
     /// The form whose bytes watchers share.
@@ -247,7 +253,7 @@ impl Encoder {
             }
             Transform::Table(version) => {
                 let columns = !std::mem::replace(&mut self.columns_sent, true);
-                table::of_event(&self.row, version, &value, self.include, columns)
+                Ok(table::of_event(&self.row, version, &value, self.include, columns))
             }
         }
     }

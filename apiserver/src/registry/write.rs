@@ -60,7 +60,7 @@ impl Registry {
         }
         decoded.value["apiVersion"] = api_version.into();
         decoded.value["kind"] = wanted.into();
-        codec::default(self.api, ty, &kind.gvk, &mut decoded.value);
+        codec::default(self.api, ty, &mut decoded.value);
         Ok(decoded)
     }
 
@@ -97,7 +97,8 @@ impl Registry {
         };
         self.admission.admit(&mut attributes).await?;
         let mut value = attributes.object.take().unwrap_or_default();
-        codec::default(self.api, row.kind.ty, &row.kind.gvk, &mut value);
+        codec::default(self.api, row.kind.ty, &mut value);
+        codec::drop_disabled(self.api, row.kind.ty, &mut value, attributes.old.as_ref());
         let mut value = encode::store(row, value);
         let scene = Scene {
             registry: self,
@@ -134,11 +135,11 @@ impl Registry {
         attributes.object = Some(encode::serve(row, value));
         self.admission.validate(&attributes).await?;
         let warnings = std::mem::take(&mut attributes.warnings);
-        let value = encode::store(row, attributes.object.take().unwrap_or_default());
+        let mut value = encode::store(row, attributes.object.take().unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), row.kind, &value, old)?;
         }
-        let bytes = codec::canonical(self.api, row.stored, &value)?;
+        let bytes = codec::canonical(self.api, row.stored, &mut value)?;
         Ok(Ready { value, bytes, companions, warnings })
     }
 

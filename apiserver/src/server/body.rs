@@ -12,6 +12,8 @@ use std::task::{Context, Poll, ready};
 
 /// The largest request body that is read, in bytes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
+/// The binary form.
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// The body of an answer.
 #[derive(Default)]
@@ -162,11 +164,60 @@ fn typed(code: u16, media_type: HeaderValue, bytes: impl Into<Bytes>) -> super::
 }
 
 /// An error as the client asked for it by its `Accept` header; `Retry-After` where the error names a time.
-pub fn status(status: &Status, _request_headers: &HeaderMap) -> super::Response {
-    let mut response = json(status.code, status.to_json());
+pub fn status(status: &Status, request_headers: &HeaderMap) -> super::Response {
+    let encoded = prefers_protobuf(request_headers).then(|| protobuf(status)).flatten();
+    let mut response = match encoded {
+        Some(bytes) => typed(status.code, HeaderValue::from_static(PROTOBUF), bytes),
+        None => json(status.code, status.to_json()),
+    };
     let seconds = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
     if seconds > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// Is protobuf the first form in `Accept` that a `Status` has? (As a table it has none.)
+fn prefers_protobuf(headers: &HeaderMap) -> bool {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let first = accept.flat_map(|value| value.split(',')).find_map(|range| {
+        let media_type = range.split(';').next().unwrap_or_default().trim();
+        matches!(media_type, PROTOBUF | "application/json" | "*/*").then_some(media_type)
+    });
+    first == Some(PROTOBUF)
+}
+
+fn protobuf(status: &Status) -> Option<Vec<u8>> {
+    let api = knarr_api::table::builtin();
+    let ty = api.schema.find("io.k8s.apimachinery.pkg.apis.meta.v1.Status")?;
+    let value = serde_json::from_slice(&status.to_json()).ok()?;
+    let mut bytes = Vec::new();
+    knarr_api::protobuf::encode(&api.schema, ty, &value, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_in_the_form_asked_for() {
+        let error = Status::not_found(knarr_api::status::Resource { group: "", plural: "pods" }, "x");
+        let check = |accept: &'static str, expected: &str| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            let response = status(&error, &headers);
+            assert_eq!(response.status(), 404);
+            assert_eq!(response.headers()[header::CONTENT_TYPE], expected, "{accept}");
+            response.into_body()
+        };
+        check("application/json", "application/json");
+        check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", "application/json");
+        check("text/html, */*", "application/json");
+        let Body::Full(bytes) = check("application/vnd.kubernetes.protobuf,application/json", PROTOBUF)
+        else {
+            panic!("one piece")
+        };
+        let decoded = knarr_api::protobuf::decode(knarr_api::table::builtin(), &bytes).unwrap();
+        assert_eq!(decoded.value["reason"], "NotFound");
+    }
 }

@@ -23,6 +23,8 @@ pub(super) enum Command {
     Commit(Request),
     Register(Vec<Resource>, oneshot::Sender<Result<(), BackendError>>),
     Unregister(Arc<str>, oneshot::Sender<()>),
+    /// Look for what was committed without this task's knowledge.
+    Follow,
 }
 
 /// The answer to a writer.
@@ -92,6 +94,7 @@ impl Committer {
                     Loader::new(&self.inner).unregister(&name);
                     let _ = reply.send(());
                 }
+                Command::Follow => self.follow(None).await,
             }
         }
         self.commit(requests).await;
@@ -110,6 +113,7 @@ impl Committer {
         let outcomes = self.inner.backend.commit(&groups).await;
         drop(groups);
         self.inner.health.observe(&outcomes);
+        let doubtful = outcomes.iter().any(|outcome| matches!(outcome, Err(CommitError::Unknown(_))));
         if let Some(first) = outcomes.iter().flatten().flatten().next() {
             self.follow(Some(Revision(first.revision.0 - 1))).await;
         }
@@ -128,6 +132,9 @@ impl Committer {
                 let _ = reply.send(answer);
             }
         });
+        if doubtful {
+            self.follow(None).await;
+        }
     }
 
     /// Enters the writes of one group.
@@ -201,14 +208,14 @@ impl Committer {
             };
             let mut batch = self.inner.batch();
             for row in rows.into_iter().take_while(|row| upto.is_none_or(|upto| row.revision <= upto)) {
-                self.learn(&mut batch, row);
+                self.learn(&mut batch, &row);
             }
             self.inner.publish(batch, || ());
         }
     }
 
     /// Enters a row of the log.
-    fn learn(&self, batch: &mut Batch, row: LogRow) {
+    fn learn(&self, batch: &mut Batch, row: &LogRow) {
         batch.view.revision = row.revision;
         let Some(hub) = self.inner.hub(row.key.resource()) else { return };
         match self.inner.change(&hub, row, |key| batch.previous(key)) {

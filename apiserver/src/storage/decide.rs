@@ -109,8 +109,11 @@ mod tests {
         Key::new("core/configmaps", "ns", name)
     }
 
-    /// With `a` live at 5 and head 10: per group the revisions, or the index of the failed guard and the revision.
-    fn check(groups: &[Group], expected: &[Result<&[u64], (usize, Option<u64>)>]) {
+    /// The revisions of a group, or the index of the guard that failed and the key's revision.
+    type Expected = Result<&'static [u64], (usize, Option<u64>)>;
+
+    /// Decides with `a` live at 5 and head 10.
+    fn check(groups: &[Group], expected: &[Expected]) {
         let current = |k: &Key| (*k == key("a")).then_some(Revision(5));
         let plan = decide(groups, Revision(10), current);
         let got: Vec<_> = plan

@@ -22,13 +22,13 @@ impl Health {
         }
     }
 
-    /// Writes succeed; after a failure this is tried.
-    pub async fn check(&self, backend: &dyn Backend) -> Result<(), String> {
+    /// Writes succeed; after a failure this is tried, and the answer says whether they succeed again.
+    pub async fn check(&self, backend: &dyn Backend) -> Result<bool, String> {
         if self.failure.lock().is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let tried = backend.probe().await.map_err(|error| error.to_string());
         *self.failure.lock() = tried.clone().err();
-        tried
+        tried.map(|()| true)
     }
 }

@@ -34,7 +34,8 @@ impl<'a> Loader<'a> {
             self.end(&resource.name);
             remove(&mut objects, &resource.name);
             if resource.residence == Residence::Memory {
-                self.load(resource, revision, &mut objects).await?;
+                let prefix = format!("{}/", resource.name);
+                self.inner.fetch(resource, prefix, revision, &mut objects).await?;
             }
         }
         let compacted = self.inner.backend.extent().await?.compacted;
@@ -74,26 +75,6 @@ impl<'a> Loader<'a> {
         }
     }
 
-    async fn load(&self, resource: &Resource, at: Revision, into: &mut Objects) -> Result<(), BackendError> {
-        let mut range = Range { prefix: format!("{}/", resource.name), after: None, limit: PAGE };
-        loop {
-            let rows = self.inner.backend.list_at(&range, at).await?;
-            let more = rows.len() == PAGE;
-            range.after = rows.last().map(|row| row.key.clone());
-            for row in rows {
-                match resource.stored(row.key.clone(), row.revision, &row.value) {
-                    Ok(object) => {
-                        into.insert(row.key, object);
-                    }
-                    Err(error) => tracing::error!(%error, "an object is skipped"),
-                }
-            }
-            if !more {
-                return Ok(());
-            }
-        }
-    }
-
     /// Fills the rings with the changes after `start`, so that watches resume over a restart.
     async fn refill(
         &self,
@@ -111,7 +92,7 @@ impl<'a> Loader<'a> {
                 let Some(hub) = hubs.get(row.key.resource()) else { continue };
                 let key = row.key.clone();
                 let live = |key: &Key| latest.get(key).or_else(|| objects.get(key)).cloned();
-                match shared(hub, row, live, objects) {
+                match shared(hub, &row, live, objects) {
                     Ok(change) => {
                         match &change.current {
                             Some(object) => latest.insert(key, object.clone()),
@@ -130,7 +111,7 @@ impl<'a> Loader<'a> {
 /// The change of a row, with objects that memory holds already where they are the same.
 fn shared(
     hub: &Hub,
-    row: LogRow,
+    row: &LogRow,
     previous: impl Fn(&Key) -> Option<Arc<Stored>>,
     objects: &Objects,
 ) -> Result<Change, Malformed> {
@@ -153,11 +134,39 @@ fn shared(
 }
 
 impl Inner {
+    /// Reads the objects of a resource whose keys begin with `prefix`, as they were at a revision, into a map. One
+    /// that cannot be read is left out and logged.
+    pub(super) async fn fetch(
+        &self,
+        resource: &Resource,
+        prefix: String,
+        at: Revision,
+        into: &mut Objects,
+    ) -> Result<(), BackendError> {
+        let mut range = Range { prefix, after: None, limit: PAGE };
+        loop {
+            let rows = self.backend.list_at(&range, at).await?;
+            let more = rows.len() == PAGE;
+            range.after = rows.last().map(|row| row.key.clone());
+            for row in rows {
+                match resource.stored(row.key.clone(), row.revision, &row.value) {
+                    Ok(object) => {
+                        into.insert(row.key, object);
+                    }
+                    Err(error) => tracing::error!(%error, "an object is skipped"),
+                }
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
     /// The change of a row of the log; `previous` gives what memory holds.
     pub(super) fn change(
         &self,
         hub: &Hub,
-        row: LogRow,
+        row: &LogRow,
         previous: impl Fn(&Key) -> Option<Arc<Stored>>,
     ) -> Result<Change, Malformed> {
         shared(hub, row, previous, &Objects::new())

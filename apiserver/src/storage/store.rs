@@ -1,5 +1,4 @@
 //! The store: what the registry speaks to. Reads come from memory, writes go through one group-commit task.
-use super::backend::Range;
 use super::commit::{Command, Committer, Prepared, Request};
 use super::health::Health;
 use super::hub::Hub;
@@ -24,9 +23,6 @@ use tokio_util::task::TaskTracker;
 
 /// Groups that may wait for the commit task before writers wait to enter.
 const QUEUE: usize = 4096;
-
-/// Rows read from the database at once.
-const PAGE: usize = 500;
 
 const CLOSING: &str = "the store is closing";
 
@@ -216,7 +212,11 @@ impl Store {
             Some(namespace) => format!("{resource}/{namespace}/"),
             None => format!("{resource}/"),
         };
-        let objects = self.fetch(&hub.resource, prefix, at).await?;
+        let mut objects = Objects::new();
+        self.inner.fetch(&hub.resource, prefix, at, &mut objects).await.map_err(|error| match error {
+            BackendError::Compacted(oldest) => ReadError::Compacted { requested: at, oldest },
+            error => unavailable(error),
+        })?;
         Ok(Snapshot::new(at, resource, objects))
     }
 
@@ -289,7 +289,12 @@ impl Store {
 
     /// Writes succeed; the error says why not. Reads go on either way.
     pub async fn ready(&self) -> Result<(), String> {
-        self.inner.health.check(&*self.inner.backend).await
+        let recovered = self.inner.health.check(&*self.inner.backend).await?;
+        if recovered {
+            // A full queue means that writes go on, which do the same.
+            let _ = self.inner.commands.try_send(Command::Follow);
+        }
+        Ok(())
     }
 
     /// The registered resources, each with its number of watchers.
@@ -320,27 +325,6 @@ impl Store {
 
     fn known(&self, resource: &str) -> Result<Arc<Hub>, ReadError> {
         self.inner.hub(resource).ok_or_else(|| ReadError::Unknown(resource.into()))
-    }
-
-    /// Objects at a revision from the database.
-    async fn fetch(&self, resource: &Resource, prefix: String, at: Revision) -> Result<Objects, ReadError> {
-        let (mut range, mut objects) = (Range { prefix, after: None, limit: PAGE }, Objects::new());
-        loop {
-            let rows = self.inner.backend.list_at(&range, at).await.map_err(|error| match error {
-                BackendError::Compacted(oldest) => ReadError::Compacted { requested: at, oldest },
-                error => unavailable(error),
-            })?;
-            let more = rows.len() == PAGE;
-            range.after = rows.last().map(|row| row.key.clone());
-            for row in rows {
-                let object =
-                    resource.stored(row.key.clone(), row.revision, &row.value).map_err(unavailable)?;
-                objects.insert(row.key, object);
-            }
-            if !more {
-                return Ok(objects);
-            }
-        }
     }
 
     /// Makes a write ready for the cache, on the writer's time.

@@ -110,10 +110,10 @@ pub fn prepare_resize(value: &mut Value, old: &Value) {
             object::copy(container, new, "resizePolicy");
         }
     }
-    if let Some(resources) = object::at(value, &["spec", "resources"]).cloned() {
-        if let Some(members) = spec.as_object_mut() {
-            members.insert("resources".into(), resources);
-        }
+    if let (Some(resources), Some(members)) =
+        (object::at(value, &["spec", "resources"]), spec.as_object_mut())
+    {
+        members.insert("resources".into(), resources.clone());
     }
     value["spec"] = spec;
     object::copy(value, old, "status");

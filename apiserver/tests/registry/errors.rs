@@ -81,7 +81,7 @@ async fn statuses() {
         "reason": "BadRequest", "code": 400,
     })).await;
     check(&server, Method::GET, &format!("{MAPS}?resourceVersion=999999"), Value::Null, json!({
-        "message": "Timeout: Too large resource version: 999999, current: 2", "reason": "Timeout", "code": 504,
+        "message": "Timeout: Too large resource version: 999999, current: 3", "reason": "Timeout", "code": 504,
         "details": {"retryAfterSeconds": 1, "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
     })).await;
     let page = server.get("/apis/nowhere.example/v1/things").await;

@@ -61,7 +61,8 @@ struct Mappings {
 
 impl Mappings {
     fn of(family: Family, reservations: &Reservations) -> Mappings {
-        let mut mappings = Mappings { family, any: BTreeMap::new(), by_address: BTreeMap::new(), pods: Vec::new() };
+        let mut mappings =
+            Mappings { family, any: BTreeMap::new(), by_address: BTreeMap::new(), pods: Vec::new() };
         for reservation in reservations.containers.values().filter(|r| !r.ports.is_empty()) {
             let pod = reservation.addresses.iter().find(|ip| Family::of(ip) == family);
             if let Some(pod) = pod {

@@ -146,7 +146,8 @@ pub fn check(config: &Configuration, attachment: &Attachment) -> Result<(), Erro
         problem: problem.to_owned(),
     };
     let find = |all: Reservations| Ok(all.containers.get(&attachment.key()).cloned());
-    let reservation = State::new(&config.state_dir).locked(find)?.ok_or_else(|| changed("no addresses are reserved"))?;
+    let reservation =
+        State::new(&config.state_dir).locked(find)?.ok_or_else(|| changed("no addresses are reserved"))?;
     let pod = namespace::open(attachment.namespace.as_deref().unwrap_or_default())?;
     let present = in_namespace(Some(&pod), || async {
         let netlink = Netlink::open()?;

@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::host_ports::PortMapping;
-use super::plugin::{self, Attachment, Attached};
+use super::plugin::{self, Attached, Attachment};
 use super::{Configuration, Error};
 
 /// Versions of the protocol that are spoken, oldest first.
@@ -77,6 +78,15 @@ impl NetworkConfig {
             mtu: self.mtu,
             state_dir: self.state_dir.clone(),
         }
+    }
+}
+
+/// The plugin as the whole program: answers on standard output and returns its exit status.
+pub fn main() -> ExitCode {
+    let env = |name: &str| std::env::var(name).ok();
+    match run(&env, std::io::stdin().lock(), std::io::stdout().lock()) {
+        Outcome::Success => ExitCode::SUCCESS,
+        Outcome::Failure => ExitCode::FAILURE,
     }
 }
 

@@ -1,8 +1,7 @@
 //! Reservations of addresses and host ports on this node, in one small file a cluster.
 //!
 //! Every change is read, decide, write a new file, rename, under an exclusive lock that the kernel drops
-//! with its process: a crash at any point leaves the old or the new state. The directory belongs under
-//! `/run`, so that a reboot, which ends all pods, frees all addresses.
+//! with its process: a crash at any point leaves the old or the new state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -14,8 +13,8 @@ use ipnet::IpNet;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::host_ports::PortMapping;
 use super::Error;
+use super::host_ports::PortMapping;
 use crate::network::gateway;
 
 /// What a container has.
@@ -31,6 +30,9 @@ pub(super) struct Reservation {
 /// The file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reservations {
+    /// The boot of the machine in which they were made: a reboot ends all pods and frees all addresses.
+    #[serde(default)]
+    boot: String,
     /// The address given last, by range: the next search starts behind it, so that an address rests as long
     /// as possible before it is used again.
     #[serde(default)]
@@ -46,7 +48,8 @@ impl Reservations {
         if let Some(known) = self.containers.get(key) {
             return Ok(known.clone());
         }
-        let used: BTreeSet<IpAddr> = self.containers.values().flat_map(|r| r.addresses.iter().copied()).collect();
+        let used: BTreeSet<IpAddr> =
+            self.containers.values().flat_map(|r| r.addresses.iter().copied()).collect();
         let mut addresses = Vec::new();
         for range in ranges {
             let last = self.last.get(&range.to_string()).copied();
@@ -110,10 +113,7 @@ impl State {
     }
 
     /// Holds the lock while `work` looks at the reservations.
-    pub(super) fn locked<T>(
-        &self,
-        work: impl FnOnce(Reservations) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub(super) fn locked<T>(&self, work: impl FnOnce(Reservations) -> Result<T, Error>) -> Result<T, Error> {
         let _lock = self.lock().map_err(|e| self.error(e))?;
         work(self.read().map_err(|e| self.error(e))?)
     }
@@ -134,11 +134,14 @@ impl State {
     }
 
     fn read(&self) -> io::Result<Reservations> {
-        match fs::read(self.path()) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Reservations::default()),
-            Err(error) => Err(error),
-        }
+        let boot =
+            fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let known = match fs::read(self.path()) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Reservations::default(),
+            Err(error) => return Err(error),
+        };
+        Ok(if known.boot == boot { known } else { Reservations { boot, ..Reservations::default() } })
     }
 
     fn write(&self, reservations: &Reservations) -> io::Result<()> {
@@ -163,7 +166,9 @@ mod tests {
         let mut state = Reservations::default();
         let ranges = [range("10.0.0.0/29"), range("fd00::/64")];
         let mut give = |key: &str| {
-            state.reserve(key, &ranges).map(|r| r.addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+            state
+                .reserve(key, &ranges)
+                .map(|r| r.addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         assert_eq!(give("a").expect("a"), ["10.0.0.2", "fd00::2"]);
         assert_eq!(give("b").expect("b"), ["10.0.0.3", "fd00::3"]);
@@ -190,6 +195,18 @@ mod tests {
         assert!(failed.is_err());
         let kept = state.locked(|r| Ok(r.containers.len())).expect("read");
         assert_eq!(kept, 1);
+    }
+
+    #[test]
+    fn a_reboot_frees_all_addresses() {
+        let directory = tempfile::tempdir().expect("directory");
+        let state = State::new(directory.path());
+        state.change(|r| r.reserve("a", &[range("10.0.0.0/24")])).expect("reserve");
+        let text = fs::read_to_string(state.path()).expect("file");
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot");
+        fs::write(state.path(), text.replace(boot.trim(), "another")).expect("write");
+        let kept = state.locked(|r| Ok(r.containers.len())).expect("read");
+        assert_eq!(kept, 0);
     }
 
     #[test]

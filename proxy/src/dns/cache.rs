@@ -103,7 +103,11 @@ mod tests {
     fn it_is_bounded_and_forgets_the_oldest() {
         let (mut cache, now) = (Cache::new(3), Instant::now());
         for n in 0..10 {
-            cache.put(question(n), reply(ResponseCode::NoError, Some(5)), now + Duration::from_millis(n as u64));
+            cache.put(
+                question(n),
+                reply(ResponseCode::NoError, Some(5)),
+                now + Duration::from_millis(n as u64),
+            );
         }
         assert_eq!(cache.len(), 3);
         assert!(cache.get(&question(6), now).is_none());

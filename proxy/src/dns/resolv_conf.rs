@@ -36,7 +36,8 @@ impl Upstreams {
         if self.path == Path::new("") {
             return read.as_ref().map(|(_, servers)| servers.clone()).unwrap_or_default();
         }
-        let changed = std::fs::metadata(&self.path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let changed =
+            std::fs::metadata(&self.path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         match &*read {
             Some((at, servers)) if *at == changed => servers.clone(),
             _ => {

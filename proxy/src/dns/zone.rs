@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use records::{Slice, ServiceNames, Kind};
+use records::{Kind, ServiceNames, Slice};
 
 use super::labels::dashed;
 

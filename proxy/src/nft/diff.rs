@@ -33,10 +33,14 @@ pub fn full(table: &str, new: &RuleSet) -> String {
     for family in Family::ALL {
         let ip = family.ip();
         // `add` first, since deleting what is not there fails the whole transaction.
-        let _ = writeln!(commands, "add table {ip} {table}\ndelete table {ip} {table}\nadd table {ip} {table}");
+        let _ =
+            writeln!(commands, "add table {ip} {table}\ndelete table {ip} {table}\nadd table {ip} {table}");
     }
     commands + &diff(table, &RuleSet::default(), new)
 }
+
+/// Key of an element, and its value in maps.
+type Element<'a> = (&'a str, Option<&'a str>);
 
 /// Commands by phase, in the order in which they are given to nft.
 struct Plan<'a> {
@@ -45,7 +49,7 @@ struct Plan<'a> {
     flush: String,
     rules: String,
     remove: BTreeMap<(Family, &'static str), Vec<&'a str>>,
-    insert: BTreeMap<(Family, &'static str), Vec<(&'a str, Option<&'a str>)>>,
+    insert: BTreeMap<(Family, &'static str), Vec<Element<'a>>>,
     clear: String,
     delete_chains: String,
     delete_sets: String,

@@ -113,7 +113,8 @@ impl Index {
     /// Forgets everything, as when a watch starts over; [`Index::rules`] then says what is still wanted.
     pub fn clear(&mut self) {
         let base = self.rules.base.clone();
-        *self = Index { rules: RuleSet { base, services: BTreeMap::new() }, ..Index::new(self.config.clone()) };
+        *self =
+            Index { rules: RuleSet { base, services: BTreeMap::new() }, ..Index::new(self.config.clone()) };
     }
 
     /// The rules that are wanted now.

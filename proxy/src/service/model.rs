@@ -239,7 +239,8 @@ fn read_port(object: &core::ServicePort) -> Option<ServicePort> {
 
 /// Addresses that a load balancer announces, less those that it translates itself (`ipMode: Proxy`).
 fn load_balancer_ips(object: &core::Service) -> Vec<IpAddr> {
-    let ingress = object.status.iter().flat_map(|s| &s.load_balancer).flat_map(|l| l.ingress.iter().flatten());
+    let ingress =
+        object.status.iter().flat_map(|s| &s.load_balancer).flat_map(|l| l.ingress.iter().flatten());
     let delivered = ingress.filter(|i| i.ip_mode.as_deref() != Some("Proxy"));
     delivered.filter_map(|i| i.ip.as_ref()?.parse().ok()).collect()
 }

@@ -1,7 +1,7 @@
 //! The CNI plugin: interfaces, addresses, routes, host ports, removal.
 
 use knarr_proxy::cni::{self, Outcome, PortMapping};
-use knarr_proxy::{Leftovers, cleanup};
+use knarr_proxy::{Files, cleanup, remove_files};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -44,7 +44,8 @@ fn host_ports_lead_to_the_pod_from_everywhere() {
             protocol: "TCP".to_owned(),
             host_ip: host_ip.to_owned(),
         };
-        let a = node.pod_with_ports("a", &[mapping(8080, ""), mapping(8081, NODE), mapping(8082, "127.0.0.1")]);
+        let a =
+            node.pod_with_ports("a", &[mapping(8080, ""), mapping(8081, NODE), mapping(8082, "127.0.0.1")]);
         let b = node.pod("b");
         a.serve_tcp(80);
         let at = |port: u16| format!("{NODE}:{port}");
@@ -94,7 +95,10 @@ fn the_program_speaks_the_protocol() {
         let (outcome, added) = call("ADD", config.clone());
         assert_eq!(outcome, Outcome::Success, "{added}");
         assert_eq!(added["cniVersion"], "1.0.0");
-        assert_eq!(added["ips"][0], json!({ "address": "10.77.1.2/32", "gateway": "10.77.1.1", "interface": 2 }));
+        assert_eq!(
+            added["ips"][0],
+            json!({ "address": "10.77.1.2/32", "gateway": "10.77.1.1", "interface": 2 })
+        );
         assert_eq!(added["interfaces"][2]["mac"], "0a:58:0a:4d:01:02");
         assert_eq!(added["interfaces"][2]["sandbox"], json!(path(&pod)));
 
@@ -154,19 +158,22 @@ fn cleanup_leaves_nothing_and_spares_other_clusters() {
         cni::write_config(&conf, Some(&bin), &node.cni).expect("config");
         assert!(bin.join("knarr-cni").exists());
         assert_eq!(node.interfaces().len(), 4);
-        let leftovers = Leftovers {
-            cluster: "mine".to_owned(),
+        let files = Files {
             state_dir: Some(node.cni.state_dir.clone()),
             cni_conf_dir: Some(conf.clone()),
             cni_bin_dir: Some(bin.clone()),
         };
         for _ in 0..2 {
-            let clean = || async { Ok(cleanup(&leftovers).await.expect("cleanup")) };
+            let clean = || async {
+                cleanup("mine").await.expect("cleanup");
+                Ok(())
+            };
             cni::in_namespace(Some(&node.namespace), clean).expect("thread");
+            remove_files("mine", &files).expect("files");
         }
         assert_eq!(node.list(&["ruleset"]).trim(), "table ip knarr-other {\n}");
         assert_eq!(node.interfaces(), ["eth0", "lo"]);
-        let files = |path| std::fs::read_dir(path).expect("directory").count();
-        assert_eq!((files(&conf), files(&bin), node.cni.state_dir.exists()), (0, 0, false));
+        let count = |path| std::fs::read_dir(path).expect("directory").count();
+        assert_eq!((count(&conf), count(&bin), node.cni.state_dir.exists()), (0, 0, false));
     });
 }

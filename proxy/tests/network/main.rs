@@ -3,7 +3,9 @@
 //! They need root and nft; without root they say so and pass.
 #![allow(missing_docs, reason = "tests")]
 
+mod bench;
 mod cni;
 mod objects;
 mod services;
 mod support;
+mod sync;

@@ -25,7 +25,12 @@ pub fn slice(service: &str, protocol: &str, endpoints: &[SocketAddr]) -> Arc<End
 }
 
 /// A slice whose endpoints share the given fields.
-pub fn slice_with(service: &str, protocol: &str, endpoints: &[SocketAddr], fields: Value) -> Arc<EndpointSlice> {
+pub fn slice_with(
+    service: &str,
+    protocol: &str,
+    endpoints: &[SocketAddr],
+    fields: Value,
+) -> Arc<EndpointSlice> {
     let family = if endpoints.first().is_some_and(SocketAddr::is_ipv6) { "IPv6" } else { "IPv4" };
     let entry = |e: &SocketAddr| {
         let mut entry = fields.clone();

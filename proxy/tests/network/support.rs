@@ -143,9 +143,7 @@ impl Node {
     /// Names of the node's interfaces.
     pub fn interfaces(&self) -> Vec<String> {
         let text = self.output("ip", &["-o", "link"]);
-        let name = |line: &str| {
-            line.split(": ").nth(1).map(|n| n.split('@').next().unwrap_or(n).to_owned())
-        };
+        let name = |line: &str| line.split(": ").nth(1).map(|n| n.split('@').next().unwrap_or(n).to_owned());
         let mut names: Vec<String> = text.lines().filter_map(name).collect();
         names.sort();
         names

@@ -1,7 +1,7 @@
 //! Waiting until a cluster can be used: the API server is ready, the node too, and DNS answers.
 use crate::cluster::Cluster;
 use crate::progress::Progress;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+mod dns;
 
 /// Waits for everything, without a limit of its own; says where it stands.
 pub async fn wait(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
@@ -25,8 +27,8 @@ pub async fn wait(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
     progress.step("Waiting for the node");
     node(cluster, &client).await?;
     progress.step("Waiting for DNS");
-    let dns = SocketAddr::from((cluster.state.dns_ip(), 53));
-    knarr_proxy::dns::probe(dns, "kubernetes.default.svc.cluster.local.").await.context("DNS does not answer")
+    dns::answers(SocketAddr::from((cluster.state.dns_ip(), 53)), "kubernetes.default.svc.cluster.local.")
+        .await
 }
 
 async fn api_server(client: &Client) -> Result<()> {

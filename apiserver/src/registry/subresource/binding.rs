@@ -33,7 +33,7 @@ impl Registry {
         let key = pods.key(call.namespace, &name);
         for _ in 0..ATTEMPTS {
             let stored = self.store.get(&key).ok_or_else(|| pods.not_found(&name))?;
-            let mut pod = stored.value().map_err(Status::internal)?;
+            let mut pod = codec::read(self.api, pods, &stored)?;
             may_bind(&binding, &pod, &name)?;
             let old = pod.clone();
             assign(&mut pod, &binding, &node);
@@ -42,7 +42,7 @@ impl Registry {
             }
             let now = Timestamp::now();
             codec::own(self.api, pods, "binding", &options, Some(&old), &mut pod, now);
-            let bytes = codec::canonical(self.api, pods.stored, &pod)?;
+            let bytes = codec::canonical(self.api, pods.stored, &mut pod)?;
             let group = Group::update(key.clone(), stored.revision, bytes);
             let index = row::index(&pod, &pods.stored.field_selectors);
             let facts = vec![WriteFacts { index: Some(index), previous: Some(stored) }];

@@ -37,13 +37,13 @@ impl Registry {
                 break;
             }
             let Some((budget, value)) = self.budget_of(call, &pod)? else { break };
-            let Some(charged) = charge(call.name, &pod, &value)? else { break };
+            let Some(mut charged) = charge(call.name, &pod, &value)? else { break };
             if delete.dry_run {
                 break;
             }
             let row = self.rows.find("policy", "v1", "poddisruptionbudgets");
             let row = row.ok_or_else(|| Status::internal("budgets are not served"))?;
-            let bytes = codec::canonical(self.api, row.stored, &charged)?;
+            let bytes = codec::canonical(self.api, row.stored, &mut charged)?;
             match self.store.commit(Group::update(budget.key.clone(), budget.revision, bytes)).await {
                 Ok(_) => break,
                 Err(CommitError::Guard { .. }) => {}
@@ -52,7 +52,6 @@ impl Registry {
         }
         let pods = self.rows.find("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
         let target = Call {
-            registry: self,
             row: pods,
             context: call.context,
             headers: call.headers,

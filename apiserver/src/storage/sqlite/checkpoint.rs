@@ -1,7 +1,7 @@
 //! Checkpoints on a connection of their own, so that writers never wait for one.
 //!
 //! A PASSIVE checkpoint copies what it can while others write; under a steady load it never catches up and the log
-//! would grow without end. So when much is left, the rest, by then little, is copied while the writer holds still.
+//! would grow without end. So once the log is long, the rest, by then little, is copied while the writer holds still.
 use super::write::Writer;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Row};
@@ -17,8 +17,8 @@ const DUE: usize = 8 << 20;
 /// What a commit adds to the log beside its values: pages it changes.
 const PAGES: usize = 16 << 10;
 
-/// Frames (pages of 4 KiB) left over by a passive checkpoint that are copied with the writer held.
-const LEFT: i64 = 64;
+/// Frames (pages of 4 KiB) of log from which on it is worth holding the writer to copy the rest.
+const LONG: i64 = 8192;
 
 /// The checkpoint task.
 pub(super) struct Checkpointer {
@@ -92,10 +92,13 @@ async fn round(
         None => options.connect().await?,
     };
     signal.bytes.store(0, Ordering::Relaxed);
-    let left = passive(&mut open).await?;
-    if left > LEFT {
-        let left = passive(&mut open).await?;
-        tracing::debug!(left, "copying the rest of the log with the writer held");
+    let mut frames = passive(&mut open).await?;
+    if frames.log > LONG && frames.copied < frames.log {
+        frames = passive(&mut open).await?;
+        tracing::debug!(
+            left = frames.log - frames.copied,
+            "copying the rest of the log with the writer held"
+        );
         let held = writer.lock().await;
         passive(&mut open).await?;
         drop(held);
@@ -104,9 +107,13 @@ async fn round(
     Ok(())
 }
 
-/// One passive checkpoint; returns the frames it left.
-async fn passive(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+/// What a checkpoint reports.
+struct Frames {
+    log: i64,
+    copied: i64,
+}
+
+async fn passive(connection: &mut SqliteConnection) -> Result<Frames, sqlx::Error> {
     let row = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await?;
-    let (log, copied): (i64, i64) = (row.try_get_unchecked(1)?, row.try_get_unchecked(2)?);
-    Ok(log - copied)
+    Ok(Frames { log: row.try_get_unchecked(1)?, copied: row.try_get_unchecked(2)? })
 }

@@ -104,8 +104,11 @@ impl Writer {
 
     pub async fn probe(&mut self) -> Result<(), BackendError> {
         let mut connection = self.ready().await?;
-        let probe = sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'probe'");
-        probe.execute(&mut connection).await.map_err(unavailable)?;
+        // As large as many objects: on a full disk a small write may still find room in the log.
+        for statement in ["zeroblob(65536)", "0"] {
+            let probe = format!("UPDATE meta SET value = {statement} WHERE name = 'probe'");
+            sqlx::query(AssertSqlSafe(probe)).execute(&mut connection).await.map_err(unavailable)?;
+        }
         self.connection = Some(connection);
         Ok(())
     }
@@ -156,10 +159,9 @@ impl Writer {
         // Fails where SQLite has rolled back by itself.
         let rolled_back = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
         tracing::debug!(?rolled_back, "rolled back");
-        let last = plan.rows.last().map(|row| row.applied.revision);
-        match newest(connection).await {
-            Ok(head) if Some(head) == last => Ok(()),
-            Ok(_) if primary_code(error).is_some_and(|code| REFUSED.contains(&code)) => {
+        match landed(connection, plan.rows.last()).await {
+            Ok(true) => Ok(()),
+            Ok(false) if primary_code(error).is_some_and(|code| REFUSED.contains(&code)) => {
                 Err(CommitError::Unavailable(error.to_string()))
             }
             // A commit record whose fsync failed may come back after a crash.
@@ -224,6 +226,15 @@ fn insert(rows: usize) -> Arc<str> {
         SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"
     );
     statement.into()
+}
+
+/// Whether a row is the newest of the log.
+async fn landed(connection: &mut SqliteConnection, row: Option<&Planned<'_>>) -> Result<bool, sqlx::Error> {
+    let Some(row) = row else { return Ok(true) };
+    let query = sqlx::query("SELECT key, revision FROM changes ORDER BY revision DESC LIMIT 1");
+    let Some(newest) = query.fetch_optional(connection).await? else { return Ok(false) };
+    let (key, revision): (&str, i64) = (newest.try_get(0)?, newest.try_get(1)?);
+    Ok(key == row.key.as_str() && revision as u64 == row.applied.revision.0)
 }
 
 /// The newest revision in the log.

@@ -19,7 +19,7 @@ pub enum Answer {
     /// Records, and others that the client will want next.
     Records(Vec<Record>, Vec<Record>),
     /// The name stands for another.
-    Alias(Record, Name),
+    Alias(Box<Record>, Box<Name>),
     /// The name exists, but has no records of that type.
     NoData,
     /// The name does not exist.
@@ -92,14 +92,15 @@ impl Zone {
                 let cname = record(name, RData::CNAME(CNAME(target.clone())));
                 match kind {
                     RecordType::CNAME => Answer::Records(vec![cname], Vec::new()),
-                    _ => Answer::Alias(cname, target.clone()),
+                    _ => Answer::Alias(Box::new(cname), Box::new(target.clone())),
                 }
             }
             (_, Kind::External(_)) => Answer::NameError,
             ([], _) if kind == RecordType::SRV => self.srv(name, name, service, |_| true),
             ([], Kind::Virtual(ips)) => self.addresses(name, kind, ips),
             ([], Kind::Headless) => {
-                let ips: Vec<IpAddr> = service.endpoints.values().flat_map(|e| e.ips.iter().copied()).collect();
+                let ips: Vec<IpAddr> =
+                    service.endpoints.values().flat_map(|e| e.ips.iter().copied()).collect();
                 self.addresses(name, kind, &ips)
             }
             ([protocol], _) if protocol.starts_with('_') => {

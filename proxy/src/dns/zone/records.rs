@@ -103,9 +103,11 @@ impl Slice {
         let ports = object.ports.iter().flatten().filter_map(|p| {
             Some(port(p.name.as_deref(), p.protocol.as_deref(), u16::try_from(p.port?).ok()?))
         });
-        let endpoints = object.endpoints.iter().flatten().filter(|e| {
-            e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true)
-        });
+        let endpoints = object
+            .endpoints
+            .iter()
+            .flatten()
+            .filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));
         let endpoints = endpoints.map(|e| {
             let ips = e.addresses.iter().filter_map(|a| a.parse().ok()).collect();
             (e.hostname.as_ref().map(|h| h.to_ascii_lowercase()), ips)

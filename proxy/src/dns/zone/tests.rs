@@ -16,13 +16,22 @@ fn zone() -> Zone {
     };
     let ports = json!([{ "name": "http", "port": 80 }, { "name": "dns", "protocol": "UDP", "port": 53 }]);
     let ips = json!(["10.96.0.20", "fd96::20"]);
-    zone.apply_service(&service("web", json!({ "clusterIP": "10.96.0.20", "clusterIPs": ips, "ports": ports })));
-    zone.apply_service(&service("db", json!({ "clusterIP": "None", "ports": [{ "name": "sql", "port": 5432 }] })));
+    zone.apply_service(&service(
+        "web",
+        json!({ "clusterIP": "10.96.0.20", "clusterIPs": ips, "ports": ports }),
+    ));
+    zone.apply_service(&service(
+        "db",
+        json!({ "clusterIP": "None", "ports": [{ "name": "sql", "port": 5432 }] }),
+    ));
     zone.apply_service(&service("idle", json!({ "clusterIP": "None" })));
     zone.apply_service(&service("out", json!({ "type": "ExternalName", "externalName": "Example.ORG" })));
-    zone.apply_service(&service("alias", json!({
-        "type": "ExternalName", "externalName": "web.shop.svc.cluster.local",
-    })));
+    zone.apply_service(&service(
+        "alias",
+        json!({
+            "type": "ExternalName", "externalName": "web.shop.svc.cluster.local",
+        }),
+    ));
     let slice = json!({
         "metadata": { "namespace": "shop", "name": "db-1", "labels": { "kubernetes.io/service-name": "db" } },
         "addressType": "IPv4",
@@ -128,7 +137,8 @@ fn names_of_the_specification() {
 #[test]
 fn what_is_deleted_has_no_names() {
     let mut zone = zone();
-    let ask = |zone: &Zone, name: &str, kind| show(&zone.answer(&Name::from_ascii(name).expect("name"), kind));
+    let ask =
+        |zone: &Zone, name: &str, kind| show(&zone.answer(&Name::from_ascii(name).expect("name"), kind));
     zone.delete_slice("shop/db-1");
     assert_eq!(ask(&zone, "db.shop.svc.cluster.local.", RecordType::A), "NoData");
     assert_eq!(ask(&zone, "5.0.244.10.in-addr.arpa.", RecordType::PTR), "NameError");

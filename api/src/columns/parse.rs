@@ -1,0 +1,80 @@
+//! Reads `columns.txt`; the language is described at its head.
+use super::{Cell, Column, Columns, Path, cells};
+use crate::Value;
+use std::collections::HashMap;
+
+/// A line that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {fault}")]
+pub(super) struct ColumnsError {
+    line: usize,
+    fault: String,
+}
+
+pub(super) fn table(text: &str) -> Result<HashMap<String, Columns>, ColumnsError> {
+    let mut table: HashMap<String, Columns> = HashMap::new();
+    let mut kind = String::new();
+    for (at, line) in text.lines().enumerate() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if !line.starts_with(' ') {
+            line.clone_into(&mut kind);
+            continue;
+        }
+        let column = column(line.trim()).map_err(|fault| ColumnsError { line: at + 1, fault })?;
+        table.entry(kind.clone()).or_default().columns.push(column);
+    }
+    Ok(table)
+}
+
+fn column(line: &str) -> Result<Column, String> {
+    let mut parts = line.split("  ").map(str::trim).filter(|part| !part.is_empty());
+    let (Some(name), Some(ty), Some(text), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err("a line is: name, type, cell".to_owned());
+    };
+    let (ty, format) = match ty.trim_end_matches('+') {
+        "name" => ("string", "name"),
+        "string" => ("string", ""),
+        "integer" => ("integer", ""),
+        "boolean" => ("boolean", ""),
+        "date" => ("date", ""),
+        other => return Err(format!("no such type: {other}")),
+    };
+    let priority = u8::from(line.contains("+  "));
+    Ok(Column { name: name.to_owned(), ty, format, priority, cell: cell(text)? })
+}
+
+fn cell(text: &str) -> Result<Cell, String> {
+    let (text, absent) = text.split_once(" | ").unwrap_or((text, ""));
+    let (word, argument) = text.split_once(' ').unwrap_or((text, ""));
+    let absent = absent.to_owned();
+    let at = || path(argument);
+    Ok(match word {
+        "age" => Cell::Age,
+        "since" => Cell::Since { path: at()?, absent },
+        "count" => Cell::Count(at()?),
+        "join" => Cell::Join { path: at()?, absent },
+        "labels" => Cell::Labels(at()?),
+        "selector" => Cell::Selector(at()?),
+        "containers" => Cell::Containers { path: at()?, member: "name" },
+        "images" => Cell::Containers { path: at()?, member: "image" },
+        "ratio" => {
+            let (a, b) = argument.split_once(' ').ok_or("ratio needs two paths")?;
+            Cell::Ratio(path(a)?, path(b)?)
+        }
+        _ => match word.strip_prefix('=') {
+            Some(name) => {
+                let function = cells::find(name).ok_or_else(|| format!("no such function: {name}"))?;
+                Cell::Function { function, argument: argument.to_owned(), absent }
+            }
+            None => Cell::Value { path: path(word)?, absent: Value::from(absent) },
+        },
+    })
+}
+
+fn path(text: &str) -> Result<Path, String> {
+    let names = text.strip_prefix('.').ok_or_else(|| format!("a path begins with a dot: {text}"))?;
+    Ok(Path(names.split('.').map(ToOwned::to_owned).collect()))
+}

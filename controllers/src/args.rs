@@ -1,0 +1,117 @@
+//! The flags of the controller manager, named as the original's.
+
+use std::{path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use knarr_component::flags::{Connection, LeaderElection, Logging, Serving, duration};
+
+/// Flags of `knarr controllers`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The API server to work for.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Health and metrics; the port is 10257 by default.
+    #[command(flatten)]
+    pub serving: Serving,
+    /// Election of the one active instance.
+    #[command(flatten)]
+    pub leader_election: LeaderElection,
+    /// Log level and form.
+    #[command(flatten)]
+    pub logging: Logging,
+    /// Controllers to run: `*` stands for all that are on by default, `name` adds and `-name`
+    /// removes one. Short names such as `deployment` work as well.
+    #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
+    pub controllers: Vec<String>,
+    /// Address ranges of pods, from which each node gets a part.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    pub cluster_cidr: Vec<IpNet>,
+    /// Give each node a part of the cluster's range of pod addresses.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, default_value_t = false)]
+    pub allocate_node_cidrs: bool,
+    /// Prefix length of a node's IPv4 range.
+    #[arg(long, default_value_t = 24, visible_alias = "node-cidr-mask-size-ipv4")]
+    pub node_cidr_mask_size: u8,
+    /// Prefix length of a node's IPv6 range.
+    #[arg(long, default_value_t = 64)]
+    pub node_cidr_mask_size_ipv6: u8,
+    /// Certificate authority to publish to pods; without it the one of the kubeconfig.
+    #[arg(long, value_name = "FILE")]
+    pub root_ca_file: Option<PathBuf>,
+    /// How often nodes are looked at.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub node_monitor_period: Duration,
+    /// How long a node may be silent until it counts as lost.
+    #[arg(long, default_value = "50s", value_parser = duration)]
+    pub node_monitor_grace_period: Duration,
+    /// How long a new node may be silent until it counts as lost.
+    #[arg(long, default_value = "1m", value_parser = duration)]
+    pub node_startup_grace_period: Duration,
+    /// Nodes a second whose pods are evicted.
+    #[arg(long, default_value_t = 0.1)]
+    pub node_eviction_rate: f64,
+    /// The same in zones that are mostly unhealthy and large.
+    #[arg(long, default_value_t = 0.01)]
+    pub secondary_node_eviction_rate: f64,
+    /// Share of unhealthy nodes from which a zone counts as unhealthy.
+    #[arg(long, default_value_t = 0.55)]
+    pub unhealthy_zone_threshold: f64,
+    /// Nodes from which a zone counts as large.
+    #[arg(long, default_value_t = 50)]
+    pub large_cluster_size_threshold: usize,
+    /// Finished pods that are kept until the oldest are removed; 0 keeps all.
+    #[arg(long, default_value_t = 12500)]
+    pub terminated_pod_gc_threshold: usize,
+    /// Endpoints in one EndpointSlice.
+    #[arg(long, default_value_t = 100)]
+    pub max_endpoints_per_slice: usize,
+    /// Workers of each controller.
+    #[command(flatten)]
+    pub workers: Workers,
+}
+
+/// How many objects each controller works on at a time.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Workers")]
+pub struct Workers {
+    /// Deployments.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_deployment_syncs: usize,
+    /// ReplicaSets.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_replicaset_syncs: usize,
+    /// ReplicationControllers.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_rc_syncs: usize,
+    /// DaemonSets.
+    #[arg(long, default_value_t = 2)]
+    pub concurrent_daemonset_syncs: usize,
+    /// StatefulSets.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_statefulset_syncs: usize,
+    /// Jobs.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_job_syncs: usize,
+    /// CronJobs.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_cron_job_syncs: usize,
+    /// Endpoints.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_endpoint_syncs: usize,
+    /// Services whose EndpointSlices are kept.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_service_endpoint_syncs: usize,
+    /// Namespaces.
+    #[arg(long, default_value_t = 10)]
+    pub concurrent_namespace_syncs: usize,
+    /// Objects the garbage collector looks at.
+    #[arg(long, default_value_t = 20)]
+    pub concurrent_gc_syncs: usize,
+    /// Finished objects with a time to live.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_ttl_after_finished_syncs: usize,
+    /// ResourceQuotas.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_resource_quota_syncs: usize,
+}

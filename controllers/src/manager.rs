@@ -1,0 +1,172 @@
+//! Starts the selected controllers while this process leads.
+
+use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc};
+
+use knarr_component::{client, health::Health, informer::Informers, lease::Elector, log};
+use tokio_util::sync::CancellationToken;
+
+use crate::{args::Args, cache, context::Context};
+
+type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// One controller: its name, its short name and how it starts.
+struct Controller {
+    name: &'static str,
+    alias: &'static str,
+    start: fn(Context) -> Running,
+}
+
+macro_rules! controllers {
+    ($($name:literal $alias:literal $module:ident::$run:ident),* $(,)?) => {
+        /// All controllers, by name.
+        const CONTROLLERS: &[Controller] = &[
+            $(Controller { name: $name, alias: $alias, start: |context| Box::pin(crate::$module::$run(context)) }),*
+        ];
+    };
+}
+
+controllers! {
+    "daemonset-controller" "daemonset" daemonset::run,
+    "deployment-controller" "deployment" deployment::run,
+    "endpoints-controller" "endpoint" endpoints::run,
+    "endpointslice-controller" "endpointslice" endpointslice::run,
+    "garbage-collector-controller" "garbagecollector" garbage_collector::run,
+    "job-controller" "job" job::run,
+    "namespace-controller" "namespace" namespace::run,
+    "node-ipam-controller" "nodeipam" node_ipam::run,
+    "node-lifecycle-controller" "nodelifecycle" node_lifecycle::run,
+    "pod-garbage-collector-controller" "podgc" pod_gc::run,
+    "replicaset-controller" "replicaset" replicaset::run,
+    "replicationcontroller-controller" "replicationcontroller" replicaset::run_replication_controllers,
+    "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" root_ca::run,
+    "serviceaccount-controller" "serviceaccount" service_account::run,
+    "statefulset-controller" "statefulset" statefulset::run,
+    "taint-eviction-controller" "taint-eviction" taint_eviction::run,
+}
+
+/// The names of all controllers.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CONTROLLERS.iter().map(|controller| controller.name)
+}
+
+/// Runs the controller manager until `shutdown`, or until it loses its lease, which is an error.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    log::init(&args.logging);
+    let selected = select(&args.controllers).map_err(anyhow::Error::msg)?;
+    let config = client::load(args.connection.kubeconfig.as_deref()).await?;
+    let root_ca = root_ca(&args, &config)?;
+    let client = client::from_config(config, "controllers")?;
+    let health = Health::new();
+    if let Some(address) = health.start(&args.serving, 10257, shutdown.clone()).await? {
+        tracing::info!(%address, "serving health and metrics");
+    }
+    let args = Arc::new(args);
+    let lead = async |stop: CancellationToken| {
+        let informers = cache::trimmed(Informers::new(client.clone(), stop.clone()));
+        let context = Context::new(client.clone(), informers, stop, args.clone(), root_ca);
+        start(&context, &health, &selected).await
+    };
+    if !args.leader_election.leader_elect {
+        return lead(shutdown).await;
+    }
+    let identity = format!("{}_{}", hostname(), std::process::id());
+    let elector = Elector::new(client.clone(), &args.leader_election, "kube-controller-manager", identity);
+    elector.run(shutdown, lead).await
+}
+
+async fn start(context: &Context, health: &Health, selected: &BTreeSet<&str>) -> anyhow::Result<()> {
+    let mut running = tokio::task::JoinSet::new();
+    for controller in CONTROLLERS.iter().filter(|controller| selected.contains(controller.name)) {
+        let (name, context) = (controller.name, context.clone());
+        let task = (controller.start)(context);
+        running.spawn(async move { (name, task.await) });
+    }
+    let informers = context.informers.clone();
+    health.ready("informers", move || {
+        if informers.have_synced() { Ok(()) } else { Err("the first lists are not complete".to_string()) }
+    });
+    tracing::info!(count = selected.len(), "controllers started");
+    // A controller ends with the process; one that ends before cannot do its work at all.
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok((_, Ok(()))) => {}
+            Ok((name, Err(error))) => return Err(error.context(format!("{name} failed"))),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    context.stop.cancelled().await;
+    Ok(())
+}
+
+/// The certificate authority that pods should trust, in PEM.
+fn root_ca(args: &Args, config: &kube::Config) -> anyhow::Result<Option<String>> {
+    if let Some(path) = &args.root_ca_file {
+        let text = std::fs::read_to_string(path);
+        return text.map(Some).map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()));
+    }
+    Ok(config.root_cert.as_ref().map(|certificates| certificates.iter().map(|der| pem(der)).collect()))
+}
+
+/// A certificate in PEM (RFC 7468).
+fn pem(der: &[u8]) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_string(), |name| name.trim().to_string())
+}
+
+/// The names that `--controllers` selects. What is removed stays removed wherever it stands.
+fn select(flags: &[String]) -> Result<BTreeSet<&'static str>, String> {
+    let find = |name: &str| {
+        let found = CONTROLLERS.iter().find(|known| known.name == name || known.alias == name);
+        found.map(|known| known.name).ok_or_else(|| {
+            format!(
+                "--controllers: there is no controller {name:?}; known are {}",
+                names().collect::<Vec<_>>().join(", ")
+            )
+        })
+    };
+    let (mut selected, mut removed) = (BTreeSet::new(), BTreeSet::new());
+    for flag in flags.iter().map(|flag| flag.trim()) {
+        match flag.strip_prefix('-') {
+            Some(name) => drop(removed.insert(find(name)?)),
+            None if flag == "*" => selected.extend(names()),
+            None => drop(selected.insert(find(flag)?)),
+        }
+    }
+    Ok(selected.difference(&removed).copied().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_are_selected_by_name() {
+        let check = |flags: &str, expected: Result<&[&str], ()>| {
+            let flags: Vec<String> = flags.split(',').map(String::from).collect();
+            let selected = select(&flags).map(|set| set.into_iter().collect::<Vec<_>>()).map_err(drop);
+            assert_eq!(
+                selected.as_deref(),
+                expected.as_ref().map(|names| *names).map_err(|()| &()),
+                "{flags:?}"
+            );
+        };
+        check("namespace,garbagecollector", Ok(&["garbage-collector-controller", "namespace-controller"]));
+        check("-deployment,deployment-controller", Ok(&[]));
+        check("nothing", Err(()));
+        let all_but_one = select(&["*".into(), "-deployment".into()]).unwrap();
+        assert_eq!(all_but_one.len(), CONTROLLERS.len() - 1);
+    }
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(names().is_sorted());
+    }
+}

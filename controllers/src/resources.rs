@@ -1,0 +1,80 @@
+//! Which resources the API server has, by discovery.
+
+use std::sync::Arc;
+
+use kube::{
+    Api, Client,
+    api::DynamicObject,
+    core::PartialObjectMeta,
+    discovery::{ApiResource, Discovery, Scope},
+};
+
+/// A resource of the server in one version.
+#[derive(Debug, Clone)]
+pub(crate) struct Resource {
+    pub api: ApiResource,
+    pub namespaced: bool,
+    verbs: Vec<String>,
+}
+
+impl Resource {
+    /// A namespaced resource for tests.
+    #[cfg(test)]
+    pub fn test(api: ApiResource) -> Self {
+        Self { api, namespaced: true, verbs: Vec::new() }
+    }
+
+    /// Whether all of these verbs are served.
+    pub fn can(&self, verbs: &[&str]) -> bool {
+        verbs.iter().all(|verb| self.verbs.iter().any(|have| have == verb))
+    }
+
+    /// `pods` or `deployments.apps`, as users call it.
+    pub fn name(&self) -> String {
+        if self.api.group.is_empty() {
+            self.api.plural.clone()
+        } else {
+            format!("{}.{}", self.api.plural, self.api.group)
+        }
+    }
+
+    /// The API in one namespace; the namespace of cluster-scoped resources is ignored.
+    pub fn objects(&self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        if self.namespaced && !namespace.is_empty() {
+            Api::namespaced_with(client.clone(), namespace, &self.api)
+        } else {
+            Api::all_with(client.clone(), &self.api)
+        }
+    }
+
+    /// The API of metadata in all namespaces.
+    pub fn metadata(&self, client: &Client) -> Api<PartialObjectMeta<DynamicObject>> {
+        Api::all_with(client.clone(), &self.api)
+    }
+}
+
+/// All resources, each in the version that its group prefers.
+///
+/// Aggregated discovery takes two requests; servers without it are asked group by group.
+pub(crate) async fn discover(client: &Client) -> kube::Result<Vec<Arc<Resource>>> {
+    let discovery = match Discovery::new(client.clone()).run_aggregated().await {
+        Ok(discovery) => discovery,
+        Err(error) => {
+            tracing::debug!(%error, "no aggregated discovery");
+            Discovery::new(client.clone()).run().await?
+        }
+    };
+    let mut found: Vec<Arc<Resource>> = discovery
+        .groups()
+        .flat_map(|group| group.resources_by_stability())
+        .map(|(api, capabilities)| {
+            Arc::new(Resource {
+                namespaced: capabilities.scope == Scope::Namespaced,
+                verbs: capabilities.operations,
+                api,
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| (&a.api.group, &a.api.plural).cmp(&(&b.api.group, &b.api.plural)));
+    Ok(found)
+}

@@ -1,0 +1,183 @@
+//! Removal of UDP flows that the kernel would go on translating to an endpoint that is gone.
+//!
+//! A TCP connection ends with its endpoint. A UDP client that keeps its port keeps its flow, and with it the
+//! endpoint of its first datagram (or none, if the service had none then), until the flow is deleted.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::netfilter::{Message, Socket, attribute, attribute_with_header};
+use crate::nft::{Fragment, RuleSet, UdpFrontend};
+
+const SUBSYSTEM: u16 = 1 << 8;
+const GET: u16 = SUBSYSTEM | 1;
+const DELETE: u16 = SUBSYSTEM | 2;
+const UDP: u8 = 17;
+
+/// Attributes of a flow, and within them of a tuple.
+const TUPLE_ORIGINAL: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const ZONE: u16 = 18;
+const TUPLE_IP: u16 = 1;
+const TUPLE_PROTOCOL: u16 = 2;
+
+/// A flow as far as staleness depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flow {
+    /// Where the client sent its datagram.
+    destination: SocketAddr,
+    /// Who answers: the endpoint after translation.
+    replier: SocketAddr,
+}
+
+/// The UDP front ends whose endpoints differ between two states. Those that are gone have no endpoints.
+pub fn changed(old: &RuleSet, new: &RuleSet) -> Vec<UdpFrontend> {
+    let mut changed = Vec::new();
+    for (key, fragment) in &old.services {
+        let now = new.services.get(key);
+        if now.is_none_or(|now| !Arc::ptr_eq(now, fragment)) {
+            let is_kept = |f: &UdpFrontend| now.is_some_and(|n| has(n, f));
+            let gone = fragment.udp.iter().filter(|f| !is_kept(f));
+            changed.extend(gone.map(|f| UdpFrontend { endpoints: Vec::new(), ..f.clone() }));
+        }
+    }
+    for (key, fragment) in &new.services {
+        let before = old.services.get(key);
+        if before.is_none_or(|before| !Arc::ptr_eq(before, fragment)) {
+            let same = |f: &&UdpFrontend| before.is_some_and(|b| b.udp.contains(f));
+            changed.extend(fragment.udp.iter().filter(|f| !same(f)).cloned());
+        }
+    }
+    changed
+}
+
+fn has(fragment: &Fragment, frontend: &UdpFrontend) -> bool {
+    fragment.udp.iter().any(|f| (f.address, f.port) == (frontend.address, frontend.port))
+}
+
+/// Deletes the flows of these front ends that lead elsewhere than to their endpoints; returns how many.
+/// Blocks, and works in the network namespace of the calling thread.
+pub fn clean(frontends: &[UdpFrontend]) -> io::Result<usize> {
+    if frontends.is_empty() {
+        return Ok(0);
+    }
+    let by_address: BTreeMap<(Option<IpAddr>, u16), &[SocketAddr]> =
+        frontends.iter().map(|f| ((f.address, f.port), f.endpoints.as_slice())).collect();
+    let socket = Socket::open()?;
+    let everything = Message { kind: GET, family: 0, attributes: Vec::new() };
+    let mut deleted = 0;
+    for message in socket.dump(&everything)? {
+        let Some(flow) = flow(&message) else { continue };
+        if !is_stale(&flow, &by_address) {
+            continue;
+        }
+        match socket.command(&deletion(&message)) {
+            Ok(()) => deleted += 1,
+            // It has just ended by itself.
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(deleted)
+}
+
+/// Whether a flow leads elsewhere than its front end's endpoints.
+fn is_stale(flow: &Flow, frontends: &BTreeMap<(Option<IpAddr>, u16), &[SocketAddr]>) -> bool {
+    let (ip, port) = (flow.destination.ip(), flow.destination.port());
+    match frontends.get(&(Some(ip), port)) {
+        Some(endpoints) => !endpoints.contains(&flow.replier),
+        // The port alone says little: only a flow that was translated used it as a node port.
+        None => frontends
+            .get(&(None, port))
+            .is_some_and(|endpoints| flow.replier != flow.destination && !endpoints.contains(&flow.replier)),
+    }
+}
+
+fn flow(message: &Message) -> Option<Flow> {
+    let original = attribute(&message.attributes, TUPLE_ORIGINAL)?;
+    let reply = attribute(&message.attributes, TUPLE_REPLY)?;
+    let protocol = attribute(attribute(original, TUPLE_PROTOCOL)?, 1)?;
+    (protocol == [UDP]).then_some(())?;
+    Some(Flow { destination: end(original, Side::Destination)?, replier: end(reply, Side::Source)? })
+}
+
+/// An end of a tuple; the attributes' numbers differ by one.
+enum Side {
+    Source,
+    Destination,
+}
+
+fn end(tuple: &[u8], side: Side) -> Option<SocketAddr> {
+    let (v4, v6, port) = match side {
+        Side::Source => (1, 3, 2),
+        Side::Destination => (2, 4, 3),
+    };
+    let ips = attribute(tuple, TUPLE_IP)?;
+    let ip = match attribute(ips, v4).map(<[u8; 4]>::try_from) {
+        Some(Ok(bytes)) => IpAddr::V4(Ipv4Addr::from(bytes)),
+        _ => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(attribute(ips, v6)?).ok()?)),
+    };
+    let port = <[u8; 2]>::try_from(attribute(attribute(tuple, TUPLE_PROTOCOL)?, port)?).ok()?;
+    Some(SocketAddr::new(ip, u16::from_be_bytes(port)))
+}
+
+/// The request to delete a flow: its tuple and zone, as the kernel gave them.
+fn deletion(message: &Message) -> Message {
+    let mut attributes = Vec::new();
+    for kind in [TUPLE_ORIGINAL, ZONE] {
+        if let Some(attribute) = attribute_with_header(&message.attributes, kind) {
+            attributes.extend(attribute);
+            attributes.resize(attributes.len().div_ceil(4) * 4, 0);
+        }
+    }
+    Message { kind: DELETE, family: message.family, attributes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("address")
+    }
+
+    #[test]
+    fn flows_to_other_endpoints_are_stale() {
+        let endpoints = [at("10.0.0.1:53")];
+        let frontends = BTreeMap::from([
+            ((Some("10.96.0.10".parse().expect("ip")), 53), &endpoints[..]),
+            ((None, 30053), &endpoints[..]),
+        ]);
+        let check = |destination: &str, replier: &str, expected: bool| {
+            let flow = Flow { destination: at(destination), replier: at(replier) };
+            assert_eq!(is_stale(&flow, &frontends), expected, "{destination} {replier}");
+        };
+        check("10.96.0.10:53", "10.0.0.1:53", false);
+        check("10.96.0.10:53", "10.0.0.2:53", true);
+        check("10.96.0.10:53", "10.96.0.10:53", true);
+        check("10.96.0.10:54", "10.0.0.2:53", false);
+        check("192.0.2.1:30053", "10.0.0.1:53", false);
+        check("192.0.2.1:30053", "10.0.0.2:53", true);
+        check("192.0.2.9:30053", "192.0.2.9:30053", false);
+    }
+
+    #[test]
+    fn only_changed_front_ends_are_looked_at() {
+        let frontend = |port, endpoints: &[&str]| UdpFrontend {
+            address: None,
+            port,
+            endpoints: endpoints.iter().map(|e| at(e)).collect(),
+        };
+        let set = |frontends: Vec<UdpFrontend>| {
+            let fragment = Arc::new(Fragment { udp: frontends, ..Fragment::default() });
+            RuleSet { services: BTreeMap::from([("a/b".to_owned(), fragment)]), ..RuleSet::default() }
+        };
+        let one = set(vec![frontend(1, &["10.0.0.1:1"]), frontend(2, &["10.0.0.1:2"])]);
+        let two = set(vec![frontend(1, &["10.0.0.1:1"]), frontend(3, &["10.0.0.1:3"])]);
+        assert_eq!(changed(&one, &one), []);
+        assert_eq!(changed(&one, &two), [frontend(2, &[]), frontend(3, &["10.0.0.1:3"])]);
+        assert_eq!(changed(&one, &RuleSet::default()), [frontend(1, &[]), frontend(2, &[])]);
+    }
+}

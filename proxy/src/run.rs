@@ -1,0 +1,308 @@
+//! The proxy as a process: the node's bridge and CNI configuration, DNS, and the rules of services.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures::StreamExt;
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use knarr_component::health::Health;
+use knarr_component::informer::{Change, Informer, Informers};
+use knarr_component::{client, log};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use parking_lot::{Mutex, RwLock};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::dns::{self, Forwarder, Handler, Upstreams, Zone};
+use crate::flags::Args;
+use crate::metrics::{DnsCollector, Metrics};
+use crate::network::netlink::Netlink;
+use crate::network::{gateway, mtu};
+use crate::service::{Config, Index};
+use crate::sync::{Syncer, Watched};
+use crate::{Files, cleanup, cni, names, remove_files};
+
+/// Label of a node with its zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// How long to wait before the API server is asked again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Runs the proxy until `shutdown`. Rules and interfaces stay when it ends, so that a restart disturbs no
+/// connection; `--cleanup` removes them.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    log::init(&args.logging);
+    if args.cleanup {
+        cleanup(&args.cluster_name).await.context("cannot remove the cluster's network")?;
+        return remove_files(&args.cluster_name, &files(&args)).context("cannot remove the network's files");
+    }
+    let health = Health::new();
+    let metrics = Metrics::default();
+    health.metrics(|registry| metrics.register(registry));
+    serve_health(&args, &health, &shutdown).await?;
+
+    let client = client::connect(args.connection.kubeconfig.as_deref(), "knarr-proxy").await?;
+    let Some(node) = this_node(&args, &client, &shutdown).await? else { return Ok(()) };
+    let cni = cni::Configuration {
+        cluster: args.cluster_name.clone(),
+        pod_cidrs: node.pod_cidrs,
+        service_cidrs: args.service_cluster_ip_range.clone(),
+        mtu: if args.mtu > 0 { args.mtu } else { mtu::of_default_route() },
+        state_dir: args.state_dir(),
+    };
+    let netlink = Netlink::open()?;
+    cni::bridge(&cni).ensure(&netlink).await.context("cannot set up the pod network")?;
+    if let Some(directory) = &args.cni_conf_dir {
+        cni::write_config(directory, args.cni_bin_dir.as_deref(), &cni)
+            .with_context(|| format!("cannot write the CNI configuration to {}", directory.display()))?;
+    }
+
+    let informers = Informers::new(client.clone(), shutdown.clone());
+    let (services, slices) = (informers.get::<Service>(), informers.get::<EndpointSlice>());
+    let dns = start_dns(&args, &cni, &services, &slices, &health, &shutdown).await?;
+    if !dns.is_empty() {
+        tokio::spawn(dns_service(client, args.cluster_dns.clone(), shutdown.clone()));
+    }
+    let watched = watch(&services, &slices, config(&args, node.zone, dns));
+    let synced = (services.synced(), slices.synced());
+    let is_synced = (services.clone(), slices.clone());
+    health.ready("informers", move || match is_synced.0.has_synced() && is_synced.1.has_synced() {
+        true => Ok(()),
+        false => Err("services and endpoints are not known yet".to_owned()),
+    });
+    // Nothing is written before all is known: what runs on from before stays until then.
+    futures::join!(synced.0, synced.1);
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
+    let last_sync = metrics.last_sync.clone();
+    health.ready("rules", move || match last_sync.get() > 0.0 {
+        true => Ok(()),
+        false => Err("no rules have been written yet".to_owned()),
+    });
+    tracing::info!(node = args.node_name(), pods = ?cni.pod_cidrs, "the node's network is set up");
+    Syncer::new(watched, cni, metrics, args.sync_period)
+        .run(shutdown)
+        .await
+        .context("cannot hear of rule changes")
+}
+
+fn files(args: &Args) -> Files {
+    Files {
+        state_dir: Some(args.state_dir()),
+        cni_conf_dir: args.cni_conf_dir.clone(),
+        cni_bin_dir: args.cni_bin_dir.clone(),
+    }
+}
+
+async fn serve_health(args: &Args, health: &Health, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let addresses = [Some(args.healthz_bind_address), args.metrics_bind_address];
+    for address in addresses.into_iter().flatten().filter(|a| a.port() != 0) {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let (health, shutdown) = (health.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            if let Err(error) = health.serve(listener, shutdown).await {
+                tracing::error!(%error, "health server ended");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// What the proxy needs of its Node object.
+struct ThisNode {
+    pod_cidrs: Vec<IpNet>,
+    zone: Option<String>,
+}
+
+/// Waits until the node has ranges of pods, by flag or by its object; `None` on shutdown.
+async fn this_node(
+    args: &Args,
+    client: &Client,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<ThisNode>> {
+    let name = args.node_name();
+    if !args.pod_cidr.is_empty() {
+        let api: Api<Node> = Api::all(client.clone());
+        // With ranges given the object is wanted for its zone only.
+        let node = api.get_opt(&name).await.ok().flatten();
+        return Ok(Some(ThisNode { pod_cidrs: args.pod_cidr.clone(), zone: node.as_ref().and_then(zone) }));
+    }
+    let nodes = watcher::watch_object(Api::<Node>::all(client.clone()), &name);
+    let mut nodes = std::pin::pin!(nodes);
+    loop {
+        let next = tokio::select! {
+            next = nodes.next() => next,
+            () = shutdown.cancelled() => return Ok(None),
+        };
+        match next {
+            Some(Ok(Some(node))) => match pod_cidrs(&node)? {
+                ranges if ranges.is_empty() => tracing::info!(name, "the node has no range of pods yet"),
+                pod_cidrs => return Ok(Some(ThisNode { pod_cidrs, zone: zone(&node) })),
+            },
+            Some(Ok(None)) => tracing::info!(name, "waiting for the node to be registered"),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "cannot watch the node");
+                tokio::time::sleep(RETRY).await;
+            }
+            None => bail!("the watch of node {name} ended"),
+        }
+    }
+}
+
+fn pod_cidrs(node: &Node) -> anyhow::Result<Vec<IpNet>> {
+    let Some(spec) = &node.spec else { return Ok(Vec::new()) };
+    let texts: Vec<&String> = match &spec.pod_cidrs {
+        Some(all) if !all.is_empty() => all.iter().collect(),
+        _ => spec.pod_cidr.iter().filter(|c| !c.is_empty()).collect(),
+    };
+    let parse = |text: &&String| text.parse().with_context(|| format!("invalid range of pods {text:?}"));
+    texts.iter().map(parse).collect()
+}
+
+fn zone(node: &Node) -> Option<String> {
+    node.metadata.labels.as_ref()?.get(ZONE).cloned()
+}
+
+fn config(args: &Args, zone: Option<String>, dns: Vec<(std::net::IpAddr, SocketAddr)>) -> Config {
+    Config {
+        node_name: args.node_name(),
+        zone,
+        cluster_cidrs: if args.cluster_cidr.is_empty() {
+            args.pod_cidr.clone()
+        } else {
+            args.cluster_cidr.clone()
+        },
+        bridge: names::bridge(&args.cluster_name),
+        node_port_addresses: args.nodeport_addresses.clone(),
+        localhost_node_ports: args.localhost_nodeports,
+        masquerade_bit: args.masquerade_bit,
+        published: args.publish.clone(),
+        dns,
+    }
+}
+
+/// Starts the DNS server on the gateway addresses; returns which address of the service leads where.
+async fn start_dns(
+    args: &Args,
+    cni: &cni::Configuration,
+    services: &Informer<Service>,
+    slices: &Informer<EndpointSlice>,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Vec<(std::net::IpAddr, SocketAddr)>> {
+    if args.cluster_dns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let gateways: Vec<_> = cni.pod_cidrs.iter().map(gateway).collect();
+    let ranges = cni.service_cidrs.iter().chain(&args.cluster_cidr).copied().collect();
+    let zone =
+        Zone::new(&args.cluster_domain, args.cluster_dns.clone(), ranges).map_err(anyhow::Error::msg)?;
+    let zone = Arc::new(RwLock::new(zone));
+    fill(&zone, services, slices);
+    let own = args.cluster_dns.iter().chain(&gateways).copied().collect();
+    let handler = Handler::new(zone, Forwarder::new(Upstreams::new(&args.resolv_conf, own)));
+    health.metrics(|registry| registry.register_collector(Box::new(DnsCollector::new(&handler))));
+    let (mut sockets, mut leads) = (Vec::new(), Vec::new());
+    for gateway in gateways {
+        let wanted = SocketAddr::new(gateway, args.dns_port);
+        let bound = dns::bind(wanted).await.with_context(|| format!("cannot serve DNS on {wanted}"))?;
+        let listener = bound.0.local_addr()?;
+        let of_family = args.cluster_dns.iter().filter(|ip| ip.is_ipv4() == gateway.is_ipv4());
+        leads.extend(of_family.map(|ip| (*ip, listener)));
+        sockets.push(bound);
+    }
+    let (shutdown, ready) = (shutdown.clone(), (services.synced(), slices.synced()));
+    tokio::spawn(async move {
+        // Until all names are known an answer would be that a name does not exist: better none yet. What
+        // was asked meanwhile waits in the sockets.
+        futures::join!(ready.0, ready.1);
+        if let Err(error) = dns::serve(handler, sockets, shutdown.clone()).await {
+            tracing::error!(error, "the DNS server ended");
+            shutdown.cancel();
+        }
+    });
+    Ok(leads)
+}
+
+/// Keeps the zone up to date.
+fn fill(zone: &Arc<RwLock<Zone>>, services: &Informer<Service>, slices: &Informer<EndpointSlice>) {
+    let of_services = zone.clone();
+    services.on_change(move |change| match change {
+        Change::Deleted(service) => of_services.write().delete_service(&key(&service.metadata)),
+        other => of_services.write().apply_service(other.object()),
+    });
+    let of_slices = zone.clone();
+    slices.on_change(move |change| match change {
+        Change::Deleted(slice) => of_slices.write().delete_slice(&key(&slice.metadata)),
+        other => of_slices.write().apply_slice(other.object()),
+    });
+}
+
+/// Keeps the index of services up to date.
+fn watch(services: &Informer<Service>, slices: &Informer<EndpointSlice>, config: Config) -> Arc<Watched> {
+    let watched = Arc::new(Watched { index: Mutex::new(Index::new(config)), changed: Notify::new() });
+    let of_services = watched.clone();
+    services.on_change(move |change| {
+        match change {
+            Change::Deleted(service) => of_services.index.lock().delete_service(&key(&service.metadata)),
+            other => of_services.index.lock().apply_service(other.object()),
+        }
+        of_services.changed.notify_one();
+    });
+    let of_slices = watched.clone();
+    slices.on_change(move |change| {
+        match change {
+            Change::Deleted(slice) => of_slices.index.lock().delete_slice(&key(&slice.metadata)),
+            other => of_slices.index.lock().apply_slice(other.object()),
+        }
+        of_slices.changed.notify_one();
+    });
+    watched
+}
+
+fn key(meta: &kube::api::ObjectMeta) -> String {
+    format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+/// Makes the DNS Service where nobody has, so that its address is taken and clients find it. A proxy that
+/// may not make services leaves that to the cluster.
+async fn dns_service(client: Client, addresses: Vec<std::net::IpAddr>, shutdown: CancellationToken) {
+    let api: Api<Service> = Api::namespaced(client, "kube-system");
+    let object = serde_json::json!({
+        "metadata": {
+            "name": "kube-dns",
+            "labels": { "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS" },
+        },
+        "spec": {
+            "clusterIP": addresses.first(),
+            "clusterIPs": addresses,
+            "ipFamilyPolicy": if addresses.len() > 1 { "RequireDualStack" } else { "SingleStack" },
+            "ports": [
+                { "name": "dns", "port": 53, "protocol": "UDP" },
+                { "name": "dns-tcp", "port": 53, "protocol": "TCP" },
+            ],
+        },
+    });
+    let Ok(object) = serde_json::from_value::<Service>(object) else { return };
+    while !shutdown.is_cancelled() {
+        match api.create(&kube::api::PostParams::default(), &object).await {
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code >= 500 => {
+                tracing::debug!(%status, "the DNS service cannot be made yet");
+            }
+            Err(kube::Error::Api(status)) if status.code != 409 => {
+                tracing::info!(%status, "the DNS service was not made");
+                return;
+            }
+            Err(kube::Error::Api(_)) | Ok(_) => return,
+            Err(error) => tracing::debug!(%error, "the DNS service cannot be made yet"),
+        }
+        let () = shutdown.run_until_cancelled(tokio::time::sleep(RETRY)).await.unwrap_or_default();
+    }
+}
