@@ -22,8 +22,10 @@ mod pod;
 mod probes;
 mod run;
 mod runtime;
+mod server;
 mod static_pods;
 mod status;
+mod streaming;
 mod volumes;
 mod worker;
 
