@@ -61,6 +61,8 @@ enum Command {
     Logs(commands::logs::Args),
     /// Write logs, events and objects of a cluster into a folder, for a failed CI run
     ExportLogs(commands::export_logs::Args),
+    /// Measure this program on this machine
+    Bench(commands::bench::Args),
     /// Container images of a cluster
     Image(commands::image::Args),
     /// Keep the components of a cluster running
@@ -93,6 +95,7 @@ impl Cli {
             Command::Kubeconfig(args) => command(async move { commands::kubeconfig::run(&args) }),
             Command::Logs(args) => command(async move { commands::logs::run(&args) }),
             Command::ExportLogs(args) => command(commands::export_logs::run(args)),
+            Command::Bench(args) => command(commands::bench::run(args)),
             Command::Image(args) => command(commands::image::run(args)),
             Command::Supervisor(name) => {
                 knarr_component::log::init(&knarr_component::flags::Logging::default());
