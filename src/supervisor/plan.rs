@@ -154,6 +154,8 @@ fn apiserver(cluster: &Cluster) -> Flags {
         .file("kubelet-certificate-authority", &pki("ca.crt"))
         .file("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt"))
         .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))
+        // The node's name is no host name that anyone could resolve.
+        .set("kubelet-preferred-address-types", "InternalIP")
 }
 
 fn controllers(cluster: &Cluster) -> Flags {
