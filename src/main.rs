@@ -20,7 +20,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // A container runtime calls the CNI plugin by its file name, with everything in the environment.
     if std::env::var_os("CNI_COMMAND").is_some() {
-        return knarr_proxy::cni::main();
+        let lookup = |name: &str| std::env::var(name).ok();
+        return match knarr_proxy::cni::run(&lookup, std::io::stdin().lock(), std::io::stdout().lock()) {
+            knarr_proxy::cni::Outcome::Success => ExitCode::SUCCESS,
+            knarr_proxy::cni::Outcome::Failure => ExitCode::FAILURE,
+        };
     }
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         eprintln!("error: another TLS provider is already installed");

@@ -66,14 +66,14 @@ async fn keep(cluster: Cluster, component: Component, mut stopped: watch::Receiv
     loop {
         let started = tokio::select! {
             process = start(&cluster, &component) => process,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = told(&mut stopped) => return,
         };
         let failure = match started {
             Ok(mut process) => {
                 tracing::info!(component = component.name, pid = process.pid(), "running");
                 tokio::select! {
                     status = process.wait() => format!("ended: {status}"),
-                    _ = stopped.wait_for(|stop| *stop) => {
+                    () = told(&mut stopped) => {
                         if component.stop {
                             process.stop(STOP_TIMEOUT).await;
                         }
@@ -87,9 +87,15 @@ async fn keep(cluster: Cluster, component: Component, mut stopped: watch::Receiv
         tracing::warn!(component = component.name, ?pause, "{failure}; starting it again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {} // the back-off itself
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = told(&mut stopped) => return,
         }
     }
+}
+
+/// Returns when the supervisor is told to stop.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    // An error means that the supervisor is gone: time to stop, too.
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 /// Adopts the component if it runs, else starts it once what it needs answers.

@@ -10,9 +10,7 @@ use crate::nft::{self, Nft};
 
 /// Where the files of a cluster's network are.
 #[derive(Debug, Clone, Default)]
-pub struct Leftovers {
-    /// Name of the cluster.
-    pub cluster: String,
+pub struct Files {
     /// Directory of address reservations, which is removed.
     pub state_dir: Option<PathBuf>,
     /// Directory from which the CNI configuration is removed.
@@ -41,10 +39,9 @@ pub enum Error {
     },
 }
 
-/// Removes a cluster's rules, interfaces and files. Repeating it is no error, and nothing of other clusters
-/// is touched. Pods that still run lose their network. Forwarding stays on: others may rely on it by now.
-pub async fn cleanup(leftovers: &Leftovers) -> Result<(), Error> {
-    let cluster = &leftovers.cluster;
+/// Removes a cluster's rules and interfaces. Repeating it is no error, and nothing of other clusters is
+/// touched. Pods that still run lose their network. Forwarding stays on: others may rely on it by now.
+pub async fn cleanup(cluster: &str) -> Result<(), Error> {
     let nft = Nft::default();
     nft.delete_table(&names::service_table(cluster)).await?;
     nft.delete_table(&names::host_port_table(cluster)).await?;
@@ -54,15 +51,16 @@ pub async fn cleanup(leftovers: &Leftovers) -> Result<(), Error> {
         netlink.delete(&port).await?;
     }
     netlink.delete(&bridge).await?;
-    files(leftovers)
+    Ok(())
 }
 
-fn files(leftovers: &Leftovers) -> Result<(), Error> {
-    if let Some(path) = &leftovers.cni_conf_dir {
-        cni::remove_config(path, leftovers.cni_bin_dir.as_deref(), &leftovers.cluster)
+/// Removes a cluster's files; those that are gone are no error.
+pub fn remove_files(cluster: &str, files: &Files) -> Result<(), Error> {
+    if let Some(path) = &files.cni_conf_dir {
+        cni::remove_config(path, files.cni_bin_dir.as_deref(), cluster)
             .map_err(|source| Error::File { path: path.clone(), source })?;
     }
-    match leftovers.state_dir.as_ref().map(|path| (path, std::fs::remove_dir_all(path))) {
+    match files.state_dir.as_ref().map(|path| (path, std::fs::remove_dir_all(path))) {
         Some((path, Err(source))) if source.kind() != io::ErrorKind::NotFound => {
             Err(Error::File { path: path.clone(), source })
         }

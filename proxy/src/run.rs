@@ -26,7 +26,7 @@ use crate::network::netlink::Netlink;
 use crate::network::{gateway, mtu};
 use crate::service::{Config, Index};
 use crate::sync::{Syncer, Watched};
-use crate::{Leftovers, cleanup, cni, names};
+use crate::{Files, cleanup, cni, names, remove_files};
 
 /// Label of a node with its zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -38,7 +38,8 @@ const RETRY: Duration = Duration::from_millis(500);
 pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     log::init(&args.logging);
     if args.cleanup {
-        return cleanup(&leftovers(&args)).await.context("cannot remove the cluster's network");
+        cleanup(&args.cluster_name).await.context("cannot remove the cluster's network")?;
+        return remove_files(&args.cluster_name, &files(&args)).context("cannot remove the network's files");
     }
     let health = Health::new();
     let metrics = Metrics::default();
@@ -85,12 +86,14 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         false => Err("no rules have been written yet".to_owned()),
     });
     tracing::info!(node = args.node_name(), pods = ?cni.pod_cidrs, "the node's network is set up");
-    Syncer::new(watched, cni, metrics, args.sync_period).run(shutdown).await.context("cannot hear of rule changes")
+    Syncer::new(watched, cni, metrics, args.sync_period)
+        .run(shutdown)
+        .await
+        .context("cannot hear of rule changes")
 }
 
-fn leftovers(args: &Args) -> Leftovers {
-    Leftovers {
-        cluster: args.cluster_name.clone(),
+fn files(args: &Args) -> Files {
+    Files {
         state_dir: Some(args.state_dir()),
         cni_conf_dir: args.cni_conf_dir.clone(),
         cni_bin_dir: args.cni_bin_dir.clone(),
@@ -98,10 +101,10 @@ fn leftovers(args: &Args) -> Leftovers {
 }
 
 async fn serve_health(args: &Args, health: &Health, shutdown: &CancellationToken) -> anyhow::Result<()> {
-    let mut addresses = vec![args.healthz_bind_address, args.metrics_bind_address];
-    addresses.dedup();
-    for address in addresses.into_iter().filter(|a| a.port() != 0) {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let addresses = [Some(args.healthz_bind_address), args.metrics_bind_address];
+    for address in addresses.into_iter().flatten().filter(|a| a.port() != 0) {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let (health, shutdown) = (health.clone(), shutdown.clone());
         tokio::spawn(async move {
             if let Err(error) = health.serve(listener, shutdown).await {
@@ -171,11 +174,16 @@ fn config(args: &Args, zone: Option<String>, dns: Vec<(std::net::IpAddr, SocketA
     Config {
         node_name: args.node_name(),
         zone,
-        cluster_cidrs: if args.cluster_cidr.is_empty() { args.pod_cidr.clone() } else { args.cluster_cidr.clone() },
+        cluster_cidrs: if args.cluster_cidr.is_empty() {
+            args.pod_cidr.clone()
+        } else {
+            args.cluster_cidr.clone()
+        },
         bridge: names::bridge(&args.cluster_name),
         node_port_addresses: args.nodeport_addresses.clone(),
         localhost_node_ports: args.localhost_nodeports,
         masquerade_bit: args.masquerade_bit,
+        published: args.publish.clone(),
         dns,
     }
 }
@@ -194,7 +202,8 @@ async fn start_dns(
     }
     let gateways: Vec<_> = cni.pod_cidrs.iter().map(gateway).collect();
     let ranges = cni.service_cidrs.iter().chain(&args.cluster_cidr).copied().collect();
-    let zone = Zone::new(&args.cluster_domain, args.cluster_dns.clone(), ranges).map_err(anyhow::Error::msg)?;
+    let zone =
+        Zone::new(&args.cluster_domain, args.cluster_dns.clone(), ranges).map_err(anyhow::Error::msg)?;
     let zone = Arc::new(RwLock::new(zone));
     fill(&zone, services, slices);
     let own = args.cluster_dns.iter().chain(&gateways).copied().collect();

@@ -34,6 +34,8 @@ pub struct Config {
     pub node_port_addresses: Vec<IpNet>,
     /// Whether node ports answer on 127.0.0.1 too.
     pub localhost_node_ports: bool,
+    /// Ports of the host and the node ports that they lead to, on all of the host's addresses.
+    pub published: Vec<(u16, u16)>,
     /// The bit of the packet mark that asks for masquerading.
     pub masquerade_bit: u8,
     /// Addresses of the cluster's DNS service and where this node's DNS server listens. The Service of

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use knarr_proxy::dns::{Forwarder, Handler, Upstreams, Zone, bind, serve};
+use knarr_proxy::dns::{Forwarder, Handler, Upstreams, Zone, bind, probe, serve};
 use parking_lot::RwLock;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -67,7 +67,7 @@ fn query(name: &str, kind: RecordType, payload: Option<u16>) -> Message {
 async fn udp(server: SocketAddr, query: &Message) -> (Message, usize) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
     socket.send_to(&query.to_vec().expect("query"), server).await.expect("send");
-    let mut buffer = [0; 65_535];
+    let mut buffer = vec![0; 65_535];
     let length =
         tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("answer").expect("recv");
     (Message::from_vec(&buffer[..length]).expect("message"), length)
@@ -190,4 +190,13 @@ async fn failures_have_their_codes() {
     assert_eq!(u16::from(code(udp(dns.address, &newer).await.0)), u16::from(ResponseCode::BADVERS));
     let transfer = tcp(dns.address, &query("cluster.local.", RecordType::AXFR, None)).await;
     assert_eq!(code(transfer), ResponseCode::Refused);
+}
+
+#[tokio::test]
+async fn a_probe_waits_for_a_name() {
+    let dns = start(None).await;
+    let known = probe(dns.address, "web.a.svc.cluster.local.");
+    tokio::time::timeout(PATIENCE, known).await.expect("in time").expect("name");
+    let unknown = probe(dns.address, "x.a.svc.cluster.local.");
+    assert!(tokio::time::timeout(Duration::from_millis(100), unknown).await.is_err());
 }

@@ -150,9 +150,12 @@ fn apiserver(cluster: &Cluster) -> Flags {
         return flags;
     }
     flags
+        .set("kubelet-preferred-address-types", "InternalIP,Hostname")
         .file("kubelet-certificate-authority", &pki("ca.crt"))
         .file("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt"))
         .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))
+        // The node's name is no host name that anyone could resolve.
+        .set("kubelet-preferred-address-types", "InternalIP")
 }
 
 fn controllers(cluster: &Cluster) -> Flags {
@@ -188,6 +191,8 @@ fn proxy(cluster: &Cluster) -> Flags {
         .set("cluster-cidr", &state.cluster_cidr)
         .set("cluster-dns", state.dns_ip())
         .set("cluster-domain", "cluster.local")
+        .set("service-cluster-ip-range", &state.service_cidr)
+        .set("metrics-bind-address", "127.0.0.1:0")
         .file("cni-conf-dir", &paths.cni("conf"))
         .file("cni-bin-dir", &paths.cni("bin"))
         .file("cni-state-dir", &paths.cni("state"))

@@ -1,7 +1,7 @@
 //! The CNI plugin: interfaces, addresses, routes, host ports, removal.
 
 use knarr_proxy::cni::{self, Outcome, PortMapping};
-use knarr_proxy::{Leftovers, cleanup};
+use knarr_proxy::{Files, cleanup, remove_files};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -158,19 +158,22 @@ fn cleanup_leaves_nothing_and_spares_other_clusters() {
         cni::write_config(&conf, Some(&bin), &node.cni).expect("config");
         assert!(bin.join("knarr-cni").exists());
         assert_eq!(node.interfaces().len(), 4);
-        let leftovers = Leftovers {
-            cluster: "mine".to_owned(),
+        let files = Files {
             state_dir: Some(node.cni.state_dir.clone()),
             cni_conf_dir: Some(conf.clone()),
             cni_bin_dir: Some(bin.clone()),
         };
         for _ in 0..2 {
-            let clean = || async { Ok(cleanup(&leftovers).await.expect("cleanup")) };
+            let clean = || async {
+                cleanup("mine").await.expect("cleanup");
+                Ok(())
+            };
             cni::in_namespace(Some(&node.namespace), clean).expect("thread");
+            remove_files("mine", &files).expect("files");
         }
         assert_eq!(node.list(&["ruleset"]).trim(), "table ip knarr-other {\n}");
         assert_eq!(node.interfaces(), ["eth0", "lo"]);
-        let files = |path| std::fs::read_dir(path).expect("directory").count();
-        assert_eq!((files(&conf), files(&bin), node.cni.state_dir.exists()), (0, 0, false));
+        let count = |path| std::fs::read_dir(path).expect("directory").count();
+        assert_eq!((count(&conf), count(&bin), node.cni.state_dir.exists()), (0, 0, false));
     });
 }

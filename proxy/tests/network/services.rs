@@ -89,6 +89,27 @@ fn node_ports_answer_outside_on_localhost_and_for_pods() {
 }
 
 #[test]
+fn published_ports_lead_where_their_node_port_leads() {
+    on_node("publish", |node| {
+        let (a, client) = (node.pod("a"), node.pod("client"));
+        a.serve_tcp(8080);
+        let spec =
+            json!({ "clusterIP": VIP, "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30080 }] });
+        let config = knarr_proxy::service::Config {
+            published: vec![(8000, 30080)],
+            // Node ports answer elsewhere: published ones do all the same.
+            node_port_addresses: vec!["10.77.1.1/32".parse().expect("range")],
+            ..node.services.clone()
+        };
+        node.apply(&rules(&config, &service("web", spec), &[slice("web", "TCP", &[a.at(8080)])]));
+        assert_eq!(who(&node.outside, format!("{NODE}:8000")), "a");
+        assert_eq!(who(&node.namespace, "127.0.0.1:8000"), "a");
+        assert_eq!(who(&client.namespace, "10.77.1.1:30080"), "a");
+        assert_eq!(who(&node.outside, format!("{NODE}:30080")), "ConnectionRefused");
+    });
+}
+
+#[test]
 fn local_policy_keeps_the_clients_address_and_this_nodes_endpoints() {
     on_node("local", |node| {
         let (a, client) = (node.pod("a"), node.pod("client"));
@@ -157,7 +178,7 @@ fn clients_return_to_their_endpoint() {
         node.apply(&before);
         let vip = format!("{VIP}:80");
         let first = who(&client.namespace, &vip);
-        assert_eq!(whoever(&client.namespace, &vip, 20), [first.clone()]);
+        assert_eq!(whoever(&client.namespace, &vip, 20), std::slice::from_ref(&first));
         let outside = who(&node.outside, format!("{NODE}:30080"));
         assert_eq!(whoever(&node.outside, &format!("{NODE}:30080"), 20), [outside]);
         assert_eq!(whoever(&node.namespace, &vip, 20).len(), 1);
@@ -167,7 +188,7 @@ fn clients_return_to_their_endpoint() {
         let more = [slice("web", "TCP", &[a.at(8080), b.at(8080), c.at(8080)])];
         let after = rules(&node.services, &service("web", spec(100)), &more);
         node.update(&before, &after);
-        assert_eq!(whoever(&client.namespace, &vip, 20), [first.clone()]);
+        assert_eq!(whoever(&client.namespace, &vip, 20), std::slice::from_ref(&first));
         // The client's endpoint goes: it moves to another, and stays there.
         let left: Vec<_> = [&a, &b].iter().filter(|p| p.name != first).map(|p| p.at(8080)).collect();
         let fewer = rules(&node.services, &service("web", spec(100)), &[slice("web", "TCP", &left)]);

@@ -1,7 +1,7 @@
 //! Waiting until a cluster can be used: the API server is ready, the node too, and DNS answers.
 use crate::cluster::Cluster;
 use crate::progress::Progress;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+mod dns;
 
 /// Waits for everything, without a limit of its own; says where it stands.
 pub async fn wait(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
@@ -25,8 +27,8 @@ pub async fn wait(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
     progress.step("Waiting for the node");
     node(cluster, &client).await?;
     progress.step("Waiting for DNS");
-    let dns = SocketAddr::from((cluster.state.dns_ip(), 53));
-    knarr_proxy::dns::probe(dns, "kubernetes.default.svc.cluster.local.").await.context("DNS does not answer")
+    dns::answers(SocketAddr::from((cluster.state.dns_ip(), 53)), "kubernetes.default.svc.cluster.local.")
+        .await
 }
 
 async fn api_server(client: &Client) -> Result<()> {
@@ -97,14 +99,13 @@ fn binding(name: &str, role: &str, user: &str) -> Result<ClusterRoleBinding> {
     }))?)
 }
 
-/// Creates an object that may be there already.
+/// Creates an object unless it is there: a Service that exists is refused for its address before its name.
 async fn create<K>(api: &Api<K>, object: &K) -> Result<()>
 where
-    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+    K: kube::Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    match api.create(&PostParams::default(), object).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 || status.reason == "AlreadyExists" => Ok(()),
-        Err(e) => Err(e.into()),
+    if api.get_metadata_opt(&object.name_any()).await?.is_none() {
+        api.create(&PostParams::default(), object).await?;
     }
+    Ok(())
 }
