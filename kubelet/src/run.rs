@@ -57,9 +57,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     let runtime: SharedRuntime = Arc::new(CriRuntime::new(&args.container_runtime_endpoint)?);
     let version = wait_for_runtime(&runtime, &shutdown).await?;
     tracing::info!(name = version.runtime_name, version = version.runtime_version, "container runtime");
-    if let Some(folder) = &args.image_preload_dir {
-        preload(&args, folder);
-    }
+    let preloaded = preload(&args);
     let client = match &args.kubeconfig {
         Some(path) => Some(knarr_component::client::connect(Some(path), "kubelet").await?),
         None => None,
@@ -84,6 +82,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
             None => Recorder::discarding(),
         },
         statuses: Arc::default(),
+        preloaded,
         facts,
     });
     let node = admission::Node {
@@ -208,8 +207,8 @@ impl Tasks<'_> {
 async fn wait_for_runtime(
     runtime: &SharedRuntime,
     shutdown: &CancellationToken,
-) -> anyhow::Result<crate::runtime::types::VersionResponse> {
-    let mut pause = std::time::Duration::from_millis(20);
+) -> anyhow::Result<VersionResponse> {
+    let mut pause = Duration::from_millis(20);
     loop {
         match runtime.version().await {
             Ok(version) => return Ok(version),
@@ -217,20 +216,27 @@ async fn wait_for_runtime(
         }
         tokio::select! {
             () = shutdown.cancelled() => anyhow::bail!("stopped while waiting for the container runtime"),
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(std::time::Duration::from_secs(2)),
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
         }
     }
 }
 
-/// Imports archives beside everything else: pods whose images are still missing try again.
-fn preload(args: &Args, folder: &std::path::Path) {
-    let (folder, done) = (folder.to_owned(), args.root_dir.join("preloaded"));
+/// Imports archives beside everything else; the token is cancelled when all are there.
+fn preload(args: &Args) -> CancellationToken {
+    let done = CancellationToken::new();
+    let Some(folder) = args.image_preload_dir.clone() else {
+        done.cancel();
+        return done;
+    };
+    let (markers, finished) = (args.root_dir.join("preloaded"), done.clone().drop_guard());
     let endpoint = args.container_runtime_endpoint.clone();
     tokio::spawn(async move {
-        if let Err(error) = images::preload::import_folder(&endpoint, &folder, &done).await {
+        let _finished = finished;
+        if let Err(error) = images::preload::import_folder(&endpoint, &folder, &markers).await {
             tracing::error!(folder = %folder.display(), %error, "images not preloaded");
         }
     });
+    done
 }
 
 fn facts(args: &Args, machine: &Machine) -> Facts {

@@ -40,12 +40,18 @@ pub fn of_certificate(certificate: &CertificateDer<'_>) -> Option<Identity> {
     Some(Identity { user, groups })
 }
 
+/// An answer and the time until which it holds.
+type Kept<T> = (T, Instant);
+/// Who wants to do what with which subresource.
+type Question = (Identity, &'static str, &'static str);
+
 /// Decides, with the API server's help.
 pub struct Access {
     client: Option<Client>,
     node: String,
-    tokens: Mutex<HashMap<[u8; 32], (Option<Identity>, Instant)>>,
-    decisions: Mutex<HashMap<(Identity, &'static str, &'static str), (bool, Instant)>>,
+    /// Who a token's hash stands for, and until when that holds.
+    tokens: Mutex<HashMap<[u8; 32], Kept<Option<Identity>>>>,
+    decisions: Mutex<HashMap<Question, Kept<bool>>>,
 }
 
 impl Access {

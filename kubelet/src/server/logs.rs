@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
@@ -80,7 +80,7 @@ fn options(wanted: &Wanted, previous: bool) -> Result<Options, Failure> {
     let positive = |value: Option<i64>, name: &str| match value {
         None => Ok(None),
         Some(value) => u64::try_from(value).map(Some).map_err(|_| {
-            Failure(axum::http::StatusCode::UNPROCESSABLE_ENTITY, format!("invalid {name}: {value}"))
+            Failure(StatusCode::UNPROCESSABLE_ENTITY, format!("invalid {name}: {value}"))
         }),
     };
     let since = match wanted.since_seconds {

@@ -23,7 +23,8 @@ pub async fn summary(State(server): Shared) -> Result<Json<Value>, Failure> {
     let context = manager.context();
     let stats = context.runtime.list_container_stats().await.map_err(Failure::internal)?;
     let mut by_pod: BTreeMap<String, Vec<&ContainerStats>> = BTreeMap::new();
-    for stat in &stats {
+    // What has ended uses nothing.
+    for stat in stats.iter().filter(|stat| stat.cpu.is_some()) {
         let labels = stat.attributes.as_ref().map(|attributes| &attributes.labels);
         if let Some(uid) = labels.and_then(|labels| labels.get(labels::POD_UID)) {
             by_pod.entry(uid.clone()).or_default().push(stat);

@@ -176,13 +176,13 @@ impl Decompressor {
     pub fn headers(&mut self, block: &[u8]) -> io::Result<Vec<(String, String)>> {
         let plain = self.plain(block)?;
         let mut rest = plain.as_slice();
-        let mut number = |rest: &mut &[u8]| -> io::Result<usize> {
+        let number = |rest: &mut &[u8]| -> io::Result<usize> {
             let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(|| invalid("too short"))?;
             *rest = tail;
             Ok(u32::from_be_bytes(*head) as usize)
         };
         let count = number(&mut rest)?;
-        let mut text = |rest: &mut &[u8]| -> io::Result<String> {
+        let text = |rest: &mut &[u8]| -> io::Result<String> {
             let length = number(rest)?;
             let (head, tail) = rest.split_at_checked(length).ok_or_else(|| invalid("too short"))?;
             *rest = tail;
