@@ -6,12 +6,13 @@
 
 mod config;
 mod host_ports;
+mod loopback;
 mod namespace;
 mod plugin;
 mod protocol;
 mod state;
 
-pub use config::{Configuration, PLUGIN, remove_config, write_config};
+pub use config::{Configuration, PLUGINS, remove_config, write_config};
 pub use host_ports::PortMapping;
 pub use namespace::in_namespace;
 pub(crate) use plugin::bridge;
