@@ -33,3 +33,5 @@ pub type Object = serde_json::Map<String, Value>;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod roundtrip;

@@ -20,8 +20,11 @@ mod resources;
 mod taints;
 mod template_hash;
 
+mod clusterrole_aggregation;
+mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod garbage_collector;
@@ -35,6 +38,9 @@ mod root_ca;
 mod service_account;
 mod statefulset;
 mod taint_eviction;
+mod ttl_after_finished;
+mod volume_binder;
+mod volume_protection;
 
 pub use args::Args;
 pub use manager::{names, run};

@@ -26,8 +26,11 @@ macro_rules! controllers {
 }
 
 controllers! {
+    "clusterrole-aggregation-controller" "clusterrole-aggregation" clusterrole_aggregation::run,
+    "cronjob-controller" "cronjob" cronjob::run,
     "daemonset-controller" "daemonset" daemonset::run,
     "deployment-controller" "deployment" deployment::run,
+    "disruption-controller" "disruption" disruption::run,
     "endpoints-controller" "endpoint" endpoints::run,
     "endpointslice-controller" "endpointslice" endpointslice::run,
     "garbage-collector-controller" "garbagecollector" garbage_collector::run,
@@ -35,6 +38,9 @@ controllers! {
     "namespace-controller" "namespace" namespace::run,
     "node-ipam-controller" "nodeipam" node_ipam::run,
     "node-lifecycle-controller" "nodelifecycle" node_lifecycle::run,
+    "persistentvolume-binder-controller" "persistentvolume-binder" volume_binder::run,
+    "persistentvolume-protection-controller" "pv-protection" volume_protection::run_volumes,
+    "persistentvolumeclaim-protection-controller" "pvc-protection" volume_protection::run_claims,
     "pod-garbage-collector-controller" "podgc" pod_gc::run,
     "replicaset-controller" "replicaset" replicaset::run,
     "replicationcontroller-controller" "replicationcontroller" replicaset::run_replication_controllers,
@@ -42,6 +48,7 @@ controllers! {
     "serviceaccount-controller" "serviceaccount" service_account::run,
     "statefulset-controller" "statefulset" statefulset::run,
     "taint-eviction-controller" "taint-eviction" taint_eviction::run,
+    "ttl-after-finished-controller" "ttl-after-finished" ttl_after_finished::run,
 }
 
 /// The names of all controllers.

@@ -305,8 +305,7 @@ pub(super) fn plan(world: &World<'_>) -> Plan {
     {
         plan.requeue = Some(plan.requeue.map_or(wait, |known| known.min(wait)));
     }
-    let positive = |count: usize| Some(count as i32).filter(|count| *count != 0);
-    status.active = positive(left);
+    status.active = Some(left as i32).filter(|count| *count != 0);
     status.ready = Some(active.iter().filter(|pod| pods::is_ready(pod)).count() as i32);
     let terminating = world.pods.iter().filter(|pod| is_terminating(pod)).count() + plan.delete.len();
     status.terminating = Some(terminating as i32);

@@ -66,7 +66,7 @@ pub(super) fn tally(job: &Job, pods: &[Arc<Pod>], with_finalizer: &HashSet<Strin
     let (mut counted_succeeded, mut counted_failed) =
         (old.succeeded.unwrap_or_default(), old.failed.unwrap_or_default());
     // Listed and let go: a former attempt came that far.
-    let mut count = |list: &mut Vec<String>, counter: &mut i32| {
+    let count = |list: &mut Vec<String>, counter: &mut i32| {
         let before = list.len();
         list.retain(|uid| with_finalizer.contains(uid));
         *counter += (before - list.len()) as i32;

@@ -11,6 +11,9 @@ use serde_json::json;
 /// The plugin's `type`: the name under which runtimes look for a program in their `bin_dir`.
 pub const PLUGIN: &str = "knarr-cni";
 
+/// The plugin that containerd calls before any configured one, to bring the pod's loopback interface up.
+pub const LOOPBACK: &str = "loopback";
+
 /// Version of the protocol that the file announces. 1.1 is spoken too, but containerd before 2.0 refuses
 /// a file that asks for it.
 const VERSION: &str = "1.0.0";
@@ -64,7 +67,9 @@ fn path(directory: &Path, cluster: &str) -> PathBuf {
 /// [`run`](super::run) when `CNI_COMMAND` is set.
 pub fn write_config(directory: &Path, bin_dir: Option<&Path>, config: &Configuration) -> io::Result<PathBuf> {
     if let Some(bin_dir) = bin_dir {
-        link_plugin(bin_dir, &std::env::current_exe()?)?;
+        for name in [PLUGIN, LOOPBACK] {
+            link_plugin(bin_dir, name, &std::env::current_exe()?)?;
+        }
     }
     fs::create_dir_all(directory)?;
     let text = serde_json::to_vec_pretty(&config.conflist())?;
@@ -81,20 +86,22 @@ pub fn write_config(directory: &Path, bin_dir: Option<&Path>, config: &Configura
 /// Removes what [`write_config`] wrote; the plugin's link stays if another program is there by that name.
 pub fn remove_config(directory: &Path, bin_dir: Option<&Path>, cluster: &str) -> io::Result<()> {
     remove(&path(directory, cluster))?;
-    match bin_dir.map(|dir| dir.join(PLUGIN)) {
-        Some(link) if link.is_symlink() => remove(&link),
-        _ => Ok(()),
+    for link in bin_dir.into_iter().flat_map(|dir| [dir.join(PLUGIN), dir.join(LOOPBACK)]) {
+        if link.is_symlink() {
+            remove(&link)?;
+        }
     }
+    Ok(())
 }
 
-fn link_plugin(bin_dir: &Path, program: &Path) -> io::Result<()> {
+fn link_plugin(bin_dir: &Path, name: &str, program: &Path) -> io::Result<()> {
     fs::create_dir_all(bin_dir)?;
-    let link = bin_dir.join(PLUGIN);
+    let link = bin_dir.join(name);
     if fs::read_link(&link).is_ok_and(|target| target == program) {
         return Ok(());
     }
     // Made aside and renamed, so that the plugin is there at every moment.
-    let aside = bin_dir.join(format!(".{PLUGIN}.{}", std::process::id()));
+    let aside = bin_dir.join(format!(".{name}.{}", std::process::id()));
     remove(&aside)?;
     std::os::unix::fs::symlink(program, &aside)?;
     fs::rename(aside, link)

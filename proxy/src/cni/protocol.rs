@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::host_ports::PortMapping;
 use super::plugin::{self, Attached, Attachment};
-use super::{Configuration, Error};
+use super::{Configuration, Error, LOOPBACK};
 
 /// Versions of the protocol that are spoken, oldest first.
 const VERSIONS: &[&str] = &["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
@@ -50,6 +50,13 @@ pub struct NetworkConfig {
     /// For garbage collection: attachments that still exist.
     #[serde(rename = "cni.dev/valid-attachments", default)]
     valid_attachments: Vec<ValidAttachment>,
+}
+
+/// Which plugin is meant: the program is linked under several names.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type", default)]
+    plugin: String,
 }
 
 /// What the runtime adds for the capabilities that the plugin announces.
@@ -127,6 +134,10 @@ fn dispatch(env: &dyn Fn(&str) -> Option<String>, input: &str) -> Result<Option<
         return Err(Error::Version(version));
     }
     let invalid = |e| Error::Input(format!("invalid network configuration: {e}"));
+    let kind: Kind = serde_json::from_str(input).map_err(invalid)?;
+    if kind.plugin == LOOPBACK {
+        return loopback(env, &command, &version);
+    }
     let config: NetworkConfig = serde_json::from_str(input).map_err(invalid)?;
     let configuration = config.configuration();
     match command.as_str() {
@@ -144,6 +155,26 @@ fn dispatch(env: &dyn Fn(&str) -> Option<String>, input: &str) -> Result<Option<
         }
         other => Err(Error::Input(format!("unknown CNI_COMMAND {other:?}"))),
     }
+}
+
+/// The loopback plugin. There is nothing to undo: the interface goes with its namespace.
+fn loopback(
+    env: &dyn Fn(&str) -> Option<String>,
+    command: &str,
+    version: &str,
+) -> Result<Option<Value>, Error> {
+    if command != "ADD" {
+        return Ok(None);
+    }
+    let attachment = attachment(env, true)?;
+    let namespace = attachment.namespace.unwrap_or_default();
+    plugin::loopback(&namespace)?;
+    let mut address = json!({ "address": "127.0.0.1/8", "interface": 0 });
+    if version.starts_with("0.") {
+        address["version"] = json!("4");
+    }
+    let interface = json!({ "name": attachment.interface, "sandbox": namespace });
+    Ok(Some(json!({ "cniVersion": version, "interfaces": [interface], "ips": [address], "dns": {} })))
 }
 
 /// The attachment that the environment names. `DEL` may lack a namespace, since the pod may be gone.
