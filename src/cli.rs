@@ -61,6 +61,8 @@ enum Command {
     Logs(commands::logs::Args),
     /// Write logs, events and objects of a cluster into a folder, for a failed CI run
     ExportLogs(commands::export_logs::Args),
+    /// Measure this program on this machine
+    Bench(commands::bench::Args),
     /// Container images of a cluster
     Image(commands::image::Args),
     /// Keep the components of a cluster running
@@ -68,7 +70,7 @@ enum Command {
     Supervisor(ClusterName),
     /// The API server
     #[command(hide = true)]
-    Apiserver(Box<knarr_apiserver::Args>),
+    Apiserver(Box<ApiServer>),
     /// The controller manager
     #[command(hide = true)]
     Controllers(Box<knarr_controllers::Args>),
@@ -83,6 +85,15 @@ enum Command {
     Proxy(Box<knarr_proxy::Args>),
 }
 
+/// The API server's flags; it knows nothing of the component library, so logging is set up here.
+#[derive(clap::Args)]
+struct ApiServer {
+    #[command(flatten)]
+    logging: knarr_component::flags::Logging,
+    #[command(flatten)]
+    flags: knarr_apiserver::Args,
+}
+
 impl Cli {
     /// Runs the command to its end.
     pub fn run(self) -> Result<ExitCode> {
@@ -93,13 +104,17 @@ impl Cli {
             Command::Kubeconfig(args) => command(async move { commands::kubeconfig::run(&args) }),
             Command::Logs(args) => command(async move { commands::logs::run(&args) }),
             Command::ExportLogs(args) => command(commands::export_logs::run(args)),
+            Command::Bench(args) => command(commands::bench::run(args)),
             Command::Image(args) => command(commands::image::run(args)),
             Command::Supervisor(name) => {
                 knarr_component::log::init(&knarr_component::flags::Logging::default());
                 let cluster = name.open()?;
                 command(supervisor::run(cluster))
             }
-            Command::Apiserver(args) => component(|shutdown| knarr_apiserver::run(*args, shutdown), 2),
+            Command::Apiserver(args) => {
+                knarr_component::log::init(&args.logging);
+                component(|shutdown| knarr_apiserver::run(args.flags, shutdown), 2)
+            }
             Command::Controllers(args) => component(|shutdown| knarr_controllers::run(*args, shutdown), 1),
             Command::Scheduler(args) => component(|shutdown| knarr_scheduler::run(*args, shutdown), 1),
             Command::Kubelet(args) => component(|shutdown| knarr_kubelet::run(*args, shutdown), 1),

@@ -1,4 +1,5 @@
 //! The user's commands, one file each.
+pub mod bench;
 pub mod down;
 pub mod export_logs;
 pub mod image;

@@ -183,7 +183,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         chain: Arc::new(chain),
         tls: certs::server_config(identity, hints)?,
         objects,
-        client: Loopback::new(registry.clone(), shutdown),
+        client: Loopback::new(registry, shutdown),
         authorizer,
         args: args.clone(),
         synced,

@@ -20,11 +20,15 @@ mod resources;
 mod taints;
 mod template_hash;
 
+mod clusterrole_aggregation;
+mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -32,7 +36,11 @@ mod pod_gc;
 mod replicaset;
 mod root_ca;
 mod service_account;
+mod statefulset;
 mod taint_eviction;
+mod ttl_after_finished;
+mod volume_binder;
+mod volume_protection;
 
 pub use args::Args;
 pub use manager::{names, run};

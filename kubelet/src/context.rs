@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use knarr_component::events::Recorder;
+use tokio_util::sync::CancellationToken;
 
 use crate::cgroups::Cgroups;
 use crate::container::field::Surroundings;
@@ -63,6 +64,8 @@ pub struct Context {
     pub events: Recorder,
     /// Where statuses go.
     pub statuses: Arc<Statuses>,
+    /// Cancelled once all archives of the preload folder are imported.
+    pub preloaded: CancellationToken,
 }
 
 impl Context {

@@ -18,6 +18,7 @@ use crate::runtime::types::{Image, VersionResponse};
 pub mod heartbeat;
 pub mod machine;
 pub mod status;
+pub mod usage;
 
 use machine::Machine;
 use status::{Health, Known};

@@ -2,7 +2,7 @@
 use super::answer::Answer;
 use super::call::Call;
 use super::negotiate::{self, PatchType};
-use super::options::{FieldValidation, WriteOptions, WriteVerb};
+use super::options::{WriteOptions, WriteVerb};
 use super::update::Wish;
 use super::{Registry, codec, create, object};
 use knarr_api::Value;
@@ -90,10 +90,7 @@ impl Registry {
         let kind = call.row.kind;
         let mut wanted = present.clone();
         patch.apply(self.api, kind.ty, &mut wanted)?;
-        let validation = match options.field_validation {
-            FieldValidation::Ignore => FieldValidation::Ignore,
-            other => other,
-        };
+        let validation = options.field_validation;
         let warnings = codec::normalize(self.api, kind.ty, &kind.gvk, &mut wanted, validation)?;
         unchanged(call, &wanted, present)?;
         create::set_namespace(call, &mut wanted)?;

@@ -38,7 +38,12 @@ pub(super) fn of_event(
 }
 
 /// The table of a list.
-pub(super) fn of_list(call: &Call<'_>, version: &str, values: &[Value], meta: Value) -> Result<Value, Status> {
+pub(super) fn of_list(
+    call: &Call<'_>,
+    version: &str,
+    values: &[Value],
+    meta: Value,
+) -> Result<Value, Status> {
     Ok(build(call.row, version, values, include(call)?, meta, true))
 }
 

@@ -38,7 +38,9 @@ impl Registry {
                 return Err(Status::conflict(call.row.subject(), call.name, MODIFIED));
             }
             object::set_meta(&mut wanted, "resourceVersion", None);
-            return Ok(self.create_object(call, &options, wanted, false).await?.warn(decoded.warnings));
+            let again = || Ok(wanted.clone());
+            let answer = self.create_object(call, &options, wanted.clone(), false, &again).await?;
+            return Ok(answer.warn(decoded.warnings));
         }
         let versioned = !object::resource_version(&wanted).is_empty();
         let answer = self

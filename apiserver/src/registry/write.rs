@@ -120,7 +120,8 @@ impl Registry {
         } else {
             Companions::default()
         };
-        let mut errors = codec::validate(self.api, row, call.subresource, &value, old);
+        codec::settle(self.api, row.stored, &mut value)?;
+        let mut errors = codec::validate(row, call.subresource, &value, old);
         errors.extend(row.rules.strategy.check(&scene, &value, old));
         if !errors.is_empty() {
             let name = match object::name(&value) {
@@ -139,7 +140,7 @@ impl Registry {
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), row.kind, &value, old)?;
         }
-        let bytes = codec::canonical(self.api, row.stored, &mut value)?;
+        let bytes = codec::bytes(self.api, row.stored, &mut value);
         Ok(Ready { value, bytes, companions, warnings })
     }
 

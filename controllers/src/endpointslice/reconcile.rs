@@ -49,7 +49,27 @@ pub(super) fn reconcile(
     }
     let of_other_families = existing.iter().filter(|slice| !families.contains(&slice.address_type));
     changes.delete.extend(of_other_families.map(|slice| name(&slice.metadata).to_string()));
+    reuse(existing, &mut changes);
     changes
+}
+
+/// Turns pairs of a deletion and a creation into updates: whoever watches sees no gap in between.
+fn reuse(existing: &[Arc<EndpointSlice>], changes: &mut Changes) {
+    let doomed = std::mem::take(&mut changes.delete);
+    for doomed in doomed {
+        let old = existing.iter().find(|slice| name(&slice.metadata) == doomed);
+        let fresh = old.and_then(|old| {
+            let index = changes.create.iter().position(|slice| slice.address_type == old.address_type)?;
+            Some((old, changes.create.swap_remove(index)))
+        });
+        match fresh {
+            Some((old, fresh)) => {
+                let metadata = ObjectMeta { labels: fresh.metadata.labels.clone(), ..old.metadata.clone() };
+                changes.update.push(EndpointSlice { metadata, ..fresh });
+            }
+            None => changes.delete.push(doomed),
+        }
+    }
 }
 
 fn families(service: &Service) -> Vec<String> {

@@ -198,6 +198,7 @@ impl Worker {
             runtime: self.context.runtime.as_ref(),
             lookup: self.context.lookup.as_ref(),
             events: &self.events,
+            preloaded: &self.context.preloaded,
         };
         puller.ensure(&self.pod, container, sandbox, &mut self.pulls).await.map_err(|error| StartError {
             told: error.reason == "ImagePullBackOff",

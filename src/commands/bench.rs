@@ -1,0 +1,107 @@
+//! `knarr bench`: what this program does on this machine, in figures.
+//!
+//! The client shares the machine with the server, so it is made to cost little: HTTP/2 over few connections,
+//! bodies made in advance, answers read but not parsed, one thread.
+mod api;
+mod client;
+mod cluster;
+mod load;
+mod process;
+mod report;
+mod server;
+mod watchers;
+
+use crate::cli::Output;
+use crate::progress::Progress;
+use anyhow::Result;
+use report::Report;
+use std::time::Duration;
+
+/// Flags of `knarr bench`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  knarr bench                        the API server, and a whole cluster where this host can run one
+  knarr bench api --quick
+  knarr bench api --only get,list --output json")]
+pub struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
+    /// Shorter and less exact
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Only measurements whose name begins with one of these; memory is that of what was made for them
+    #[arg(long, global = true, value_delimiter = ',', value_name = "PREFIX")]
+    only: Vec<String>,
+    /// Form of the result
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(clap::Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The API server alone
+    Api,
+    /// A whole cluster; needs root and containerd
+    Cluster,
+}
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Scale {
+    /// Starts of which the median is taken.
+    pub starts: usize,
+    /// How long a throughput is measured.
+    pub span: Duration,
+    /// Config maps of 1 KiB in lists and memory.
+    pub config_maps: usize,
+    /// Pods of 4 KiB in lists and memory.
+    pub pods: usize,
+    /// Whole lists of which the median is taken.
+    pub lists: usize,
+    /// Pods started one after the other.
+    pub pod_starts: usize,
+    /// Watchers at once.
+    pub watchers: usize,
+    only: Vec<String>,
+}
+
+impl Scale {
+    fn new(args: &Args) -> Self {
+        let pick = |whole: usize, quick: usize| if args.quick { quick } else { whole };
+        Self {
+            starts: pick(25, 5),
+            span: Duration::from_millis(if args.quick { 1000 } else { 4000 }),
+            config_maps: 10_000,
+            pods: 5_000,
+            lists: pick(21, 7),
+            pod_starts: pick(7, 3),
+            watchers: 1_000,
+            only: args.only.clone(),
+        }
+    }
+
+    /// Whether a measurement was asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+}
+
+/// Runs `knarr bench`.
+pub async fn run(args: Args) -> Result<()> {
+    let mut progress = Progress::new(args.output);
+    let scale = Scale::new(&args);
+    let mut report = Report::new()?;
+    if args.part != Some(Part::Cluster) {
+        api::measure(&scale, &mut report, &mut progress).await?;
+    }
+    match args.part {
+        Some(Part::Api) => {}
+        Some(Part::Cluster) => cluster::measure(&scale, &mut report, &mut progress).await?,
+        None => match crate::cluster::preflight::node(None) {
+            Ok(()) => cluster::measure(&scale, &mut report, &mut progress).await?,
+            Err(e) => report.left_out("cluster", &e),
+        },
+    }
+    progress.done();
+    report.print(args.output)
+}

@@ -1,0 +1,105 @@
+//! An API server of the benchmark's own: the flags of a cluster's, an empty database, a temporary directory.
+use super::client::{Call, Connection, Target};
+use crate::cluster::state::{Wishes, choose};
+use crate::cluster::{Cluster, Paths, pki};
+use crate::supervisor::components;
+use anyhow::{Context, Result, bail};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a start may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Time between two tries to reach a server that starts.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Everything a server is started from.
+pub struct Site {
+    cluster: Cluster,
+    _directory: TempDir,
+}
+
+/// A running server; it is killed when dropped.
+pub struct Server {
+    child: Child,
+    /// Where it answers.
+    pub target: Target,
+}
+
+impl Site {
+    /// Makes directories, certificates and keys; no database yet.
+    pub fn new() -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("knarr-bench-").tempdir()?;
+        let mut state = choose("bench", &Wishes::default(), &[])?;
+        state.api_only = true;
+        let cluster = Cluster { paths: Paths::new(directory.path(), "bench"), state };
+        for (folder, _) in cluster.paths.directories() {
+            std::fs::create_dir_all(folder)?;
+        }
+        pki::create(&cluster)?;
+        Ok(Self { cluster, _directory: directory })
+    }
+
+    /// Starts a server on an empty database; returns it ready, with the time that took.
+    pub async fn start(&self) -> Result<(Server, Duration)> {
+        let database = self.cluster.paths.database();
+        std::fs::remove_dir_all(&database)?;
+        std::fs::create_dir(&database)?;
+        let plan = components(&self.cluster)?;
+        let component = plan.into_iter().find(|component| component.name == "apiserver");
+        let component = component.context("a cluster without an API server")?;
+        let target = Target::new(&self.cluster)?;
+        let log = std::fs::File::create(self.cluster.paths.log("apiserver"))?;
+        let begin = Instant::now();
+        let mut command = Command::new(&component.program);
+        command.args(&component.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().context("cannot start the API server")?;
+        let mut server = Server { child, target };
+        server.ready().await.map_err(|e| {
+            let log = std::fs::read_to_string(self.cluster.paths.log("apiserver")).unwrap_or_default();
+            e.context(format!("the API server did not start:\n{log}"))
+        })?;
+        Ok((server, begin.elapsed()))
+    }
+}
+
+impl Server {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut connection: Option<Connection> = None;
+        loop {
+            let outcome = async {
+                let mut open = match connection.take() {
+                    Some(open) => open,
+                    None => self.target.connect().await?,
+                };
+                let answer = open.send(&Call::get("/readyz")).await;
+                connection = Some(open);
+                answer
+            };
+            match outcome.await {
+                Ok(_) => return Ok(()),
+                Err(e) if Instant::now() > deadline => return Err(e),
+                Err(_) => {}
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status}");
+            }
+            tokio::time::sleep(LOOK).await; // nothing announces a new listener
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
