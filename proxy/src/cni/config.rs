@@ -89,7 +89,8 @@ pub fn remove_config(directory: &Path, bin_dir: Option<&Path>, cluster: &str) ->
     let links = bin_dir.into_iter().flat_map(|dir| PLUGINS.map(|name| dir.join(name)));
     // The link may be of an older version of this program, installed elsewhere.
     let own = |link: &PathBuf| {
-        fs::read_link(link).is_ok_and(|to| to == program || to.file_name().is_some_and(|name| name == "knarr"))
+        fs::read_link(link)
+            .is_ok_and(|to| to == program || to.file_name().is_some_and(|name| name == "knarr"))
     };
     links.filter(own).try_for_each(|link| remove(&link))
 }
