@@ -46,6 +46,13 @@ impl Rules {
         Self { name: names::dns_subdomain, object: |_| {}, update: |_, _| {}, status: |_, _| {} };
 }
 
+/// Kinds with nothing of their own but the form of their names.
+const NAMES: &[(&str, Rules)] = &[
+    ("APIService", Rules { name: names::path_segment, ..Rules::PLAIN }),
+    ("ClusterTrustBundle", Rules { name: names::path_segment, ..Rules::PLAIN }),
+    ("StorageVersion", Rules { name: names::path_segment, ..Rules::PLAIN }),
+];
+
 /// The rows of all kinds by group.
 const RULES: &[(&str, &[(&str, Rules)])] = &[
     ("", core::RULES),
@@ -54,12 +61,15 @@ const RULES: &[(&str, &[(&str, Rules)])] = &[
     ("", discovery::CORE_RULES),
     ("", policy::CORE_RULES),
     ("", storage::CORE_RULES),
+    ("apiregistration.k8s.io", NAMES),
     ("apps", apps::RULES),
     ("batch", batch::RULES),
+    ("certificates.k8s.io", NAMES),
     ("certificates.k8s.io", rbac::CERTIFICATE_RULES),
     ("coordination.k8s.io", policy::COORDINATION_RULES),
     ("discovery.k8s.io", discovery::RULES),
     ("events.k8s.io", core::EVENTS_RULES),
+    ("internal.apiserver.k8s.io", NAMES),
     ("networking.k8s.io", networking::RULES),
     ("node.k8s.io", policy::NODE_RULES),
     ("policy", policy::RULES),

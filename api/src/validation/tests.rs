@@ -794,6 +794,21 @@ fn storage_and_policy() {
     );
 }
 
+#[test]
+fn restart_rules_and_names() {
+    let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+    check("", "Pod", pod_with(json!({"restartPolicy": "Never", "restartPolicyRules": rules})), &[]);
+    check(
+        "",
+        "Pod",
+        pod_with(json!({"restartPolicyRules": rules})),
+        &[
+            "spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used",
+        ],
+    );
+    check("apiregistration.k8s.io", "APIService", json!({"metadata": {"name": "v1."}}), &[]);
+}
+
 /// No object, however odd, makes a rule panic.
 #[test]
 fn odd_objects_of_every_kind() {

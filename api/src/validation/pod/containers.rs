@@ -70,7 +70,6 @@ pub(super) fn all(spec: &At<'_>, volumes: &[Volume<'_>], place: Place) {
         container_name(&container, &mut seen);
         one(&container, volumes, place);
         ports(&container.get("ports"), host_network, &mut Vec::new());
-        container.get("restartPolicy").one_of_if_set(&["Always"]);
         if container.get("restartPolicy").text() == "Always" {
             probes_and_hooks(&container, spec);
             continue;
@@ -124,6 +123,28 @@ fn one(container: &At<'_>, volumes: &[Volume<'_>], place: Place) {
         policy.get("restartPolicy").need_one_of(&["NotRequired", "RestartContainer"]);
     }
     security::container(&container.get("securityContext"));
+    restart_rules(container);
+}
+
+/// A container's own restart policy and what its exit codes change of it.
+fn restart_rules(container: &At<'_>) {
+    let (policy, rules) = (container.get("restartPolicy"), container.get("restartPolicyRules"));
+    policy.one_of_if_set(&["Always", "Never", "OnFailure"]);
+    if rules.is_empty() {
+        return;
+    }
+    if !policy.is_set() {
+        policy.required("must specify restartPolicy when restart rules are used");
+    }
+    rules.at_most(20);
+    for rule in rules.items() {
+        rule.get("action").need_one_of(&["Restart", "RestartAllContainers"]);
+        let codes = rule.get("exitCodes");
+        if codes.need() {
+            codes.get("operator").need_one_of(&["In", "NotIn"]);
+            codes.get("values").at_most(255);
+        }
+    }
 }
 
 fn ports(ports: &At<'_>, host_network: bool, taken: &mut Vec<String>) {

@@ -10,7 +10,7 @@ pub(super) struct Volume<'a> {
     pub(super) block: bool,
 }
 
-const SOURCES: [&str; 31] = [
+const SOURCES: [&str; 30] = [
     "awsElasticBlockStore",
     "azureDisk",
     "azureFile",
@@ -41,7 +41,6 @@ const SOURCES: [&str; 31] = [
     "secret",
     "storageos",
     "vsphereVolume",
-    "bundle",
 ];
 const DOWNWARD_FIELDS: [&str; 5] =
     ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
