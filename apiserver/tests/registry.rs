@@ -4,6 +4,7 @@
 mod registry {
     mod crud;
     mod deletion;
+    mod documents;
     mod errors;
     pub mod harness;
     mod kinds;
