@@ -8,6 +8,7 @@
 //! allocate companions → validate → admit → commit group → encode. An update or patch reruns all of it for each
 //! attempt.
 mod answer;
+mod apply;
 mod call;
 pub mod codec;
 mod convert;
