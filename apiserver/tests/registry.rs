@@ -5,6 +5,7 @@ mod registry {
     mod apply;
     mod crud;
     mod deletion;
+    mod documents;
     mod errors;
     pub mod harness;
     mod kinds;
