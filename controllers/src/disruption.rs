@@ -87,7 +87,7 @@ fn status(
         (None, true) => ("True", "SufficientPods", ""),
         (None, false) => ("False", "InsufficientPods", ""),
     };
-    let mut conditions = old.conditions.clone().unwrap_or_default();
+    let mut conditions = old.conditions.unwrap_or_default();
     let known = conditions.iter().position(|condition| condition.type_ == "DisruptionAllowed");
     let since = known
         .filter(|index| conditions[*index].status == state)

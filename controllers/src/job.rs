@@ -33,6 +33,7 @@ use crate::{
     context::Context,
     control::{PodControl, candidates, claim_all, index_orphans},
     expectations::Expectations,
+    freshness::Written,
     meta::{
         controller_key, controller_of, has_finalizer, ignore_absent, is_code, is_deleting, matches, name,
         namespace, uid,
@@ -49,6 +50,7 @@ struct Controller {
     pods: Informer<Pod>,
     control: PodControl,
     expectations: Expectations,
+    written: Written,
     /// UIDs of pods whose finalizer is removed although the informer still shows it.
     released: Mutex<HashSet<String>>,
 }
@@ -61,6 +63,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         pods: context.informers.get(),
         control,
         expectations: Expectations::default(),
+        written: Written::default(),
         released: Mutex::default(),
         context,
     });
@@ -121,8 +124,12 @@ impl Controller {
     async fn sync(&self, key: Key) -> SyncResult {
         let Some(job) = self.jobs.get(&key) else {
             self.expectations.forget(&key);
+            self.written.forget(&key);
             return self.release_orphans(&key).await;
         };
+        if self.written.is_stale(&key, &job.metadata) {
+            return Ok(None);
+        }
         let spec = job.spec.clone().unwrap_or_default();
         if spec.managed_by.as_deref().is_some_and(|manager| manager != "kubernetes.io/job-controller") {
             return Ok(None);
@@ -187,7 +194,11 @@ impl Controller {
         let updated = Job { status: Some(status), ..job.clone() };
         let api = self.context.api::<Job>(&key.namespace);
         let result = api.replace_status(&key.name, &PostParams::default(), &updated).await;
-        ignore_absent(result).context("cannot update status")
+        let answer = ignore_absent(result).context("cannot update status")?;
+        if let Some(answer) = &answer {
+            self.written.note(key, &answer.metadata);
+        }
+        Ok(answer)
     }
 
     fn report(&self, job: &Job, plan: &Plan) {

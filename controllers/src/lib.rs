@@ -11,6 +11,7 @@ mod conditions;
 mod context;
 mod control;
 mod expectations;
+mod freshness;
 mod history;
 mod manager;
 mod meta;

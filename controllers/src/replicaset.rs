@@ -27,6 +27,7 @@ use crate::{
     context::Context,
     control::{PodControl, candidates, claim_all, index_orphans},
     expectations::Expectations,
+    freshness::Written,
     meta::{
         controller_key, controller_of, controller_reference, is_deleting, matches, name, namespace, now, uid,
     },
@@ -92,6 +93,7 @@ struct Controller<R> {
     pods: Informer<Pod>,
     control: PodControl,
     expectations: Expectations,
+    written: Written,
 }
 
 /// Runs the ReplicaSet controller.
@@ -117,6 +119,7 @@ async fn run_kind<R: Replicated>(
         pods: context.informers.get(),
         control,
         expectations: Expectations::default(),
+        written: Written::default(),
         context,
     });
     index_orphans(&controller.pods);
@@ -206,8 +209,12 @@ impl<R: Replicated> Controller<R> {
     async fn sync(&self, key: Key) -> SyncResult {
         let Some(set) = self.sets.get(&key) else {
             self.expectations.forget(&key);
+            self.written.forget(&key);
             return Ok(None);
         };
+        if self.written.is_stale(&key, set.meta()) {
+            return Ok(None);
+        }
         let selector = set.selector();
         let candidates = candidates(&self.pods, set.meta());
         let claimed = claim_all(&self.context.client, &*set, &selector, candidates).await?;
@@ -266,7 +273,11 @@ impl<R: Replicated> Controller<R> {
         let api: Api<R> = self.context.api(&key.namespace);
         match api.replace_status(&updated.name_any(), &PostParams::default(), &updated).await {
             Err(error) if !crate::meta::is_code(&error, 404) => Err(error).context("cannot update status"),
-            _ => Ok(()),
+            Err(_) => Ok(()),
+            Ok(answer) => {
+                self.written.note(key, answer.meta());
+                Ok(())
+            }
         }
     }
 }

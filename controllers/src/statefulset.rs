@@ -26,6 +26,7 @@ use kube::{
 use crate::{
     context::Context,
     control::{candidates, claim_all, index_orphans, message},
+    freshness::Written,
     history::{self, Revisions},
     meta::{
         controller_key, controller_of, ignore_absent, is_code, is_deleting, is_namespace_terminating,
@@ -42,6 +43,7 @@ struct Controller {
     claims: Informer<PersistentVolumeClaim>,
     revisions: Informer<ControllerRevision>,
     recorder: Recorder,
+    written: Written,
 }
 
 /// Runs the controller.
@@ -52,6 +54,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         claims: context.informers.get(),
         revisions: context.informers.get(),
         recorder: context.recorder("statefulset-controller"),
+        written: Written::default(),
         context,
     });
     index_orphans(&controller.pods);
@@ -99,7 +102,13 @@ fn pod_changed(change: &Change<'_, Pod>, sets: &Informer<StatefulSet>, queue: &Q
 
 impl Controller {
     async fn sync(&self, key: Key) -> SyncResult {
-        let Some(set) = self.sets.get(&key) else { return Ok(None) };
+        let Some(set) = self.sets.get(&key) else {
+            self.written.forget(&key);
+            return Ok(None);
+        };
+        if is_deleting(&set.metadata) || self.written.is_stale(&key, &set.metadata) {
+            return Ok(None);
+        }
         let Some(spec) = set.spec.as_ref().filter(|spec| !selects_everything(&spec.selector)) else {
             return Ok(None);
         };
@@ -128,11 +137,7 @@ impl Controller {
         let plan = decide::plan(&world);
         let mut status = plan.status.clone();
         status.collision_count = revisions.collisions;
-        let done = if is_deleting(&set.metadata) {
-            Ok(())
-        } else {
-            self.carry_out(&set, &plan, &current, &revisions.current).await
-        };
+        let done = self.carry_out(&set, &plan, &current, &revisions.current).await;
         self.update_status(&key, &set, status).await?;
         done?;
         self.clean_history(&set, &revisions, &claimed).await?;
@@ -303,7 +308,10 @@ impl Controller {
         let updated = StatefulSet { status: Some(status), ..set.clone() };
         let api = self.context.api::<StatefulSet>(&key.namespace);
         let result = api.replace_status(&key.name, &PostParams::default(), &updated).await;
-        ignore_absent(result).context("cannot update status").map(drop)
+        if let Some(answer) = ignore_absent(result).context("cannot update status")? {
+            self.written.note(key, &answer.metadata);
+        }
+        Ok(())
     }
 }
 
