@@ -122,7 +122,8 @@ async fn restarts_by_policy() {
     let world = World::start(&manifest("{restartPolicy: OnFailure, containers: [{name: a, image: x}]}"));
     world.until("running", |w| w.phase() == "Running").await;
     world.exit("a", 1);
-    let restarts = |w: &World| w.status().container_statuses.unwrap_or_default().first().map(|s| s.restart_count);
+    let restarts =
+        |w: &World| w.status().container_statuses.unwrap_or_default().first().map(|s| s.restart_count);
     world.until("restarted", |w| restarts(w) == Some(1)).await;
     world.exit("a", 1);
     let reason = |w: &World| {
