@@ -7,6 +7,7 @@ pub mod defaults;
 pub mod limit_ranger;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod pod_security;
 pub mod priority;
 pub mod runtime_class;
 pub mod service_account;
@@ -147,6 +148,7 @@ fn plugins(args: &Args, objects: &Arc<dyn Objects>) -> Vec<Arc<dyn Plugin>> {
         Arc::new(service_account::ServiceAccount { objects: objects() }),
         Arc::new(node_restriction::NodeRestriction { objects: objects() }),
         Arc::new(taint_nodes::TaintNodesByCondition),
+        Arc::new(pod_security::PodSecurity { objects: objects() }),
         Arc::new(priority::Priority { objects: objects() }),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds {
             not_ready: args.default_not_ready_toleration_seconds,
@@ -164,7 +166,7 @@ const OPTIONAL: [&str; 1] = ["NodeRestriction"];
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 21] = [
+const ABSENT: [&str; 20] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -182,7 +184,6 @@ const ABSENT: [&str; 21] = [
     "OwnerReferencesPermissionEnforcement",
     "PersistentVolumeClaimResize",
     "PodNodeSelector",
-    "PodSecurity",
     "PodTolerationRestriction",
     "ResourceQuota",
     "ValidatingAdmissionWebhook",

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use crate::cni;
 use crate::names;
+use crate::network::forward;
 use crate::network::netlink::{self, Netlink};
 use crate::nft::{self, Nft};
 
 /// Where the files of a cluster's network are.
 #[derive(Debug, Clone, Default)]
-pub struct Files {
+pub struct Leftovers {
+    /// Name of the cluster.
+    pub cluster: String,
     /// Directory of address reservations, which is removed.
     pub state_dir: Option<PathBuf>,
     /// Directory from which the CNI configuration is removed.
@@ -39,28 +42,29 @@ pub enum Error {
     },
 }
 
-/// Removes a cluster's rules and interfaces. Repeating it is no error, and nothing of other clusters is
-/// touched. Pods that still run lose their network. Forwarding stays on: others may rely on it by now.
-pub async fn cleanup(cluster: &str) -> Result<(), Error> {
+/// Removes a cluster's rules, interfaces and files. Repeating it is no error, and nothing of other clusters
+/// is touched. Pods that still run lose their network. Forwarding stays on: others may rely on it by now.
+pub async fn cleanup(leftovers: &Leftovers) -> Result<(), Error> {
+    let cluster = &leftovers.cluster;
     let nft = Nft::default();
     nft.delete_table(&names::service_table(cluster)).await?;
     nft.delete_table(&names::host_port_table(cluster)).await?;
+    forward::withdraw(&nft, cluster).await?;
     let netlink = Netlink::open()?;
     let bridge = names::bridge(cluster);
     for port in netlink.ports(&bridge).await? {
         netlink.delete(&port).await?;
     }
     netlink.delete(&bridge).await?;
-    Ok(())
+    files(leftovers)
 }
 
-/// Removes a cluster's files; those that are gone are no error.
-pub fn remove_files(cluster: &str, files: &Files) -> Result<(), Error> {
-    if let Some(path) = &files.cni_conf_dir {
-        cni::remove_config(path, files.cni_bin_dir.as_deref(), cluster)
+fn files(leftovers: &Leftovers) -> Result<(), Error> {
+    if let Some(path) = &leftovers.cni_conf_dir {
+        cni::remove_config(path, leftovers.cni_bin_dir.as_deref(), &leftovers.cluster)
             .map_err(|source| Error::File { path: path.clone(), source })?;
     }
-    match files.state_dir.as_ref().map(|path| (path, std::fs::remove_dir_all(path))) {
+    match leftovers.state_dir.as_ref().map(|path| (path, std::fs::remove_dir_all(path))) {
         Some((path, Err(source))) if source.kind() != io::ErrorKind::NotFound => {
             Err(Error::File { path: path.clone(), source })
         }

@@ -8,13 +8,11 @@ mod cache;
 mod forward;
 mod handler;
 mod labels;
-mod probe;
 mod resolv_conf;
 mod zone;
 
 pub use forward::{Forwarder, Reply};
 pub use handler::{Counters, Handler, bind, serve};
-pub use probe::probe;
 pub use resolv_conf::Upstreams;
 pub use zone::{Answer, Zone};
 

@@ -21,7 +21,7 @@ mod run;
 pub mod service;
 pub mod sync;
 
-pub use cleanup::{Error as CleanupError, Files, cleanup, remove_files};
+pub use cleanup::{Error as CleanupError, Leftovers, cleanup};
 pub use flags::{Args, ProxyMode};
 pub use metrics::Metrics;
 pub use run::run;

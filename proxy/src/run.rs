@@ -26,7 +26,7 @@ use crate::network::netlink::Netlink;
 use crate::network::{gateway, mtu};
 use crate::service::{Config, Index};
 use crate::sync::{Syncer, Watched};
-use crate::{Files, cleanup, cni, names, remove_files};
+use crate::{Leftovers, cleanup, cni, names};
 
 /// Label of a node with its zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -38,8 +38,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     log::init(&args.logging);
     if args.cleanup {
-        cleanup(&args.cluster_name).await.context("cannot remove the cluster's network")?;
-        return remove_files(&args.cluster_name, &files(&args)).context("cannot remove the network's files");
+        return cleanup(&leftovers(&args)).await.context("cannot remove the cluster's network");
     }
     let health = Health::new();
     let metrics = Metrics::default();
@@ -92,8 +91,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         .context("cannot hear of rule changes")
 }
 
-fn files(args: &Args) -> Files {
-    Files {
+fn leftovers(args: &Args) -> Leftovers {
+    Leftovers {
+        cluster: args.cluster_name.clone(),
         state_dir: Some(args.state_dir()),
         cni_conf_dir: args.cni_conf_dir.clone(),
         cni_bin_dir: args.cni_bin_dir.clone(),

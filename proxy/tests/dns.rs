@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use knarr_proxy::dns::{Forwarder, Handler, Upstreams, Zone, bind, probe, serve};
+use knarr_proxy::dns::{Forwarder, Handler, Upstreams, Zone, bind, serve};
 use parking_lot::RwLock;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -190,13 +190,4 @@ async fn failures_have_their_codes() {
     assert_eq!(u16::from(code(udp(dns.address, &newer).await.0)), u16::from(ResponseCode::BADVERS));
     let transfer = tcp(dns.address, &query("cluster.local.", RecordType::AXFR, None)).await;
     assert_eq!(code(transfer), ResponseCode::Refused);
-}
-
-#[tokio::test]
-async fn a_probe_waits_for_a_name() {
-    let dns = start(None).await;
-    let known = probe(dns.address, "web.a.svc.cluster.local.");
-    tokio::time::timeout(PATIENCE, known).await.expect("in time").expect("name");
-    let unknown = probe(dns.address, "x.a.svc.cluster.local.");
-    assert!(tokio::time::timeout(Duration::from_millis(100), unknown).await.is_err());
 }

@@ -150,6 +150,7 @@ fn apiserver(cluster: &Cluster) -> Flags {
         return flags;
     }
     flags
+        .set("kubelet-preferred-address-types", "InternalIP,Hostname")
         .file("kubelet-certificate-authority", &pki("ca.crt"))
         .file("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt"))
         .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))

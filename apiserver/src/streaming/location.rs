@@ -182,7 +182,7 @@ pub fn pod_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target, St
     Ok(Target {
         tls: scheme == Some("https"),
         kubelet: false,
-        host: host.to_owned(),
+        hosts: vec![host.to_owned()],
         port,
         path: rest_with_query(info),
     })

@@ -88,9 +88,11 @@ impl Upstream {
     /// 503 for a node without an address of a wanted kind.
     pub fn kubelet(&self, name: &str, node: &Value) -> Result<Target, Status> {
         let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let of_type = |wanted: &String| addresses.iter().filter(move |a| a["type"] == wanted.as_str());
-        let preferred = self.address_types.iter().flat_map(of_type).filter_map(|a| a["address"].as_str());
-        let hosts: Vec<String> = preferred.map(str::to_owned).collect();
+        let mut hosts: Vec<String> = Vec::new();
+        for wanted in &self.address_types {
+            let of_type = addresses.iter().filter(|a| a["type"] == wanted.as_str());
+            hosts.extend(of_type.filter_map(|a| a["address"].as_str()).map(str::to_owned));
+        }
         if hosts.is_empty() {
             let types = self.address_types.join(" ");
             let text = format!("no preferred addresses found for node {name:?}; known types: [{types}]");

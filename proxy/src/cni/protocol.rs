@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::host_ports::PortMapping;
 use super::plugin::{self, Attached, Attachment};
-use super::{Configuration, Error, LOOPBACK};
+use super::{Configuration, Error, loopback};
 
 /// Versions of the protocol that are spoken, oldest first.
 const VERSIONS: &[&str] = &["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
@@ -52,13 +52,6 @@ pub struct NetworkConfig {
     valid_attachments: Vec<ValidAttachment>,
 }
 
-/// Which plugin is meant: the program is linked under several names.
-#[derive(Deserialize)]
-struct Kind {
-    #[serde(rename = "type", default)]
-    plugin: String,
-}
-
 /// What the runtime adds for the capabilities that the plugin announces.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +59,13 @@ pub struct RuntimeConfig {
     /// Host ports of the pod.
     #[serde(default)]
     pub port_mappings: Vec<PortMapping>,
+}
+
+/// What tells the plugins of this program apart.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    #[serde(rename = "type", default)]
+    kind: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -134,9 +134,14 @@ fn dispatch(env: &dyn Fn(&str) -> Option<String>, input: &str) -> Result<Option<
         return Err(Error::Version(version));
     }
     let invalid = |e| Error::Input(format!("invalid network configuration: {e}"));
-    let kind: Kind = serde_json::from_str(input).map_err(invalid)?;
-    if kind.plugin == LOOPBACK {
-        return loopback(env, &command, &version);
+    let asked: Asked = serde_json::from_str(input).map_err(invalid)?;
+    if asked.kind == loopback::TYPE {
+        return match command.as_str() {
+            "ADD" => loopback::add(&version, &attachment(env, true)?).map(Some),
+            "CHECK" => loopback::check(&attachment(env, true)?).map(|()| None),
+            // The interface ends with its namespace.
+            _ => Ok(None),
+        };
     }
     let config: NetworkConfig = serde_json::from_str(input).map_err(invalid)?;
     let configuration = config.configuration();
@@ -155,26 +160,6 @@ fn dispatch(env: &dyn Fn(&str) -> Option<String>, input: &str) -> Result<Option<
         }
         other => Err(Error::Input(format!("unknown CNI_COMMAND {other:?}"))),
     }
-}
-
-/// The loopback plugin. There is nothing to undo: the interface goes with its namespace.
-fn loopback(
-    env: &dyn Fn(&str) -> Option<String>,
-    command: &str,
-    version: &str,
-) -> Result<Option<Value>, Error> {
-    if command != "ADD" {
-        return Ok(None);
-    }
-    let attachment = attachment(env, true)?;
-    let namespace = attachment.namespace.unwrap_or_default();
-    plugin::loopback(&namespace)?;
-    let mut address = json!({ "address": "127.0.0.1/8", "interface": 0 });
-    if version.starts_with("0.") {
-        address["version"] = json!("4");
-    }
-    let interface = json!({ "name": attachment.interface, "sandbox": namespace });
-    Ok(Some(json!({ "cniVersion": version, "interfaces": [interface], "ips": [address], "dns": {} })))
 }
 
 /// The attachment that the environment names. `DEL` may lack a namespace, since the pod may be gone.

@@ -123,13 +123,6 @@ fn aged(reply: &Reply, age: Duration) -> Reply {
     reply
 }
 
-/// One question by UDP; whether there are records.
-pub(super) async fn exchange_once(server: SocketAddr, name: &Name, kind: RecordType) -> io::Result<bool> {
-    let query = query(name, kind, false);
-    let bytes = query.to_vec().map_err(io::Error::other)?;
-    Ok(!by_udp(server, &query, &bytes).await?.answers.is_empty())
-}
-
 fn query(name: &Name, kind: RecordType, dnssec: bool) -> Message {
     let mut query = Message::new(rand::random(), MessageType::Query, OpCode::Query);
     query.metadata.recursion_desired = true;

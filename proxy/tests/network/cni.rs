@@ -1,7 +1,7 @@
 //! The CNI plugin: interfaces, addresses, routes, host ports, removal.
 
 use knarr_proxy::cni::{self, Outcome, PortMapping};
-use knarr_proxy::{Files, cleanup, remove_files};
+use knarr_proxy::{Leftovers, cleanup};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -120,6 +120,35 @@ fn the_program_speaks_the_protocol() {
 }
 
 #[test]
+fn runtimes_find_a_loopback_plugin() {
+    on_node("loopback", |node| {
+        let pod = namespace();
+        let call = |command: &str| {
+            let (mut out, sandbox) = (Vec::new(), path(&pod));
+            let env = |name: &str| match name {
+                "CNI_COMMAND" => Some(command.to_owned()),
+                "CNI_CONTAINERID" => Some("c1".to_owned()),
+                "CNI_IFNAME" => Some("lo".to_owned()),
+                "CNI_NETNS" => Some(sandbox.clone()),
+                _ => None,
+            };
+            let input = r#"{"cniVersion":"0.3.1","name":"cni-loopback","type":"loopback"}"#;
+            let outcome = within(&node.namespace, || cni::run(&env, input.as_bytes(), &mut out));
+            (outcome, serde_json::from_slice::<Value>(&out).unwrap_or(Value::Null))
+        };
+        assert_eq!(call("CHECK").0, Outcome::Failure);
+        let (outcome, added) = call("ADD");
+        assert_eq!(
+            (outcome, &added["ips"][0]["address"]),
+            (Outcome::Success, &json!("127.0.0.1/8")),
+            "{added}"
+        );
+        assert_eq!(call("CHECK").0, Outcome::Success);
+        assert_eq!(call("DEL"), (Outcome::Success, Value::Null));
+    });
+}
+
+#[test]
 fn a_failed_add_leaves_nothing() {
     on_node("failed", |node| {
         let pod = namespace();
@@ -156,20 +185,20 @@ fn cleanup_leaves_nothing_and_spares_other_clusters() {
         let directory = node.state.path();
         let (conf, bin) = (directory.join("net.d"), directory.join("bin"));
         cni::write_config(&conf, Some(&bin), &node.cni).expect("config");
-        assert!(bin.join("knarr-cni").exists());
+        assert!(bin.join("knarr-cni").exists() && bin.join("loopback").exists());
         assert_eq!(node.interfaces().len(), 4);
-        let files = Files {
+        let leftovers = Leftovers {
+            cluster: "mine".to_owned(),
             state_dir: Some(node.cni.state_dir.clone()),
             cni_conf_dir: Some(conf.clone()),
             cni_bin_dir: Some(bin.clone()),
         };
         for _ in 0..2 {
             let clean = || async {
-                cleanup("mine").await.expect("cleanup");
+                cleanup(&leftovers).await.expect("cleanup");
                 Ok(())
             };
             cni::in_namespace(Some(&node.namespace), clean).expect("thread");
-            remove_files("mine", &files).expect("files");
         }
         assert_eq!(node.list(&["ruleset"]).trim(), "table ip knarr-other {\n}");
         assert_eq!(node.interfaces(), ["eth0", "lo"]);
