@@ -23,8 +23,6 @@ use crate::volumes::Lookup;
 pub struct Facts {
     /// Name of the node object.
     pub name: String,
-    /// The machine's host name.
-    pub hostname: String,
     /// Addresses of the node, the main one first.
     pub ips: Vec<String>,
     /// Where pods' volumes and files are.

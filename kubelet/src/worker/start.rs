@@ -56,7 +56,6 @@ impl Worker {
     pub(super) fn sandbox_config(&self, attempt: u32) -> PodSandboxConfig {
         let context = &self.context;
         let node = sandbox::Node {
-            hostname: &context.facts.hostname,
             cluster_domain: &context.facts.cluster_dns.domain,
             log_directory: context.log_dir(&self.pod).to_string_lossy().into_owned(),
             cgroup_parent: context.cgroups.of_pod(&self.pod),
