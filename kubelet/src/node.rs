@@ -68,7 +68,7 @@ impl NodeKeeper {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(7)),
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(1)),
             }
         };
         tracing::info!(node = self.name, "node registered");
