@@ -245,7 +245,6 @@ fn facts(args: &Args, machine: &Machine) -> Facts {
     let node_dns = std::fs::read_to_string(&args.resolv_conf).unwrap_or_default();
     Facts {
         name,
-        hostname: machine.hostname.clone(),
         ips: ips.iter().map(ToString::to_string).collect(),
         root_dir: args.root_dir.clone(),
         pod_logs_dir: args.pod_logs_dir.clone(),

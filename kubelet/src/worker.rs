@@ -140,6 +140,7 @@ pub struct Worker {
     stop_interrupt: CancellationToken,
     deadline: Option<Timestamp>,
     volumes_failed: u32,
+    sandbox_failures: u32,
     /// Where the pod's volumes are, once they are set up.
     volumes: Option<BTreeMap<String, PathBuf>>,
     refreshed: Option<std::time::Instant>,
@@ -170,6 +171,7 @@ impl Worker {
             stop_interrupt: CancellationToken::new(),
             deadline: None,
             volumes_failed: 0,
+            sandbox_failures: 0,
             volumes: None,
             refreshed: None,
             applied: HashMap::new(),

@@ -20,7 +20,7 @@ pub struct FakeRuntime {
 
 #[derive(Default)]
 struct Books {
-    next: i64,
+    last: i64,
     sandboxes: BTreeMap<String, (PodSandboxConfig, PodSandboxState, i64)>,
     containers: BTreeMap<String, Kept>,
     /// What happened, in few words.
@@ -42,9 +42,9 @@ impl FakeRuntime {
     /// Lets the newest container of that name end.
     pub fn exit(&self, name: &str, code: i32) {
         let mut books = self.books.lock();
-        books.next += 1;
-        let now = books.next;
-        let kept = books.containers.values_mut().filter(|kept| kept.status.state() == ContainerState::Running);
+        let now = books.tick();
+        let kept =
+            books.containers.values_mut().filter(|kept| kept.status.state() == ContainerState::Running);
         let mut found: Vec<_> =
             kept.filter(|kept| kept.config.metadata.as_ref().is_some_and(|m| m.name == name)).collect();
         let kept = found.pop().expect("a running container of that name");
@@ -62,16 +62,25 @@ impl FakeRuntime {
     /// The configuration that the newest container of that name was made with.
     pub fn config(&self, name: &str) -> Option<ContainerConfig> {
         let books = self.books.lock();
-        let named = books.containers.values().filter(|kept| kept.config.metadata.as_ref().is_some_and(|m| m.name == name));
+        let named = books
+            .containers
+            .values()
+            .filter(|kept| kept.config.metadata.as_ref().is_some_and(|m| m.name == name));
         named.max_by_key(|kept| kept.status.created_at).map(|kept| kept.config.clone())
     }
 }
 
 impl Books {
     fn note(&mut self, what: impl Into<String>) -> i64 {
-        self.next += 1;
         self.journal.push(what.into());
-        self.next
+        self.tick()
+    }
+
+    /// The present in nanoseconds, later at each call.
+    fn tick(&mut self) -> i64 {
+        let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+        self.last = now.max(self.last + 1);
+        self.last
     }
 
     fn name(&self, id: &str) -> String {

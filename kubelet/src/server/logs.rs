@@ -79,9 +79,9 @@ async fn still_running(runtime: SharedRuntime, id: String) -> bool {
 fn options(wanted: &Wanted, previous: bool) -> Result<Options, Failure> {
     let positive = |value: Option<i64>, name: &str| match value {
         None => Ok(None),
-        Some(value) => u64::try_from(value).map(Some).map_err(|_| {
-            Failure(StatusCode::UNPROCESSABLE_ENTITY, format!("invalid {name}: {value}"))
-        }),
+        Some(value) => u64::try_from(value)
+            .map(Some)
+            .map_err(|_| Failure(StatusCode::UNPROCESSABLE_ENTITY, format!("invalid {name}: {value}"))),
     };
     let since = match wanted.since_seconds {
         Some(seconds) => Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok(),

@@ -45,7 +45,8 @@ impl Worker {
                     let first = self.context.cgroups.create_pod(&self.pod);
                     let update = self.context.runtime.update_container_resources(&running.id, wanted.clone());
                     if let Err(error) = update.await {
-                        let message = format!("error updating resources of container {}: {error}", container.name);
+                        let message =
+                            format!("error updating resources of container {}: {error}", container.name);
                         self.events.container_warning(&container.name, "ResizeError", message);
                         continue;
                     }

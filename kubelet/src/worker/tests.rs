@@ -94,8 +94,8 @@ fn manifest(spec: &str) -> String {
 #[tokio::test]
 async fn runs_and_goes() {
     let world = World::start(&manifest(
-        "{initContainers: [{name: i, image: x}, {name: s, image: x, restartPolicy: Always}], containers: [
-           {name: a, image: x, command: [run, $(A)], env: [{name: A, value: b}],
+        "{initContainers: [{name: i, image: 'x:1'}, {name: s, image: 'x:1', restartPolicy: Always}], containers: [
+           {name: a, image: 'x:1', command: [run, $(A)], env: [{name: A, value: b}],
             lifecycle: {preStop: {exec: {command: [bye]}}}}]}",
     ));
     world.until("the init container runs", |w| w.did("start i")).await;
@@ -119,10 +119,11 @@ async fn runs_and_goes() {
 
 #[tokio::test]
 async fn restarts_by_policy() {
-    let world = World::start(&manifest("{restartPolicy: OnFailure, containers: [{name: a, image: x}]}"));
+    let world = World::start(&manifest("{restartPolicy: OnFailure, containers: [{name: a, image: 'x:1'}]}"));
     world.until("running", |w| w.phase() == "Running").await;
     world.exit("a", 1);
-    let restarts = |w: &World| w.status().container_statuses.unwrap_or_default().first().map(|s| s.restart_count);
+    let restarts =
+        |w: &World| w.status().container_statuses.unwrap_or_default().first().map(|s| s.restart_count);
     world.until("restarted", |w| restarts(w) == Some(1)).await;
     world.exit("a", 1);
     let reason = |w: &World| {
@@ -135,7 +136,7 @@ async fn restarts_by_policy() {
 
 #[tokio::test]
 async fn completes() {
-    let world = World::start(&manifest("{restartPolicy: Never, containers: [{name: a, image: x}]}"));
+    let world = World::start(&manifest("{restartPolicy: Never, containers: [{name: a, image: 'x:1'}]}"));
     world.until("running", |w| w.phase() == "Running").await;
     world.exit("a", 0);
     world.until("succeeded", |w| w.phase() == "Succeeded").await;
