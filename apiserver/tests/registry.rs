@@ -2,6 +2,7 @@
 //! paging, watches, deletion.
 #![allow(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 mod registry {
+    mod apply;
     mod crud;
     mod deletion;
     mod errors;

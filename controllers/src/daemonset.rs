@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 
 use crate::{
     context::Context,
-    control::{PodControl, claim_all},
+    control::{PodControl, candidates, claim_all, index_orphans},
     expectations::Expectations,
     history::{self, HASH, Revisions},
     meta::{
@@ -66,6 +66,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         failures: Mutex::default(),
         context,
     });
+    index_orphans(&controller.pods);
+    index_orphans(&controller.revisions);
     let queue = Queue::new();
     watch(&controller, &queue);
     let synced = {
@@ -161,7 +163,7 @@ impl Controller {
         let hash = label(&revisions.current.metadata, HASH).unwrap_or_default().to_string();
         let now = Timestamp::now();
         let claimed =
-            claim_all(&self.context.client, &*set, &spec.selector, self.pods.list_namespace(&key.namespace))
+            claim_all(&self.context.client, &*set, &spec.selector, candidates(&self.pods, &set.metadata))
                 .await?;
         let nodes = self.nodes.list();
         let by_node = decide::by_node(&claimed);

@@ -29,7 +29,7 @@ use serde_json::json;
 use crate::{
     conditions::{self, Condition},
     context::Context,
-    control::{claim_all, message},
+    control::{candidates, claim_all, index_orphans, message},
     meta::{
         controller_key, controller_of, ignore_absent, is_code, is_deleting, is_namespace_terminating,
         matches, name, namespace, now, selects_everything, uid,
@@ -59,6 +59,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         recorder: context.recorder("deployment-controller"),
         context,
     });
+    index_orphans(&controller.sets);
     let queue = Queue::new();
     let added = queue.clone();
     controller.deployments.on_change(move |change| added.add(Key::of(&change.object().metadata)));
@@ -121,7 +122,7 @@ impl Controller {
             );
             return Ok(None);
         }
-        let candidates = self.sets.list_namespace(&key.namespace);
+        let candidates = candidates(&self.sets, &deployment.metadata);
         let sets = claim_all(&self.context.client, &*deployment, &spec.selector, candidates).await?;
         let pods: Vec<Arc<Pod>> =
             sets.iter().flat_map(|set| self.pods.owned_by(uid(&set.metadata))).collect();

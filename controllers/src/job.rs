@@ -31,7 +31,7 @@ use serde_json::json;
 
 use crate::{
     context::Context,
-    control::{PodControl, claim_all},
+    control::{PodControl, candidates, claim_all, index_orphans},
     expectations::Expectations,
     meta::{
         controller_key, controller_of, has_finalizer, ignore_absent, is_code, is_deleting, matches, name,
@@ -64,6 +64,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         released: Mutex::default(),
         context,
     });
+    index_orphans(&controller.pods);
     let queue = Queue::new();
     let added = queue.clone();
     controller.jobs.on_change(move |change| added.add(Key::of(&change.object().metadata)));
@@ -128,8 +129,7 @@ impl Controller {
         }
         let Some(selector) = &spec.selector else { return Ok(None) };
         let claimed =
-            claim_all(&self.context.client, &*job, selector, self.pods.list_namespace(&key.namespace))
-                .await?;
+            claim_all(&self.context.client, &*job, selector, candidates(&self.pods, &job.metadata)).await?;
         let held = |pod: &&Arc<Pod>| {
             has_finalizer(&pod.metadata, FINALIZER) && !self.released.lock().contains(uid(&pod.metadata))
         };

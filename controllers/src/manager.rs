@@ -33,6 +33,7 @@ controllers! {
     "disruption-controller" "disruption" disruption::run,
     "endpoints-controller" "endpoint" endpoints::run,
     "endpointslice-controller" "endpointslice" endpointslice::run,
+    "endpointslice-mirroring-controller" "endpointslicemirroring" endpointslice_mirroring::run,
     "garbage-collector-controller" "garbagecollector" garbage_collector::run,
     "job-controller" "job" job::run,
     "namespace-controller" "namespace" namespace::run,
@@ -76,7 +77,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     if !args.leader_election.leader_elect {
         return lead(shutdown).await;
     }
-    let identity = format!("{}_{}", hostname(), std::process::id());
+    let identity = format!("{}_{:x}", hostname(), rand::random::<u128>());
     let elector = Elector::new(client.clone(), &args.leader_election, "kube-controller-manager", identity);
     elector.run(shutdown, lead).await
 }

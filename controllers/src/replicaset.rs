@@ -25,7 +25,7 @@ use kube::{Api, ResourceExt, api::PostParams};
 
 use crate::{
     context::Context,
-    control::{PodControl, claim_all},
+    control::{PodControl, candidates, claim_all, index_orphans},
     expectations::Expectations,
     meta::{
         controller_key, controller_of, controller_reference, is_deleting, matches, name, namespace, now, uid,
@@ -119,6 +119,7 @@ async fn run_kind<R: Replicated>(
         expectations: Expectations::default(),
         context,
     });
+    index_orphans(&controller.pods);
     let queue = Queue::new();
     let (added, this) = (queue.clone(), Arc::downgrade(&controller));
     controller.sets.on_change(move |change| {
@@ -208,7 +209,7 @@ impl<R: Replicated> Controller<R> {
             return Ok(None);
         };
         let selector = set.selector();
-        let candidates = self.pods.list_namespace(&key.namespace);
+        let candidates = candidates(&self.pods, set.meta());
         let claimed = claim_all(&self.context.client, &*set, &selector, candidates).await?;
         let managed = if self.expectations.satisfied(&key) && !is_deleting(set.meta()) {
             self.manage(&key, &set, &claimed).await

@@ -25,7 +25,7 @@ use kube::{
 
 use crate::{
     context::Context,
-    control::{claim_all, message},
+    control::{candidates, claim_all, index_orphans, message},
     history::{self, Revisions},
     meta::{
         controller_key, controller_of, ignore_absent, is_code, is_deleting, is_namespace_terminating,
@@ -54,6 +54,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         recorder: context.recorder("statefulset-controller"),
         context,
     });
+    index_orphans(&controller.pods);
+    index_orphans(&controller.revisions);
     let queue = Queue::new();
     let added = queue.clone();
     controller.sets.on_change(move |change| added.add(Key::of(&change.object().metadata)));
@@ -111,7 +113,7 @@ impl Controller {
             collisions,
         )
         .await?;
-        let candidates = self.pods.list_namespace(&key.namespace);
+        let candidates = candidates(&self.pods, &set.metadata);
         let candidates =
             candidates.into_iter().filter(|pod| identity::ordinal(&set, pod).is_some()).collect();
         let claimed = claim_all(&self.context.client, &*set, &spec.selector, candidates).await?;

@@ -1,4 +1,5 @@
-//! PATCH: JSON Patch, JSON Merge Patch and Strategic Merge Patch over the present object.
+//! PATCH: JSON Patch, JSON Merge Patch and Strategic Merge Patch over the present object; for apply patches see
+//! `apply`.
 use super::answer::Answer;
 use super::call::Call;
 use super::negotiate::{self, PatchType};
@@ -68,7 +69,7 @@ impl Registry {
     pub(super) async fn patch(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let kind = negotiate::patch_type(call.headers)?;
         if kind == PatchType::Apply {
-            return Err(unsupported_apply());
+            return self.apply(call, body).await;
         }
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Patch, false)?;
         let patch = Patch::parse(kind, body)?;

@@ -13,7 +13,7 @@ use knarr_api::kind::Kind;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// How often an attempt that lost against another write is made again.
 pub(super) const ATTEMPTS: usize = 100;
@@ -164,7 +164,7 @@ impl Registry {
         previous: Option<Arc<Stored>>,
         namespace: Option<Guard>,
     ) -> Result<Arc<Stored>, CommitError> {
-        let expires = call.row.rules.lifetime.map(|s| SystemTime::now() + Duration::from_secs(s));
+        let expires = call.row.rules.expires.then(|| SystemTime::now() + self.settings.event_ttl);
         let mut group = Group::default().guard(at);
         group.guards.extend(namespace);
         group.guards.extend(ready.companions.guards);

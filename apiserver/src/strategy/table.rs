@@ -49,8 +49,8 @@ pub struct Rules {
     pub returns_deleted: bool,
     /// Treatment of status.
     pub status: StatusRule,
-    /// Removed by itself so many seconds after the last write.
-    pub lifetime: Option<u64>,
+    /// Removed by itself a while (the flag `--event-ttl`) after the last write.
+    pub expires: bool,
     /// Further rules.
     pub strategy: &'static dyn Strategy,
 }
@@ -64,7 +64,7 @@ impl Rules {
             propagation: Some(Propagation::Background),
             returns_deleted: false,
             status: StatusRule::Subresource,
-            lifetime: None,
+            expires: false,
             strategy: &Plain,
         }
     }
@@ -100,7 +100,7 @@ static DEFAULT: Rules = Rules::new("", "");
 
 /// Rows by group and plural, sorted; a test keeps the order.
 pub static RULES: &[Rules] = &[
-    Rules { propagation: None, lifetime: Some(3600), ..Rules::new("", "events") },
+    Rules { propagation: None, expires: true, ..Rules::new("", "events") },
     Rules::new("", "limitranges").by(&super::limit_range::LimitRange),
     Rules::new("", "namespaces").by(&super::namespace::Namespace),
     Rules::new("", "nodes").by(&super::node::Node).status(StatusRule::KeptOnCreate),

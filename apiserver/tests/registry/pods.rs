@@ -128,12 +128,8 @@ async fn approval_changes_conditions_only() {
     assert!(approved["status"].get("certificate").is_none());
     assert!(approved["status"]["conditions"][0]["lastUpdateTime"].is_string());
     // The signer adds the certificate and cannot take the approval away.
-    let signed = server.patch(
-        &format!("{path}/r/status"),
-        "merge-patch+json",
-        &json!({"status": {"certificate": "eA==", "conditions": null}}),
-    );
-    let signed = signed.await.expect(200);
+    let signature = json!({"status": {"certificate": "eA==", "conditions": null}});
+    let signed = server.patch(&format!("{path}/r/status"), "merge-patch+json", &signature).await.expect(200);
     assert_eq!(
         (&signed["status"]["certificate"], &signed["status"]["conditions"][0]["type"]),
         (&json!("eA=="), &json!("Approved"))
