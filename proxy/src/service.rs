@@ -28,6 +28,8 @@ pub struct Config {
     /// Range or ranges of all pods of the cluster. Traffic from elsewhere to a ClusterIP is masqueraded,
     /// and so is traffic of pods to elsewhere.
     pub cluster_cidrs: Vec<IpNet>,
+    /// Range or ranges of virtual addresses. What is sent to one that no service has stays here.
+    pub service_cidrs: Vec<IpNet>,
     /// The bridge of the pods on this node.
     pub bridge: String,
     /// Addresses of the node that answer node ports; all when empty.

@@ -95,10 +95,14 @@ fn masquerade(base: &mut Fragment, family: Family, config: &Config) {
 fn filter(base: &mut Fragment, family: Family, config: &Config) {
     let (ip, bridge) = (family.ip(), &config.bridge);
     let unknown_port = format!("ct state new {ip} daddr @{CLUSTER_IPS} goto {REFUSE}");
+    // Not refused: a service that is being made gets the client's next try.
+    let unknown_address =
+        ranges(&config.service_cidrs, family).map(|range| format!("{ip} daddr {range} drop"));
+    let unknown = || [unknown_port.clone()].into_iter().chain(unknown_address.clone());
     // A packet outside any connection is not translated back: its receiver would reset the connection.
     let invalid = format!("iifname \"{bridge}\" ct state invalid drop");
     let forward = "type filter hook forward priority filter; policy accept";
-    base.hook(family, "filter-forward", forward, vec![invalid, unknown_port.clone()]);
+    base.hook(family, "filter-forward", forward, [invalid].into_iter().chain(unknown()).collect());
     // Pods reach each other through the gateway; a redirect would send them past the translation.
     let redirect = match family {
         Family::V4 => "icmp type redirect",
@@ -106,7 +110,7 @@ fn filter(base: &mut Fragment, family: Family, config: &Config) {
     };
     let redirect = format!("oifname \"{bridge}\" {redirect} drop");
     let output = "type filter hook output priority filter; policy accept";
-    base.hook(family, "filter-output", output, vec![redirect, unknown_port]);
+    base.hook(family, "filter-output", output, [redirect].into_iter().chain(unknown()).collect());
     if family == Family::V4 {
         // `route_localnet` on the bridge lets replies to 127.0.0.1 in, and must let in nothing else.
         let martian =

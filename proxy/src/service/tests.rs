@@ -15,6 +15,7 @@ fn config() -> Config {
         node_name: "node-1".to_owned(),
         zone: Some("zone-a".to_owned()),
         cluster_cidrs: ["10.244.0.0/16", "fd44::/16"].map(|r| r.parse().expect("range")).into(),
+        service_cidrs: vec!["10.96.0.0/16".parse().expect("range")],
         bridge: "kn-dev".to_owned(),
         localhost_node_ports: true,
         masquerade_bit: 14,

@@ -68,6 +68,28 @@ fn host_ports_lead_to_the_pod_from_everywhere() {
 }
 
 #[test]
+fn udp_clients_of_a_host_port_follow_the_pod() {
+    on_node("udphost", |node| {
+        let mapping = || PortMapping {
+            host_port: 5300,
+            container_port: 53,
+            protocol: "UDP".to_owned(),
+            host_ip: String::new(),
+        };
+        let client = UdpClient::new(&node.outside);
+        let to = format!("{NODE}:5300");
+        for name in ["a", "b"] {
+            // Before and between the pods nobody answers, and the client keeps its port.
+            client.who(&to);
+            let pod = node.pod_with_ports(name, &[mapping()]);
+            pod.serve_udp(53);
+            assert_eq!(client.who(&to), name);
+            pod.delete(node);
+        }
+    });
+}
+
+#[test]
 fn the_program_speaks_the_protocol() {
     on_node("protocol", |node| {
         let pod = namespace();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use knarr_proxy::cni::in_namespace;
+use knarr_proxy::{Leftovers, cleanup};
 use serde_json::json;
 
 use crate::objects::*;
@@ -33,6 +35,36 @@ fn cluster_ip_balances_for_pods_and_the_node() {
         assert_eq!(refused, "ConnectionRefused");
         assert!(took < Duration::from_millis(500), "{took:?}");
         assert_eq!(who(&node.namespace, format!("{VIP}:81")), "ConnectionRefused");
+    });
+}
+
+#[test]
+fn clusters_live_side_by_side() {
+    on_node("one", |one| {
+        let two = one.beside("two", 66);
+        let (a, b) = (one.pod("a"), two.pod("b"));
+        [&a, &b].iter().for_each(|p| p.serve_tcp(8080));
+        let spec = |ip: &str, port: u16| json!({ "clusterIP": ip, "type": "NodePort", "ports": [{ "port": 80, "nodePort": port }] });
+        let of = |node: &Node, pod: &Pod, ip, port| {
+            let slices = [slice("web", "TCP", &[pod.at(8080)])];
+            node.apply(&rules(&node.services, &service("web", spec(ip, port)), &slices));
+        };
+        of(one, &a, VIP, 30080);
+        of(&two, &b, "10.85.0.20", 30081);
+        assert_eq!(who(&a.namespace, format!("{VIP}:80")), "a");
+        assert_eq!(who(&b.namespace, "10.85.0.20:80"), "b");
+        for from in [&one.namespace, &one.outside] {
+            assert_eq!(who(from, format!("{NODE}:30080")), "a");
+            assert_eq!(who(from, format!("{NODE}:30081")), "b");
+        }
+        let leftovers = Leftovers { cluster: "one".to_owned(), ..Leftovers::default() };
+        let clean = || async {
+            cleanup(&leftovers).await.expect("cleanup");
+            Ok(())
+        };
+        in_namespace(Some(&one.namespace), clean).expect("thread");
+        assert_eq!(who(&one.namespace, "10.85.0.20:80"), "b");
+        assert_eq!(who(&one.outside, format!("{NODE}:30081")), "b");
     });
 }
 
