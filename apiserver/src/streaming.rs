@@ -121,7 +121,7 @@ impl Streaming {
     }
 
     fn node_proxy(&self, info: &RequestInfo) -> Result<Target, Status> {
-        let (scheme, name, port) = location::split_name(info.name());
+        let (scheme, name, port) = split_name(info.name());
         let mut target = self.kubelet(name)?;
         if let Some(port) = port {
             target.port = port.parse().map_err(|_| Status::bad_request(format!("invalid port {port:?}")))?;

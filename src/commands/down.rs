@@ -95,7 +95,13 @@ async fn remove_node(cluster: &Cluster) -> Result<()> {
     if own {
         stop(&cluster.paths, containerd::NAME, supervisor::STOP_TIMEOUT).await?;
     }
-    knarr_proxy::cleanup(&state.name).await.context("cannot remove the network")
+    let network = knarr_proxy::Leftovers {
+        cluster: state.name.clone(),
+        state_dir: Some(cluster.paths.cni("state")),
+        cni_conf_dir: Some(cluster.paths.cni("conf")),
+        cni_bin_dir: Some(cluster.paths.cni("bin")),
+    };
+    knarr_proxy::cleanup(&network).await.context("cannot remove the network")
 }
 
 /// Ends the holder of a lock: SIGTERM, after `timeout` SIGKILL.

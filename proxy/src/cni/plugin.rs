@@ -64,15 +64,6 @@ pub fn add(
     result
 }
 
-/// Brings a container's loopback interface up.
-pub fn loopback(namespace: &str) -> Result<(), Error> {
-    let pod = namespace::open(namespace)?;
-    in_namespace(Some(&pod), || async {
-        let netlink = Netlink::open()?;
-        Ok(netlink.up(netlink.index("lo").await?).await?)
-    })
-}
-
 fn connect(
     config: &Configuration,
     attachment: &Attachment,
