@@ -158,10 +158,13 @@ impl Cgroups {
         uids
     }
 
-    /// Removes all that [`Self::create_roots`] made, if no pod is left.
+    /// Removes all that [`Self::create_roots`] made, if no pod is left: also the root, unless that is the
+    /// top of the trees. Only empty cgroups can be removed, so nobody else's are.
     pub fn remove_roots(&self) {
-        for qos in [Qos::BestEffort, Qos::Burstable, Qos::Guaranteed] {
-            for directory in self.directories(&self.class(qos)) {
+        let classes = [Qos::BestEffort, Qos::Burstable, Qos::Guaranteed].map(|qos| self.class(qos));
+        let root = Some(self.root.clone()).filter(|root| !root.is_empty());
+        for cgroup in classes.into_iter().chain(root) {
+            for directory in self.directories(&cgroup) {
                 let _ = fs::remove_dir(directory);
             }
         }
@@ -300,7 +303,10 @@ mod tests {
         cgroups.remove_pod("u1").expect("removed");
         assert!(cgroups.pods().is_empty());
         cgroups.remove_roots();
-        assert!(!mount.path().join("cpu/mine/kubepods").exists());
+        for hierarchy in ["cpu", "memory"] {
+            assert!(mount.path().join(hierarchy).exists());
+            assert!(!mount.path().join(hierarchy).join("mine").exists());
+        }
     }
 
     #[test]
