@@ -70,7 +70,7 @@ enum Command {
     Supervisor(ClusterName),
     /// The API server
     #[command(hide = true)]
-    Apiserver(Box<knarr_apiserver::Args>),
+    Apiserver(Box<ApiServer>),
     /// The controller manager
     #[command(hide = true)]
     Controllers(Box<knarr_controllers::Args>),
@@ -83,6 +83,15 @@ enum Command {
     /// The node's network
     #[command(hide = true)]
     Proxy(Box<knarr_proxy::Args>),
+}
+
+/// The API server's flags; it knows nothing of the component library, so logging is set up here.
+#[derive(clap::Args)]
+struct ApiServer {
+    #[command(flatten)]
+    logging: knarr_component::flags::Logging,
+    #[command(flatten)]
+    flags: knarr_apiserver::Args,
 }
 
 impl Cli {
@@ -102,7 +111,10 @@ impl Cli {
                 let cluster = name.open()?;
                 command(supervisor::run(cluster))
             }
-            Command::Apiserver(args) => component(|shutdown| knarr_apiserver::run(*args, shutdown), 2),
+            Command::Apiserver(args) => {
+                knarr_component::log::init(&args.logging);
+                component(|shutdown| knarr_apiserver::run(args.flags, shutdown), 2)
+            }
             Command::Controllers(args) => component(|shutdown| knarr_controllers::run(*args, shutdown), 1),
             Command::Scheduler(args) => component(|shutdown| knarr_scheduler::run(*args, shutdown), 1),
             Command::Kubelet(args) => component(|shutdown| knarr_kubelet::run(*args, shutdown), 1),

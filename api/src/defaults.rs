@@ -9,7 +9,6 @@ use crate::gates;
 use crate::schema::{Field, Schema, Shape, TypeId};
 use crate::table::{Api, parameter, unknown};
 use crate::{Object, Value};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Sets the defaults of an object of the type, in place. The object must be canonical ([`crate::json::normalize`]).
@@ -310,28 +309,36 @@ fn check_path(schema: &Schema, ty: TypeId, path: &mut [Step]) -> Result<(), Stri
     Ok(())
 }
 
-/// The types with something to default in them or below them.
-fn reaching(schema: &Schema, types: &[TypePlan]) -> HashSet<TypeId> {
-    let mut reaching = HashSet::new();
+/// For each type, whether something is to be defaulted in it or below it.
+fn reaching(schema: &Schema, types: &[TypePlan]) -> Vec<bool> {
+    let mut reaching: Vec<bool> =
+        types.iter().map(|plan| !plan.rules.is_empty() || !plan.markers.is_empty()).collect();
     loop {
-        let before = reaching.len();
-        for (id, (ty, plan)) in (0u32..).zip(schema.types.iter().zip(types)) {
-            let own = !plan.rules.is_empty() || !plan.markers.is_empty();
-            if own || ty.fields.iter().any(|f| nested(f, &reaching).is_some()) {
-                reaching.insert(TypeId(id));
+        let mut changed = false;
+        for (at, ty) in schema.types.iter().enumerate() {
+            if !reaching[at] && ty.fields.iter().any(|f| reaches(f, &reaching)) {
+                (reaching[at], changed) = (true, true);
             }
         }
-        if reaching.len() == before {
+        if !changed {
             return reaching;
         }
     }
 }
 
-fn nested(field: &Field, reaching: &HashSet<TypeId>) -> Option<Nested> {
-    if field.alias.as_deref() == Some("v1.ResourceList") {
+fn is_resource_list(field: &Field) -> bool {
+    field.alias.as_deref() == Some("v1.ResourceList")
+}
+
+fn reaches(field: &Field, reaching: &[bool]) -> bool {
+    is_resource_list(field) || field.shape.reference().is_some_and(|id| reaching[id.0 as usize])
+}
+
+fn nested(field: &Field, reaching: &[bool]) -> Option<Nested> {
+    if is_resource_list(field) {
         return Some(Nested { name: field.name.clone(), form: Form::ResourceList });
     }
-    let id = field.shape.reference().filter(|id| reaching.contains(id))?;
+    let id = field.shape.reference().filter(|id| reaching[id.0 as usize])?;
     let form = match &field.shape {
         Shape::Struct(_) if field.inline => Form::Inline(id),
         Shape::Struct(_) => Form::Struct(id),

@@ -23,6 +23,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod validation;
 pub mod yaml;
 
 /// A decoded API object or a part of one.
@@ -32,3 +33,5 @@ pub type Object = serde_json::Map<String, Value>;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod roundtrip;

@@ -6,12 +6,16 @@
 //!
 //! **Order**: ownership belongs to what the client sent, so [`update`] comes after decoding and defaulting and
 //! before mutating admission and the kind's own preparation: what those fill in belongs to nobody.
+pub mod apply;
 mod compare;
 mod entries;
+mod field_set;
 mod set;
 
+pub use apply::apply;
 pub use compare::{Comparison, compare};
 pub use entries::{Entry, EntryError, Operation};
+pub use field_set::field_set;
 pub use set::{ElementError, PathElement, Set};
 
 use crate::kind::Kind;
@@ -113,6 +117,11 @@ fn track(mut entries: Vec<Entry>, found: Comparison, kind: &Kind, write: &Write<
             None => entries.push(own),
         }
     }
+    finish(entries)
+}
+
+/// Drops entries that own nothing, throws old ones together and brings the rest into order.
+fn finish(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.retain(|entry| !entry.fields.is_empty());
     cap(&mut entries);
     entries.sort_by(Entry::order);

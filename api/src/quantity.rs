@@ -44,8 +44,6 @@ const NANOS: i128 = 1_000_000_000;
 const MILLI: i128 = NANOS / 1000;
 /// Larger numbers are read as this one.
 const MAX: i128 = i64::MAX as i128 * NANOS;
-/// Numbers of this many digits are kept whole even above [`MAX`].
-const EXACT_DIGITS: usize = 18;
 
 impl Quantity {
     /// A whole number.
@@ -225,7 +223,6 @@ impl<'a> Parts<'a> {
         if digits().all(|d| d == 0) {
             return 0;
         }
-        let exact = self.whole.len() + self.fraction.len() <= EXACT_DIGITS;
         // Thirty significant digits decide everything below the cap; more only round up.
         let mut mantissa: i128 = 0;
         let mut dropped = 0_i64;
@@ -247,7 +244,7 @@ impl<'a> Parts<'a> {
             nanos = nanos.map(|n| n + 1);
         }
         match nanos {
-            Some(nanos) if nanos <= MAX || exact && suffix.power2 == 0 => nanos,
+            Some(nanos) if nanos <= MAX => nanos,
             _ => MAX,
         }
     }

@@ -4,9 +4,13 @@
 //! the look-up tables that the codecs use.
 //!
 //! **Invariant**: every [`TypeId`] in an indexed schema is a position in [`Schema::types`].
+mod index;
+
 use crate::kind::GroupVersionKind;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+pub use index::{NameTable, SchemaError};
 
 /// An index into [`Schema::types`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,43 +23,6 @@ pub struct Schema {
     pub types: Vec<Type>,
     /// OpenAPI name (`io.k8s.api.core.v1.Pod`) to position.
     pub by_name: HashMap<Arc<str>, TypeId>,
-}
-
-/// A schema that does not hold together.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SchemaError {
-    /// A field's type is not in the schema.
-    #[error("{ty}.{field} refers to a type that does not exist")]
-    Dangling {
-        /// Name of the type with the bad field.
-        ty: Arc<str>,
-        /// JSON name of the field.
-        field: Arc<str>,
-    },
-    /// Two fields share a JSON name or a protobuf number.
-    #[error("{ty}.{field} clashes with another field's name or number")]
-    Clash {
-        /// Name of the type.
-        ty: Arc<str>,
-        /// JSON name of the second field.
-        field: Arc<str>,
-    },
-    /// A key of a map list is not a field of its items.
-    #[error("{ty}.{field} is keyed by {key}, which its items do not have")]
-    NoSuchKey {
-        /// Name of the type.
-        ty: Arc<str>,
-        /// JSON name of the list.
-        field: Arc<str>,
-        /// The missing key.
-        key: Arc<str>,
-    },
-    /// An inline field is no struct.
-    #[error("{ty} has an inline field that is no struct")]
-    Inline {
-        /// Name of the type.
-        ty: Arc<str>,
-    },
 }
 
 impl Schema {
@@ -91,97 +58,19 @@ impl Schema {
     /// Like [`Schema::json_field`], with the field's position in output order.
     pub fn json_position(&self, id: TypeId, name: &str) -> Option<(usize, &Field)> {
         let ty = self.get(id);
-        let found = ty.members_by_name.binary_search_by(|at| {
-            let field = self.member(ty.members[*at as usize]);
-            (*field.name).cmp(name)
-        });
-        let at = ty.members_by_name[found.ok()?] as usize;
-        Some((at, self.member(ty.members[at])))
+        ty.names.find(name, |at| {
+            let field = self.member(ty.members[at]);
+            (*field.name == *name).then_some((at, field))
+        })
+    }
+
+    /// The field at a position of the type's JSON object.
+    pub(crate) fn json_field_at(&self, id: TypeId, at: usize) -> &Field {
+        self.member(self.get(id).members[at])
     }
 
     fn member(&self, member: Member) -> &Field {
         &self.types[member.owner.0 as usize].fields[member.index as usize]
-    }
-
-    /// Proves that all references resolve and fills the look-up tables of all types.
-    pub fn index(&mut self) -> Result<(), SchemaError> {
-        for ty in &mut self.types {
-            ty.by_name = (0u16..).zip(&ty.fields).map(|(i, f)| (f.name.clone(), i)).collect();
-            ty.by_name.retain(|(name, _)| !name.is_empty());
-            ty.by_name.sort();
-            ty.by_number = (0u16..).zip(&ty.fields).filter(|(_, f)| f.number != 0).map(|(i, _)| i).collect();
-            let fields = &ty.fields;
-            ty.by_number.sort_by_key(|i| fields[*i as usize].number);
-        }
-        for at in 0..self.types.len() {
-            self.check(TypeId(at as u32))?;
-        }
-        for at in 0..self.types.len() {
-            let mut members = Vec::new();
-            self.flatten(TypeId(at as u32), &mut members, 0)?;
-            let mut by_name: Vec<u16> = (0..members.len() as u16).collect();
-            by_name.sort_by(|a, b| {
-                let name = |i: &u16| &self.member(members[*i as usize]).name;
-                name(a).cmp(name(b))
-            });
-            for pair in by_name.windows(2) {
-                let (a, b) = (self.member(members[pair[0] as usize]), self.member(members[pair[1] as usize]));
-                if a.name == b.name {
-                    return Err(SchemaError::Clash {
-                        ty: self.types[at].name.clone(),
-                        field: a.name.clone(),
-                    });
-                }
-            }
-            self.types[at].members = members;
-            self.types[at].members_by_name = by_name;
-        }
-        Ok(())
-    }
-
-    fn flatten(&self, id: TypeId, out: &mut Vec<Member>, depth: u8) -> Result<(), SchemaError> {
-        let ty = self.get(id);
-        for (index, field) in (0u16..).zip(&ty.fields) {
-            match field.shape {
-                Shape::Struct(inner) if field.inline && depth < 8 => self.flatten(inner, out, depth + 1)?,
-                _ if field.inline => return Err(SchemaError::Inline { ty: ty.name.clone() }),
-                _ if field.name.is_empty() => {}
-                _ => out.push(Member { owner: id, index }),
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&self, id: TypeId) -> Result<(), SchemaError> {
-        let ty = self.get(id);
-        let clash = |field: &Field| SchemaError::Clash { ty: ty.name.clone(), field: field.name.clone() };
-        for pair in ty.by_number.windows(2) {
-            let (a, b) = (&ty.fields[pair[0] as usize], &ty.fields[pair[1] as usize]);
-            if a.number == b.number {
-                return Err(clash(b));
-            }
-        }
-        for field in &ty.fields {
-            if field.shape.reference().is_some_and(|id| id.0 as usize >= self.types.len()) {
-                return Err(SchemaError::Dangling { ty: ty.name.clone(), field: field.name.clone() });
-            }
-            self.check_keys(ty, field)?;
-        }
-        Ok(())
-    }
-
-    fn check_keys(&self, ty: &Type, field: &Field) -> Result<(), SchemaError> {
-        let Some(item) = field.shape.reference() else { return Ok(()) };
-        let item = self.get(item);
-        let inline = item.fields.iter().filter(|f| f.inline).filter_map(|f| f.shape.reference());
-        let owners: Vec<&Type> = std::iter::once(item).chain(inline.map(|id| self.get(id))).collect();
-        for key in field.list_keys.iter().chain(&field.patch_key) {
-            if !owners.iter().any(|t| t.field(key).is_some()) {
-                let (ty, field, key) = (ty.name.clone(), field.name.clone(), key.clone());
-                return Err(SchemaError::NoSuchKey { ty, field, key });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -221,8 +110,10 @@ pub struct Type {
     pub by_number: Vec<u16>,
     /// The flattened JSON object in output order; see [`Schema::json_fields`].
     pub members: Vec<Member>,
-    /// Positions in `members`, by JSON name.
-    pub members_by_name: Vec<u16>,
+    /// Positions in `members` of fields that are written even where zero ([`Field::always_written`]).
+    pub always: Vec<u16>,
+    /// Finds positions in `members` by JSON name.
+    pub names: NameTable,
 }
 
 impl Type {

@@ -18,6 +18,9 @@ pub struct Status {
     /// What the error is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: where a list whose token expired may go on.
+    #[serde(skip)]
+    pub next: String,
 }
 
 /// `Status.details`.
@@ -85,7 +88,7 @@ impl Display for Resource<'_> {
 impl Status {
     /// An error without details.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.to_owned(), message: message.into(), details: None }
+        Self { code, reason: reason.to_owned(), message: message.into(), details: None, next: String::new() }
     }
 
     /// 400 `BadRequest`.
@@ -239,10 +242,14 @@ impl Status {
             details: Option<&'a Details>,
             code: u16,
         }
+        let mut metadata = serde_json::Map::new();
+        if !self.next.is_empty() {
+            metadata.insert("continue".into(), self.next.clone().into());
+        }
         let wire = Wire {
             kind: "Status",
             api_version: "v1",
-            metadata: serde_json::Map::new(),
+            metadata,
             status: "Failure",
             message: &self.message,
             reason: &self.reason,

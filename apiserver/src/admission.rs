@@ -4,7 +4,10 @@
 //! change (in order), then all check the final object (in order).
 pub mod default_toleration_seconds;
 pub mod defaults;
+pub mod limit_ranger;
 pub mod namespace_lifecycle;
+pub mod node_restriction;
+pub mod pod_security;
 pub mod priority;
 pub mod runtime_class;
 pub mod service_account;
@@ -141,8 +144,11 @@ fn plugins(args: &Args, objects: &Arc<dyn Objects>) -> Vec<Arc<dyn Plugin>> {
     let objects = || objects.clone();
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
+        Arc::new(limit_ranger::LimitRanger { objects: objects() }),
         Arc::new(service_account::ServiceAccount { objects: objects() }),
+        Arc::new(node_restriction::NodeRestriction { objects: objects() }),
         Arc::new(taint_nodes::TaintNodesByCondition),
+        Arc::new(pod_security::PodSecurity { objects: objects() }),
         Arc::new(priority::Priority { objects: objects() }),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds {
             not_ready: args.default_not_ready_toleration_seconds,
@@ -155,9 +161,12 @@ fn plugins(args: &Args, objects: &Arc<dyn Objects>) -> Vec<Arc<dyn Plugin>> {
     ]
 }
 
+/// Plugins that run only when enabled, as in the original.
+const OPTIONAL: [&str; 1] = ["NodeRestriction"];
+
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 23] = [
+const ABSENT: [&str; 20] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -170,14 +179,11 @@ const ABSENT: [&str; 23] = [
     "ExtendedResourceToleration",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
-    "LimitRanger",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
-    "NodeRestriction",
     "OwnerReferencesPermissionEnforcement",
     "PersistentVolumeClaimResize",
     "PodNodeSelector",
-    "PodSecurity",
     "PodTolerationRestriction",
     "ResourceQuota",
     "ValidatingAdmissionWebhook",
@@ -199,6 +205,8 @@ impl Chain {
         if let Some(name) = args.disable_admission_plugins.iter().find(nowhere) {
             return Err(FlagError::UnknownPlugin(name.clone()));
         }
+        let enabled = |name: &str| args.enable_admission_plugins.iter().any(|n| n == name);
+        all.retain(|plugin| !OPTIONAL.contains(&plugin.name()) || enabled(plugin.name()));
         all.retain(|plugin| !args.disable_admission_plugins.iter().any(|name| name == plugin.name()));
         Ok(Self::new(all))
     }

@@ -10,15 +10,19 @@ pub mod x509;
 use crate::objects::Objects;
 use crate::tokens::{self, Tokens};
 use crate::user::{AUTHENTICATED, UNAUTHENTICATED, User};
-use http::{HeaderMap, header};
+use base64::Engine;
+use http::{HeaderMap, HeaderValue, header};
 use knarr_api::status::Status;
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the verdict on a ServiceAccount token holds, as in the original.
 const CACHED: Duration = Duration::from_secs(10);
+/// What a token among the WebSocket protocols begins with.
+const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 /// Verdicts kept; more than this clears the table.
 const CACHE_SIZE: usize = 8192;
 
@@ -96,9 +100,9 @@ impl Authenticator {
             Err(error) => failed = Some(error),
         }
         if let Some(token) = bearer_token(headers) {
-            match self.by_token(token, &[]) {
+            match self.by_token(&token, &[]) {
                 Ok((user, _)) => {
-                    headers.remove(header::AUTHORIZATION);
+                    remove_token(headers);
                     return Ok(user);
                 }
                 Err(error) => failed = Some(error),
@@ -166,13 +170,37 @@ impl Authenticator {
     }
 }
 
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+/// The token of `Authorization: Bearer …`, else the one that browsers, which cannot set that header, put among the
+/// WebSocket protocols as `base64url.bearer.authorization.k8s.io.‹token›`.
+fn bearer_token(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
         let token = token.trim();
-        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token);
+        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(Cow::Borrowed(token));
     }
-    None
+    let protocols =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let encoded =
+        protocols.flat_map(|value| value.split(',')).find_map(|p| p.trim().strip_prefix(TOKEN_PROTOCOL))?;
+    let bytes = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?;
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+/// Takes the credentials out, so that nothing behind sees them.
+fn remove_token(headers: &mut HeaderMap) {
+    headers.remove(header::AUTHORIZATION);
+    let protocols =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let all: Vec<&str> = protocols.flat_map(|value| value.split(',')).map(str::trim).collect();
+    if !all.iter().any(|protocol| protocol.starts_with(TOKEN_PROTOCOL)) {
+        return;
+    }
+    let rest: Vec<&str> = all.into_iter().filter(|protocol| !protocol.starts_with(TOKEN_PROTOCOL)).collect();
+    let rest = HeaderValue::from_str(&rest.join(", "));
+    headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+    if let Ok(rest) = rest {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, rest);
+    }
 }
 
 /// The user as a member of `system:authenticated`.
@@ -181,4 +209,30 @@ pub fn authenticated(mut user: User) -> User {
         user.groups.push(AUTHENTICATED.to_owned());
     }
     user
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_requests() {
+        let check =
+            |name: http::HeaderName, value: &'static str, expected: Option<&str>, left: Option<&str>| {
+                let mut headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+                assert_eq!(bearer_token(&headers).as_deref(), expected, "{value}");
+                remove_token(&mut headers);
+                assert_eq!(
+                    headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|v| v.to_str().ok()),
+                    left,
+                    "{value}"
+                );
+            };
+        check(header::AUTHORIZATION, "Bearer abc", Some("abc"), None);
+        check(header::AUTHORIZATION, "Basic abc", None, None);
+        check(header::AUTHORIZATION, "Bearer ", None, None);
+        let protocols = "base64url.bearer.authorization.k8s.io.YWJj, v5.channel.k8s.io";
+        check(header::SEC_WEBSOCKET_PROTOCOL, protocols, Some("abc"), Some("v5.channel.k8s.io"));
+        check(header::SEC_WEBSOCKET_PROTOCOL, "v5.channel.k8s.io", None, Some("v5.channel.k8s.io"));
+    }
 }

@@ -1,9 +1,10 @@
 //! What the registry asks of the rest of the server, answered.
 use crate::authn::Authenticator;
-use crate::authz::{Authorizer, escalation, reviews};
+use crate::authz::{Attributes, Authorizer, escalation, reviews};
 use crate::objects::Objects;
 use crate::registry::{Hooks, Row};
-use crate::server::{Request, RequestContext, Response};
+use crate::request_info::Verb;
+use crate::server::{Request, RequestContext, Response, body};
 use crate::streaming::Streaming;
 use crate::tokens::Tokens;
 use crate::user::User;
@@ -27,6 +28,21 @@ pub struct ServerHooks {
     pub streaming: Streaming,
 }
 
+impl ServerHooks {
+    /// WebSocket clients open streams into pods with GET, which was authorized as a read: they need `create` as well,
+    /// as SPDY clients do, who POST.
+    fn authorize_upgrade(&self, context: &RequestContext) -> Result<(), Status> {
+        let info = &context.info;
+        let into_pod =
+            info.resource() == "pods" && matches!(info.subresource(), "exec" | "attach" | "portforward");
+        if !into_pod || info.verb != Verb::Get {
+            return Ok(());
+        }
+        let attributes = Attributes { verb: Verb::Create.as_str(), ..Attributes::from(info) };
+        self.authorizer.require(&context.user, &attributes)
+    }
+}
+
 #[async_trait]
 impl Hooks for ServerHooks {
     async fn connect(
@@ -36,6 +52,9 @@ impl Hooks for ServerHooks {
         _row: &Row,
         object: Value,
     ) -> Response {
+        if let Err(status) = self.authorize_upgrade(&context) {
+            return body::status(&status, request.headers());
+        }
         self.streaming.connect(context, request, object).await
     }
 

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use knarr_api::Value;
 use knarr_api::status::Status;
-use serde_json::json;
+use serde::Serialize;
 
 /// The Kubernetes version whose API is served.
 const MINOR: &str = "36";
+const PATCH: &str = "3";
 
 /// Documents that never change while the server runs.
 pub struct OwnPaths {
@@ -22,7 +23,7 @@ impl OwnPaths {
     /// The version and the token documents.
     pub fn new(keys: &Value, configuration: Option<&Value>) -> Self {
         let bytes = |value: &Value| Bytes::from(value.to_string());
-        let pretty = serde_json::to_vec_pretty(&version()).unwrap_or_default();
+        let pretty = serde_json::to_vec_pretty(&Version::current()).unwrap_or_default();
         Self { version: pretty.into(), keys: bytes(keys), configuration: configuration.map(bytes) }
     }
 
@@ -69,23 +70,44 @@ fn cached(mut response: Response) -> Response {
     response
 }
 
-/// `/version`.
-pub fn version() -> Value {
-    json!({
-        "major": "1",
-        "minor": MINOR,
-        "emulationMajor": "1",
-        "emulationMinor": MINOR,
-        "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "35",
-        "gitVersion": format!("v1.{MINOR}.3+knarr-{}", env!("CARGO_PKG_VERSION")),
-        "gitCommit": option_env!("KNARR_COMMIT").unwrap_or_default(),
-        "gitTreeState": "clean",
-        "buildDate": option_env!("KNARR_BUILD_DATE").unwrap_or("1970-01-01T00:00:00Z"),
-        "goVersion": "none (rust)",
-        "compiler": "rustc",
-        "platform": format!("{}/{}", std::env::consts::OS, go_architecture()),
-    })
+/// `/version`, members in the original's order.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    major: &'static str,
+    minor: &'static str,
+    emulation_major: &'static str,
+    emulation_minor: &'static str,
+    min_compatibility_major: &'static str,
+    min_compatibility_minor: &'static str,
+    git_version: String,
+    git_commit: &'static str,
+    git_tree_state: &'static str,
+    build_date: &'static str,
+    go_version: &'static str,
+    compiler: &'static str,
+    platform: String,
+}
+
+impl Version {
+    /// Of this build.
+    pub fn current() -> Self {
+        Self {
+            major: "1",
+            minor: MINOR,
+            emulation_major: "1",
+            emulation_minor: MINOR,
+            min_compatibility_major: "1",
+            min_compatibility_minor: "35",
+            git_version: format!("v1.{MINOR}.{PATCH}+knarr-{}", env!("CARGO_PKG_VERSION")),
+            git_commit: option_env!("KNARR_COMMIT").unwrap_or_default(),
+            git_tree_state: "clean",
+            build_date: option_env!("KNARR_BUILD_DATE").unwrap_or("1970-01-01T00:00:00Z"),
+            go_version: "none (rust)",
+            compiler: "rustc",
+            platform: format!("{}/{}", std::env::consts::OS, go_architecture()),
+        }
+    }
 }
 
 fn go_architecture() -> &'static str {

@@ -8,6 +8,7 @@
 //! allocate companions → validate → admit → commit group → encode. An update or patch reruns all of it for each
 //! attempt.
 mod answer;
+mod apply;
 mod call;
 pub mod codec;
 mod convert;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub address: String,
     /// A watch without a timeout of its own lasts this long at least, and twice as long at most.
     pub min_watch: Duration,
+    /// How long events are kept.
+    pub event_ttl: Duration,
 }
 
 impl Default for Settings {
@@ -75,6 +78,7 @@ impl Default for Settings {
             node_ports: 30000..=32767,
             address: "127.0.0.1:6443".to_owned(),
             min_watch: Duration::from_secs(1800),
+            event_ttl: Duration::from_secs(3600),
         }
     }
 }

@@ -134,6 +134,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         node_ports: args.service_node_port_range.clone(),
         address: advertised.clone(),
         min_watch: Duration::from_secs(args.min_request_timeout),
+        event_ttl: args.event_ttl,
     };
     let api = knarr_api::table::builtin();
     let registry = Arc::new(Registry::new(api, store.clone(), admission, Arc::new(hooks), settings));
@@ -183,7 +184,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         chain: Arc::new(chain),
         tls: certs::server_config(identity, hints)?,
         objects,
-        client: Loopback::new(registry.clone(), shutdown),
+        client: Loopback::new(registry, shutdown),
         authorizer,
         args: args.clone(),
         synced,

@@ -2,11 +2,11 @@
 //! methods all have defaults, and is listed in [`RULES`] together with what is plain data about it.
 pub(crate) mod certificate;
 mod daemon_set;
+mod deployment;
 mod endpoint_slice;
 mod job;
 mod limit_range;
 pub(crate) mod namespace;
-mod node;
 mod persistent_volume;
 pub(crate) mod pod;
 mod qos;

@@ -6,11 +6,13 @@ mod location;
 mod log_options;
 mod upstream;
 
+pub use location::split_name;
 pub use upstream::{Config, Upstream};
 
 use crate::objects::Objects;
 use crate::request_info::RequestInfo;
 use crate::server::{Request, RequestContext, Response, body};
+use http::{HeaderValue, header};
 use knarr_api::Value;
 use knarr_api::status::{Resource, Status};
 use location::Target;
@@ -57,17 +59,24 @@ impl Streaming {
                 let target = self.port_forward(info, object)?;
                 self.upstream.upgrade(target, request).await
             }
-            ("nodes", "proxy") => {
-                let target = self.node_proxy(info)?;
-                self.upstream.forward(target, request).await
-            }
-            ("pods", "proxy") => {
-                let target = location::pod_proxy(&*self.objects, info)?;
-                self.upstream.forward(target, request).await
-            }
-            ("services", "proxy") => {
-                let target = location::service_proxy(&*self.objects, info)?;
-                self.upstream.forward(target, request).await
+            (plural @ ("nodes" | "pods" | "services"), "proxy") => {
+                if let Some(redirect) = location::missing_slash(request.method(), info) {
+                    return Ok(redirected(&redirect));
+                }
+                let target = match plural {
+                    "nodes" => self.node_proxy(info)?,
+                    "pods" => location::pod_proxy(&*self.objects, info)?,
+                    _ => location::service_proxy(&*self.objects, info)?,
+                };
+                let hosts = target.hosts.clone();
+                let mut response = self.upstream.forward(target, request).await?;
+                let moved = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+                if let Some(moved) = moved.and_then(|text| location::moved(text, &hosts, info))
+                    && let Ok(value) = HeaderValue::from_str(&moved)
+                {
+                    response.headers_mut().insert(header::LOCATION, value);
+                }
+                Ok(response)
             }
             (plural, _) => Err(Status::not_found(Resource { group: info.group(), plural }, info.name())),
         }
@@ -112,7 +121,7 @@ impl Streaming {
     }
 
     fn node_proxy(&self, info: &RequestInfo) -> Result<Target, Status> {
-        let (scheme, name, port) = location::split_name(info.name());
+        let (scheme, name, port) = split_name(info.name());
         let mut target = self.kubelet(name)?;
         if let Some(port) = port {
             target.port = port.parse().map_err(|_| Status::bad_request(format!("invalid port {port:?}")))?;
@@ -128,6 +137,14 @@ impl Streaming {
             self.objects.get("", "nodes", "", node).ok_or_else(|| Status::not_found(resource, node))?;
         self.upstream.kubelet(node, &object)
     }
+}
+
+fn redirected(to: &str) -> Response {
+    let mut response = body::text(301, "");
+    if let Ok(value) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+    response
 }
 
 fn node_name(pod: &Value) -> Option<&str> {

@@ -1,8 +1,11 @@
 //! The registry over a real store, driven as the HTTP side drives it: every kind of the table, the exact errors,
 //! paging, watches, deletion.
+#![allow(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 mod registry {
+    mod apply;
     mod crud;
     mod deletion;
+    mod documents;
     mod errors;
     pub mod harness;
     mod kinds;

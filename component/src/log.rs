@@ -25,8 +25,10 @@ pub fn init(flags: &Logging) {
 /// The libraries below speak up only at the levels made for them.
 fn filter(verbosity: u8) -> &'static str {
     match verbosity {
-        0..=3 => "info,kube=warn,kube_runtime=error,hyper=warn,h2=warn,tower=warn",
-        4..=5 => "debug,kube=info,hyper=warn,h2=warn,tower=warn,rustls=info",
+        0..=3 => "info,kube=warn,kube_runtime=error,hyper=warn,h2=warn,tower=warn,hickory_server=warn",
+        4..=5 => {
+            "debug,kube=info,hyper=warn,h2=warn,tower=warn,rustls=info,hickory_server=warn,netlink_proto=info"
+        }
         6..=8 => "debug,h2=info,rustls=info",
         _ => "trace",
     }

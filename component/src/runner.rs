@@ -75,7 +75,10 @@ where
 fn report(name: &str, key: &impl Display, error: &anyhow::Error) {
     match error.downcast_ref::<kube::Error>() {
         Some(kube::Error::Api(status)) if status.code == 409 => {
-            tracing::debug!(controller = name, %key, "{error:#}");
+            tracing::debug!(controller = name, %key, "{error}: {}", status.message);
+        }
+        Some(kube::Error::Api(status)) => {
+            tracing::warn!(controller = name, %key, "sync failed: {error}: {}", status.message);
         }
         _ => tracing::warn!(controller = name, %key, "sync failed: {error:#}"),
     }

@@ -8,7 +8,7 @@ use k8s_openapi::{
     api::core::v1::Pod,
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
-use knarr_component::{events::Recorder, store::Key};
+use knarr_component::{events::Recorder, informer::Informer, store::Key};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -20,7 +20,7 @@ use crate::{
     expectations::Expectations,
     meta::{
         controller_of, controller_reference, ignore_absent, is_code, is_deleting, is_namespace_terminating,
-        matches, name, uid,
+        matches, name, namespace, uid,
     },
 };
 
@@ -73,6 +73,32 @@ impl<K> Managed for K where
         + Sync
         + 'static
 {
+}
+
+/// Name of the index of objects without a controller, by namespace.
+const ORPHANS: &str = "orphans";
+
+/// Lets [`candidates`] find objects that may be adopted.
+pub(crate) fn index_orphans<C: Managed>(informer: &Informer<C>) {
+    let orphans = |object: &C| {
+        let orphan = controller_of(object.meta()).is_none();
+        if orphan { object.meta().namespace.clone().into_iter().collect() } else { Vec::new() }
+    };
+    informer.add_index(ORPHANS, Arc::new(orphans));
+}
+
+/// The objects that an owner may have to claim: its own and those in its namespace that are
+/// nobody's. All others are none of its business, and there may be thousands of them.
+pub(crate) fn candidates<C: Managed>(informer: &Informer<C>, owner: &ObjectMeta) -> Vec<Arc<C>> {
+    let mut all = informer.owned_by(uid(owner));
+    let orphans = informer.by_index(ORPHANS, namespace(owner));
+    all.extend(
+        orphans
+            .into_iter()
+            .filter(|orphan| !all.iter().any(|own| Arc::ptr_eq(own, orphan)))
+            .collect::<Vec<_>>(),
+    );
+    all
 }
 
 /// The objects among `candidates` that `owner` manages, after adopting and releasing.

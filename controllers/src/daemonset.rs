@@ -22,8 +22,9 @@ use parking_lot::Mutex;
 
 use crate::{
     context::Context,
-    control::{PodControl, claim_all},
+    control::{PodControl, candidates, claim_all, index_orphans},
     expectations::Expectations,
+    freshness::Written,
     history::{self, HASH, Revisions},
     meta::{
         controller_key, controller_of, controller_reference, ignore_absent, is_deleting, label, matches,
@@ -48,6 +49,7 @@ struct Controller {
     revisions: Informer<ControllerRevision>,
     control: PodControl,
     expectations: Expectations,
+    written: Written,
     /// Failures of each set on each node, and when the last one was.
     failures: Mutex<HashMap<(String, String), (u32, Timestamp)>>,
 }
@@ -63,9 +65,12 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         revisions: context.informers.get(),
         control,
         expectations: Expectations::default(),
+        written: Written::default(),
         failures: Mutex::default(),
         context,
     });
+    index_orphans(&controller.pods);
+    index_orphans(&controller.revisions);
     let queue = Queue::new();
     watch(&controller, &queue);
     let synced = {
@@ -134,8 +139,12 @@ impl Controller {
     async fn sync(&self, key: Key) -> SyncResult {
         let Some(set) = self.sets.get(&key) else {
             self.expectations.forget(&key);
+            self.written.forget(&key);
             return Ok(None);
         };
+        if self.written.is_stale(&key, &set.metadata) {
+            return Ok(None);
+        }
         let Some(spec) = set.spec.as_ref() else { return Ok(None) };
         if selects_everything(&spec.selector) {
             self.control.recorder.warning(
@@ -161,7 +170,7 @@ impl Controller {
         let hash = label(&revisions.current.metadata, HASH).unwrap_or_default().to_string();
         let now = Timestamp::now();
         let claimed =
-            claim_all(&self.context.client, &*set, &spec.selector, self.pods.list_namespace(&key.namespace))
+            claim_all(&self.context.client, &*set, &spec.selector, candidates(&self.pods, &set.metadata))
                 .await?;
         let nodes = self.nodes.list();
         let by_node = decide::by_node(&claimed);
@@ -281,6 +290,9 @@ impl Controller {
         let updated = DaemonSet { status: Some(status), ..set.clone() };
         let api = self.context.api::<DaemonSet>(&key.namespace);
         let result = api.replace_status(&key.name, &PostParams::default(), &updated).await;
-        ignore_absent(result).context("cannot update status").map(drop)
+        if let Some(answer) = ignore_absent(result).context("cannot update status")? {
+            self.written.note(key, &answer.metadata);
+        }
+        Ok(())
     }
 }

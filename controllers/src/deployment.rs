@@ -29,7 +29,8 @@ use serde_json::json;
 use crate::{
     conditions::{self, Condition},
     context::Context,
-    control::{claim_all, message},
+    control::{candidates, claim_all, index_orphans, message},
+    freshness::Written,
     meta::{
         controller_key, controller_of, ignore_absent, is_code, is_deleting, is_namespace_terminating,
         matches, name, namespace, now, selects_everything, uid,
@@ -48,6 +49,7 @@ struct Controller {
     sets: Informer<ReplicaSet>,
     pods: Informer<Pod>,
     recorder: Recorder,
+    written: Written,
 }
 
 /// Runs the controller.
@@ -57,8 +59,10 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         sets: context.informers.get(),
         pods: context.informers.get(),
         recorder: context.recorder("deployment-controller"),
+        written: Written::default(),
         context,
     });
+    index_orphans(&controller.sets);
     let queue = Queue::new();
     let added = queue.clone();
     controller.deployments.on_change(move |change| added.add(Key::of(&change.object().metadata)));
@@ -111,7 +115,13 @@ fn set_changed(change: &Change<'_, ReplicaSet>, deployments: &Informer<Deploymen
 
 impl Controller {
     async fn sync(&self, key: Key) -> SyncResult {
-        let Some(deployment) = self.deployments.get(&key) else { return Ok(None) };
+        let Some(deployment) = self.deployments.get(&key) else {
+            self.written.forget(&key);
+            return Ok(None);
+        };
+        if self.written.is_stale(&key, &deployment.metadata) {
+            return Ok(None);
+        }
         let Some(spec) = deployment.spec.as_ref() else { return Ok(None) };
         if selects_everything(&spec.selector) {
             self.recorder.warning(
@@ -121,7 +131,7 @@ impl Controller {
             );
             return Ok(None);
         }
-        let candidates = self.sets.list_namespace(&key.namespace);
+        let candidates = candidates(&self.sets, &deployment.metadata);
         let sets = claim_all(&self.context.client, &*deployment, &spec.selector, candidates).await?;
         let pods: Vec<Arc<Pod>> =
             sets.iter().flat_map(|set| self.pods.owned_by(uid(&set.metadata))).collect();
@@ -169,7 +179,10 @@ impl Controller {
         let updated = Deployment { status: Some(status), ..deployment.clone() };
         let api = self.context.api::<Deployment>(namespace(&deployment.metadata));
         let result = api.replace_status(name(&deployment.metadata), &PostParams::default(), &updated).await;
-        ignore_absent(result).context("cannot update status").map(drop)
+        if let Some(answer) = ignore_absent(result).context("cannot update status")? {
+            self.written.note(&Key::of(&deployment.metadata), &answer.metadata);
+        }
+        Ok(())
     }
 
     /// Creates the new ReplicaSet. When another one has its name, the hash collided: the next

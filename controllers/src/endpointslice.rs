@@ -1,6 +1,6 @@
 //! EndpointSlices: the addresses behind each Service that selects pods.
 
-mod reconcile;
+pub(crate) mod reconcile;
 mod select;
 
 use std::sync::Arc;
@@ -29,12 +29,12 @@ use crate::{
     meta::{ignore_absent, is_code, is_deleting, is_namespace_terminating, label, name, namespace},
 };
 
-pub(crate) use select::{Target, services_of, targets};
+pub(crate) use select::{Port, Target, services_of, targets};
 
 /// Label that names the Service of a slice.
 pub(crate) const SERVICE: &str = "kubernetes.io/service-name";
 /// Label that says who keeps a slice, and our value of it, which is the original's.
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// Label of a node's (and so an endpoint's) zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -142,7 +142,7 @@ impl Controller {
             &existing,
             self.context.args.max_endpoints_per_slice,
         );
-        let result = self.carry_out(&key, changes).await;
+        let result = carry_out(&self.context, &self.expectations, &key, changes).await;
         if let Err(error) = &result {
             let text = error.downcast_ref().map_or_else(|| error.to_string(), message);
             let text = format!("Error updating Endpoint Slices for Service {key}: {text}");
@@ -152,30 +152,36 @@ impl Controller {
         }
         result.map(|()| None)
     }
+}
 
-    async fn carry_out(&self, key: &Key, changes: reconcile::Changes) -> anyhow::Result<()> {
-        let api = self.context.api::<EndpointSlice>(&key.namespace);
-        self.expectations.expect(key, changes.create.len(), []);
-        let (mut made, count) = (0, changes.create.len());
-        for slice in changes.create {
-            match api.create(&PostParams::default(), &slice).await {
-                Ok(_) => made += 1,
-                Err(error) => {
-                    (made..count).for_each(|_| self.expectations.created(key));
-                    if is_namespace_terminating(&error) {
-                        return Ok(());
-                    }
-                    return Err(error).context("cannot create EndpointSlice");
+/// Creates, updates and deletes slices; [`Expectations`] learns of the creations.
+pub(crate) async fn carry_out(
+    context: &Context,
+    expectations: &Expectations,
+    key: &Key,
+    changes: reconcile::Changes,
+) -> anyhow::Result<()> {
+    let api = context.api::<EndpointSlice>(&key.namespace);
+    expectations.expect(key, changes.create.len(), []);
+    let (mut made, count) = (0, changes.create.len());
+    for slice in changes.create {
+        match api.create(&PostParams::default(), &slice).await {
+            Ok(_) => made += 1,
+            Err(error) => {
+                (made..count).for_each(|_| expectations.created(key));
+                if is_namespace_terminating(&error) {
+                    return Ok(());
                 }
+                return Err(error).context("cannot create EndpointSlice");
             }
         }
-        for slice in changes.update {
-            let updated = api.replace(name(&slice.metadata), &PostParams::default(), &slice).await;
-            ignore_absent(updated)?;
-        }
-        for doomed in changes.delete {
-            ignore_absent(api.delete(&doomed, &DeleteParams::default()).await)?;
-        }
-        Ok(())
     }
+    for slice in changes.update {
+        let updated = api.replace(name(&slice.metadata), &PostParams::default(), &slice).await;
+        ignore_absent(updated)?;
+    }
+    for doomed in changes.delete {
+        ignore_absent(api.delete(&doomed, &DeleteParams::default()).await)?;
+    }
+    Ok(())
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     context::Context,
-    control::{Managed, claim_all},
+    control::{Managed, candidates, claim_all},
     meta::{controller_reference, created, ignore_absent, is_code, is_deleting, name, namespace},
     template_hash,
 };
@@ -82,7 +82,7 @@ pub(crate) async fn revisions<P: Managed>(
     template: &PodTemplateSpec,
     collisions: Option<i32>,
 ) -> anyhow::Result<Revisions> {
-    let candidates = informer.list_namespace(namespace(owner.meta()));
+    let candidates = candidates(informer, owner.meta());
     let mut all = claim_all(&context.client, owner, selector, candidates).await?;
     sort(&mut all);
     let api = context.api::<ControllerRevision>(namespace(owner.meta()));

@@ -26,20 +26,30 @@ macro_rules! controllers {
 }
 
 controllers! {
+    "clusterrole-aggregation-controller" "clusterrole-aggregation" clusterrole_aggregation::run,
+    "cronjob-controller" "cronjob" cronjob::run,
     "daemonset-controller" "daemonset" daemonset::run,
     "deployment-controller" "deployment" deployment::run,
+    "disruption-controller" "disruption" disruption::run,
     "endpoints-controller" "endpoint" endpoints::run,
     "endpointslice-controller" "endpointslice" endpointslice::run,
+    "endpointslice-mirroring-controller" "endpointslicemirroring" endpointslice_mirroring::run,
     "garbage-collector-controller" "garbagecollector" garbage_collector::run,
+    "job-controller" "job" job::run,
     "namespace-controller" "namespace" namespace::run,
     "node-ipam-controller" "nodeipam" node_ipam::run,
     "node-lifecycle-controller" "nodelifecycle" node_lifecycle::run,
+    "persistentvolume-binder-controller" "persistentvolume-binder" volume_binder::run,
+    "persistentvolume-protection-controller" "pv-protection" volume_protection::run_volumes,
+    "persistentvolumeclaim-protection-controller" "pvc-protection" volume_protection::run_claims,
     "pod-garbage-collector-controller" "podgc" pod_gc::run,
     "replicaset-controller" "replicaset" replicaset::run,
     "replicationcontroller-controller" "replicationcontroller" replicaset::run_replication_controllers,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" root_ca::run,
     "serviceaccount-controller" "serviceaccount" service_account::run,
+    "statefulset-controller" "statefulset" statefulset::run,
     "taint-eviction-controller" "taint-eviction" taint_eviction::run,
+    "ttl-after-finished-controller" "ttl-after-finished" ttl_after_finished::run,
 }
 
 /// The names of all controllers.
@@ -67,7 +77,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     if !args.leader_election.leader_elect {
         return lead(shutdown).await;
     }
-    let identity = format!("{}_{}", hostname(), std::process::id());
+    let identity = format!("{}_{:x}", hostname(), rand::random::<u128>());
     let elector = Elector::new(client.clone(), &args.leader_election, "kube-controller-manager", identity);
     elector.run(shutdown, lead).await
 }
@@ -149,7 +159,6 @@ mod tests {
     fn controllers_are_selected_by_name() {
         let check = |flags: &str, expected: Result<&[&str], ()>| {
             let flags: Vec<String> = flags.split(',').map(String::from).collect();
-            log::init(&args.logging);
             let selected = select(&flags).map(|set| set.into_iter().collect::<Vec<_>>()).map_err(drop);
             assert_eq!(
                 selected.as_deref(),

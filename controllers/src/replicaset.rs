@@ -25,8 +25,9 @@ use kube::{Api, ResourceExt, api::PostParams};
 
 use crate::{
     context::Context,
-    control::{PodControl, claim_all},
+    control::{PodControl, candidates, claim_all, index_orphans},
     expectations::Expectations,
+    freshness::Written,
     meta::{
         controller_key, controller_of, controller_reference, is_deleting, matches, name, namespace, now, uid,
     },
@@ -92,6 +93,7 @@ struct Controller<R> {
     pods: Informer<Pod>,
     control: PodControl,
     expectations: Expectations,
+    written: Written,
 }
 
 /// Runs the ReplicaSet controller.
@@ -117,8 +119,10 @@ async fn run_kind<R: Replicated>(
         pods: context.informers.get(),
         control,
         expectations: Expectations::default(),
+        written: Written::default(),
         context,
     });
+    index_orphans(&controller.pods);
     let queue = Queue::new();
     let (added, this) = (queue.clone(), Arc::downgrade(&controller));
     controller.sets.on_change(move |change| {
@@ -205,10 +209,14 @@ impl<R: Replicated> Controller<R> {
     async fn sync(&self, key: Key) -> SyncResult {
         let Some(set) = self.sets.get(&key) else {
             self.expectations.forget(&key);
+            self.written.forget(&key);
             return Ok(None);
         };
+        if self.written.is_stale(&key, set.meta()) {
+            return Ok(None);
+        }
         let selector = set.selector();
-        let candidates = self.pods.list_namespace(&key.namespace);
+        let candidates = candidates(&self.pods, set.meta());
         let claimed = claim_all(&self.context.client, &*set, &selector, candidates).await?;
         let managed = if self.expectations.satisfied(&key) && !is_deleting(set.meta()) {
             self.manage(&key, &set, &claimed).await
@@ -265,7 +273,11 @@ impl<R: Replicated> Controller<R> {
         let api: Api<R> = self.context.api(&key.namespace);
         match api.replace_status(&updated.name_any(), &PostParams::default(), &updated).await {
             Err(error) if !crate::meta::is_code(&error, 404) => Err(error).context("cannot update status"),
-            _ => Ok(()),
+            Err(_) => Ok(()),
+            Ok(answer) => {
+                self.written.note(key, answer.meta());
+                Ok(())
+            }
         }
     }
 }

@@ -20,6 +20,22 @@ pub struct Node {
     pub max_pods: usize,
 }
 
+/// Kernel settings that a pod may change: they count for the pod alone and cannot harm others.
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
 /// Checks a new pod against the node and the pods that are on it.
 pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Verdict> {
     for (key, value) in pod::spec(pod).node_selector.iter().flatten() {
@@ -27,6 +43,14 @@ pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Verdict>
             return Err(Verdict {
                 reason: "NodeAffinity".to_owned(),
                 message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned(),
+            });
+        }
+    }
+    for sysctl in pod::security(pod).sysctls.iter().flatten() {
+        if !SAFE_SYSCTLS.contains(&sysctl.name.replace('/', ".").as_str()) {
+            return Err(Verdict {
+                reason: "SysctlForbidden".to_owned(),
+                message: format!("Pod was rejected: forbidden sysctl: {:?} not allowlisted", sysctl.name),
             });
         }
     }
@@ -126,6 +150,11 @@ mod tests {
         check("{containers: [{name: a, resources: {requests: {memory: 2Gi}}}]}", 0, Some("OutOfmemory"));
         check("{nodeSelector: {disk: hdd}, containers: [{name: a}]}", 0, Some("NodeAffinity"));
         check("{nodeSelector: {disk: ssd}, containers: [{name: a}]}", 0, None);
+        let sysctl = |name: &str| {
+            format!("{{securityContext: {{sysctls: [{{name: {name}, value: '1'}}]}}, containers: []}}")
+        };
+        check(&sysctl("net.ipv4.tcp_syncookies"), 0, None);
+        check(&sysctl("kernel.msgmax"), 0, Some("SysctlForbidden"));
         let port = "{containers: [{name: a, ports: [{containerPort: 1, hostPort: 80}]}]}";
         check(port, 0, None);
         check(port, 1, Some("NodePorts"));

@@ -53,8 +53,9 @@ impl Lookup for Standalone {
     }
 }
 
+#[async_trait]
 impl Services for Standalone {
-    fn variables(&self, _: &Pod) -> Option<BTreeMap<String, String>> {
+    async fn variables(&self, _: &Pod) -> Option<BTreeMap<String, String>> {
         Some(BTreeMap::new())
     }
 }

@@ -158,12 +158,12 @@ impl Cgroups {
         uids
     }
 
-    /// Removes all that [`Self::create_roots`] made, if no pod is left.
+    /// Removes all that [`Self::create_roots`] made, if no pod is left; the kernel refuses the rest.
     pub fn remove_roots(&self) {
-        for qos in [Qos::BestEffort, Qos::Burstable, Qos::Guaranteed] {
-            for directory in self.directories(&self.class(qos)) {
-                let _ = fs::remove_dir(directory);
-            }
+        let classes = [Qos::BestEffort, Qos::Burstable, Qos::Guaranteed].map(|qos| self.class(qos));
+        let root = Some(self.root.clone()).filter(|root| !root.is_empty());
+        for directory in classes.into_iter().chain(root).flat_map(|cgroup| self.directories(&cgroup)) {
+            let _ = fs::remove_dir(directory);
         }
     }
 }
@@ -300,7 +300,8 @@ mod tests {
         cgroups.remove_pod("u1").expect("removed");
         assert!(cgroups.pods().is_empty());
         cgroups.remove_roots();
-        assert!(!mount.path().join("cpu/mine/kubepods").exists());
+        assert!(!mount.path().join("cpu/mine").exists());
+        assert!(mount.path().join("cpu").exists());
     }
 
     #[test]

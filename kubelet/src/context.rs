@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use knarr_component::events::Recorder;
+use tokio_util::sync::CancellationToken;
 
 use crate::cgroups::Cgroups;
 use crate::container::field::Surroundings;
@@ -21,8 +23,6 @@ use crate::volumes::Lookup;
 pub struct Facts {
     /// Name of the node object.
     pub name: String,
-    /// The machine's host name.
-    pub hostname: String,
     /// Addresses of the node, the main one first.
     pub ips: Vec<String>,
     /// Where pods' volumes and files are.
@@ -40,9 +40,10 @@ pub struct Facts {
 }
 
 /// Tells pods of services through variables.
+#[async_trait]
 pub trait Services: Send + Sync {
-    /// The variables of this pod; `None` while the services are not known yet.
-    fn variables(&self, pod: &Pod) -> Option<BTreeMap<String, String>>;
+    /// The variables of this pod; `None` if the services cannot be known now.
+    async fn variables(&self, pod: &Pod) -> Option<BTreeMap<String, String>>;
 }
 
 /// Shared by all workers.
@@ -63,6 +64,8 @@ pub struct Context {
     pub events: Recorder,
     /// Where statuses go.
     pub statuses: Arc<Statuses>,
+    /// Cancelled once all archives of the preload folder are imported.
+    pub preloaded: CancellationToken,
 }
 
 impl Context {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::events::PodEvents;
@@ -38,6 +39,8 @@ pub struct Puller<'a> {
     pub lookup: &'a dyn Lookup,
     /// Where events go.
     pub events: &'a PodEvents,
+    /// Cancelled once the node's own archives are imported.
+    pub preloaded: &'a CancellationToken,
 }
 
 /// When pulls are wanted.
@@ -76,7 +79,12 @@ impl Puller<'_> {
             ImageError { reason: "InvalidImageName", message, retry_after: None }
         })?;
         let full = parsed.with_default_tag();
-        let present = self.present(container, &full).await?;
+        let mut present = self.present(container, &full).await?;
+        if present.is_none() && !self.preloaded.is_cancelled() {
+            // It may be in an archive whose turn has not come yet.
+            self.preloaded.cancelled().await;
+            present = self.present(container, &full).await?;
+        }
         match (policy(container, parsed.tag.as_deref().unwrap_or("latest")), present) {
             (Policy::Never, None) => {
                 let message = format!("Container image {wanted:?} is not present with pull policy of Never");

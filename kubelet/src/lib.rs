@@ -1,4 +1,19 @@
 //! The node agent: pod lifecycle, volumes, probes, container runtimes.
+//!
+//! Pods come from the API server (`api::pods`) and from manifests (`static_pods`) to the `manager`, which
+//! keeps one `worker` task for each. A worker looks at the runtime (`observed`), decides (`plan`, without
+//! I/O), acts, and hands the computed `status` to one sender. `pleg` wakes workers when something happened
+//! in the runtime. `server` and `streaming` answer what is asked of the node from outside.
+//!
+//! Invariants:
+//! - What a worker does next depends only on the pod's object and on what the runtime shows, never on what
+//!   it did before (back-off aside); so a restarted kubelet adopts what runs.
+//! - A pod's object is deleted only after its containers have stopped and its volumes and cgroup are gone.
+//! - Nothing of the cluster is watched but the node's own pods, services, and the config maps and secrets
+//!   that its pods refer to.
+//!
+//! Absent on purpose or for now: image garbage collection, eviction under pressure, volumes of plugins
+//! (CSI, NFS, …), device plugins, checkpoints, user namespaces.
 
 mod admission;
 mod api;
@@ -22,8 +37,10 @@ mod pod;
 mod probes;
 mod run;
 mod runtime;
+mod server;
 mod static_pods;
 mod status;
+mod streaming;
 mod volumes;
 mod worker;
 

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 use crate::pod;
 
 pub mod parse;
+pub mod read;
+pub mod rotate;
 
 /// `NAMESPACE_NAME_UID`, the directory of a pod's logs below the node's log directory.
 pub fn pod_directory(root: &Path, pod: &Pod) -> PathBuf {

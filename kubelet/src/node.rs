@@ -18,6 +18,7 @@ use crate::runtime::types::{Image, VersionResponse};
 pub mod heartbeat;
 pub mod machine;
 pub mod status;
+pub mod usage;
 
 use machine::Machine;
 use status::{Health, Known};
@@ -67,16 +68,21 @@ impl NodeKeeper {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(7)),
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(1)),
             }
         };
         tracing::info!(node = self.name, "node registered");
         tokio::spawn(heartbeat::run(self.client.clone(), node.clone(), stop.clone()));
         let mut written: Option<(NodeStatus, Instant)> = None;
+        let mut told: Option<String> = None;
         loop {
             self.manager.set_node_labels(node.metadata.labels.clone().unwrap_or_default());
             let health = self.health().await;
             let ready = health.problem.is_none();
+            if let Some(problem) = health.problem.as_ref().filter(|problem| told.as_ref() != Some(problem)) {
+                tracing::info!(problem, "node is not ready");
+            }
+            told.clone_from(&health.problem);
             let images = self.images().await;
             let now = self.compute(&node, &health, images);
             let due = written.as_ref().is_none_or(|(old, at)| {

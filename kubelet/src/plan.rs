@@ -182,10 +182,11 @@ fn plan_app_containers(inputs: &Inputs<'_>, plan: &mut Plan) {
                 None => alive += 1,
                 Some((message, grace)) => {
                     plan.actions.push(stop(status, message, grace));
-                    let again = restart::after_kill(inputs.pod, container, status);
-                    if again {
-                        alive += 1;
+                    if status.hash != pod::container_hash(container) {
+                        // Whatever the restart policy says: the new definition has not run yet.
+                        plan.actions.push(Action::StartContainer { name: container.name.clone() });
                     }
+                    alive += 1;
                 }
             },
             _ if restart::should_restart(inputs.pod, container, status) => {

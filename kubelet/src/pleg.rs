@@ -19,7 +19,7 @@ use crate::runtime::{Result, Runtime};
 const POLL_WITH_EVENTS: Duration = Duration::from_secs(15);
 const POLL_WITHOUT_EVENTS: Duration = Duration::from_secs(1);
 /// Events come in bunches; one list answers them all.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(20);
 /// The runtime counts as broken when no list succeeded for this long.
 pub const HEALTHY_WITHIN: Duration = Duration::from_secs(180);
 
@@ -62,17 +62,24 @@ pub async fn run(manager: Arc<Manager>, pulse: Arc<Pulse>, stop: CancellationTok
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(poll) => poll = POLL_WITH_EVENTS,
+                () = tokio::time::sleep(poll) => poll = next_poll(poll),
                 event = events.next() => {
                     lost = event.is_none();
                     let pause = if lost { POLL_WITHOUT_EVENTS } else { GATHER };
                     tokio::time::sleep(pause).await;
+                    poll = GATHER;
                 }
             }
             // What was gathered meanwhile is answered by the next list.
             while let Some(Some(())) = futures::FutureExt::now_or_never(events.next()) {}
         }
     }
+}
+
+/// The runtime's own books follow its events only after a while, so that lists come quickly at first and
+/// then ever more slowly.
+fn next_poll(poll: Duration) -> Duration {
+    if poll < POLL_WITHOUT_EVENTS { poll * 2 } else { POLL_WITH_EVENTS }
 }
 
 async fn list(runtime: &dyn Runtime) -> Result<World> {

@@ -1,15 +1,12 @@
 //! Short ways to what the kubelet keeps asking of a pod object.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSecurityContext, PodSpec, Probe};
 use knarr_api::quantity::Quantity;
 use sha2::{Digest, Sha256};
 
 use crate::labels;
-
-/// Pods travel between tasks by reference.
-pub type SharedPod = Arc<Pod>;
 
 static NO_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
 static NO_SECURITY: LazyLock<PodSecurityContext> = LazyLock::new(PodSecurityContext::default);

@@ -42,14 +42,33 @@ struct Key {
 
 struct Running {
     _stop: DropGuard,
-    /// Asks now instead of at the next period.
-    now: Arc<Notify>,
 }
 
 impl Probes {
     /// No probes yet; `wake` is notified when a verdict changes.
     pub fn new(runtime: SharedRuntime, wake: Arc<Notify>) -> Self {
         Self { runtime, wake, running: HashMap::new(), verdicts: Arc::default() }
+    }
+
+    /// Takes over what the API knows of containers that run already: a kubelet that was restarted must not
+    /// take pods out of service until their probes have answered again.
+    pub fn adopt(&mut self, pod: &Pod, observed: &Observed) {
+        let Some(status) = &pod.status else { return };
+        let known = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+        for known in known {
+            let id = known.container_id.as_deref().and_then(|id| id.split_once("://")).map(|(_, id)| id);
+            let Some(running) = observed.running().find(|container| Some(container.id.as_str()) == id) else {
+                continue;
+            };
+            let mut verdicts = self.verdicts.lock();
+            let mut note = |kind| verdicts.insert(Key { id: running.id.clone(), kind }, Verdict::Success);
+            if known.started == Some(true) {
+                note(Kind::Startup);
+            }
+            if known.ready {
+                note(Kind::Readiness);
+            }
+        }
     }
 
     /// Starts and stops probes so that they fit the running containers.
@@ -92,7 +111,6 @@ impl Probes {
         events: &PodEvents,
     ) -> Running {
         let stop = CancellationToken::new();
-        let now = Arc::new(Notify::new());
         let task = Task {
             target: Target {
                 runtime: Arc::clone(&self.runtime),
@@ -102,24 +120,15 @@ impl Probes {
             },
             probe: probe.clone(),
             started: status.started,
+            known: self.verdicts.lock().get(key).copied(),
             key: key.clone(),
             verdicts: Arc::clone(&self.verdicts),
             wake: Arc::clone(&self.wake),
-            now: Arc::clone(&now),
             events: events.clone(),
             pod: pod::display(pod),
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(task.run()));
-        Running { _stop: stop.drop_guard(), now }
-    }
-
-    /// Asks all readiness probes at once, after something happened that may have changed their answer.
-    pub fn hurry_readiness(&self) {
-        for (key, running) in &self.running {
-            if key.kind == Kind::Readiness {
-                running.now.notify_one();
-            }
-        }
+        Running { _stop: stop.drop_guard() }
     }
 
     /// Ends all probes.
@@ -181,10 +190,10 @@ struct Task {
     target: Target,
     probe: Probe,
     started: Timestamp,
+    known: Option<Verdict>,
     key: Key,
     verdicts: Arc<Mutex<HashMap<Key, Verdict>>>,
     wake: Arc<Notify>,
-    now: Arc<Notify>,
     events: PodEvents,
     pod: String,
 }
@@ -199,7 +208,7 @@ impl Task {
         let delay = seconds(self.probe.initial_delay_seconds, 0);
         let age = Duration::try_from(Timestamp::now().duration_since(self.started)).unwrap_or_default();
         tokio::time::sleep(delay.saturating_sub(age)).await;
-        let mut machine = Machine::new(self.key.kind, &self.probe);
+        let mut machine = Machine::new(self.key.kind, &self.probe, self.known);
         loop {
             let outcome = action::run(&self.target, &self.probe, timeout).await;
             self.note(&outcome);
@@ -216,10 +225,7 @@ impl Task {
                     return;
                 }
             }
-            tokio::select! {
-                () = tokio::time::sleep(period) => {}
-                () = self.now.notified() => {}
-            }
+            tokio::time::sleep(period).await;
         }
     }
 

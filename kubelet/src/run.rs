@@ -1,5 +1,6 @@
 //! Puts the parts together and runs them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
 use knarr_component::events::Recorder;
 use kube::Client;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +20,7 @@ use crate::args::Args;
 use crate::cgroups::{self, Cgroups};
 use crate::container::resolv::{self, ClusterDns};
 use crate::context::{Context, Facts, Services};
+use crate::logs::rotate;
 use crate::manager::Manager;
 use crate::node::NodeKeeper;
 use crate::node::machine::Machine;
@@ -25,6 +28,7 @@ use crate::pleg::{self, Pulse};
 use crate::runtime::SharedRuntime;
 use crate::runtime::cri::CriRuntime;
 use crate::runtime::types::VersionResponse;
+use crate::server::{Server, tls};
 use crate::volumes::Lookup;
 use crate::{admission, cleanup, images, static_pods};
 
@@ -42,16 +46,23 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     if let Err(error) = cgroups.create_roots() {
         tracing::warn!(%error, "cgroups of pods not made; limits of whole pods will not hold");
     }
+    let address = SocketAddr::new(args.address, args.port);
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let tls = tls::acceptor(&tls::Files {
+        certificate: args.tls_cert_file.as_deref(),
+        key: args.tls_private_key_file.as_deref(),
+        client_ca: args.client_ca_file.as_deref(),
+        names: facts.ips.iter().cloned().chain([facts.name.clone()]).collect(),
+    })?;
     let runtime: SharedRuntime = Arc::new(CriRuntime::new(&args.container_runtime_endpoint)?);
     let version = wait_for_runtime(&runtime, &shutdown).await?;
     tracing::info!(name = version.runtime_name, version = version.runtime_version, "container runtime");
-    if let Some(folder) = &args.image_preload_dir {
-        preload(&args, folder);
-    }
+    let preloaded = preload(&args);
     let client = match &args.kubeconfig {
         Some(path) => Some(knarr_component::client::connect(Some(path), "kubelet").await?),
         None => None,
     };
+    let server_client = client.clone();
     let (changes, changed) = mpsc::unbounded_channel();
     let objects = client.clone().map(|client| Arc::new(ApiLookup::new(client, changes)));
     let context = Arc::new(Context {
@@ -71,6 +82,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
             None => Recorder::discarding(),
         },
         statuses: Arc::default(),
+        preloaded,
         facts,
     });
     let node = admission::Node {
@@ -94,9 +106,31 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
             tokio::spawn(cleanup::run(Arc::clone(&manager), shutdown.clone()));
         }
     }
-    shutdown.cancelled().await;
+    tokio::spawn(rotate::run(Arc::clone(&manager), shutdown.clone()));
+    let server = Server::new(Arc::clone(&manager), config(&args), server_client);
+    server.serve(listener, tls, shutdown.clone()).await;
     manager.stopped().await;
     Ok(())
+}
+
+/// The settings in force, in the words of the original's configuration file.
+fn config(args: &Args) -> serde_json::Value {
+    serde_json::json!({
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "address": args.address,
+        "port": args.port,
+        "staticPodPath": args.pod_manifest_path,
+        "clusterDomain": args.cluster_domain,
+        "clusterDNS": args.cluster_dns,
+        "maxPods": args.max_pods,
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": args.cgroup_root,
+        "resolvConf": args.resolv_conf,
+        "containerRuntimeEndpoint": args.container_runtime_endpoint,
+        "podLogsDir": args.pod_logs_dir,
+        "registerNode": args.register_node,
+    })
 }
 
 /// The parts that are started once.
@@ -173,8 +207,8 @@ impl Tasks<'_> {
 async fn wait_for_runtime(
     runtime: &SharedRuntime,
     shutdown: &CancellationToken,
-) -> anyhow::Result<crate::runtime::types::VersionResponse> {
-    let mut pause = std::time::Duration::from_millis(20);
+) -> anyhow::Result<VersionResponse> {
+    let mut pause = Duration::from_millis(20);
     loop {
         match runtime.version().await {
             Ok(version) => return Ok(version),
@@ -182,20 +216,27 @@ async fn wait_for_runtime(
         }
         tokio::select! {
             () = shutdown.cancelled() => anyhow::bail!("stopped while waiting for the container runtime"),
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(std::time::Duration::from_secs(2)),
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
         }
     }
 }
 
-/// Imports archives beside everything else: pods whose images are still missing try again.
-fn preload(args: &Args, folder: &std::path::Path) {
-    let (folder, done) = (folder.to_owned(), args.root_dir.join("preloaded"));
+/// Imports archives beside everything else; the token is cancelled when all are there.
+fn preload(args: &Args) -> CancellationToken {
+    let done = CancellationToken::new();
+    let Some(folder) = args.image_preload_dir.clone() else {
+        done.cancel();
+        return done;
+    };
+    let (markers, finished) = (args.root_dir.join("preloaded"), done.clone().drop_guard());
     let endpoint = args.container_runtime_endpoint.clone();
     tokio::spawn(async move {
-        if let Err(error) = images::preload::import_folder(&endpoint, &folder, &done).await {
+        let _finished = finished;
+        if let Err(error) = images::preload::import_folder(&endpoint, &folder, &markers).await {
             tracing::error!(folder = %folder.display(), %error, "images not preloaded");
         }
     });
+    done
 }
 
 fn facts(args: &Args, machine: &Machine) -> Facts {
@@ -204,7 +245,6 @@ fn facts(args: &Args, machine: &Machine) -> Facts {
     let node_dns = std::fs::read_to_string(&args.resolv_conf).unwrap_or_default();
     Facts {
         name,
-        hostname: machine.hostname.clone(),
         ips: ips.iter().map(ToString::to_string).collect(),
         root_dir: args.root_dir.clone(),
         pod_logs_dir: args.pod_logs_dir.clone(),

@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 pub mod cri;
+#[cfg(test)]
+pub mod fake;
 pub mod types;
 
 use types::{

@@ -94,7 +94,11 @@ fn read(path: &Path, node: &str) -> BTreeMap<String, Arc<Pod>> {
                     let pod = complete(pod, &file, &text, node);
                     pods.insert(pod::uid(&pod).to_owned(), Arc::new(pod));
                 }
-                Err(error) => tracing::warn!(path = %file.display(), %error, "manifest is no pod"),
+                Err(error) => {
+                    tracing::warn!(path = %file.display(), %error, "manifest is no pod");
+                    // A reader that has lost its way finds the same error for ever.
+                    break;
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 //! volumes are gone) and waits until its object is gone too. Each step looks at the runtime afresh, so a
 //! restarted kubelet simply goes on.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,14 +23,18 @@ use crate::observed::Observed;
 use crate::plan::{ProbeResults, Waiting};
 use crate::pod;
 use crate::probes::Probes;
+use crate::runtime::types::LinuxContainerResources;
 use crate::status::{self, Verdict};
 
 mod finish;
 mod hook;
 mod mounts;
+mod resize;
 mod start;
 mod stop;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 /// How often a pod is looked at when nothing happens; volumes are refreshed then too.
 pub const RESYNC: Duration = Duration::from_secs(60);
@@ -136,9 +140,14 @@ pub struct Worker {
     stop_interrupt: CancellationToken,
     deadline: Option<Timestamp>,
     volumes_failed: u32,
+    sandbox_failures: u32,
     /// Where the pod's volumes are, once they are set up.
     volumes: Option<BTreeMap<String, PathBuf>>,
     refreshed: Option<std::time::Instant>,
+    /// Limits that running containers have, by container id.
+    applied: HashMap<String, LinuxContainerResources>,
+    /// The first look at the pod has been taken.
+    adopted: bool,
     finished: bool,
 }
 
@@ -162,8 +171,11 @@ impl Worker {
             stop_interrupt: CancellationToken::new(),
             deadline: None,
             volumes_failed: 0,
+            sandbox_failures: 0,
             volumes: None,
             refreshed: None,
+            applied: HashMap::new(),
+            adopted: false,
             finished: false,
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::cni;
 use crate::names;
+use crate::network::forward;
 use crate::network::netlink::{self, Netlink};
 use crate::nft::{self, Nft};
 
@@ -48,6 +49,7 @@ pub async fn cleanup(leftovers: &Leftovers) -> Result<(), Error> {
     let nft = Nft::default();
     nft.delete_table(&names::service_table(cluster)).await?;
     nft.delete_table(&names::host_port_table(cluster)).await?;
+    forward::withdraw(&nft, cluster).await?;
     let netlink = Netlink::open()?;
     let bridge = names::bridge(cluster);
     for port in netlink.ports(&bridge).await? {

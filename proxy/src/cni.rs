@@ -6,17 +6,18 @@
 
 mod config;
 mod host_ports;
+mod loopback;
 mod namespace;
 mod plugin;
 mod protocol;
 mod state;
 
-pub use config::{Configuration, PLUGIN, remove_config, write_config};
+pub use config::{Configuration, PLUGINS, remove_config, write_config};
 pub use host_ports::PortMapping;
 pub use namespace::in_namespace;
 pub(crate) use plugin::bridge;
 pub use plugin::{Attached, Attachment, add, check, collect, delete, restore_host_ports, status};
-pub use protocol::{NetworkConfig, Outcome, run};
+pub use protocol::{NetworkConfig, Outcome, main, run};
 
 /// Why an operation failed. The codes that the CNI specification reserves are in [`Error::code`].
 #[derive(Debug, thiserror::Error)]

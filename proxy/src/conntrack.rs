@@ -3,10 +3,13 @@
 //! A TCP connection ends with its endpoint. A UDP client that keeps its port keeps its flow, and with it the
 //! endpoint of its first datagram (or none, if the service had none then), until the flow is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 
 use crate::netfilter::{Message, Socket, attribute, attribute_with_header};
 use crate::nft::{Fragment, RuleSet, UdpFrontend};
@@ -65,12 +68,13 @@ pub fn clean(frontends: &[UdpFrontend]) -> io::Result<usize> {
     }
     let by_address: BTreeMap<(Option<IpAddr>, u16), &[SocketAddr]> =
         frontends.iter().map(|f| ((f.address, f.port), f.endpoints.as_slice())).collect();
+    let local = local_addresses();
     let socket = Socket::open()?;
     let everything = Message { kind: GET, family: 0, attributes: Vec::new() };
     let mut deleted = 0;
     for message in socket.dump(&everything)? {
         let Some(flow) = flow(&message) else { continue };
-        if !is_stale(&flow, &by_address) {
+        if !is_stale(&flow, &by_address, &local) {
             continue;
         }
         match socket.command(&deletion(&message)) {
@@ -83,15 +87,31 @@ pub fn clean(frontends: &[UdpFrontend]) -> io::Result<usize> {
     Ok(deleted)
 }
 
+/// Addresses of this host's interfaces; none if the system does not tell.
+fn local_addresses() -> BTreeSet<IpAddr> {
+    let ip = |address: &SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+    };
+    let all = getifaddrs().into_iter().flatten();
+    all.filter_map(|interface| ip(&interface.address?)).collect()
+}
+
 /// Whether a flow leads elsewhere than its front end's endpoints.
-fn is_stale(flow: &Flow, frontends: &BTreeMap<(Option<IpAddr>, u16), &[SocketAddr]>) -> bool {
+fn is_stale(
+    flow: &Flow,
+    frontends: &BTreeMap<(Option<IpAddr>, u16), &[SocketAddr]>,
+    local: &BTreeSet<IpAddr>,
+) -> bool {
     let (ip, port) = (flow.destination.ip(), flow.destination.port());
     match frontends.get(&(Some(ip), port)) {
         Some(endpoints) => !endpoints.contains(&flow.replier),
-        // The port alone says little: only a flow that was translated used it as a node port.
-        None => frontends
-            .get(&(None, port))
-            .is_some_and(|endpoints| flow.replier != flow.destination && !endpoints.contains(&flow.replier)),
+        // The port alone says little: as a node port it was used by a flow that was translated, or that
+        // went to this host before there was anything to translate it to.
+        None => frontends.get(&(None, port)).is_some_and(|endpoints| {
+            let by_node_port = flow.replier != flow.destination || local.contains(&ip);
+            by_node_port && !endpoints.contains(&flow.replier)
+        }),
     }
 }
 
@@ -150,9 +170,10 @@ mod tests {
             ((Some("10.96.0.10".parse().expect("ip")), 53), &endpoints[..]),
             ((None, 30053), &endpoints[..]),
         ]);
+        let local = BTreeSet::from(["192.0.2.1".parse().expect("ip")]);
         let check = |destination: &str, replier: &str, expected: bool| {
             let flow = Flow { destination: at(destination), replier: at(replier) };
-            assert_eq!(is_stale(&flow, &frontends), expected, "{destination} {replier}");
+            assert_eq!(is_stale(&flow, &frontends, &local), expected, "{destination} {replier}");
         };
         check("10.96.0.10:53", "10.0.0.1:53", false);
         check("10.96.0.10:53", "10.0.0.2:53", true);
@@ -161,6 +182,7 @@ mod tests {
         check("192.0.2.1:30053", "10.0.0.1:53", false);
         check("192.0.2.1:30053", "10.0.0.2:53", true);
         check("192.0.2.9:30053", "192.0.2.9:30053", false);
+        check("192.0.2.1:30053", "192.0.2.1:30053", true);
     }
 
     #[test]

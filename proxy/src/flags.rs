@@ -70,12 +70,15 @@ pub struct Args {
         value_parser = clap::value_parser!(u8).range(0..32)
     )]
     pub masquerade_bit: u8,
-    /// Where health is served; port 0 serves none.
+    /// Port of the host that leads where a node port leads, on all of the host's addresses.
+    #[arg(long, value_name = "PORT:NODEPORT", value_parser = published)]
+    pub publish: Vec<(u16, u16)>,
+    /// Where health and metrics are served; port 0 serves none.
     #[arg(long, default_value = "127.0.0.1:10256", value_name = "IP:PORT")]
     pub healthz_bind_address: SocketAddr,
-    /// Where metrics are served; port 0 serves none.
-    #[arg(long, default_value = "127.0.0.1:10249", value_name = "IP:PORT")]
-    pub metrics_bind_address: SocketAddr,
+    /// Another address where metrics are served; port 0 serves none.
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics_bind_address: Option<SocketAddr>,
     /// How often all rules are written anew, whether or not anything changed.
     #[arg(long, alias = "iptables-sync-period", default_value = "1h", value_parser = duration)]
     pub sync_period: Duration,
@@ -99,7 +102,8 @@ pub struct Args {
 impl Args {
     /// The node's name: as given, else the host's in lower case.
     pub fn node_name(&self) -> String {
-        let host = || nix::unistd::gethostname().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let host =
+            || nix::unistd::gethostname().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         self.hostname_override.clone().unwrap_or_else(host).trim().to_lowercase()
     }
 
@@ -108,4 +112,11 @@ impl Args {
         let default = || PathBuf::from("/run/knarr").join(&self.cluster_name).join("cni");
         self.cni_state_dir.clone().unwrap_or_else(default)
     }
+}
+
+/// Parses `PORT:NODEPORT`.
+fn published(text: &str) -> Result<(u16, u16), String> {
+    let port = |text: &str| text.parse().ok().filter(|p| *p > 0);
+    let both = text.split_once(':').and_then(|(host, node)| Some((port(host)?, port(node)?)));
+    both.ok_or_else(|| format!("{text:?} is no pair of ports such as 8080:30080"))
 }

@@ -41,7 +41,11 @@ impl HealthChecks {
             match listener {
                 Ok(listener) => {
                     let stop = CancellationToken::new();
-                    tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, port, self.wanted.clone())));
+                    tokio::spawn(stop.clone().run_until_cancelled_owned(serve(
+                        listener,
+                        port,
+                        self.wanted.clone(),
+                    )));
                     self.running.insert(port, stop.drop_guard());
                 }
                 Err(error) => tracing::warn!(port, %error, "health check node port not served"),

@@ -5,6 +5,7 @@
 //! kernel's `br_netfilter`.
 
 mod bridge;
+pub mod forward;
 pub mod mtu;
 pub mod netlink;
 pub mod sysctl;

@@ -61,12 +61,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
             .with_context(|| format!("cannot write the CNI configuration to {}", directory.display()))?;
     }
 
-    let informers = Informers::new(client.clone(), shutdown.clone());
+    let informers = Informers::new(client, shutdown.clone());
     let (services, slices) = (informers.get::<Service>(), informers.get::<EndpointSlice>());
     let dns = start_dns(&args, &cni, &services, &slices, &health, &shutdown).await?;
-    if !dns.is_empty() {
-        tokio::spawn(dns_service(client, args.cluster_dns.clone(), shutdown.clone()));
-    }
     let watched = watch(&services, &slices, config(&args, node.zone, dns));
     let synced = (services.synced(), slices.synced());
     let is_synced = (services.clone(), slices.clone());
@@ -85,7 +82,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         false => Err("no rules have been written yet".to_owned()),
     });
     tracing::info!(node = args.node_name(), pods = ?cni.pod_cidrs, "the node's network is set up");
-    Syncer::new(watched, cni, metrics, args.sync_period).run(shutdown).await.context("cannot hear of rule changes")
+    Syncer::new(watched, cni, metrics, args.sync_period)
+        .run(shutdown)
+        .await
+        .context("cannot hear of rule changes")
 }
 
 fn leftovers(args: &Args) -> Leftovers {
@@ -98,10 +98,10 @@ fn leftovers(args: &Args) -> Leftovers {
 }
 
 async fn serve_health(args: &Args, health: &Health, shutdown: &CancellationToken) -> anyhow::Result<()> {
-    let mut addresses = vec![args.healthz_bind_address, args.metrics_bind_address];
-    addresses.dedup();
-    for address in addresses.into_iter().filter(|a| a.port() != 0) {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let addresses = [Some(args.healthz_bind_address), args.metrics_bind_address];
+    for address in addresses.into_iter().flatten().filter(|a| a.port() != 0) {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let (health, shutdown) = (health.clone(), shutdown.clone());
         tokio::spawn(async move {
             if let Err(error) = health.serve(listener, shutdown).await {
@@ -171,11 +171,17 @@ fn config(args: &Args, zone: Option<String>, dns: Vec<(std::net::IpAddr, SocketA
     Config {
         node_name: args.node_name(),
         zone,
-        cluster_cidrs: if args.cluster_cidr.is_empty() { args.pod_cidr.clone() } else { args.cluster_cidr.clone() },
+        cluster_cidrs: if args.cluster_cidr.is_empty() {
+            args.pod_cidr.clone()
+        } else {
+            args.cluster_cidr.clone()
+        },
+        service_cidrs: args.service_cluster_ip_range.clone(),
         bridge: names::bridge(&args.cluster_name),
         node_port_addresses: args.nodeport_addresses.clone(),
         localhost_node_ports: args.localhost_nodeports,
         masquerade_bit: args.masquerade_bit,
+        published: args.publish.clone(),
         dns,
     }
 }
@@ -194,7 +200,8 @@ async fn start_dns(
     }
     let gateways: Vec<_> = cni.pod_cidrs.iter().map(gateway).collect();
     let ranges = cni.service_cidrs.iter().chain(&args.cluster_cidr).copied().collect();
-    let zone = Zone::new(&args.cluster_domain, args.cluster_dns.clone(), ranges).map_err(anyhow::Error::msg)?;
+    let zone =
+        Zone::new(&args.cluster_domain, args.cluster_dns.clone(), ranges).map_err(anyhow::Error::msg)?;
     let zone = Arc::new(RwLock::new(zone));
     fill(&zone, services, slices);
     let own = args.cluster_dns.iter().chain(&gateways).copied().collect();
@@ -260,40 +267,4 @@ fn watch(services: &Informer<Service>, slices: &Informer<EndpointSlice>, config:
 
 fn key(meta: &kube::api::ObjectMeta) -> String {
     format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
-}
-
-/// Makes the DNS Service where nobody has, so that its address is taken and clients find it. A proxy that
-/// may not make services leaves that to the cluster.
-async fn dns_service(client: Client, addresses: Vec<std::net::IpAddr>, shutdown: CancellationToken) {
-    let api: Api<Service> = Api::namespaced(client, "kube-system");
-    let object = serde_json::json!({
-        "metadata": {
-            "name": "kube-dns",
-            "labels": { "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS" },
-        },
-        "spec": {
-            "clusterIP": addresses.first(),
-            "clusterIPs": addresses,
-            "ipFamilyPolicy": if addresses.len() > 1 { "RequireDualStack" } else { "SingleStack" },
-            "ports": [
-                { "name": "dns", "port": 53, "protocol": "UDP" },
-                { "name": "dns-tcp", "port": 53, "protocol": "TCP" },
-            ],
-        },
-    });
-    let Ok(object) = serde_json::from_value::<Service>(object) else { return };
-    while !shutdown.is_cancelled() {
-        match api.create(&kube::api::PostParams::default(), &object).await {
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code >= 500 => {
-                tracing::debug!(%status, "the DNS service cannot be made yet");
-            }
-            Err(kube::Error::Api(status)) if status.code != 409 => {
-                tracing::info!(%status, "the DNS service was not made");
-                return;
-            }
-            Err(kube::Error::Api(_)) | Ok(_) => return,
-            Err(error) => tracing::debug!(%error, "the DNS service cannot be made yet"),
-        }
-        let () = shutdown.run_until_cancelled(tokio::time::sleep(RETRY)).await.unwrap_or_default();
-    }
 }

@@ -28,12 +28,16 @@ pub struct Config {
     /// Range or ranges of all pods of the cluster. Traffic from elsewhere to a ClusterIP is masqueraded,
     /// and so is traffic of pods to elsewhere.
     pub cluster_cidrs: Vec<IpNet>,
+    /// Range or ranges of virtual addresses. What is sent to one that no service has stays here.
+    pub service_cidrs: Vec<IpNet>,
     /// The bridge of the pods on this node.
     pub bridge: String,
     /// Addresses of the node that answer node ports; all when empty.
     pub node_port_addresses: Vec<IpNet>,
     /// Whether node ports answer on 127.0.0.1 too.
     pub localhost_node_ports: bool,
+    /// Ports of the host and the node ports that they lead to, on all of the host's addresses.
+    pub published: Vec<(u16, u16)>,
     /// The bit of the packet mark that asks for masquerading.
     pub masquerade_bit: u8,
     /// Addresses of the cluster's DNS service and where this node's DNS server listens. The Service of

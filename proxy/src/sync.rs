@@ -12,6 +12,7 @@ use crate::conntrack;
 use crate::health_check::HealthChecks;
 use crate::metrics::Metrics;
 use crate::names;
+use crate::network::forward;
 use crate::nft::{self, Family, Monitor, Nft, RuleSet};
 use crate::service::Index;
 
@@ -104,6 +105,9 @@ impl Syncer {
             Some(applied) => nft::diff(&self.table, applied, &wanted),
             None => {
                 self.metrics.full_syncs.inc();
+                if let Err(error) = forward::accept(&self.nft, &self.config.cluster).await {
+                    tracing::warn!(%error, "the host may drop what pods send to each other");
+                }
                 nft::full(&self.table, &wanted)
             }
         };

@@ -67,7 +67,7 @@ fn query(name: &str, kind: RecordType, payload: Option<u16>) -> Message {
 async fn udp(server: SocketAddr, query: &Message) -> (Message, usize) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
     socket.send_to(&query.to_vec().expect("query"), server).await.expect("send");
-    let mut buffer = [0; 65_535];
+    let mut buffer = vec![0; 65_535];
     let length =
         tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("answer").expect("recv");
     (Message::from_vec(&buffer[..length]).expect("message"), length)

@@ -150,9 +150,12 @@ fn apiserver(cluster: &Cluster) -> Flags {
         return flags;
     }
     flags
+        .set("kubelet-preferred-address-types", "InternalIP,Hostname")
         .file("kubelet-certificate-authority", &pki("ca.crt"))
         .file("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt"))
         .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))
+        // The node's name is no host name that anyone could resolve.
+        .set("kubelet-preferred-address-types", "InternalIP")
 }
 
 fn controllers(cluster: &Cluster) -> Flags {

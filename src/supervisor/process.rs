@@ -2,20 +2,20 @@
 use super::{Component, Lock};
 use crate::cluster::Cluster;
 use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 
 /// A running component.
 pub struct Process {
     pid: Pid,
     child: Option<tokio::process::Child>,
-    exited: AsyncFd<OwnedFd>,
+    exited: watch::Receiver<bool>,
 }
 
 impl Process {
@@ -33,13 +33,13 @@ impl Process {
         let pid = child.id().context("the process ended at once")?;
         lock.write_pid(pid)?;
         let pid = Pid::from_raw(i32::try_from(pid)?);
-        Ok(Self { pid, child: Some(child), exited: pidfd(pid)? })
+        Ok(Self { pid, child: Some(child), exited: watch::channel(false).1 })
     }
 
     /// Watches a process that an earlier supervisor started.
     pub fn adopt(pid: u32) -> Result<Self> {
         let pid = Pid::from_raw(i32::try_from(pid)?);
-        Ok(Self { pid, child: None, exited: pidfd(pid)? })
+        Ok(Self { pid, child: None, exited: exit_of(pid)? })
     }
 
     /// Process id.
@@ -55,10 +55,9 @@ impl Process {
                 Err(e) => e.to_string(),
             };
         }
-        match self.exited.ready(Interest::READABLE).await {
-            Ok(_) => "adopted process ended".to_owned(),
-            Err(e) => e.to_string(),
-        }
+        // An error means that its watcher is gone, which ends with the process.
+        let _ = self.exited.wait_for(|exited| *exited).await;
+        "adopted process ended".to_owned()
     }
 
     /// Ends the process: SIGTERM, after `timeout` SIGKILL.
@@ -71,12 +70,18 @@ impl Process {
     }
 }
 
-/// A descriptor that becomes readable when the process ends (pidfd_open(2)).
-fn pidfd(pid: Pid) -> Result<AsyncFd<OwnedFd>> {
+/// Becomes true when a process that is no child ends; a thread waits on its descriptor (pidfd_open(2)).
+fn exit_of(pid: Pid) -> Result<watch::Receiver<bool>> {
     let raw = rustix::process::Pid::from_raw(pid.as_raw()).context("not a process id")?;
-    let fd = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty());
-    let fd = fd.context("cannot watch the process")?;
-    AsyncFd::with_interest(fd, Interest::READABLE).context("cannot watch the process")
+    let descriptor = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty());
+    let descriptor = descriptor.context("cannot watch the process")?;
+    let (exited, receiver) = watch::channel(false);
+    std::thread::Builder::new().name(format!("exit-{pid}")).spawn(move || {
+        let mut watched = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut watched, PollTimeout::NONE) == Err(nix::errno::Errno::EINTR) {}
+        exited.send_replace(true);
+    })?;
+    Ok(receiver)
 }
 
 /// Growing pauses between restarts; a process that ran a while is started again at once.

@@ -96,12 +96,18 @@ impl<'a> Encoder<'a, '_> {
         }
         let found = if count > INLINE { &mut spill[..] } else { &mut found[..count] };
         found.sort_unstable_by_key(|(at, _)| *at);
-        let mut next = 0;
-        for (at, field) in schema.json_fields(ty).enumerate() {
-            let here = found.get(next).filter(|(position, _)| *position as usize == at);
-            next += usize::from(here.is_some());
-            let value = here.and_then(|(_, v)| *v).filter(|v| !v.is_null());
-            self.field(field, value, &mut empty);
+        let mut found = found.iter().map(|(at, value)| (*at, value.filter(|v| !v.is_null()))).peekable();
+        let mut always = this.always.iter().copied().peekable();
+        loop {
+            let (at, value) = match (found.peek(), always.peek()) {
+                (Some((here, _)), Some(due)) if due < here => (*due, None),
+                (Some(next), _) => *next,
+                (None, Some(due)) => (*due, None),
+                (None, None) => break,
+            };
+            found.next_if(|(here, _)| *here == at);
+            always.next_if_eq(&at);
+            self.field(schema.json_field_at(ty, at as usize), value, &mut empty);
         }
         if this.preserve_unknown {
             self.unknown(ty, object, &mut empty);
@@ -134,7 +140,11 @@ impl<'a> Encoder<'a, '_> {
             let known = self.schema.json_position(ty, name).is_some()
                 || (meta && matches!(&**name, "kind" | "apiVersion"));
             if !known {
-                self.name(name, empty);
+                if !std::mem::take(empty) {
+                    self.out.push(b',');
+                }
+                write_string(name, self.out);
+                self.out.push(b':');
                 encode_untyped(member, self.out);
             }
         }
@@ -144,8 +154,10 @@ impl<'a> Encoder<'a, '_> {
         if !std::mem::take(empty) {
             self.out.push(b',');
         }
-        write_string(name, self.out);
-        self.out.push(b':');
+        // Names of the schema need no escapes.
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 
     fn value(&mut self, shape: &Shape, value: &Value) {

@@ -102,8 +102,9 @@ impl Walk<'_> {
 
     /// Adds the zero members that Go would write.
     fn fill(&self, ty: TypeId, object: &mut Object) {
-        for field in self.schema.json_fields(ty) {
-            if field.always_written() && !field.pointer && !object.contains_key(&*field.name) {
+        for at in &self.schema.get(ty).always {
+            let field = self.schema.json_field_at(ty, *at as usize);
+            if !field.pointer && !object.contains_key(&*field.name) {
                 let zero = scalar::zero(self.schema, &field.shape);
                 if !zero.is_null() {
                     object.insert((*field.name).to_owned(), zero);

@@ -85,14 +85,17 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Object::new();
         while let Some(key) = members.next_key::<String>()? {
-            let path = self.path.key(&key);
-            let value = members.next_value_seed(Seed { path: &path, strict: self.strict })?;
-            match object.entry(&*key) {
+            let value = {
+                let path = self.path.key(&key);
+                members.next_value_seed(Seed { path: &path, strict: self.strict })?
+            };
+            match object.entry(key) {
                 Entry::Vacant(free) => {
                     free.insert(value);
                 }
                 Entry::Occupied(mut taken) => {
-                    report(&mut self.strict.borrow_mut(), StrictError::Duplicate(path.full()));
+                    let path = self.path.key(taken.key()).full();
+                    report(&mut self.strict.borrow_mut(), StrictError::Duplicate(path));
                     taken.insert(value);
                 }
             }

@@ -4,14 +4,30 @@ use std::io::Write as _;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// Bytes that stand for themselves; E2 begins the line separators, among others.
+static PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        plain[byte] = false;
+        byte += 1;
+    }
+    let special = b"\"\\<>&\xE2";
+    let mut at = 0;
+    while at < special.len() {
+        plain[special[at] as usize] = false;
+        at += 1;
+    }
+    plain
+};
+
 /// Appends a JSON string; `<`, `>`, `&`, U+2028 and U+2029 are escaped too.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut done = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        let plain = byte >= 0x20 && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xE2);
-        if plain {
+        if PLAIN[usize::from(byte)] {
             continue;
         }
         if byte == 0xE2 {
@@ -46,11 +62,13 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
 /// Appends a number; doubles as Go spells them: no fraction where there is none, an exponent below 1e-6 and from
 /// 1e21.
 pub(super) fn write_number(number: &Number, out: &mut Vec<u8>) {
+    if let Some(n) = number.as_i64() {
+        return write_integer(n, out);
+    }
     // Writing to a Vec cannot fail.
-    let _ = match (number.as_i64(), number.as_u64(), number.as_f64()) {
-        (Some(n), _, _) => write!(out, "{n}"),
-        (_, Some(n), _) => write!(out, "{n}"),
-        (_, _, Some(n)) if n != 0.0 && !(1e-6..1e21).contains(&n.abs()) => {
+    let _ = match (number.as_u64(), number.as_f64()) {
+        (Some(n), _) => write!(out, "{n}"),
+        (_, Some(n)) if n != 0.0 && !(1e-6..1e21).contains(&n.abs()) => {
             let text = format!("{n:e}");
             let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
             match exponent.strip_prefix('-') {
@@ -58,9 +76,27 @@ pub(super) fn write_number(number: &Number, out: &mut Vec<u8>) {
                 None => write!(out, "{mantissa}e+{exponent:0>2}"),
             }
         }
-        (_, _, Some(n)) => write!(out, "{n}"),
+        (_, Some(n)) => write!(out, "{n}"),
         _ => write!(out, "{number}"),
     };
+}
+
+fn write_integer(number: i64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// JSON with line breaks and indents of two blanks, as `?pretty=true` gives; the input must be JSON.

@@ -27,7 +27,7 @@ impl Comparison {
 
 /// Members of the object and of its metadata that the server sets and nobody owns.
 const UNTRACKED: [&str; 2] = ["apiVersion", "kind"];
-const UNTRACKED_METADATA: [&str; 9] = [
+pub(super) const UNTRACKED_METADATA: [&str; 9] = [
     "clusterName",
     "creationTimestamp",
     "generation",
@@ -39,6 +39,16 @@ const UNTRACKED_METADATA: [&str; 9] = [
     "uid",
 ];
 
+/// Whether a top-level member takes no part in a write through a subresource.
+pub(super) fn is_untracked(kind: &Kind, subresource: &str, name: &str) -> bool {
+    UNTRACKED.contains(&name)
+        || match subresource {
+            "" => name == "status" && kind.subresource("status").is_some(),
+            "status" => !matches!(name, "metadata" | "status"),
+            _ => false,
+        }
+}
+
 /// Compares the live object (absent: a create) with the new one. A write through the main resource does not
 /// touch the status of a kind whose status is a subresource, one through `status` only status and metadata.
 pub fn compare(
@@ -48,15 +58,7 @@ pub fn compare(
     new: &Value,
     subresource: &str,
 ) -> Comparison {
-    let split = kind.subresource("status").is_some();
-    let skip = |name: &str| {
-        UNTRACKED.contains(&name)
-            || match subresource {
-                "" => split && name == "status",
-                "status" => !matches!(name, "metadata" | "status"),
-                _ => false,
-            }
-    };
+    let skip = |name: &str| is_untracked(kind, subresource, name);
     let old = live.map_or(Side::Zero, Side::Value);
     let mut diff = Diff::default();
     let walker = Walker { schema };
@@ -172,8 +174,9 @@ impl Diff {
     }
 }
 
-struct Walker<'s> {
-    schema: &'s Schema,
+/// Walks values under a schema.
+pub(super) struct Walker<'s> {
+    pub(super) schema: &'s Schema,
 }
 
 impl Walker<'_> {
@@ -305,7 +308,7 @@ impl Walker<'_> {
     }
 
     /// The path element of a list item: its keys, absent ones by their defaults; or itself.
-    fn item_name(&self, field: &Field, shape: &Shape, item: &Value) -> String {
+    pub(super) fn item_name(&self, field: &Field, shape: &Shape, item: &Value) -> String {
         if field.list_type == ListType::Set {
             return value_name(item);
         }

@@ -8,6 +8,7 @@
 //! **Invariant**: below the root, a node's only member is never `.` (it is left out instead), and keys and values
 //! in names are JSON without spaces, members in order.
 use crate::{Object, Value};
+use std::fmt::{self, Display, Formatter};
 
 /// A set of field paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +65,21 @@ impl PathElement {
     }
 }
 
+impl Display for PathElement {
+    /// As in messages: `.spec`, `[name="a"]`, `[="v"]`, `[0]`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(name) => write!(f, ".{name}"),
+            Self::Key(keys) => {
+                let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                write!(f, "[{}]", keys.join(","))
+            }
+            Self::Value(value) => write!(f, "[={value}]"),
+            Self::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
 /// `k:{…}` from keys that come in order.
 pub(super) fn key_name<'v>(keys: impl Iterator<Item = (&'v str, &'v Value)>) -> String {
     let mut name = String::from("k:{");
@@ -108,7 +124,7 @@ impl Node {
     }
 }
 
-fn is_member(node: &Object) -> bool {
+pub(super) fn is_member(node: &Object) -> bool {
     node.is_empty() || node.contains_key(".")
 }
 
@@ -159,6 +175,11 @@ impl Set {
         Value::Object(self.0)
     }
 
+    /// The nodes below the root.
+    pub(super) fn root(&self) -> &Object {
+        &self.0
+    }
+
     /// Whether no path is in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -174,6 +195,25 @@ impl Set {
             }
         }
         !path.is_empty() && is_member(node)
+    }
+
+    /// The paths as messages show them: `.spec.containers[name="a"].image`.
+    pub fn paths(&self) -> Vec<String> {
+        fn walk(node: &Object, path: &str, out: &mut Vec<String>) {
+            for (name, child) in node.iter().filter(|(name, _)| *name != ".") {
+                let (Ok(element), Some(child)) = (PathElement::parse(name), child.as_object()) else {
+                    continue;
+                };
+                let path = format!("{path}{element}");
+                if is_member(child) {
+                    out.push(path.clone());
+                }
+                walk(child, &path, out);
+            }
+        }
+        let mut out = Vec::new();
+        walk(&self.0, "", &mut out);
+        out
     }
 
     /// Adds the paths of `other`.

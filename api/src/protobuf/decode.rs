@@ -8,7 +8,6 @@ use crate::time::{Timestamp, duration};
 use crate::{Object, Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::map::Entry;
 
 /// Deepest nesting of messages; a custom resource's schema is the deepest real one.
 const MAX_DEPTH: usize = 100;
@@ -110,6 +109,13 @@ impl Decoder<'_> {
                 if let Value::Object(inner) = slot(object, name, json::empty_object) {
                     self.message(*ty, bytes, inner, depth + 1)?;
                 }
+            }
+            // Most of a Go object is zeros that canonical form leaves out.
+            (Shape::String, Payload::Bytes(b""))
+            | (Shape::Bool | Shape::Int32 | Shape::Int64, Payload::Varint(0))
+                if field.omit_empty && !field.pointer =>
+            {
+                object.remove(name);
             }
             (shape, payload) => {
                 let value = self.single(shape, payload, depth)?;
@@ -269,10 +275,11 @@ impl Decoder<'_> {
 
 /// The member of the given name, made where it is not there yet.
 fn slot<'a>(object: &'a mut Object, name: &str, make: impl FnOnce() -> Value) -> &'a mut Value {
-    match object.entry(name) {
-        Entry::Occupied(taken) => taken.into_mut(),
-        Entry::Vacant(free) => free.insert(make()),
+    // An entry would need an owned name even where the member is there.
+    if !object.contains_key(name) {
+        object.insert(name.to_owned(), make());
     }
+    &mut object[name]
 }
 
 fn time(special: Special, [seconds, nanos]: [i64; 2]) -> Result<Value, Error> {

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use std::str::FromStr;
 
 /// One field that must, or must not, have a value.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldRequirement {
     /// Field label, `spec.nodeName`.
     pub field: Box<str>,
@@ -91,6 +91,7 @@ impl FromStr for FieldSelector {
                 negated,
             });
         }
+        requirements.sort();
         Ok(Self { requirements })
     }
 }
@@ -174,6 +175,7 @@ mod tests {
             ("a==1", "a=1", true),
             ("a!=1", "a!=1", false),
             ("b=2,a=1", "a=1,b=2", false),
+            ("a==b,a=a", "a=a,a=b", false),
             ("none=", "none=", true),
             ("none!=x,,a=1", "a=1,none!=x", true),
             (r"odd=x\,y\=z\\", r"odd=x\,y\=z\\", true),

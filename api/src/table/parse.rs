@@ -1,12 +1,17 @@
 //! The parser of the table's text: the first passes declare names, so that order does not matter, the last fills
 //! the types and resources in.
+mod resources;
+mod words;
+
 use super::Api;
 use crate::defaults::{Plan, Rule};
-use crate::gates::{Gate, Stage};
-use crate::kind::{Group, GroupVersion, GroupVersionKind, Kind, Subresource};
+use crate::kind::{Group, GroupVersionKind};
 use crate::schema::{Field, Lifecycle, ListType, SchemaError, Served, Shape, Special, Type, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use words::{base, served, split};
+
+pub(crate) use words::{parameter, unknown};
 
 /// Why a table cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,14 +34,13 @@ pub enum TableError {
     Defaults(String),
 }
 
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-
 /// Reads all files into one [`Api`].
-pub(super) fn parse(files: &[(&str, &str)]) -> Result<Api, TableError> {
+pub(super) fn parse<'t>(files: &[(&'t str, &'t str)]) -> Result<Api, TableError> {
     let mut parser = Parser::default();
-    for step in [Parser::declare, Parser::wrappers, Parser::aliases, Parser::define] {
-        parser.pass(files, step)?;
+    for step in [Parser::declare, Parser::wrappers, Parser::aliases] {
+        parser.pass(files, false, step)?;
     }
+    parser.pass(files, true, Parser::define)?;
     parser.finish()
 }
 
@@ -57,8 +61,8 @@ impl Named {
 
 /// The package that the lines below it belong to.
 #[derive(Clone, Default)]
-struct Package {
-    short: Arc<str>,
+struct Package<'t> {
+    short: &'t str,
     full: Arc<str>,
     group: Arc<str>,
     version: Arc<str>,
@@ -67,12 +71,12 @@ struct Package {
 }
 
 #[derive(Default)]
-struct Parser {
+struct Parser<'t> {
     strings: HashSet<Arc<str>>,
     api: Api,
-    /// `core.v1.Pod` to what it is.
-    names: HashMap<String, Named>,
-    package: Package,
+    /// Package `core.v1` and name `Pod` to what it is.
+    names: HashMap<&'t str, HashMap<&'t str, Named>>,
+    package: Package<'t>,
     current_type: Option<TypeId>,
     /// The type whose defaults the lines below set.
     defaulted: Option<TypeId>,
@@ -82,26 +86,28 @@ struct Parser {
 
 type Line<T = ()> = Result<T, String>;
 
-impl Parser {
+impl<'t> Parser<'t> {
+    /// Goes through all lines; only the last step needs the indented ones.
     fn pass(
         &mut self,
-        files: &[(&str, &str)],
-        step: fn(&mut Self, &[&str]) -> Line,
+        files: &[(&'t str, &'t str)],
+        indented: bool,
+        step: fn(&mut Self, &[&'t str]) -> Line,
     ) -> Result<(), TableError> {
         let mut words = Vec::new();
         for (file, text) in files {
             self.package = Package::default();
             self.defaulted = None;
             for (number, line) in text.lines().enumerate() {
-                if line.is_empty() || line.starts_with('#') {
+                let inner = line.starts_with(' ');
+                if line.is_empty() || line.starts_with('#') || (inner && !indented) {
                     continue;
                 }
                 words.clear();
-                split(line, &mut words);
-                let indented = line.starts_with(' ');
-                if indented {
-                    words.insert(0, "");
+                if inner {
+                    words.push("");
                 }
+                split(line, &mut words);
                 step(self, &words).map_err(|message| TableError::Line {
                     file: (*file).to_owned(),
                     line: number + 1,
@@ -126,7 +132,7 @@ impl Parser {
     }
 
     /// First pass: the names of all types.
-    fn declare(&mut self, words: &[&str]) -> Line {
+    fn declare(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["type", name, ..] => {
@@ -142,7 +148,7 @@ impl Parser {
     }
 
     /// Second pass: forms of types.
-    fn wrappers(&mut self, words: &[&str]) -> Line {
+    fn wrappers(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["wrapper", name, "=", ty] => {
@@ -155,7 +161,7 @@ impl Parser {
     }
 
     /// Third pass: aliases of all these.
-    fn aliases(&mut self, words: &[&str]) -> Line {
+    fn aliases(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["alias", name, "=", ty, flags @ ..] => self.alias(name, ty, flags),
@@ -163,7 +169,7 @@ impl Parser {
         }
     }
 
-    fn define(&mut self, words: &[&str]) -> Line {
+    fn define(&mut self, words: &[&'t str]) -> Line {
         match words {
             ["package", rest @ ..] => self.open_package(rest),
             ["alias" | "wrapper" | "special", _, "=", ..] => Ok(()),
@@ -188,15 +194,14 @@ impl Parser {
         self.intern(&full)
     }
 
-    fn name(&mut self, name: &str, named: Named) -> Line {
-        self.names.insert(format!("{}.{name}", self.package.short), named);
+    fn name(&mut self, name: &'t str, named: Named) -> Line {
+        self.names.entry(self.package.short).or_default().insert(name, named);
         Ok(())
     }
 
-    fn open_package(&mut self, words: &[&str]) -> Line {
+    fn open_package(&mut self, words: &[&'t str]) -> Line {
         let [short, full, flags @ ..] = words else { return Err("a package needs two names".into()) };
-        let mut package =
-            Package { short: self.intern(short), full: self.intern(full), ..Package::default() };
+        let mut package = Package { short, full: self.intern(full), ..Package::default() };
         for flag in flags {
             match parameter(flag) {
                 ("group", Some(v)) => package.group = self.intern(v),
@@ -219,27 +224,6 @@ impl Parser {
         }
     }
 
-    fn gate(&mut self, name: &str, default: &str, stage: &str, flags: &[&str]) -> Line {
-        let stage = match stage {
-            "alpha" => Stage::Alpha,
-            "beta" => Stage::Beta,
-            "ga" => Stage::Ga,
-            "deprecated" => Stage::Deprecated,
-            _ => return Err(unknown(stage)),
-        };
-        let locked = match flags {
-            [] => false,
-            ["locked"] => true,
-            _ => return Err(unknown(&flags.join(" "))),
-        };
-        if !matches!(default, "on" | "off") {
-            return Err(unknown(default));
-        }
-        let name = self.intern(name);
-        self.api.gates.insert(name, Gate { default: default == "on", stage, locked });
-        Ok(())
-    }
-
     /// A line of a type's defaults.
     fn rule(&mut self, words: &[&str]) -> Line {
         let ty = self.defaulted.ok_or("a rule outside of a type's defaults")?;
@@ -258,7 +242,7 @@ impl Parser {
         Ok(())
     }
 
-    fn alias(&mut self, name: &str, ty: &str, flags: &[&str]) -> Line {
+    fn alias(&mut self, name: &'t str, ty: &str, flags: &[&str]) -> Line {
         let mut named = self.resolve(ty)?;
         let version = self.package.full.rsplit('.').next().unwrap_or_default().to_owned();
         named.alias = Some(self.intern(&format!("{version}.{name}")));
@@ -273,7 +257,7 @@ impl Parser {
         self.name(name, named)
     }
 
-    fn special(&mut self, name: &str, form: &str) -> Line {
+    fn special(&mut self, name: &'t str, form: &str) -> Line {
         let (form, Some(inner)) = parameter(form) else { return Err(unknown(form)) };
         let Shape::Struct(id) = self.resolve(inner)?.shape else {
             return Err(format!("{inner} is no struct"));
@@ -301,7 +285,10 @@ impl Parser {
         if let Some(shape) = base(ty) {
             return Ok(Named::plain(shape));
         }
-        let found = self.names.get(&format!("{}.{ty}", self.package.short)).or_else(|| self.names.get(ty));
+        let found = match ty.rsplit_once('.') {
+            None => self.names.get(self.package.short).and_then(|names| names.get(ty)),
+            Some((package, name)) => self.names.get(package).and_then(|names| names.get(name)),
+        };
         found.cloned().ok_or_else(|| format!("there is no type {ty}"))
     }
 
@@ -417,128 +404,6 @@ impl Parser {
         Ok(())
     }
 
-    fn resource(&mut self, plural: &str, kind: &str, flags: &[&str]) -> Line {
-        let gvk = GroupVersionKind {
-            group: self.package.group.clone(),
-            version: self.package.version.clone(),
-            kind: self.intern(kind),
-        };
-        let Shape::Struct(ty) = self.resolve(kind)?.shape else { return Err(unknown(kind)) };
-        let list = self.names.get(&format!("{}.{kind}List", self.package.short));
-        let list = list.and_then(|n| n.shape.reference());
-        let mut row = Kind {
-            plural: self.intern(plural),
-            singular: self.intern(&kind.to_lowercase()),
-            short_names: Vec::new(),
-            categories: Vec::new(),
-            namespaced: false,
-            verbs: Vec::new(),
-            served_by_default: false,
-            preferred: false,
-            storage: None,
-            storage_hash: Arc::default(),
-            storage_resource: self.intern(plural),
-            field_selectors: Vec::new(),
-            field_selector_aliases: Vec::new(),
-            create_on_update: false,
-            unconditional_update: false,
-            orphan_by_default: false,
-            external: false,
-            introduced: None,
-            removed: None,
-            subresources: Vec::new(),
-            ty,
-            list,
-            gvk,
-        };
-        for flag in flags {
-            self.resource_flag(&mut row, flag)?;
-        }
-        if !row.has_verb("list") {
-            row.list = None;
-        }
-        self.api.kinds.push(row);
-        Ok(())
-    }
-
-    fn resource_flag(&mut self, row: &mut Kind, flag: &str) -> Line {
-        match parameter(flag) {
-            ("namespaced", None) => row.namespaced = true,
-            ("cluster", None) => row.namespaced = false,
-            ("served", None) => row.served_by_default = true,
-            ("preferred", None) => row.preferred = true,
-            ("external", None) => row.external = true,
-            ("singular", Some(name)) => row.singular = self.intern(name),
-            ("short", Some(names)) => row.short_names = self.intern_all(names),
-            ("categories", Some(names)) => row.categories = self.intern_all(names),
-            ("crud", None) => row.verbs = VERBS.map(|v| self.intern(v)).to_vec(),
-            ("verbs", Some(verbs)) => row.verbs = self.intern_all(verbs),
-            ("stored", Some(stored)) => {
-                let (hash, gvk) = stored.split_once(',').map_or((stored, None), |(h, g)| (h, Some(g)));
-                row.storage_hash = self.intern(hash);
-                row.storage = Some(gvk.map_or_else(|| Ok(row.gvk.clone()), |g| self.gvk(g))?);
-            }
-            ("upsert", None) => row.create_on_update = true,
-            ("unconditional", None) => row.unconditional_update = true,
-            ("orphan", None) => row.orphan_by_default = true,
-            ("select", Some("")) => {
-                row.field_selectors = self.intern_all("metadata.name,metadata.namespace");
-            }
-            ("select", Some(labels)) => row.field_selectors = self.intern_all(labels),
-            ("aliases", Some(pairs)) => {
-                for pair in pairs.split(',') {
-                    let (from, to) = pair.split_once('=').ok_or_else(|| unknown(flag))?;
-                    row.field_selector_aliases.push((self.intern(from), self.intern(to)));
-                }
-            }
-            ("since", Some(v)) => row.introduced = Some(self.intern(v)),
-            ("removed", Some(v)) => row.removed = Some(self.intern(v)),
-            _ => return Err(unknown(flag)),
-        }
-        Ok(())
-    }
-
-    fn subresource(&mut self, name: &str, kind: &str, verbs: &[&str]) -> Line {
-        let Shape::Struct(ty) = self.resolve(kind)?.shape else { return Err(unknown(kind)) };
-        let verbs = verbs.iter().map(|v| self.intern(v)).collect();
-        let (name, unset) = (self.intern(name), GroupVersionKind::new("", "", ""));
-        let row = self.api.kinds.last_mut().ok_or("a subresource without a resource")?;
-        // The type's identity is known only when its own line has been read.
-        row.subresources.push(Subresource { name, gvk: unset, verbs, ty });
-        Ok(())
-    }
-
-    fn group(&mut self, name: &str, flags: &[&str]) -> Line {
-        let name = if name == "core" { "" } else { name };
-        let mut group = Group { name: self.intern(name), preferred_version: None, versions: Vec::new() };
-        for flag in flags {
-            match parameter(flag) {
-                ("preferred", Some(v)) => group.preferred_version = Some(self.intern(v)),
-                _ => return Err(unknown(flag)),
-            }
-        }
-        self.groups.push(group);
-        Ok(())
-    }
-
-    fn version(&mut self, version: &str, flags: &[&str]) -> Line {
-        let mut row =
-            GroupVersion { version: self.intern(version), served_by_default: false, priority: None };
-        for flag in flags {
-            match parameter(flag) {
-                ("served", None) => row.served_by_default = true,
-                ("priority", Some(pair)) => {
-                    let (group, version) = pair.split_once(',').ok_or_else(|| unknown(flag))?;
-                    let number = |s: &str| s.parse().map_err(|_| unknown(flag));
-                    row.priority = Some((number(group)?, number(version)?));
-                }
-                _ => return Err(unknown(flag)),
-            }
-        }
-        self.groups.last_mut().ok_or("a version outside of a group")?.versions.push(row);
-        Ok(())
-    }
-
     fn finish(mut self) -> Result<Api, TableError> {
         self.api.schema.index()?;
         self.api.groups = self.groups;
@@ -561,68 +426,4 @@ impl Parser {
         self.api.kinds.sort_by(|a, b| (place(&a.gvk), &a.plural).cmp(&(place(&b.gvk), &b.plural)));
         Ok(self.api)
     }
-}
-
-/// Splits at blanks that are not within parentheses or double quotes.
-fn split<'a>(line: &'a str, words: &mut Vec<&'a str>) {
-    let (mut start, mut depth, mut quoted) = (None, 0usize, false);
-    for (at, byte) in line.bytes().enumerate() {
-        match byte {
-            b'(' => depth += 1,
-            b')' => depth = depth.saturating_sub(1),
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-        match (byte, start) {
-            (b' ', Some(from)) if depth == 0 && !quoted => {
-                words.push(&line[from..at]);
-                start = None;
-            }
-            (b' ', _) => {}
-            (_, None) => start = Some(at),
-            _ => {}
-        }
-    }
-    if let Some(from) = start {
-        words.push(&line[from..]);
-    }
-}
-
-/// `word(text)` as word and text, a plain word as itself.
-pub(crate) fn parameter(flag: &str) -> (&str, Option<&str>) {
-    flag.strip_suffix(')').and_then(|f| f.split_once('(')).map_or((flag, None), |(w, p)| (w, Some(p)))
-}
-
-pub(crate) fn unknown(word: &str) -> String {
-    format!("not understood: {word}")
-}
-
-fn served(word: &str) -> Option<Served> {
-    match word {
-        "served" => Some(Served::ByDefault),
-        "off" => Some(Served::OnRequest),
-        "never" => Some(Served::Never),
-        _ => None,
-    }
-}
-
-fn base(name: &str) -> Option<Shape> {
-    Some(match name {
-        "string" => Shape::String,
-        "bool" => Shape::Bool,
-        "int32" => Shape::Int32,
-        "int64" => Shape::Int64,
-        "float64" => Shape::Float64,
-        "bytes" => Shape::Bytes,
-        "Time" => Shape::Special(Special::Time),
-        "MicroTime" => Shape::Special(Special::MicroTime),
-        "Duration" => Shape::Special(Special::Duration),
-        "Quantity" => Shape::Special(Special::Quantity),
-        "IntOrString" => Shape::Special(Special::IntOrString),
-        "FieldsV1" => Shape::Special(Special::FieldsV1),
-        "RawExtension" => Shape::Special(Special::RawExtension),
-        "JSON" => Shape::Special(Special::Json),
-        "any" => Shape::Special(Special::Any),
-        _ => return None,
-    })
 }

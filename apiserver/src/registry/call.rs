@@ -1,7 +1,7 @@
 //! One request to a resource, with everything that was read off it.
+use super::Row;
 use super::negotiate::Accepted;
 use super::options::Query;
-use super::Row;
 use crate::server::RequestContext;
 use crate::storage::Key;
 use crate::user::User;

@@ -3,6 +3,7 @@ use super::Row;
 use super::negotiate::Format;
 use super::options::{FieldValidation, WriteOptions};
 use crate::storage::Stored;
+use crate::strategy::pod;
 use bytes::Bytes;
 use knarr_api::field::ErrorList;
 use knarr_api::json::{self, StrictError};
@@ -12,7 +13,7 @@ use knarr_api::status::Status;
 use knarr_api::table::{self, Api};
 use knarr_api::time::Timestamp;
 use knarr_api::{Object, Value};
-use knarr_api::{defaults, gates, managed_fields, protobuf, yaml};
+use knarr_api::{defaults, gates, managed_fields, protobuf, validation, yaml};
 
 /// A decoded body.
 pub struct Decoded {
@@ -122,30 +123,51 @@ pub fn own(
     managed_fields::update(&api.schema, row.kind, old, value, &write);
 }
 
-/// The faults of an object in its stored version.
-pub fn validate(
-    _api: &Api,
-    _row: &Row,
-    _subresource: &str,
-    _value: &Value,
-    _old: Option<&Value>,
-) -> ErrorList {
-    ErrorList::new()
+/// The faults of a canonical object in its stored version; `old` is none on create.
+pub fn validate(row: &Row, subresource: &str, value: &Value, old: Option<&Value>) -> ErrorList {
+    // The newer version of events has rules of its own; all other kinds are judged in their stored version.
+    if &*row.kind.gvk.group == "events.k8s.io" {
+        let serve = |v: &Value| super::encode::serve(row, v.clone());
+        return match old {
+            None => validation::create(row.kind, &serve(value)),
+            Some(old) => validation::update(row.kind, &serve(value), &serve(old)),
+        };
+    }
+    match (old, subresource) {
+        (None, _) => validation::create(row.stored, value),
+        (Some(old), "" | "scale" | "finalize") => validation::update(row.stored, value, old),
+        (Some(old), "ephemeralcontainers") => pod::check_ephemeral(value, old),
+        (Some(old), "resize") => pod::check_resize(value, old),
+        (Some(old), _) => validation::status_update(row.stored, value, old),
+    }
 }
 
-/// The bytes that are stored: canonical JSON without resourceVersion. Brings the value to canonical form.
+/// Brings an object of a kind to canonical form.
 ///
 /// # Errors
 /// A value that its type cannot hold, which is a fault of the server.
-pub fn canonical(api: &Api, kind: &Kind, value: &mut Value) -> Result<Bytes, Status> {
-    json::normalize(&api.schema, kind.ty, value, &mut Vec::new()).map_err(Status::internal)?;
+pub fn settle(api: &Api, kind: &Kind, value: &mut Value) -> Result<(), Status> {
+    json::normalize(&api.schema, kind.ty, value, &mut Vec::new()).map_err(Status::internal)
+}
+
+/// The bytes that are stored of an object in canonical form: JSON without resourceVersion.
+pub fn bytes(api: &Api, kind: &Kind, value: &mut Value) -> Bytes {
     let metadata = value.get_mut("metadata").and_then(Value::as_object_mut);
     let version = metadata.and_then(|m| m.remove("resourceVersion"));
     let bytes = json::to_vec(&api.schema, kind.ty, value).into();
     if version.is_some() {
         super::object::set_meta(value, "resourceVersion", version);
     }
-    Ok(bytes)
+    bytes
+}
+
+/// Both: brings a value to canonical form and returns the bytes that are stored of it.
+///
+/// # Errors
+/// As [`settle`].
+pub fn canonical(api: &Api, kind: &Kind, value: &mut Value) -> Result<Bytes, Status> {
+    settle(api, kind, value)?;
+    Ok(bytes(api, kind, value))
 }
 
 /// The type of a document by its `apiVersion` and `kind`.

@@ -35,26 +35,34 @@ impl Registry {
     pub(super) async fn create(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
         let format = negotiate::body_format(call.headers)?;
-        let decoded = self.decode(call.row.kind, format, body, options.field_validation)?;
-        let answer = self.create_object(call, &options, decoded.value, false).await?;
+        let decode = || self.decode(call.row.kind, format, body, options.field_validation);
+        let decoded = decode()?;
+        let again = || decode().map(|d| d.value);
+        let answer = self.create_object(call, &options, decoded.value, false, &again).await?;
         Ok(answer.warn(decoded.warnings))
     }
 
     /// Creates an object that is in the requested version with its defaults. `applied`: ownership is already in the
-    /// object (server-side apply).
+    /// object (server-side apply). `again` makes the wanted object anew for an attempt after a lost one.
     pub(super) async fn create_object(
         &self,
         call: &Call<'_>,
         options: &WriteOptions,
-        mut wanted: Value,
+        wanted: Value,
         applied: bool,
+        again: &(dyn Fn() -> Result<Value, Status> + Sync),
     ) -> Result<Answer, Status> {
-        complete(call, &mut wanted)?;
-        let generated = object::name(&wanted).is_empty();
+        let mut first = Some(wanted);
         let mut names = 0;
         for _ in 0..ATTEMPTS {
+            let mut wanted = match first.take() {
+                Some(wanted) => wanted,
+                None => again()?,
+            };
+            complete(call, &mut wanted)?;
+            let generated = object::name(&wanted).is_empty();
             let namespace = self.namespace_guard(call);
-            let ready = self.ready(call, options, wanted.clone(), None, applied).await?;
+            let ready = self.ready(call, options, wanted, None, applied).await?;
             let name = object::name(&ready.value).to_owned();
             let key = call.row.key(call.namespace, &name);
             if options.dry_run {
@@ -122,9 +130,9 @@ pub(super) fn set_namespace(call: &Call<'_>, wanted: &mut Value) -> Result<(), S
         return Ok(());
     }
     if !given.is_empty() && given != call.namespace {
-        return Err(Status::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )));
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     object::set_meta(wanted, "namespace", Some(call.namespace.into()));
     Ok(())

@@ -4,13 +4,14 @@ use super::negotiate::{Accepted, Format, Transform};
 use super::options::{ListOptions, VersionMatch};
 use super::paging::Token;
 use super::select::Selection;
-use super::{Registry, encode, get, read_status, table};
+use super::{Registry, encode, get, object, read_status, table};
 use crate::server::{Body, Response};
 use crate::storage::{ReadError, Revision, Snapshot, Stored};
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use knarr_api::status::Status;
 use knarr_api::{Object, Value};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -55,8 +56,21 @@ impl ListMeta {
 impl Registry {
     pub(super) async fn list(&self, call: &Call<'_>) -> Result<Response, Status> {
         let options = ListOptions::decode(&call.query, false)?;
+        if !call.row.is_stored() {
+            return self.list_computed(call, &options).await;
+        }
         let page = self.page(call, &options).await?;
         write(call, page)
+    }
+
+    /// The list of a resource that is computed on each read.
+    async fn list_computed(&self, call: &Call<'_>, options: &ListOptions) -> Result<Response, Status> {
+        let selection = Selection::new(call.row, call.namespace, options)?;
+        let values = self.components().await;
+        let values = values.into_iter().filter(|v| selection.name().is_none_or(|n| n == object::name(v)));
+        let meta = json!({});
+        let list = of_values(call, values.collect(), meta, call.accepted.transform)?;
+        encode::document(&list, call.accepted)
     }
 
     /// Reads one page.
@@ -151,14 +165,18 @@ impl Registry {
     }
 }
 
-/// 410 whose message tells clients how to go on.
+/// 410 whose `metadata.continue` lets a client go on with whatever is there now.
 fn continue_expired(token: &Token, namespaced: bool) -> Status {
     let (namespace, name) = token.last(namespaced);
-    let _inconsistent = Token::after(-1, namespace, name);
-    Status::expired(
-        "The provided continue parameter is too old to display a consistent list result. You must start a new \
-         list without the continue parameter.",
-    )
+    let mut status = Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+         the results. Continuing with the provided token results in an inconsistent list - objects that were \
+         created, modified, or deleted between the time the first chunk was returned and now may show up in the \
+         list.",
+    );
+    status.next = Token::after(-1, namespace, name).encode();
+    status
 }
 
 fn write(call: &Call<'_>, page: Page) -> Result<Response, Status> {
@@ -198,9 +216,18 @@ pub(super) fn list_value(
     transform: Transform,
 ) -> Result<Value, Status> {
     let values = objects.iter().map(|o| encode::served(call.row, o));
-    let values: Vec<Value> = values.collect::<Result<_, _>>()?;
+    of_values(call, values.collect::<Result<_, _>>()?, meta.value(), transform)
+}
+
+/// A list of objects in the requested version.
+fn of_values(
+    call: &Call<'_>,
+    values: Vec<Value>,
+    meta: Value,
+    transform: Transform,
+) -> Result<Value, Status> {
     let (kind, api_version, items) = match transform {
-        Transform::Table(version) => return table::of_list(call, version, &values, meta.value()),
+        Transform::Table(version) => return table::of_list(call, version, &values, meta),
         Transform::Metadata(version) | Transform::MetadataList(version) => {
             let items = values.iter().map(|v| encode::metadata(v, version)).collect();
             ("PartialObjectMetadataList".to_owned(), format!("meta.k8s.io/{version}"), items)
@@ -220,7 +247,7 @@ pub(super) fn list_value(
     let mut list = Object::new();
     list.insert("kind".into(), kind.into());
     list.insert("apiVersion".into(), api_version.into());
-    list.insert("metadata".into(), meta.value());
+    list.insert("metadata".into(), meta);
     list.insert("items".into(), Value::Array(items.into_iter().map(strip).collect()));
     Ok(Value::Object(list))
 }

@@ -1,8 +1,9 @@
-//! PATCH: JSON Patch, JSON Merge Patch and Strategic Merge Patch over the present object.
+//! PATCH: JSON Patch, JSON Merge Patch and Strategic Merge Patch over the present object; for apply patches see
+//! `apply`.
 use super::answer::Answer;
 use super::call::Call;
 use super::negotiate::{self, PatchType};
-use super::options::{FieldValidation, WriteOptions, WriteVerb};
+use super::options::{WriteOptions, WriteVerb};
 use super::update::Wish;
 use super::{Registry, codec, create, object};
 use knarr_api::Value;
@@ -68,7 +69,7 @@ impl Registry {
     pub(super) async fn patch(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let kind = negotiate::patch_type(call.headers)?;
         if kind == PatchType::Apply {
-            return Err(unsupported_apply());
+            return self.apply(call, body).await;
         }
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Patch, false)?;
         let patch = Patch::parse(kind, body)?;
@@ -90,10 +91,7 @@ impl Registry {
         let kind = call.row.kind;
         let mut wanted = present.clone();
         patch.apply(self.api, kind.ty, &mut wanted)?;
-        let validation = match options.field_validation {
-            FieldValidation::Ignore => FieldValidation::Ignore,
-            other => other,
-        };
+        let validation = options.field_validation;
         let warnings = codec::normalize(self.api, kind.ty, &kind.gvk, &mut wanted, validation)?;
         unchanged(call, &wanted, present)?;
         create::set_namespace(call, &mut wanted)?;

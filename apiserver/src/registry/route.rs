@@ -4,10 +4,21 @@ use super::call::Call;
 use super::negotiate::{self, Scope};
 use super::options::Query;
 use super::{Registry, encode, subresource};
-use crate::request_info::Verb;
-use crate::server::{Request, RequestContext, Response, body};
+use crate::request_info::{RequestInfo, Verb};
+use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::status::Status;
+
+/// What is said about resources that clients should leave.
+fn deprecation(info: &RequestInfo) -> Option<&'static str> {
+    match (info.group(), info.resource()) {
+        ("", "endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
+}
 
 /// 404 for a path within a served group version.
 fn unknown_resource() -> Status {
@@ -37,10 +48,16 @@ impl Registry {
         if !self.rows.has_version(info.group(), info.version()) {
             return page_not_found();
         }
-        let headers = request.headers().clone();
-        match self.resource(context, request, &headers).await {
-            Ok(response) => response,
-            Err(status) => body::status(&status, &headers),
+        let deprecated = deprecation(info);
+        let (parts, body) = request.into_parts();
+        match self.resource(context, &parts, body).await {
+            Ok(mut response) => {
+                if let Some(text) = deprecated {
+                    warn(response.headers_mut(), &[text.to_owned()]);
+                }
+                response
+            }
+            Err(status) => body::status(&status, &parts.headers),
         }
     }
 
@@ -62,9 +79,10 @@ impl Registry {
     async fn resource(
         &self,
         context: RequestContext,
-        request: Request,
-        headers: &HeaderMap,
+        parts: &http::request::Parts,
+        body: RequestBody,
     ) -> Result<Response, Status> {
+        let headers = &parts.headers;
         let info = &context.info;
         let row =
             self.rows.find(info.group(), info.version(), info.resource()).ok_or_else(unknown_resource)?;
@@ -81,6 +99,7 @@ impl Registry {
             return Err(unknown_resource());
         }
         if subresource::is_connection(row.kind, sub) {
+            let request = Request::from_parts(parts.clone(), body);
             return Ok(self.connect(context.clone(), request, row, namespace, name).await);
         }
         let verbs = row.kind.subresource(sub).map_or(&row.kind.verbs, |s| &s.verbs);
@@ -101,17 +120,9 @@ impl Registry {
         let accepted = negotiate::accept(headers, query.get("pretty"), scope)?;
         // The name of a list comes from its field selector, not from the path.
         let name = if in_path { name } else { "" };
-        let call = Call {
-            row,
-            context: &context,
-            headers,
-            query,
-            accepted,
-            namespace,
-            name,
-            subresource: sub,
-        };
-        let body = if info.verb.is_read() { bytes::Bytes::new() } else { request.into_body().read().await? };
+        let call =
+            Call { row, context: &context, headers, query, accepted, namespace, name, subresource: sub };
+        let body = if info.verb.is_read() { bytes::Bytes::new() } else { body.read().await? };
         let answer = match info.verb {
             Verb::List => return self.list(&call).await,
             Verb::Watch => return self.watch(&call).await,

@@ -153,9 +153,8 @@ impl Registry {
     ) -> Response {
         let headers = request.headers().clone();
         // A Service or Pod may be named `scheme:name:port` by proxies.
-        let object_name = match name.split(':').collect::<Vec<_>>().as_slice() {
-            [_, name, _] => (*name).to_owned(),
-            [name, _] if context.info.subresource() == "proxy" => (*name).to_owned(),
+        let object_name = match context.info.subresource() {
+            "proxy" => crate::streaming::split_name(name).1.to_owned(),
             _ => name.to_owned(),
         };
         let Some(stored) = self.store.get(&row.key(namespace, &object_name)) else {

@@ -1,6 +1,7 @@
 //! Server-side tables: what `kubectl get` shows.
 use super::Row;
 use super::call::Call;
+use super::encode;
 use knarr_api::Value;
 use knarr_api::columns::{self, IncludeObject};
 use knarr_api::status::Status;
@@ -38,7 +39,12 @@ pub(super) fn of_event(
 }
 
 /// The table of a list.
-pub(super) fn of_list(call: &Call<'_>, version: &str, values: &[Value], meta: Value) -> Result<Value, Status> {
+pub(super) fn of_list(
+    call: &Call<'_>,
+    version: &str,
+    values: &[Value],
+    meta: Value,
+) -> Result<Value, Status> {
     Ok(build(call.row, version, values, include(call)?, meta, true))
 }
 
@@ -61,8 +67,18 @@ fn build(
     with_columns: bool,
 ) -> Value {
     let (now, version) = (Timestamp::now(), group_version(version));
-
-    let columns = columns::of(row.kind);
-    let rows = values.iter().map(|value| columns.row(value, include, &version, now)).collect();
+    // All versions of a resource show the same cells, which are written for the stored one.
+    let columns = columns::of(row.stored);
+    let show = |value: &Value| {
+        if row.conversion.is_none() {
+            return columns.row(value, include, &version, now);
+        }
+        let mut shown = columns.row(&encode::store(row, value.clone()), include, &version, now);
+        if include == IncludeObject::Object {
+            shown["object"] = value.clone();
+        }
+        shown
+    };
+    let rows = values.iter().map(show).collect();
     columns::table(&version, meta, with_columns.then_some(columns), rows)
 }

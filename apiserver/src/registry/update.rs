@@ -28,25 +28,33 @@ impl Registry {
     pub(super) async fn update(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Update, false)?;
         let format = negotiate::body_format(call.headers)?;
-        let decoded = self.decode(call.row.kind, format, body, options.field_validation)?;
-        let mut wanted = decoded.value;
-        check_name(call, &mut wanted)?;
-        create::set_namespace(call, &mut wanted)?;
+        let decode = || -> Result<codec::Decoded, Status> {
+            let mut decoded = self.decode(call.row.kind, format, body, options.field_validation)?;
+            check_name(call, &mut decoded.value)?;
+            create::set_namespace(call, &mut decoded.value)?;
+            Ok(decoded)
+        };
+        let codec::Decoded { value: mut wanted, warnings } = decode()?;
         let creates = call.row.kind.create_on_update && call.subresource.is_empty();
         if creates && self.fetch(&call.key(), call.row.in_log).await?.is_none() {
             if !object::resource_version(&wanted).is_empty() {
                 return Err(Status::conflict(call.row.subject(), call.name, MODIFIED));
             }
             object::set_meta(&mut wanted, "resourceVersion", None);
-            return Ok(self.create_object(call, &options, wanted, false).await?.warn(decoded.warnings));
+            let again = || decode().map(|d| d.value);
+            let answer = self.create_object(call, &options, wanted, false, &again).await?;
+            return Ok(answer.warn(warnings));
         }
         let versioned = !object::resource_version(&wanted).is_empty();
-        let answer = self
-            .change(call, &options, versioned, |_| {
-                Ok(Wish { value: wanted.clone(), applied: false, warnings: Vec::new() })
-            })
-            .await?;
-        Ok(answer.warn(decoded.warnings))
+        let mut first = Some(wanted);
+        let wish = |_: &Value| {
+            let value = match first.take() {
+                Some(wanted) => wanted,
+                None => decode()?.value,
+            };
+            Ok(Wish { value, applied: false, warnings: Vec::new() })
+        };
+        Ok(self.change(call, &options, versioned, wish).await?.warn(warnings))
     }
 
     /// Reads, changes and writes the named object until nobody comes between. `wish` makes the wanted object from
@@ -57,7 +65,7 @@ impl Registry {
         call: &Call<'_>,
         options: &WriteOptions,
         versioned: bool,
-        wish: impl Fn(&Value) -> Result<Wish, Status>,
+        mut wish: impl FnMut(&Value) -> Result<Wish, Status> + Send,
     ) -> Result<Answer, Status> {
         let key = call.key();
         let mut turn = None;
@@ -67,8 +75,10 @@ impl Registry {
             }
             let existing = self.find(call).await?;
             let old = codec::read(self.api, call.row, &existing)?;
-            let present = encode::serve(call.row, old.clone());
-            let Wish { value: mut wanted, applied, mut warnings } = wish(&present)?;
+            let Wish { value: mut wanted, applied, mut warnings } = match call.row.conversion {
+                None => wish(&old)?,
+                Some(_) => wish(&encode::serve(call.row, old.clone()))?,
+            };
             check_versions(call, &mut wanted, &old, &existing)?;
             let ready = self.ready(call, options, wanted, Some(&old), applied).await?;
             warnings.extend(ready.warnings.iter().cloned());

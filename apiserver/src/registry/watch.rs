@@ -27,7 +27,12 @@ const INITIAL: usize = 64;
 
 impl Registry {
     pub(super) async fn watch(&self, call: &Call<'_>) -> Result<Response, Status> {
-        let options = ListOptions::decode(&call.query, true)?;
+        let mut options = ListOptions::decode(&call.query, true)?;
+        if !call.name.is_empty() {
+            // The old form `/watch/…/‹name›`.
+            let separator = if options.field_selector.is_empty() { "" } else { "," };
+            options.field_selector.push_str(&format!("{separator}metadata.name={}", call.name));
+        }
         let selection = Selection::new(call.row, call.namespace, &options)?;
         let encoder = Encoder::new(call)?;
         let begun = self.begin(call, &options, &selection).await;

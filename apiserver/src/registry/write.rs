@@ -13,7 +13,7 @@ use knarr_api::kind::Kind;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// How often an attempt that lost against another write is made again.
 pub(super) const ATTEMPTS: usize = 100;
@@ -120,7 +120,8 @@ impl Registry {
         } else {
             Companions::default()
         };
-        let mut errors = codec::validate(self.api, row, call.subresource, &value, old);
+        codec::settle(self.api, row.stored, &mut value)?;
+        let mut errors = codec::validate(row, call.subresource, &value, old);
         errors.extend(row.rules.strategy.check(&scene, &value, old));
         if !errors.is_empty() {
             let name = match object::name(&value) {
@@ -139,7 +140,7 @@ impl Registry {
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), row.kind, &value, old)?;
         }
-        let bytes = codec::canonical(self.api, row.stored, &mut value)?;
+        let bytes = codec::bytes(self.api, row.stored, &mut value);
         Ok(Ready { value, bytes, companions, warnings })
     }
 
@@ -163,7 +164,7 @@ impl Registry {
         previous: Option<Arc<Stored>>,
         namespace: Option<Guard>,
     ) -> Result<Arc<Stored>, CommitError> {
-        let expires = call.row.rules.lifetime.map(|s| SystemTime::now() + Duration::from_secs(s));
+        let expires = call.row.rules.expires.then(|| SystemTime::now() + self.settings.event_ttl);
         let mut group = Group::default().guard(at);
         group.guards.extend(namespace);
         group.guards.extend(ready.companions.guards);

@@ -1,7 +1,7 @@
 //! The way of every request: request info, authentication, impersonation, limits, authorization, then the server's
 //! own paths or the registry; a deadline and a guard against panics around it.
 use super::limits::{Limits, Turn};
-use super::{Handler, Request, RequestContext, Response, body, gzip};
+use super::{Body, Handler, Request, RequestContext, Response, body, gzip};
 use crate::authn::{Authenticator, Peer, impersonation};
 use crate::authz::{Attributes, Authorizer, rbac};
 use crate::health::Health;
@@ -9,9 +9,10 @@ use crate::metrics::Metrics;
 use crate::own_paths::OwnPaths;
 use crate::request_info::RequestInfo;
 use crate::user::{MASTERS, User};
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::status::Status;
+use prometheus_client::metrics::gauge::Gauge;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -51,11 +52,14 @@ impl Chain {
         let mut response = match RequestInfo::new(request.method(), request.uri()) {
             Ok(info) => {
                 let long = info.is_long_running();
-                let _running = long.then(|| Running::new(&self.metrics));
+                let running = long.then(|| Running::new(&self.metrics));
                 let work = self.guarded(&info, peer, address, &audit_id, request);
                 let response = work.await;
                 self.metrics.observe(&info, response.status().as_u16(), started.elapsed());
-                response
+                match running {
+                    Some(running) => response.map(|body| running.until_end_of(body)),
+                    None => response,
+                }
             }
             Err(text) => body::status(&Status::bad_request(text), request.headers()),
         };
@@ -180,19 +184,28 @@ impl Chain {
     }
 }
 
-/// A long-running request, counted while it runs.
-struct Running<'a>(&'a Metrics);
+/// A long-running request, counted until its answer has ended.
+struct Running(Gauge);
 
-impl<'a> Running<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
+impl Running {
+    fn new(metrics: &Metrics) -> Self {
         metrics.long_running.inc();
-        Self(metrics)
+        Self(metrics.long_running.clone())
+    }
+
+    fn until_end_of(self, body: Body) -> Body {
+        match body {
+            Body::Stream(stream) => Body::stream(stream.inspect(move |_| {
+                let _held = &self;
+            })),
+            other => other,
+        }
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
-        self.0.long_running.dec();
+        self.0.dec();
     }
 }
 

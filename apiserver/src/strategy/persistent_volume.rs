@@ -43,10 +43,8 @@ fn unify_sources(value: &mut Value) {
     let reference = spec.get("dataSourceRef").filter(|v| !v.is_null()).cloned();
     match (source, reference) {
         (Some(source), None) => drop(spec.insert("dataSourceRef".into(), source)),
-        (None, Some(reference)) => {
-            if reference.get("namespace").and_then(Value::as_str).unwrap_or_default().is_empty() {
-                spec.insert("dataSource".into(), reference);
-            }
+        (None, Some(reference)) if object::text(&reference, &["namespace"]).is_empty() => {
+            drop(spec.insert("dataSource".into(), reference));
         }
         _ => {}
     }

@@ -72,7 +72,7 @@ mod tests {
         let full =
             json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1Gi"}});
         check(&[json!({})], "BestEffort");
-        check(&[full.clone()], "Guaranteed");
+        check(std::slice::from_ref(&full), "Guaranteed");
         check(&[full, json!({})], "Burstable");
         check(&[json!({"requests": {"cpu": "1"}})], "Burstable");
         check(&[json!({"requests": {"cpu": "0"}})], "BestEffort");

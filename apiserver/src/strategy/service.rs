@@ -134,10 +134,12 @@ fn drop_for_type(value: &mut Value, old: &Value) {
             set(value, name, None);
         }
     }
-    if has_node_ports(old) && !has_node_ports(value) && node_ports(value) == node_ports(old) {
-        if let Some(Value::Array(ports)) = value.pointer_mut("/spec/ports") {
-            ports.iter_mut().filter_map(Value::as_object_mut).for_each(|p| drop(p.remove("nodePort")));
-        }
+    if has_node_ports(old)
+        && !has_node_ports(value)
+        && node_ports(value) == node_ports(old)
+        && let Some(Value::Array(ports)) = value.pointer_mut("/spec/ports")
+    {
+        ports.iter_mut().filter_map(Value::as_object_mut).for_each(|p| drop(p.remove("nodePort")));
     }
     if has_health_port(old) && !has_health_port(value) && unchanged(value, "healthCheckNodePort") {
         set(value, "healthCheckNodePort", None);

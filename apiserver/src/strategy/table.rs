@@ -49,8 +49,8 @@ pub struct Rules {
     pub returns_deleted: bool,
     /// Treatment of status.
     pub status: StatusRule,
-    /// Removed by itself so many seconds after the last write.
-    pub lifetime: Option<u64>,
+    /// Removed by itself a while (the flag `--event-ttl`) after the last write.
+    pub expires: bool,
     /// Further rules.
     pub strategy: &'static dyn Strategy,
 }
@@ -64,7 +64,7 @@ impl Rules {
             propagation: Some(Propagation::Background),
             returns_deleted: false,
             status: StatusRule::Subresource,
-            lifetime: None,
+            expires: false,
             strategy: &Plain,
         }
     }
@@ -100,10 +100,10 @@ static DEFAULT: Rules = Rules::new("", "");
 
 /// Rows by group and plural, sorted; a test keeps the order.
 pub static RULES: &[Rules] = &[
-    Rules { propagation: None, lifetime: Some(3600), ..Rules::new("", "events") },
+    Rules { propagation: None, expires: true, ..Rules::new("", "events") },
     Rules::new("", "limitranges").by(&super::limit_range::LimitRange),
     Rules::new("", "namespaces").by(&super::namespace::Namespace),
-    Rules::new("", "nodes").by(&super::node::Node).status(StatusRule::KeptOnCreate),
+    Rules::new("", "nodes").status(StatusRule::KeptOnCreate),
     Rules::new("", "persistentvolumeclaims").returned().by(&super::persistent_volume::Claim),
     Rules::new("", "persistentvolumes").returned().by(&super::persistent_volume::Volume),
     Rules::new("", "pods").counts(Generation::SPEC).returned().by(&super::pod::Pod),
@@ -123,7 +123,9 @@ pub static RULES: &[Rules] = &[
         .counts(Generation::of(&["webhooks"])),
     Rules::new("apiextensions.k8s.io", "customresourcedefinitions").counts(Generation::SPEC),
     Rules::new("apps", "daemonsets").counts(Generation::SPEC).by(&super::daemon_set::DaemonSet),
-    Rules::new("apps", "deployments").counts(Generation { annotations: true, ..Generation::SPEC }),
+    Rules::new("apps", "deployments")
+        .counts(Generation { annotations: true, ..Generation::SPEC })
+        .by(&super::deployment::Deployment),
     Rules::new("apps", "replicasets").counts(Generation::SPEC),
     Rules::new("apps", "statefulsets").counts(Generation::SPEC),
     Rules::new("batch", "cronjobs").counts(Generation::SPEC),

@@ -12,8 +12,8 @@ pub struct Target {
     pub tls: bool,
     /// It is a kubelet: shown our certificate, and verified where an authority is known.
     pub kubelet: bool,
-    /// Host name or address.
-    pub host: String,
+    /// Host names or addresses, tried in order.
+    pub hosts: Vec<String>,
     /// Port.
     pub port: u16,
     /// Path and query.
@@ -137,6 +137,31 @@ pub fn rest_with_query(info: &RequestInfo) -> String {
     }
 }
 
+/// Where a GET of `…/proxy` without the final slash is sent, so that relative links work.
+pub fn missing_slash(method: &http::Method, info: &RequestInfo) -> Option<String> {
+    let path = info.uri().path();
+    if !matches!(*method, http::Method::GET | http::Method::HEAD) || !path.ends_with("/proxy") {
+        return None;
+    }
+    let query = info.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    Some(format!("{path}/{query}"))
+}
+
+/// A `Location` of the target as the client can follow it: through the proxy. None where it leads elsewhere, or is
+/// relative.
+pub fn moved(location: &str, hosts: &[String], info: &RequestInfo) -> Option<String> {
+    let path = match location.split_once("://") {
+        Some((_, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+            hosts.iter().any(|known| known == host.trim_matches(['[', ']'])).then_some(path)?
+        }
+        None => location.starts_with('/').then_some(location)?,
+    };
+    let (base, _) = info.uri().path().split_once("/proxy")?;
+    Some(format!("{base}/proxy{}{path}", if path.is_empty() { "/" } else { "" }))
+}
+
 /// Where `pods/proxy` goes: the pod's address, on the named port or its first one.
 ///
 /// # Errors
@@ -157,7 +182,7 @@ pub fn pod_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target, St
     Ok(Target {
         tls: scheme == Some("https"),
         kubelet: false,
-        host: host.to_owned(),
+        hosts: vec![host.to_owned()],
         port,
         path: rest_with_query(info),
     })
@@ -193,7 +218,13 @@ pub fn service_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target
     let endpoint = endpoints(objects, namespace, name, port_name);
     let (host, port) = endpoint
         .ok_or_else(|| Status::unavailable(format!("no endpoints available for service {name:?}")))?;
-    Ok(Target { tls: scheme == Some("https"), kubelet: false, host, port, path: rest_with_query(info) })
+    Ok(Target {
+        tls: scheme == Some("https"),
+        kubelet: false,
+        hosts: vec![host],
+        port,
+        path: rest_with_query(info),
+    })
 }
 
 /// A ready endpoint's address and its port of a name; any of them, chosen at random.
@@ -268,6 +299,23 @@ mod tests {
     }
 
     #[test]
+    fn redirects() {
+        let i = info("/api/v1/namespaces/d/services/s/proxy?a=b");
+        let to = missing_slash(&http::Method::GET, &i);
+        assert_eq!(to.as_deref(), Some("/api/v1/namespaces/d/services/s/proxy/?a=b"));
+        let i = info("/api/v1/namespaces/d/services/s/proxy/x");
+        assert_eq!(missing_slash(&http::Method::GET, &i), None);
+        let hosts = ["10.0.0.1".to_owned()];
+        let check = |location: &str, expected: Option<&str>| {
+            assert_eq!(moved(location, &hosts, &i).as_deref(), expected)
+        };
+        check("/y", Some("/api/v1/namespaces/d/services/s/proxy/y"));
+        check("http://10.0.0.1:8080/y", Some("/api/v1/namespaces/d/services/s/proxy/y"));
+        check("https://example.com/y", None);
+        check("y", None);
+    }
+
+    #[test]
     fn services() {
         let objects = Memory::default();
         objects.put(
@@ -283,6 +331,6 @@ mod tests {
             "ports": [{"name": "web", "port": 8080}],
             "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}, {"addresses": ["10.0.0.2"], "conditions": {"ready": false}}]}));
         let target = service_proxy(&objects, &i).unwrap();
-        assert_eq!((target.host.as_str(), target.port, target.path.as_str()), ("10.0.0.1", 8080, "/x"));
+        assert_eq!((target.hosts[0].as_str(), target.port, target.path.as_str()), ("10.0.0.1", 8080, "/x"));
     }
 }

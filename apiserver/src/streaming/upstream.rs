@@ -88,19 +88,20 @@ impl Upstream {
     /// 503 for a node without an address of a wanted kind.
     pub fn kubelet(&self, name: &str, node: &Value) -> Result<Target, Status> {
         let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let by_type = |wanted: &String| addresses.iter().find(|a| a["type"] == wanted.as_str());
-        let host =
-            self.address_types.iter().find_map(by_type).and_then(|address| address["address"].as_str());
-        let host = host.ok_or_else(|| {
+        let mut hosts: Vec<String> = Vec::new();
+        for wanted in &self.address_types {
+            let of_type = addresses.iter().filter(|a| a["type"] == wanted.as_str());
+            hosts.extend(of_type.filter_map(|a| a["address"].as_str()).map(str::to_owned));
+        }
+        if hosts.is_empty() {
             let types = self.address_types.join(" ");
-            Status::internal(format_args!(
-                "no preferred addresses found for node {name:?}; known types: [{types}]"
-            ))
-        })?;
+            let text = format!("no preferred addresses found for node {name:?}; known types: [{types}]");
+            return Err(Status::internal(text));
+        }
         let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
         let port =
             port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(KUBELET_PORT);
-        Ok(Target { tls: true, kubelet: true, host: host.to_owned(), port, path: String::new() })
+        Ok(Target { tls: true, kubelet: true, hosts, port, path: String::new() })
     }
 
     /// Passes a request on and answers what comes back; an upgrade is piped.
@@ -161,9 +162,20 @@ impl Upstream {
         Ok(answer)
     }
 
+    /// The first host that answers; a node's name need not be known to the server's resolver, its address is.
     async fn connect(&self, target: &Target) -> Result<http1::SendRequest<OutBody>, Status> {
-        let address = (target.host.as_str(), target.port);
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+        let mut failed = None;
+        for host in &target.hosts {
+            match self.connect_to(host, target).await {
+                Ok(sender) => return Ok(sender),
+                Err(status) => failed = failed.or(Some(status)),
+            }
+        }
+        Err(failed.unwrap_or_else(|| Status::unavailable("error trying to reach service: no address")))
+    }
+
+    async fn connect_to(&self, host: &str, target: &Target) -> Result<http1::SendRequest<OutBody>, Status> {
+        let stream = tokio::time::timeout(CONNECT, TcpStream::connect((host, target.port))).await;
         let stream = stream.map_err(|_| unreachable_target(target, &"i/o timeout"))?;
         let stream = stream.map_err(|e| unreachable_target(target, &e))?;
         let _ = stream.set_nodelay(true);
@@ -171,7 +183,7 @@ impl Upstream {
             return handshake(stream, target).await;
         }
         let config = if target.kubelet { &self.kubelet } else { &self.other };
-        let name = ServerName::try_from(target.host.clone()).map_err(|e| unreachable_target(target, &e))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|e| unreachable_target(target, &e))?;
         let stream =
             tokio::time::timeout(CONNECT, TlsConnector::from(config.clone()).connect(name, stream)).await;
         let stream = stream.map_err(|_| unreachable_target(target, &"TLS handshake timeout"))?;
@@ -221,10 +233,11 @@ fn outgoing(headers: &HeaderMap, target: &Target, upgrade: bool) -> HeaderMap {
     if !upgrade {
         HOP.iter().for_each(|name| drop(out.remove(name)));
     }
-    let host = if target.host.contains(':') {
-        format!("[{}]:{}", target.host, target.port)
+    let host = target.hosts.first().map(String::as_str).unwrap_or_default();
+    let host = if host.contains(':') {
+        format!("[{host}]:{}", target.port)
     } else {
-        format!("{}:{}", target.host, target.port)
+        format!("{host}:{}", target.port)
     };
     if let Ok(host) = HeaderValue::from_str(&host) {
         out.insert(header::HOST, host);
@@ -277,7 +290,7 @@ pub async fn checked(response: Response, resource: Resource<'_>, name: &str) -> 
 }
 
 fn unreachable_target(target: &Target, error: &dyn std::fmt::Display) -> Status {
-    Status::unavailable(format!("error trying to reach {}:{}: {error}", target.host, target.port))
+    Status::unavailable(format!("error trying to reach {}:{}: {error}", target.hosts.join(","), target.port))
 }
 
 /// Takes any certificate: kubelets without a known authority, and backends behind the proxy subresources.

@@ -162,3 +162,32 @@ async fn events_are_one_resource_in_two_versions() {
     let none = server.get("/api/v1/events?fieldSelector=involvedObject.name%3Dq").await.expect(200);
     assert_eq!(none["items"], json!([]));
 }
+
+#[tokio::test]
+async fn names_are_generated() {
+    let server = Server::start().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let object = json!({"metadata": {"generateName": "a-"}});
+    let creations = futures::future::join_all((0..50).map(|_| server.post(path, &object))).await;
+    let names: std::collections::BTreeSet<String> =
+        creations.iter().map(|c| c.expect(201)["metadata"]["name"].to_string()).collect();
+    assert_eq!(names.len(), 50);
+    assert!(names.iter().all(|n| n.starts_with("\"a-") && n.len() == 2 + 2 + 5));
+}
+
+#[tokio::test]
+async fn concurrent_patches_all_count() {
+    let server = Server::start().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    server.post(path, &json!({"metadata": {"name": "a"}})).await.expect(201);
+    let patches = (0..40).map(|n| {
+        let server = &server;
+        async move {
+            let patch = json!({"data": {format!("k{n}"): "v"}});
+            server.patch(&format!("{path}/a"), "merge-patch+json", &patch).await.expect(200)
+        }
+    });
+    futures::future::join_all(patches).await;
+    let read = server.get(&format!("{path}/a")).await.expect(200);
+    assert_eq!(read["data"].as_object().unwrap().len(), 40);
+}

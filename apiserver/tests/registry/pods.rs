@@ -111,3 +111,27 @@ async fn jobs_select_their_own_pods() {
     let marked = server.delete("/apis/batch/v1/namespaces/default/jobs/j").await.expect(200);
     assert_eq!(marked["metadata"]["finalizers"], json!(["orphan"]));
 }
+
+#[tokio::test]
+async fn approval_changes_conditions_only() {
+    let server = Server::start().await;
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let kind = knarr_api::table::builtin()
+        .resource("certificates.k8s.io", "v1", "certificatesigningrequests")
+        .unwrap();
+    let mut request = super::kinds::minimal(kind);
+    request["metadata"] = json!({"name": "r"});
+    let mut created = server.post(path, &request).await.expect(201);
+    assert_eq!(created["spec"]["username"], "system:apiserver");
+    created["status"] = json!({"certificate": "eA==", "conditions": [{"type": "Approved", "status": "True", "reason": "x", "message": "y"}]});
+    let approved = server.put(&format!("{path}/r/approval"), &created).await.expect(200);
+    assert!(approved["status"].get("certificate").is_none());
+    assert!(approved["status"]["conditions"][0]["lastUpdateTime"].is_string());
+    // The signer adds the certificate and cannot take the approval away.
+    let signature = json!({"status": {"certificate": "eA==", "conditions": null}});
+    let signed = server.patch(&format!("{path}/r/status"), "merge-patch+json", &signature).await.expect(200);
+    assert_eq!(
+        (&signed["status"]["certificate"], &signed["status"]["conditions"][0]["type"]),
+        (&json!("eA=="), &json!("Approved"))
+    );
+}

@@ -60,8 +60,9 @@ async fn node_ports_are_unique() {
 async fn headless_and_external() {
     let server = Server::start().await;
     let headless =
-        create(&server, "h", json!({"clusterIP": "None", "ports": [{"port": 80}], "selector": {"a": "b"}}));
-    let headless = headless.await.expect(201);
+        create(&server, "h", json!({"clusterIP": "None", "ports": [{"port": 80}], "selector": {"a": "b"}}))
+            .await;
+    let headless = headless.expect(201);
     assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
     let external =
         create(&server, "e", json!({"type": "ExternalName", "externalName": "x.example"})).await.expect(201);

@@ -74,3 +74,21 @@ async fn metadata_and_tables() {
         assert_eq!((&event["type"], &event["object"]["kind"]), (&json!("ADDED"), &json!(kind)));
     }
 }
+
+#[tokio::test]
+async fn protobuf_frames() {
+    let server = Server::start().await;
+    create(&server, "a", "x").await;
+    let accept = [("accept", "application/vnd.kubernetes.protobuf;stream=watch")];
+    let path = format!("{PATH}?watch=1&timeoutSeconds=1");
+    let reply = server.send(http::Method::GET, &path, &accept, Vec::new()).await;
+    assert_eq!(reply.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    let length = u32::from_be_bytes(reply.bytes[..4].try_into().unwrap()) as usize;
+    let event = &reply.bytes[4..];
+    assert_eq!(event.len(), length);
+    // Field 1 is the type; field 2 an extension whose field 1 is the object in its envelope.
+    assert!(event.starts_with(b"\x0a\x05ADDED\x12"), "{event:?}");
+    let envelope = event.windows(4).position(|w| w == b"k8s\0").unwrap();
+    let decoded = knarr_api::protobuf::decode(knarr_api::table::builtin(), &event[envelope..]).unwrap();
+    assert_eq!(decoded.value["metadata"]["name"], "a");
+}

@@ -132,3 +132,68 @@ impl HttpBody for Tracked {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::{self, StreamExt};
+    use http_body_util::{BodyExt, StreamBody};
+    use hyper::{body::Bytes, service::service_fn};
+    use hyper_util::{rt::TokioIo, server::conn::auto};
+    use kube::{Client, Config};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers each request with one line and leaves the response open.
+    async fn endless_server() -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let answer = service_fn(|request: Request<Incoming>| async move {
+                    let agent = request.headers().get("user-agent").cloned();
+                    let line = format!("{:?} {agent:?}\n", request.version());
+                    let frame = Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(line)));
+                    Ok::<_, std::convert::Infallible>(Response::new(StreamBody::new(
+                        stream::iter([frame]).chain(stream::pending()),
+                    )))
+                });
+                tokio::spawn(async move {
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+                });
+            }
+        });
+        (address, connections)
+    }
+
+    async fn watch(client: &Client) -> (String, Body) {
+        let request = Request::get("/watch").body(Body::empty()).expect("a request");
+        let mut body = client.send(request).await.expect("a response").into_body();
+        let frame = body.frame().await.expect("a frame").expect("no error");
+        let line = frame.into_data().expect("data");
+        (String::from_utf8_lossy(&line).into_owned(), body)
+    }
+
+    #[tokio::test]
+    async fn open_watches_share_connections() {
+        let (address, connections) = endless_server().await;
+        let config = Config::new(address.parse().expect("an address"));
+        let client = super::super::from_config(config, "test").expect("a client");
+        let mut open = Vec::new();
+        for _ in 0..STREAMS_A_LANE {
+            open.push(watch(&client).await);
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), 1);
+        let agent = concat!("HTTP/2.0 Some(\"knarr-test/v", env!("CARGO_PKG_VERSION"), "\")\n");
+        assert_eq!(open[0].0, agent);
+        open.push(watch(&client).await);
+        assert_eq!(connections.load(Ordering::SeqCst), 2, "the first connection is full");
+        open.clear();
+        open.push(watch(&client).await);
+        assert_eq!(connections.load(Ordering::SeqCst), 2, "it has room again");
+    }
+}

@@ -49,7 +49,7 @@ pub fn refusals(context: &Context) -> Result<()> {
         r#"Error from server (NotFound): pods "nobody" not found"#,
     )?;
     context.kubectl(&["create", "configmap", "twice"])?;
-    contains(&context.refused(&["create", "configmap", "twice"])?, "(AlreadyExists)")?;
+    contains(&context.refused(&["create", "configmap", "twice"])?, r#"configmaps "twice" already exists"#)?;
     contains(&context.refused(&["create", "configmap", "Not_A_Name"])?, "a lowercase RFC 1123 subdomain")?;
     contains(
         &context.refused(&["get", "nothings"])?,
@@ -82,7 +82,7 @@ pub fn refusals(context: &Context) -> Result<()> {
 
 /// A watch tells of every change, and ends at its time limit.
 pub fn watch(context: &Context) -> Result<()> {
-    let arguments = ["get", "configmaps", "-w", "-o", "name", "--output-watch-events", "-l", "seen=yes"];
+    let arguments = ["get", "configmaps", "-w", "--no-headers", "--output-watch-events", "-l", "seen=yes"];
     let mut watching = context.background(&arguments)?;
     let output = watching.0.stdout.take().ok_or_else(|| anyhow::anyhow!("no output"))?;
     let mut lines = BufReader::new(output).lines();
@@ -93,7 +93,7 @@ pub fn watch(context: &Context) -> Result<()> {
     for expected in ["ADDED", "MODIFIED", "DELETED"] {
         let line = lines.next().ok_or_else(|| anyhow::anyhow!("the watch ended before {expected}"))??;
         contains(&line, expected)?;
-        contains(&line, "configmap/one")?;
+        contains(&line, "one")?;
     }
     let ended = context.kubectl(&[
         "get",

@@ -20,8 +20,7 @@ pub fn drain(context: &Context) -> Result<()> {
     let checked = drained.and_then(|_| {
         contains(&context.kubectl(&["get", "node", &node])?, "SchedulingDisabled")?;
         eventually("new pods wait", || {
-            let pods = context.kubectl(&["describe", "pods"])?;
-            contains(&pods, "1 node(s) were unschedulable")
+            contains(&context.kubectl(&["get", "events"])?, "1 node(s) were unschedulable")
         })
     });
     // Whatever happened, the next scenario needs the node.

@@ -106,7 +106,9 @@ pub fn port_forward(context: &Context) -> Result<()> {
     context.toolbox("box")?;
     let mut forward = context.background(&["port-forward", "pod/box", ":8080"])?;
     let output = forward.0.stdout.take().context("no output")?;
-    let line = BufReader::new(output).lines().next().context("no line")??;
+    // Held until the end: kubectl prints a line for each connection.
+    let mut lines = BufReader::new(output).lines();
+    let line = lines.next().context("no line")??;
     let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).context("no port")?;
     for _ in 0..3 {
         let mut stream = TcpStream::connect(format!("127.0.0.1:{port}"))?;

@@ -13,22 +13,52 @@ use k8s_openapi::{
             Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
         },
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 
 use super::{MANAGED_BY, MANAGER, SERVICE, select::Port, targets};
-use crate::meta::{Map, controller_reference, name};
+use crate::meta::{Map, controller_reference, name, namespace};
 
 /// Label that marks slices of Services without an address.
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// What to do about the slices of a Service.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     pub create: Vec<EndpointSlice>,
     pub update: Vec<EndpointSlice>,
     /// Names.
     pub delete: Vec<String>,
+}
+
+/// What all slices of one owner share.
+pub(crate) struct Frame {
+    /// Name of the Service, from which those of the slices are made.
+    pub name: String,
+    pub namespace: String,
+    pub labels: Map,
+    pub owner: OwnerReference,
+    /// Whether one empty slice stands for no endpoints at all.
+    pub placeholder: bool,
+}
+
+impl Frame {
+    fn of_service(service: &Service) -> Self {
+        let mut labels = service.metadata.labels.clone().unwrap_or_default();
+        labels.retain(|key, _| key != HEADLESS);
+        if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
+            labels.insert(HEADLESS.to_string(), String::new());
+        }
+        labels.insert(SERVICE.to_string(), name(&service.metadata).to_string());
+        labels.insert(MANAGED_BY.to_string(), MANAGER.to_string());
+        Self {
+            name: name(&service.metadata).to_string(),
+            namespace: namespace(&service.metadata).to_string(),
+            labels,
+            owner: controller_reference(service),
+            placeholder: true,
+        }
+    }
 }
 
 /// Compares the slices of a Service with what they should be. `zone` knows the zone of a node.
@@ -41,15 +71,36 @@ pub(super) fn reconcile(
 ) -> Changes {
     let mut changes = Changes::default();
     let families = families(service);
+    let frame = Frame::of_service(service);
     for family in &families {
         let wanted = endpoints(service, pods, zone, family);
         let have: Vec<&EndpointSlice> =
             existing.iter().map(|slice| &**slice).filter(|slice| slice.address_type == *family).collect();
-        reconcile_family(service, family, wanted, &have, max, &mut changes);
+        reconcile_family(&frame, family, wanted, &have, max, &mut changes);
     }
     let of_other_families = existing.iter().filter(|slice| !families.contains(&slice.address_type));
     changes.delete.extend(of_other_families.map(|slice| name(&slice.metadata).to_string()));
+    reuse(existing, &mut changes);
     changes
+}
+
+/// Turns pairs of a deletion and a creation into updates: whoever watches sees no gap in between.
+pub(crate) fn reuse(existing: &[Arc<EndpointSlice>], changes: &mut Changes) {
+    let doomed = std::mem::take(&mut changes.delete);
+    for doomed in doomed {
+        let old = existing.iter().find(|slice| name(&slice.metadata) == doomed);
+        let fresh = old.and_then(|old| {
+            let index = changes.create.iter().position(|slice| slice.address_type == old.address_type)?;
+            Some((old, changes.create.swap_remove(index)))
+        });
+        match fresh {
+            Some((old, fresh)) => {
+                let metadata = ObjectMeta { labels: fresh.metadata.labels.clone(), ..old.metadata.clone() };
+                changes.update.push(EndpointSlice { metadata, ..fresh });
+            }
+            None => changes.delete.push(doomed),
+        }
+    }
 }
 
 fn families(service: &Service) -> Vec<String> {
@@ -115,8 +166,10 @@ fn hints(distribution: &str, zone: Option<&str>, node: Option<&str>) -> Option<E
     }
 }
 
-fn reconcile_family(
-    service: &Service,
+/// Compares the slices of one address family with the endpoints that are wanted for each set of
+/// ports.
+pub(crate) fn reconcile_family(
+    frame: &Frame,
     family: &str,
     wanted: BTreeMap<Vec<Port>, Vec<Endpoint>>,
     have: &[&EndpointSlice],
@@ -124,7 +177,7 @@ fn reconcile_family(
     changes: &mut Changes,
 ) {
     let mut kept = BTreeSet::new();
-    let is_empty = wanted.is_empty();
+    let is_empty = wanted.is_empty() && frame.placeholder;
     for (ports, endpoints) in wanted {
         let ports: Vec<EndpointPort> = ports.into_iter().map(slice_port).collect();
         let same: Vec<&EndpointSlice> = have
@@ -132,18 +185,18 @@ fn reconcile_family(
             .copied()
             .filter(|slice| slice.ports.as_ref().unwrap_or(&Vec::new()) == &ports)
             .collect();
-        fill(service, family, &ports, endpoints, &same, max, changes, &mut kept);
+        fill(frame, family, &ports, endpoints, &same, max, changes, &mut kept);
     }
     if is_empty {
         // One empty slice says that there is nothing, which no slice at all would not.
-        let placeholder = new_slice(service, family, Vec::new(), Vec::new());
+        let placeholder = new_slice(frame, family, Vec::new(), Vec::new());
         match have.iter().find(|slice| {
             slice.endpoints.as_ref().is_none_or(Vec::is_empty)
                 && slice.ports.as_ref().is_none_or(Vec::is_empty)
         }) {
             Some(slice) => {
                 kept.insert(name(&slice.metadata).to_string());
-                changes.update.extend(renew(service, slice, Vec::new(), Vec::new()));
+                changes.update.extend(renew(frame, slice, Vec::new(), Vec::new()));
             }
             None => changes.create.push(placeholder),
         }
@@ -156,7 +209,7 @@ fn reconcile_family(
 /// slices that change anyway, then to one with room for all, then to new slices.
 #[expect(clippy::too_many_arguments, reason = "all of it is the state of one step")]
 fn fill(
-    service: &Service,
+    frame: &Frame,
     family: &str,
     ports: &[EndpointPort],
     wanted: Vec<Endpoint>,
@@ -193,12 +246,12 @@ fn fill(
     }
     while !rest.is_empty() {
         let chunk: Vec<Endpoint> = rest.drain(..rest.len().min(max)).collect();
-        changes.create.push(new_slice(service, family, ports.to_vec(), chunk));
+        changes.create.push(new_slice(frame, family, ports.to_vec(), chunk));
     }
     for (slice, endpoints, _) in slices {
         if !endpoints.is_empty() {
             kept.insert(name(&slice.metadata).to_string());
-            changes.update.extend(renew(service, slice, ports.to_vec(), endpoints));
+            changes.update.extend(renew(frame, slice, ports.to_vec(), endpoints));
         }
     }
 }
@@ -212,19 +265,8 @@ fn slice_port(port: Port) -> EndpointPort {
     }
 }
 
-fn labels(service: &Service) -> Map {
-    let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    labels.retain(|key, _| key != HEADLESS);
-    if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
-        labels.insert(HEADLESS.to_string(), String::new());
-    }
-    labels.insert(SERVICE.to_string(), name(&service.metadata).to_string());
-    labels.insert(MANAGED_BY.to_string(), MANAGER.to_string());
-    labels
-}
-
 fn new_slice(
-    service: &Service,
+    frame: &Frame,
     family: &str,
     ports: Vec<EndpointPort>,
     endpoints: Vec<Endpoint>,
@@ -232,10 +274,10 @@ fn new_slice(
     EndpointSlice {
         address_type: family.to_string(),
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", name(&service.metadata))),
-            namespace: service.metadata.namespace.clone(),
-            labels: Some(labels(service)),
-            owner_references: Some(vec![controller_reference(service)]),
+            generate_name: Some(format!("{}-", frame.name)),
+            namespace: Some(frame.namespace.clone()),
+            labels: Some(frame.labels.clone()),
+            owner_references: Some(vec![frame.owner.clone()]),
             ..Default::default()
         },
         ports: Some(ports),
@@ -245,19 +287,19 @@ fn new_slice(
 
 /// The slice with new contents, unless it has them already.
 fn renew(
-    service: &Service,
+    frame: &Frame,
     slice: &EndpointSlice,
     ports: Vec<EndpointPort>,
     endpoints: Vec<Endpoint>,
 ) -> Option<EndpointSlice> {
     let same = slice.endpoints.as_deref().unwrap_or_default() == endpoints
         && slice.ports.as_deref().unwrap_or_default() == ports
-        && slice.metadata.labels.as_ref() == Some(&labels(service));
+        && slice.metadata.labels.as_ref() == Some(&frame.labels);
     if same {
         return None;
     }
     let mut slice = slice.clone();
-    slice.metadata.labels = Some(labels(service));
+    slice.metadata.labels = Some(frame.labels.clone());
     slice.endpoints = Some(endpoints);
     slice.ports = Some(ports);
     Some(slice)

@@ -1,7 +1,9 @@
 //! The services of the cluster, for the variables that tell pods of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use knarr_component::informer::Informer;
 use knarr_component::store::Key;
@@ -12,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::container::env;
 use crate::context::Services;
 use crate::pod;
+
+/// How long a container waits for the first list.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Follows all services.
 pub struct ApiServices(Informer<Service>);
@@ -31,11 +36,10 @@ impl ApiServices {
     }
 }
 
+#[async_trait]
 impl Services for ApiServices {
-    fn variables(&self, pod: &Pod) -> Option<BTreeMap<String, String>> {
-        if !self.0.has_synced() {
-            return None;
-        }
+    async fn variables(&self, pod: &Pod) -> Option<BTreeMap<String, String>> {
+        tokio::time::timeout(PATIENCE, self.0.synced()).await.ok()?;
         let mut services = Vec::new();
         if pod::spec(pod).enable_service_links != Some(false) {
             services = self.0.list_namespace(pod::namespace(pod));

@@ -11,8 +11,6 @@ use crate::runtime::types::{
 
 /// What the node adds to a sandbox.
 pub struct Node<'a> {
-    /// The node's own host name, for pods in its network.
-    pub hostname: &'a str,
     /// The cluster's domain.
     pub cluster_domain: &'a str,
     /// Where the pod's logs go.
@@ -29,7 +27,8 @@ pub fn config(pod: &Pod, attempt: u32, node: Node<'_>) -> PodSandboxConfig {
     let (name, domain) = hosts::names(pod, node.cluster_domain);
     let fqdn = pod::spec(pod).set_hostname_as_fqdn == Some(true);
     let hostname = match domain {
-        _ if host_network => node.hostname.to_owned(),
+        // With the node's network comes the node's name, which the runtime must not set.
+        _ if host_network => String::new(),
         Some(domain) if fqdn => format!("{name}.{domain}"),
         _ => name,
     };

@@ -62,8 +62,12 @@ pub async fn import(endpoint: &str, file: &Path) -> Result<Vec<String>, ImportEr
 /// Imports all archives of a folder that were not imported before, in the order of their names. `done`
 /// is a folder of markers, which must live and die with containerd's store.
 pub async fn import_folder(endpoint: &str, folder: &Path, done: &Path) -> std::io::Result<()> {
+    let mut entries = match tokio::fs::read_dir(folder).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
     tokio::fs::create_dir_all(done).await?;
-    let mut entries = tokio::fs::read_dir(folder).await?;
     let mut archives = Vec::new();
     while let Some(entry) = entries.next_entry().await? {
         let name = entry.file_name();

@@ -84,7 +84,7 @@ fn memory(meminfo: &str) -> i64 {
 
 fn disk(path: &str) -> i64 {
     nix::sys::statvfs::statvfs(path)
-        .map(|stat| i64::try_from(stat.blocks() as u64 * stat.fragment_size() as u64).unwrap_or(i64::MAX))
+        .map(|stat| i64::try_from(stat.blocks() * stat.fragment_size()).unwrap_or(i64::MAX))
         .unwrap_or_default()
 }
 

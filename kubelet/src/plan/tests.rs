@@ -155,7 +155,7 @@ fn probes_and_changes_restart() {
     observed.containers[1].hash = "old".to_owned();
     let probes = ProbeResults::default();
     let inputs = Inputs { pod: &pod, observed: &observed, probes: &probes, backoff: &backoff, now: at(9) };
-    assert_eq!(summary(&plan(&inputs)), "stop:b");
+    assert_eq!(summary(&plan(&inputs)), "stop:b start:b");
 }
 
 #[test]

@@ -44,14 +44,15 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Begins as the kind of probe wants it: alive, not ready, not known to have started.
-    pub fn new(kind: Kind, probe: &Probe) -> Self {
+    /// Begins with the verdict known before, else as the kind of probe wants it: alive, not ready, not
+    /// known to have started.
+    pub fn new(kind: Kind, probe: &Probe, known: Option<Verdict>) -> Self {
         Self {
-            verdict: match kind {
+            verdict: known.or(match kind {
                 Kind::Startup => None,
                 Kind::Liveness => Some(Verdict::Success),
                 Kind::Readiness => Some(Verdict::Failure),
-            },
+            }),
             last: None,
             run: 0,
             successes: probe.success_threshold.unwrap_or(1).max(1),
@@ -86,7 +87,7 @@ mod tests {
                 failure_threshold: Some(failures),
                 ..Default::default()
             };
-            let mut machine = Machine::new(kind, &probe);
+            let mut machine = Machine::new(kind, &probe, None);
             let got: String = answers
                 .chars()
                 .map(|answer| match machine.observe(answer == '+') {

@@ -350,7 +350,7 @@ impl Runtime for CriRuntime {
         // The answer's headers come with the first event, so even the call is part of the stream.
         let subscribe = async move {
             grpc.ready().await.map_err(|error| Status::unavailable(source_text(&error)))?;
-            let filters = vec![r#"namespace=="k8s.io",topic~="^/tasks/(exit|oom|start)""#.to_owned()];
+            let filters = vec![r#"namespace=="k8s.io",topic~="^/tasks/(exit|delete|oom|start)""#.to_owned()];
             let codec: ProstCodec<SubscribeRequest, Envelope> = ProstCodec::default();
             let path = PathAndQuery::from_static("/containerd.services.events.v1.Events/Subscribe");
             let answer =
@@ -360,6 +360,7 @@ impl Runtime for CriRuntime {
         futures::stream::once(subscribe)
             .try_flatten()
             .take_while(|item| std::future::ready(item.is_ok()))
+            .filter(|item| std::future::ready(item.as_ref().is_ok_and(Envelope::is_about_a_container)))
             .map(|_| ())
             .boxed()
     }
@@ -372,11 +373,38 @@ struct SubscribeRequest {
     filters: Vec<String>,
 }
 
-/// One event of containerd; only its arrival matters.
+/// One event of containerd.
 #[derive(Clone, PartialEq, ::prost::Message)]
 struct Envelope {
     #[prost(string, tag = "3")]
     topic: String,
+    #[prost(message, optional, tag = "4")]
+    event: Option<Any>,
+}
+
+/// A message with its type.
+#[derive(Clone, PartialEq, ::prost::Message)]
+struct Any {
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+/// `containerd.events.TaskExit`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+struct TaskExit {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(string, tag = "2")]
+    id: String,
+}
+
+impl Envelope {
+    /// Commands run in a container, such as probes, end with an event too; those change nothing.
+    fn is_about_a_container(&self) -> bool {
+        let Some(event) = self.event.as_ref().filter(|_| self.topic == "/tasks/exit") else { return true };
+        prost::Message::decode(event.value.as_slice())
+            .is_ok_and(|exit: TaskExit| exit.id.is_empty() || exit.id == exit.container_id)
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub fn between(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value> {
     else {
         return None;
     };
+    let (old, new) = (without_empty(old), without_empty(new));
     let mut changes = Map::new();
     for (field, value) in &new {
         let before = old.get(field);
@@ -35,6 +36,25 @@ pub fn between(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value> {
         return None;
     }
     Some(json!({ "metadata": { "uid": uid }, "status": changes }))
+}
+
+/// Drops what says nothing: null, `{}` and `[]`, which the server may add or leave out.
+fn without_empty(map: Map<String, Value>) -> Map<String, Value> {
+    let keep = |value: Value| -> Option<Value> {
+        match value {
+            Value::Null => None,
+            Value::Object(map) => Some(Value::Object(without_empty(map))).filter(|v| v != &json!({})),
+            Value::Array(list) => {
+                let inner = |item| match item {
+                    Value::Object(map) => Value::Object(without_empty(map)),
+                    other => other,
+                };
+                Some(Value::Array(list.into_iter().map(inner).collect())).filter(|v| v != &json!([]))
+            }
+            other => Some(other),
+        }
+    };
+    map.into_iter().filter_map(|(key, value)| Some((key, keep(value)?))).collect()
 }
 
 /// Changed and new items of a list merged by `key`, and deletions of those that went.
@@ -74,6 +94,8 @@ mod tests {
         };
         check(json!({"phase": "Running"}), json!({"phase": "Running"}), None);
         check(json!({"phase": "Pending"}), json!({"phase": "Running"}), Some(json!({"phase": "Running"})));
+        let status = |last: Value| json!({"containerStatuses": [{"name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0, "lastState": last}]});
+        check(status(json!({})), status(Value::Null), None);
         check(json!({"reason": "x"}), json!({}), Some(json!({"reason": null})));
         check(
             json!({"conditions": [{"type": "A", "status": "True"}, {"type": "B", "status": "False", "reason": "r"}]}),

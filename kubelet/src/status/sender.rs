@@ -173,8 +173,8 @@ impl Entry {
         let revision = |pod: &Pod| pod.metadata.resource_version.as_deref()?.parse::<u64>().ok();
         let seen = self.target.as_ref().and_then(|pod| revision(pod)).unwrap_or_default();
         match &self.written {
-            // The watch has not caught up with our own write yet.
-            Some((status, revision)) if seen < *revision => status,
+            // Nobody has written since, or the watch has not caught up with our own write yet.
+            Some((status, revision)) if seen <= *revision => status,
             _ => self.target.as_ref().and_then(|pod| pod.status.as_ref()).unwrap_or(&NONE),
         }
     }

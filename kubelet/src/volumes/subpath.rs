@@ -45,7 +45,8 @@ pub fn prepare(
 fn open_inside(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
     let bad =
         || io::Error::other(format!("subPath {:?} must be a relative path without '..'", sub.display()));
-    let mode = Mode::from_bits_truncate(std::os::unix::fs::MetadataExt::mode(&fs::metadata(volume)?) & 0o777);
+    let mode =
+        Mode::from_bits_truncate(std::os::unix::fs::MetadataExt::mode(&fs::metadata(volume)?) & 0o7777);
     let mut here: OwnedFd = open(volume, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)

@@ -17,8 +17,12 @@ use crate::plan::Waiting;
 use crate::pod;
 use crate::runtime::types::{ContainerConfig, Image, PodSandboxConfig};
 
-/// Pause after a sandbox could not be made.
-const SANDBOX_RETRY: Duration = Duration::from_secs(2);
+/// Pause after a sandbox could not be made, doubled at each further failure up to the maximum: at first
+/// the network may just not be set up yet.
+const SANDBOX_RETRY: Duration = Duration::from_millis(500);
+const MAX_SANDBOX_RETRY: Duration = Duration::from_secs(10);
+/// Pause before something is asked again of an API server that did not answer.
+const API_RETRY: Duration = Duration::from_secs(1);
 /// Pause before a container is made again whose configuration was wrong.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
 
@@ -39,7 +43,11 @@ impl StartError {
 
 impl From<ConfigError> for StartError {
     fn from(error: ConfigError) -> Self {
-        Self::new("CreateContainerConfigError", error)
+        let retry_after = match error {
+            ConfigError::Unavailable(_) => API_RETRY,
+            ConfigError::Missing(_) | ConfigError::Invalid(_) => CONFIG_RETRY,
+        };
+        Self { retry_after, ..Self::new("CreateContainerConfigError", error) }
     }
 }
 
@@ -48,7 +56,6 @@ impl Worker {
     pub(super) fn sandbox_config(&self, attempt: u32) -> PodSandboxConfig {
         let context = &self.context;
         let node = sandbox::Node {
-            hostname: &context.facts.hostname,
             cluster_domain: &context.facts.cluster_dns.domain,
             log_directory: context.log_dir(&self.pod).to_string_lossy().into_owned(),
             cgroup_parent: context.cgroups.of_pod(&self.pod),
@@ -83,13 +90,16 @@ impl Worker {
         match result {
             Ok(id) => {
                 tracing::debug!(pod = pod::full_name(&self.pod), id, "sandbox made");
+                self.sandbox_failures = 0;
                 Ok(())
             }
             Err(error) => {
                 let message = format!("Failed to create pod sandbox: {error}");
                 tracing::warn!(pod = pod::full_name(&self.pod), message);
                 self.events.warning("FailedCreatePodSandBox", message);
-                Err(SANDBOX_RETRY)
+                let pause = SANDBOX_RETRY * (1 << self.sandbox_failures.min(5));
+                self.sandbox_failures += 1;
+                Err(pause.min(MAX_SANDBOX_RETRY))
             }
         }
     }
@@ -198,6 +208,7 @@ impl Worker {
             runtime: self.context.runtime.as_ref(),
             lookup: self.context.lookup.as_ref(),
             events: &self.events,
+            preloaded: &self.context.preloaded,
         };
         puller.ensure(&self.pod, container, sandbox, &mut self.pulls).await.map_err(|error| StartError {
             told: error.reason == "ImagePullBackOff",
@@ -217,7 +228,7 @@ impl Worker {
         let context = &self.context;
         let around = context.surroundings(&self.pod, &sandbox.ips);
         let objects = self.objects_for(container).await?;
-        let services = context.services.variables(&self.pod).ok_or_else(|| {
+        let services = context.services.variables(&self.pod).await.ok_or_else(|| {
             ConfigError::Unavailable(
                 "services have not yet been read at least once, cannot construct envvars".to_owned(),
             )

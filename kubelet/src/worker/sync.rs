@@ -33,7 +33,13 @@ impl Worker {
                     return RUNTIME_RETRY;
                 }
             };
+            if !std::mem::replace(&mut self.adopted, true) {
+                self.probes.adopt(&self.pod, &observed);
+            }
             self.probes.reconcile(&self.pod, &observed, &self.pod_ip(&observed), &self.events);
+            if self.resize(&observed).await {
+                continue;
+            }
             let probes = self.probes.results(&self.pod, &observed);
             let plan = plan::plan(&plan::Inputs {
                 pod: &self.pod,

@@ -1,4 +1,4 @@
-//! The file by which a CRI runtime finds the plugin, and the plugin's name in its directory of programs.
+//! The file by which a CRI runtime finds the plugin, and the plugin's names in its directory of programs.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,10 @@ use ipnet::IpNet;
 use serde_json::json;
 
 /// The plugin's `type`: the name under which runtimes look for a program in their `bin_dir`.
-pub const PLUGIN: &str = "knarr-cni";
+const PLUGIN: &str = "knarr-cni";
+
+/// All names under which runtimes call this program.
+pub const PLUGINS: [&str; 2] = [PLUGIN, super::loopback::TYPE];
 
 /// Version of the protocol that the file announces. 1.1 is spoken too, but containerd before 2.0 refuses
 /// a file that asks for it.
@@ -60,11 +63,12 @@ fn path(directory: &Path, cluster: &str) -> PathBuf {
 }
 
 /// Writes the configuration atomically: the runtime reports its network ready as soon as it sees the file.
-/// With `bin_dir`, also links the plugin's name there to this program, whose `main` must call
-/// [`run`](super::run) when `CNI_COMMAND` is set.
+/// With `bin_dir`, also links the plugins' names there to this program, whose `main` must call
+/// [`main`](super::main) when `CNI_COMMAND` is set; a program that is there already stays.
 pub fn write_config(directory: &Path, bin_dir: Option<&Path>, config: &Configuration) -> io::Result<PathBuf> {
     if let Some(bin_dir) = bin_dir {
-        link_plugin(bin_dir, &std::env::current_exe()?)?;
+        let program = std::env::current_exe()?;
+        PLUGINS.iter().try_for_each(|name| link_plugin(bin_dir, name, &program))?;
     }
     fs::create_dir_all(directory)?;
     let text = serde_json::to_vec_pretty(&config.conflist())?;
@@ -78,23 +82,28 @@ pub fn write_config(directory: &Path, bin_dir: Option<&Path>, config: &Configura
     Ok(path)
 }
 
-/// Removes what [`write_config`] wrote; the plugin's link stays if another program is there by that name.
+/// Removes what [`write_config`] wrote; other programs stay.
 pub fn remove_config(directory: &Path, bin_dir: Option<&Path>, cluster: &str) -> io::Result<()> {
     remove(&path(directory, cluster))?;
-    match bin_dir.map(|dir| dir.join(PLUGIN)) {
-        Some(link) if link.is_symlink() => remove(&link),
-        _ => Ok(()),
-    }
+    let program = std::env::current_exe()?;
+    let links = bin_dir.into_iter().flat_map(|dir| PLUGINS.map(|name| dir.join(name)));
+    // The link may be of an older version of this program, installed elsewhere.
+    let own = |link: &PathBuf| {
+        fs::read_link(link)
+            .is_ok_and(|to| to == program || to.file_name().is_some_and(|name| name == "knarr"))
+    };
+    links.filter(own).try_for_each(|link| remove(&link))
 }
 
-fn link_plugin(bin_dir: &Path, program: &Path) -> io::Result<()> {
+fn link_plugin(bin_dir: &Path, name: &str, program: &Path) -> io::Result<()> {
     fs::create_dir_all(bin_dir)?;
-    let link = bin_dir.join(PLUGIN);
-    if fs::read_link(&link).is_ok_and(|target| target == program) {
+    let link = bin_dir.join(name);
+    // A link may be of an older version of this program; a file is somebody else's plugin.
+    if link.exists() && (!link.is_symlink() || fs::read_link(&link)? == program) {
         return Ok(());
     }
     // Made aside and renamed, so that the plugin is there at every moment.
-    let aside = bin_dir.join(format!(".{PLUGIN}.{}", std::process::id()));
+    let aside = bin_dir.join(format!(".{name}.{}", std::process::id()));
     remove(&aside)?;
     std::os::unix::fs::symlink(program, &aside)?;
     fs::rename(aside, link)

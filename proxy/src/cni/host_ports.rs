@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use super::state::Reservations;
 use crate::names;
-use crate::nft::Family;
+use crate::nft::{Family, UdpFrontend};
 
 /// A host port, as the `portMappings` capability of CNI writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,17 @@ pub struct PortMapping {
 
 fn tcp() -> String {
     "tcp".to_owned()
+}
+
+/// The UDP host ports among these, with the pod's addresses as their only endpoints.
+pub(super) fn udp(ports: &[PortMapping], pod: &[IpAddr]) -> Vec<UdpFrontend> {
+    let udp = ports.iter().filter(|p| p.protocol.eq_ignore_ascii_case("udp"));
+    let frontend = |p: &PortMapping| UdpFrontend {
+        address: p.host_ip.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified()),
+        port: p.host_port,
+        endpoints: pod.iter().map(|ip| SocketAddr::new(*ip, p.container_port)).collect(),
+    };
+    udp.map(frontend).collect()
 }
 
 /// Commands that replace the table by what the reservations ask for.

@@ -12,6 +12,7 @@ use super::host_ports::{self, PortMapping};
 use super::namespace::{self, in_namespace};
 use super::state::{Reservations, State};
 use super::{Configuration, Error};
+use crate::conntrack;
 use crate::names;
 use crate::network::netlink::{self, Netlink};
 use crate::network::{Bridge, gateway, sysctl};
@@ -198,8 +199,15 @@ fn map_ports(config: &Configuration, key: &str, ports: &[PortMapping]) -> Result
         if reservation.ports == wanted {
             return Ok(());
         }
-        reservation.ports = wanted;
-        write_table(config, all)
+        let before = std::mem::replace(&mut reservation.ports, wanted);
+        let mut stale = host_ports::udp(&before, &[]);
+        stale.extend(host_ports::udp(&reservation.ports, &reservation.addresses));
+        write_table(config, all)?;
+        in_namespace(None, || async {
+            // The mapping works without: a client that was there before needs a new port, no more.
+            conntrack::clean(&stale).inspect_err(|error| tracing::warn!(%error, "stale UDP flows stay")).ok();
+            Ok(())
+        })
     })
 }
 

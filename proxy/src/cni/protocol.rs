@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::host_ports::PortMapping;
 use super::plugin::{self, Attached, Attachment};
-use super::{Configuration, Error};
+use super::{Configuration, Error, loopback};
 
 /// Versions of the protocol that are spoken, oldest first.
 const VERSIONS: &[&str] = &["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
@@ -60,6 +61,13 @@ pub struct RuntimeConfig {
     pub port_mappings: Vec<PortMapping>,
 }
 
+/// What tells the plugins of this program apart.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    #[serde(rename = "type", default)]
+    kind: String,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 struct ValidAttachment {
     #[serde(rename = "containerID")]
@@ -77,6 +85,15 @@ impl NetworkConfig {
             mtu: self.mtu,
             state_dir: self.state_dir.clone(),
         }
+    }
+}
+
+/// The plugin as the whole program: answers on standard output and returns its exit status.
+pub fn main() -> ExitCode {
+    let env = |name: &str| std::env::var(name).ok();
+    match run(&env, std::io::stdin().lock(), std::io::stdout().lock()) {
+        Outcome::Success => ExitCode::SUCCESS,
+        Outcome::Failure => ExitCode::FAILURE,
     }
 }
 
@@ -117,6 +134,15 @@ fn dispatch(env: &dyn Fn(&str) -> Option<String>, input: &str) -> Result<Option<
         return Err(Error::Version(version));
     }
     let invalid = |e| Error::Input(format!("invalid network configuration: {e}"));
+    let asked: Asked = serde_json::from_str(input).map_err(invalid)?;
+    if asked.kind == loopback::TYPE {
+        return match command.as_str() {
+            "ADD" => loopback::add(&version, &attachment(env, true)?).map(Some),
+            "CHECK" => loopback::check(&attachment(env, true)?).map(|()| None),
+            // The interface ends with its namespace.
+            _ => Ok(None),
+        };
+    }
     let config: NetworkConfig = serde_json::from_str(input).map_err(invalid)?;
     let configuration = config.configuration();
     match command.as_str() {

@@ -1,8 +1,7 @@
 //! Reservations of addresses and host ports on this node, in one small file a cluster.
 //!
 //! Every change is read, decide, write a new file, rename, under an exclusive lock that the kernel drops
-//! with its process: a crash at any point leaves the old or the new state. The directory belongs under
-//! `/run`, so that a reboot, which ends all pods, frees all addresses.
+//! with its process: a crash at any point leaves the old or the new state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -31,6 +30,9 @@ pub(super) struct Reservation {
 /// The file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reservations {
+    /// The boot of the machine in which they were made: a reboot ends all pods and frees all addresses.
+    #[serde(default)]
+    boot: String,
     /// The address given last, by range: the next search starts behind it, so that an address rests as long
     /// as possible before it is used again.
     #[serde(default)]
@@ -132,11 +134,14 @@ impl State {
     }
 
     fn read(&self) -> io::Result<Reservations> {
-        match fs::read(self.path()) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Reservations::default()),
-            Err(error) => Err(error),
-        }
+        let boot =
+            fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let known = match fs::read(self.path()) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Reservations::default(),
+            Err(error) => return Err(error),
+        };
+        Ok(if known.boot == boot { known } else { Reservations { boot, ..Reservations::default() } })
     }
 
     fn write(&self, reservations: &Reservations) -> io::Result<()> {
@@ -190,6 +195,18 @@ mod tests {
         assert!(failed.is_err());
         let kept = state.locked(|r| Ok(r.containers.len())).expect("read");
         assert_eq!(kept, 1);
+    }
+
+    #[test]
+    fn a_reboot_frees_all_addresses() {
+        let directory = tempfile::tempdir().expect("directory");
+        let state = State::new(directory.path());
+        state.change(|r| r.reserve("a", &[range("10.0.0.0/24")])).expect("reserve");
+        let text = fs::read_to_string(state.path()).expect("file");
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot");
+        fs::write(state.path(), text.replace(boot.trim(), "another")).expect("write");
+        let kept = state.locked(|r| Ok(r.containers.len())).expect("read");
+        assert_eq!(kept, 0);
     }
 
     #[test]

@@ -123,8 +123,7 @@ fn aged(reply: &Reply, age: Duration) -> Reply {
     reply
 }
 
-/// One question and its answer, by UDP and then by TCP if it did not fit.
-async fn exchange(server: SocketAddr, name: &Name, kind: RecordType, dnssec: bool) -> io::Result<Reply> {
+fn query(name: &Name, kind: RecordType, dnssec: bool) -> Message {
     let mut query = Message::new(rand::random(), MessageType::Query, OpCode::Query);
     query.metadata.recursion_desired = true;
     query.add_query(Query::query(name.clone(), kind));
@@ -132,6 +131,12 @@ async fn exchange(server: SocketAddr, name: &Name, kind: RecordType, dnssec: boo
     edns.set_max_payload(UDP_SIZE).set_version(0);
     edns.set_dnssec_ok(dnssec);
     query.set_edns(edns);
+    query
+}
+
+/// One question and its answer, by UDP and then by TCP if it did not fit.
+async fn exchange(server: SocketAddr, name: &Name, kind: RecordType, dnssec: bool) -> io::Result<Reply> {
+    let query = query(name, kind, dnssec);
     let bytes = query.to_vec().map_err(io::Error::other)?;
     let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
     let answer = tokio::time::timeout(PATIENCE, by_udp(server, &query, &bytes)).await.map_err(slow)??;

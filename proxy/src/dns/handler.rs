@@ -94,8 +94,8 @@ impl Handler {
                     return response;
                 }
                 Answer::Alias(record, target) => {
-                    response.answers.push(record);
-                    name = target;
+                    response.answers.push(*record);
+                    name = *target;
                 }
                 Answer::NoData => {
                     response.authorities.push(authority);

@@ -39,6 +39,9 @@ pub fn full(table: &str, new: &RuleSet) -> String {
     commands + &diff(table, &RuleSet::default(), new)
 }
 
+/// Key of an element, and its value in maps.
+type Element<'a> = (&'a str, Option<&'a str>);
+
 /// Commands by phase, in the order in which they are given to nft.
 struct Plan<'a> {
     table: &'a str,
@@ -46,7 +49,7 @@ struct Plan<'a> {
     flush: String,
     rules: String,
     remove: BTreeMap<(Family, &'static str), Vec<&'a str>>,
-    insert: BTreeMap<(Family, &'static str), Vec<(&'a str, Option<&'a str>)>>,
+    insert: BTreeMap<(Family, &'static str), Vec<Element<'a>>>,
     clear: String,
     delete_chains: String,
     delete_sets: String,

@@ -8,6 +8,8 @@ use super::{Config, ranges};
 pub(super) const SERVICE_IPS: &str = "service-ips";
 /// Verdicts by protocol and port, for the node's own addresses.
 pub(super) const NODE_PORTS: &str = "service-nodeports";
+/// Verdicts by protocol and port, for ports of the host that are published.
+pub(super) const PUBLISHED: &str = "published-ports";
 /// All virtual addresses of the cluster: what is still addressed to one after translation is refused.
 pub(super) const CLUSTER_IPS: &str = "cluster-ips";
 /// The chain that refuses at once: plain ICMP makes TCP clients on the host wait a second.
@@ -19,7 +21,7 @@ pub(super) const MARK: &str = "mark-masquerade";
 pub(super) fn fragment(config: &Config) -> Fragment {
     let mut base = Fragment::default();
     for family in Family::ALL {
-        maps(&mut base, family);
+        maps(&mut base, family, config);
         entry(&mut base, family, config);
         masquerade(&mut base, family, config);
         filter(&mut base, family, config);
@@ -28,11 +30,15 @@ pub(super) fn fragment(config: &Config) -> Fragment {
     base
 }
 
-fn maps(base: &mut Fragment, family: Family) {
+fn maps(base: &mut Fragment, family: Family, config: &Config) {
     let address = family.address_type();
     let by_address = format!("type {address} . inet_proto . inet_service : verdict;");
     base.declare_map(family, SERVICE_IPS, by_address);
-    base.declare_map(family, NODE_PORTS, "type inet_proto . inet_service : verdict;".to_owned());
+    let by_port = || "type inet_proto . inet_service : verdict;".to_owned();
+    base.declare_map(family, NODE_PORTS, by_port());
+    if !config.published.is_empty() {
+        base.declare_map(family, PUBLISHED, by_port());
+    }
     base.declare_set(family, CLUSTER_IPS, format!("type {address};"));
 }
 
@@ -51,6 +57,10 @@ fn entry(base: &mut Fragment, family: Family, config: &Config) {
         rules.push(format!("{not_localhost}{node_port}"));
     } else if let Some(addresses) = ranges(&config.node_port_addresses, family) {
         rules.push(format!("{ip} daddr {addresses} {not_localhost}{node_port}"));
+    }
+    if !config.published.is_empty() {
+        let not_localhost = if family == Family::V6 { "ip6 daddr != ::1 " } else { "" };
+        rules.push(format!("{not_localhost}fib daddr type local meta l4proto . th dport vmap @{PUBLISHED}"));
     }
     base.chain(family, "services", rules);
     let jump = || vec!["jump services".to_owned()];
@@ -85,10 +95,14 @@ fn masquerade(base: &mut Fragment, family: Family, config: &Config) {
 fn filter(base: &mut Fragment, family: Family, config: &Config) {
     let (ip, bridge) = (family.ip(), &config.bridge);
     let unknown_port = format!("ct state new {ip} daddr @{CLUSTER_IPS} goto {REFUSE}");
+    // Not refused: a service that is being made gets the client's next try.
+    let unknown_address =
+        ranges(&config.service_cidrs, family).map(|range| format!("{ip} daddr {range} drop"));
+    let unknown = || [unknown_port.clone()].into_iter().chain(unknown_address.clone());
     // A packet outside any connection is not translated back: its receiver would reset the connection.
     let invalid = format!("iifname \"{bridge}\" ct state invalid drop");
     let forward = "type filter hook forward priority filter; policy accept";
-    base.hook(family, "filter-forward", forward, vec![invalid, unknown_port.clone()]);
+    base.hook(family, "filter-forward", forward, [invalid].into_iter().chain(unknown()).collect());
     // Pods reach each other through the gateway; a redirect would send them past the translation.
     let redirect = match family {
         Family::V4 => "icmp type redirect",
@@ -96,7 +110,7 @@ fn filter(base: &mut Fragment, family: Family, config: &Config) {
     };
     let redirect = format!("oifname \"{bridge}\" {redirect} drop");
     let output = "type filter hook output priority filter; policy accept";
-    base.hook(family, "filter-output", output, vec![redirect, unknown_port]);
+    base.hook(family, "filter-output", output, [redirect].into_iter().chain(unknown()).collect());
     if family == Family::V4 {
         // `route_localnet` on the bridge lets replies to 127.0.0.1 in, and must let in nothing else.
         let martian =

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::nft::{Family, Fragment, UdpFrontend};
 
-use super::base::{CLUSTER_IPS, MARK, NODE_PORTS, REFUSE, SERVICE_IPS};
+use super::base::{CLUSTER_IPS, MARK, NODE_PORTS, PUBLISHED, REFUSE, SERVICE_IPS};
 use super::model::{Endpoint, Endpoints, Frontend, Protocol, Service, ServicePort};
 use super::{Config, ranges};
 
@@ -86,7 +86,7 @@ impl Port<'_> {
         let internal = self.owned(&self.service.cluster_ips);
         let external = self.owned(&self.service.external_ips);
         let balanced = self.owned(&self.service.load_balancer_ips);
-        let node_port = self.port.node_port.filter(|p| self.is_owned(None, *p));
+        let node_port = self.port.node_port.filter(|p| self.has_family() && self.is_owned(None, *p));
         let outside = !external.is_empty() || !balanced.is_empty() || node_port.is_some();
         if internal.is_empty() && !outside {
             return;
@@ -103,6 +103,19 @@ impl Port<'_> {
         balanced.iter().for_each(|ip| self.answer(fragment, Some(*ip), self.port.port, &balancer));
         if let Some(port) = node_port {
             self.answer(fragment, None, port, &through);
+            self.publish(fragment, port, &through);
+        }
+    }
+
+    /// Whether the service has this family: node ports answer in those of its virtual addresses only.
+    fn has_family(&self) -> bool {
+        self.service.cluster_ips.iter().any(|ip| Family::of(ip) == self.family)
+    }
+
+    /// Leads published ports of the host where their node port leads.
+    fn publish(&self, fragment: &mut Fragment, node_port: u16, verdict: &str) {
+        for (port, _) in self.config.published.iter().filter(|(_, to)| *to == node_port) {
+            fragment.map(self.family, PUBLISHED, format!("{} . {port}", self.port.protocol), verdict);
         }
     }
 

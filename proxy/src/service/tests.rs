@@ -15,6 +15,7 @@ fn config() -> Config {
         node_name: "node-1".to_owned(),
         zone: Some("zone-a".to_owned()),
         cluster_cidrs: ["10.244.0.0/16", "fd44::/16"].map(|r| r.parse().expect("range")).into(),
+        service_cidrs: vec!["10.96.0.0/16".parse().expect("range")],
         bridge: "kn-dev".to_owned(),
         localhost_node_ports: true,
         masquerade_bit: 14,
@@ -112,15 +113,21 @@ fn no_endpoints_and_no_virtual_addresses() {
         service("web", json!({ "clusterIP": "10.96.0.20", "ports": [{ "port": 80, "nodePort": 30080 }] })),
         service("headless", json!({ "clusterIP": "None" })),
         service("out", json!({ "type": "ExternalName", "externalName": "example.org" })),
-        service("kube-dns", json!({ "clusterIP": "10.96.0.10", "ports": [{ "port": 53, "protocol": "UDP" }] })),
+        service(
+            "kube-dns",
+            json!({ "clusterIP": "10.96.0.10", "ports": [{ "port": 53, "protocol": "UDP" }] }),
+        ),
     ];
     check("no_endpoints", &services, &[slice("headless", json!([on("node-1", "10.244.0.5")]))]);
 }
 
 /// Which endpoints a service with these leads to.
 fn check_chosen(endpoints: Value, expected: &[&str]) {
-    let rules =
-        desired([&service("web", json!({ "clusterIP": "10.96.0.20" }))], [&slice("web", endpoints)], &config());
+    let rules = desired(
+        [&service("web", json!({ "clusterIP": "10.96.0.20" }))],
+        [&slice("web", endpoints)],
+        &config(),
+    );
     let fragment = &rules.services["shop/web"];
     let chains = fragment.chains.keys().filter_map(|(_, name)| name.strip_prefix("ep-shop/web/tcp/80/"));
     assert_eq!(chains.collect::<Vec<_>>(), expected);
@@ -133,13 +140,14 @@ fn endpoints_are_chosen_by_condition_and_hint() {
         extra.as_object().into_iter().flatten().for_each(|(k, v)| endpoint[k] = v.clone());
         endpoint
     };
-    let conditions = |ready: bool, serving: bool, terminating: bool| {
-        json!({ "conditions": { "ready": ready, "serving": serving, "terminating": terminating } })
-    };
+    let conditions = |ready: bool, serving: bool, terminating: bool| json!({ "conditions": { "ready": ready, "serving": serving, "terminating": terminating } });
     let zone = |name: &str| json!({ "hints": { "forZones": [{ "name": name }] } });
     let (ready, leaving) = (conditions(true, true, false), conditions(false, true, true));
 
-    check_chosen(json!([with("10.244.0.5", ready), with("10.244.0.6", leaving.clone())]), &["10.244.0.5/8080"]);
+    check_chosen(
+        json!([with("10.244.0.5", ready), with("10.244.0.6", leaving.clone())]),
+        &["10.244.0.5/8080"],
+    );
     check_chosen(
         json!([with("10.244.0.5", conditions(false, false, false)), with("10.244.0.6", leaving)]),
         &["10.244.0.6/8080"],
@@ -160,13 +168,15 @@ fn endpoints_are_chosen_by_condition_and_hint() {
         &["10.244.0.5/8080", "10.244.0.6/8080"],
     );
     let node = json!({ "hints": { "forNodes": [{ "name": "node-1" }], "forZones": [{ "name": "zone-a" }] } });
-    let other = json!({ "hints": { "forNodes": [{ "name": "node-9" }], "forZones": [{ "name": "zone-a" }] } });
+    let other =
+        json!({ "hints": { "forNodes": [{ "name": "node-9" }], "forZones": [{ "name": "zone-a" }] } });
     check_chosen(json!([with("10.244.0.5", node), with("10.244.0.6", other)]), &["10.244.0.5/8080"]);
 }
 
 #[test]
 fn one_service_answers_where_two_want_to() {
-    let external = |name: &str, ip: &str| service(name, json!({ "clusterIP": ip, "externalIPs": ["192.0.2.7"] }));
+    let external =
+        |name: &str, ip: &str| service(name, json!({ "clusterIP": ip, "externalIPs": ["192.0.2.7"] }));
     let (a, b) = (external("a", "10.96.0.21"), external("b", "10.96.0.22"));
     let answers = |rules: &RuleSet| {
         let key = (nft::Family::V4, "service-ips", "192.0.2.7 . tcp . 80".to_owned());

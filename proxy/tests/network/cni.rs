@@ -68,6 +68,28 @@ fn host_ports_lead_to_the_pod_from_everywhere() {
 }
 
 #[test]
+fn udp_clients_of_a_host_port_follow_the_pod() {
+    on_node("udphost", |node| {
+        let mapping = || PortMapping {
+            host_port: 5300,
+            container_port: 53,
+            protocol: "UDP".to_owned(),
+            host_ip: String::new(),
+        };
+        let client = UdpClient::new(&node.outside);
+        let to = format!("{NODE}:5300");
+        for name in ["a", "b"] {
+            // Before and between the pods nobody answers, and the client keeps its port.
+            client.who(&to);
+            let pod = node.pod_with_ports(name, &[mapping()]);
+            pod.serve_udp(53);
+            assert_eq!(client.who(&to), name);
+            pod.delete(node);
+        }
+    });
+}
+
+#[test]
 fn the_program_speaks_the_protocol() {
     on_node("protocol", |node| {
         let pod = namespace();
@@ -120,6 +142,35 @@ fn the_program_speaks_the_protocol() {
 }
 
 #[test]
+fn runtimes_find_a_loopback_plugin() {
+    on_node("loopback", |node| {
+        let pod = namespace();
+        let call = |command: &str| {
+            let (mut out, sandbox) = (Vec::new(), path(&pod));
+            let env = |name: &str| match name {
+                "CNI_COMMAND" => Some(command.to_owned()),
+                "CNI_CONTAINERID" => Some("c1".to_owned()),
+                "CNI_IFNAME" => Some("lo".to_owned()),
+                "CNI_NETNS" => Some(sandbox.clone()),
+                _ => None,
+            };
+            let input = r#"{"cniVersion":"0.3.1","name":"cni-loopback","type":"loopback"}"#;
+            let outcome = within(&node.namespace, || cni::run(&env, input.as_bytes(), &mut out));
+            (outcome, serde_json::from_slice::<Value>(&out).unwrap_or(Value::Null))
+        };
+        assert_eq!(call("CHECK").0, Outcome::Failure);
+        let (outcome, added) = call("ADD");
+        assert_eq!(
+            (outcome, &added["ips"][0]["address"]),
+            (Outcome::Success, &json!("127.0.0.1/8")),
+            "{added}"
+        );
+        assert_eq!(call("CHECK").0, Outcome::Success);
+        assert_eq!(call("DEL"), (Outcome::Success, Value::Null));
+    });
+}
+
+#[test]
 fn a_failed_add_leaves_nothing() {
     on_node("failed", |node| {
         let pod = namespace();
@@ -156,7 +207,7 @@ fn cleanup_leaves_nothing_and_spares_other_clusters() {
         let directory = node.state.path();
         let (conf, bin) = (directory.join("net.d"), directory.join("bin"));
         cni::write_config(&conf, Some(&bin), &node.cni).expect("config");
-        assert!(bin.join("knarr-cni").exists());
+        assert!(bin.join("knarr-cni").exists() && bin.join("loopback").exists());
         assert_eq!(node.interfaces().len(), 4);
         let leftovers = Leftovers {
             cluster: "mine".to_owned(),
@@ -165,12 +216,15 @@ fn cleanup_leaves_nothing_and_spares_other_clusters() {
             cni_bin_dir: Some(bin.clone()),
         };
         for _ in 0..2 {
-            let clean = || async { Ok(cleanup(&leftovers).await.expect("cleanup")) };
+            let clean = || async {
+                cleanup(&leftovers).await.expect("cleanup");
+                Ok(())
+            };
             cni::in_namespace(Some(&node.namespace), clean).expect("thread");
         }
         assert_eq!(node.list(&["ruleset"]).trim(), "table ip knarr-other {\n}");
         assert_eq!(node.interfaces(), ["eth0", "lo"]);
-        let files = |path| std::fs::read_dir(path).expect("directory").count();
-        assert_eq!((files(&conf), files(&bin), node.cni.state_dir.exists()), (0, 0, false));
+        let count = |path| std::fs::read_dir(path).expect("directory").count();
+        assert_eq!((count(&conf), count(&bin), node.cni.state_dir.exists()), (0, 0, false));
     });
 }

@@ -3,6 +3,7 @@
 //! They need root and nft; without root they say so and pass.
 #![allow(missing_docs, reason = "tests")]
 
+mod bench;
 mod cni;
 mod objects;
 mod services;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use knarr_proxy::cni::in_namespace;
+use knarr_proxy::{Leftovers, cleanup};
 use serde_json::json;
 
 use crate::objects::*;
@@ -33,6 +35,36 @@ fn cluster_ip_balances_for_pods_and_the_node() {
         assert_eq!(refused, "ConnectionRefused");
         assert!(took < Duration::from_millis(500), "{took:?}");
         assert_eq!(who(&node.namespace, format!("{VIP}:81")), "ConnectionRefused");
+    });
+}
+
+#[test]
+fn clusters_live_side_by_side() {
+    on_node("one", |one| {
+        let two = one.beside("two", 66);
+        let (a, b) = (one.pod("a"), two.pod("b"));
+        [&a, &b].iter().for_each(|p| p.serve_tcp(8080));
+        let spec = |ip: &str, port: u16| json!({ "clusterIP": ip, "type": "NodePort", "ports": [{ "port": 80, "nodePort": port }] });
+        let of = |node: &Node, pod: &Pod, ip, port| {
+            let slices = [slice("web", "TCP", &[pod.at(8080)])];
+            node.apply(&rules(&node.services, &service("web", spec(ip, port)), &slices));
+        };
+        of(one, &a, VIP, 30080);
+        of(&two, &b, "10.85.0.20", 30081);
+        assert_eq!(who(&a.namespace, format!("{VIP}:80")), "a");
+        assert_eq!(who(&b.namespace, "10.85.0.20:80"), "b");
+        for from in [&one.namespace, &one.outside] {
+            assert_eq!(who(from, format!("{NODE}:30080")), "a");
+            assert_eq!(who(from, format!("{NODE}:30081")), "b");
+        }
+        let leftovers = Leftovers { cluster: "one".to_owned(), ..Leftovers::default() };
+        let clean = || async {
+            cleanup(&leftovers).await.expect("cleanup");
+            Ok(())
+        };
+        in_namespace(Some(&one.namespace), clean).expect("thread");
+        assert_eq!(who(&one.namespace, "10.85.0.20:80"), "b");
+        assert_eq!(who(&one.outside, format!("{NODE}:30081")), "b");
     });
 }
 
@@ -85,6 +117,27 @@ fn node_ports_answer_outside_on_localhost_and_for_pods() {
         assert_eq!(who(&client.namespace, &at), "a");
         assert_eq!(who(&a.namespace, &at), "a");
         assert_eq!(who(&client.namespace, "10.77.1.1:30080"), "a");
+    });
+}
+
+#[test]
+fn published_ports_lead_where_their_node_port_leads() {
+    on_node("publish", |node| {
+        let (a, client) = (node.pod("a"), node.pod("client"));
+        a.serve_tcp(8080);
+        let spec =
+            json!({ "clusterIP": VIP, "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30080 }] });
+        let config = knarr_proxy::service::Config {
+            published: vec![(8000, 30080)],
+            // Node ports answer elsewhere: published ones do all the same.
+            node_port_addresses: vec!["10.77.1.1/32".parse().expect("range")],
+            ..node.services.clone()
+        };
+        node.apply(&rules(&config, &service("web", spec), &[slice("web", "TCP", &[a.at(8080)])]));
+        assert_eq!(who(&node.outside, format!("{NODE}:8000")), "a");
+        assert_eq!(who(&node.namespace, "127.0.0.1:8000"), "a");
+        assert_eq!(who(&client.namespace, "10.77.1.1:30080"), "a");
+        assert_eq!(who(&node.outside, format!("{NODE}:30080")), "ConnectionRefused");
     });
 }
 
@@ -157,7 +210,7 @@ fn clients_return_to_their_endpoint() {
         node.apply(&before);
         let vip = format!("{VIP}:80");
         let first = who(&client.namespace, &vip);
-        assert_eq!(whoever(&client.namespace, &vip, 20), [first.clone()]);
+        assert_eq!(whoever(&client.namespace, &vip, 20), std::slice::from_ref(&first));
         let outside = who(&node.outside, format!("{NODE}:30080"));
         assert_eq!(whoever(&node.outside, &format!("{NODE}:30080"), 20), [outside]);
         assert_eq!(whoever(&node.namespace, &vip, 20).len(), 1);
@@ -167,7 +220,7 @@ fn clients_return_to_their_endpoint() {
         let more = [slice("web", "TCP", &[a.at(8080), b.at(8080), c.at(8080)])];
         let after = rules(&node.services, &service("web", spec(100)), &more);
         node.update(&before, &after);
-        assert_eq!(whoever(&client.namespace, &vip, 20), [first.clone()]);
+        assert_eq!(whoever(&client.namespace, &vip, 20), std::slice::from_ref(&first));
         // The client's endpoint goes: it moves to another, and stays there.
         let left: Vec<_> = [&a, &b].iter().filter(|p| p.name != first).map(|p| p.at(8080)).collect();
         let fewer = rules(&node.services, &service("web", spec(100)), &[slice("web", "TCP", &left)]);

@@ -69,18 +69,30 @@ impl Node {
     fn new(cluster: &str) -> Node {
         let (namespace, outside) = (namespace(), namespace());
         connect(&outside, &namespace);
+        Node::with(cluster, namespace, outside, 77)
+    }
+
+    /// The network of another cluster on the same node. Its second octet tells its ranges apart.
+    pub fn beside(&self, cluster: &str, octet: u8) -> Node {
+        let clone = |namespace: &File| namespace.try_clone().expect("namespace");
+        Node::with(cluster, clone(&self.namespace), clone(&self.outside), octet)
+    }
+
+    fn with(cluster: &str, namespace: File, outside: File, octet: u8) -> Node {
         let state = tempfile::tempdir().expect("directory");
-        let pods: Vec<IpNet> = ["10.77.1.0/24", "fd77:1::/64"].map(|n| n.parse().expect("range")).into();
+        let ranges = |texts: [String; 2]| texts.map(|n| n.parse().expect("range")).into();
+        let services = [format!("10.{}.0.0/16", octet + 19), format!("fd{}::/112", octet + 19)];
         let cni = Configuration {
             cluster: cluster.to_owned(),
-            pod_cidrs: pods,
-            service_cidrs: ["10.96.0.0/16", "fd96::/112"].map(|n| n.parse().expect("range")).into(),
+            pod_cidrs: ranges([format!("10.{octet}.1.0/24"), format!("fd{octet}:1::/64")]),
+            service_cidrs: ranges(services.clone()),
             mtu: 1400,
             state_dir: state.path().join("cni"),
         };
         let services = Config {
             node_name: "node-1".to_owned(),
-            cluster_cidrs: ["10.77.0.0/16", "fd77::/16"].map(|n| n.parse().expect("range")).into(),
+            cluster_cidrs: ranges([format!("10.{octet}.0.0/16"), format!("fd{octet}::/16")]),
+            service_cidrs: ranges(services),
             bridge: names::bridge(cluster),
             localhost_node_ports: true,
             masquerade_bit: 14,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use knarr_proxy::Metrics;
 use knarr_proxy::cni::in_namespace;
 use knarr_proxy::service::Index;
 use knarr_proxy::sync::{Syncer, Watched};
+use knarr_proxy::{Leftovers, Metrics, cleanup};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -71,6 +71,26 @@ fn rules_follow_changes_and_come_back_when_flushed() {
             watched.changed.notify_one();
             eventually("gone", || !node.list(&["ruleset"]).contains("web"));
         });
+    });
+}
+
+#[test]
+fn pods_are_forwarded_where_the_host_drops_by_default() {
+    on_node("docker", |node| {
+        let table = "table ip filter {\n chain FORWARD {\n type filter hook forward priority 0; policy drop;\n }\n}\n";
+        node.nft(table);
+        let before = node.list(&["ruleset"]);
+        let (a, b) = (node.pod("a"), node.pod("b"));
+        b.serve_tcp(80);
+        assert_eq!(who(&a.namespace, b.at(80)), "TimedOut");
+        while_syncing(node, |_| eventually("forwarded", || who(&a.namespace, b.at(80)) == "b"));
+        let leftovers = Leftovers { cluster: "docker".to_owned(), ..Leftovers::default() };
+        let clean = || async {
+            cleanup(&leftovers).await.expect("cleanup");
+            Ok(())
+        };
+        in_namespace(Some(&node.namespace), clean).expect("thread");
+        assert_eq!(node.list(&["ruleset"]), before);
     });
 }
 

@@ -99,14 +99,13 @@ fn binding(name: &str, role: &str, user: &str) -> Result<ClusterRoleBinding> {
     }))?)
 }
 
-/// Creates an object that may be there already.
+/// Creates an object unless it is there: a Service that exists is refused for its address before its name.
 async fn create<K>(api: &Api<K>, object: &K) -> Result<()>
 where
-    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+    K: kube::Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    match api.create(&PostParams::default(), object).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 || status.reason == "AlreadyExists" => Ok(()),
-        Err(e) => Err(e.into()),
+    if api.get_metadata_opt(&object.name_any()).await?.is_none() {
+        api.create(&PostParams::default(), object).await?;
     }
+    Ok(())
 }

@@ -35,13 +35,10 @@ impl Registry {
             let stored = self.store.get(&key).ok_or_else(|| pods.not_found(&name))?;
             let mut pod = codec::read(self.api, pods, &stored)?;
             may_bind(&binding, &pod, &name)?;
-            let old = pod.clone();
             assign(&mut pod, &binding, &node);
             if options.dry_run {
                 return Ok(success(201));
             }
-            let now = Timestamp::now();
-            codec::own(self.api, pods, "binding", &options, Some(&old), &mut pod, now);
             let bytes = codec::canonical(self.api, pods.stored, &mut pod)?;
             let group = Group::update(key.clone(), stored.revision, bytes);
             let index = row::index(&pod, &pods.stored.field_selectors);
@@ -94,13 +91,9 @@ fn may_bind(binding: &Value, pod: &Value, name: &str) -> Result<(), Status> {
     Ok(())
 }
 
-/// Sets the node, the annotations of the binding and the condition `PodScheduled`.
+/// Sets the node (which leaves the generation as it is and belongs to no field manager), the annotations of the binding and the condition `PodScheduled`.
 fn assign(pod: &mut Value, binding: &Value, node: &str) {
     object::child_mut(pod, "spec").insert("nodeName".into(), node.into());
-    if object::generation(pod) > 0 {
-        let generation = object::generation(pod) + 1;
-        object::set_meta(pod, "generation", Some(generation.into()));
-    }
     for map in ["annotations", "labels"] {
         let Some(Value::Object(added)) = object::meta(binding).get(map) else { continue };
         let members = object::meta_mut(pod).entry(map).or_insert_with(|| json!({}));
@@ -116,6 +109,8 @@ fn assign(pod: &mut Value, binding: &Value, node: &str) {
     let scheduled =
         json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
     let status = object::child_mut(pod, "status");
+    // What was a hint while the pod waited would mislead now.
+    status.remove("nominatedNodeName");
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     if !conditions.is_array() {
         *conditions = json!([]);

@@ -19,7 +19,7 @@ pub enum Answer {
     /// Records, and others that the client will want next.
     Records(Vec<Record>, Vec<Record>),
     /// The name stands for another.
-    Alias(Record, Name),
+    Alias(Box<Record>, Box<Name>),
     /// The name exists, but has no records of that type.
     NoData,
     /// The name does not exist.
@@ -92,7 +92,7 @@ impl Zone {
                 let cname = record(name, RData::CNAME(CNAME(target.clone())));
                 match kind {
                     RecordType::CNAME => Answer::Records(vec![cname], Vec::new()),
-                    _ => Answer::Alias(cname, target.clone()),
+                    _ => Answer::Alias(Box::new(cname), Box::new(target.clone())),
                 }
             }
             (_, Kind::External(_)) => Answer::NameError,

@@ -1,0 +1,149 @@
+//! The fields that a document sets: what an applier comes to own.
+//!
+//! Other than in a comparison, a struct, map or list with something in it is not itself a field; an entry of a
+//! map and an item of a list always are.
+use super::compare::{UNTRACKED_METADATA, Walker, is_untracked};
+use super::set::{Node, PathElement, Set};
+use crate::kind::Kind;
+use crate::schema::{Field, ListType, Schema, Shape, Special, TypeId};
+use crate::{Object, Value};
+
+/// The fields of `object`, but those that nobody owns; the error is the first member that the schema does not
+/// know, or the first item that stands twice in a keyed list, in the original's words.
+pub fn field_set(schema: &Schema, kind: &Kind, object: &Value, subresource: &str) -> Result<Set, String> {
+    let mut root = Node::default();
+    let walker = FieldSet { walker: Walker { schema } };
+    for (name, value) in object.as_object().into_iter().flatten() {
+        if is_untracked(kind, subresource, name) {
+            continue;
+        }
+        let mut child = Node::default();
+        let field = walker.known(kind.ty, name, "")?;
+        match (&field.shape, value) {
+            (Shape::Struct(ty), Value::Object(members)) if name == "metadata" => {
+                let skip = |name: &str| UNTRACKED_METADATA.contains(&name);
+                walker.structure(*ty, members, skip, ".metadata", &mut child)?;
+            }
+            _ => walker.field(field, value, &format!(".{name}"), &mut child)?,
+        }
+        root.attach(|| format!("f:{name}"), child);
+    }
+    Ok(root.into_set())
+}
+
+struct FieldSet<'s> {
+    walker: Walker<'s>,
+}
+
+impl FieldSet<'_> {
+    fn known(&self, ty: TypeId, name: &str, path: &str) -> Result<&Field, String> {
+        let field = self.walker.schema.json_field(ty, name);
+        field.ok_or_else(|| format!("{path}.{name}: field not declared in schema"))
+    }
+
+    fn field(&self, field: &Field, value: &Value, path: &str, node: &mut Node) -> Result<(), String> {
+        match (&field.shape, value) {
+            (Shape::List(item), Value::Array(items))
+                if !items.is_empty() && field.list_type != ListType::Atomic && !field.atomic =>
+            {
+                self.list(field, item, items, path, node)
+            }
+            (Shape::Struct(ty), Value::Object(members))
+                if field.granular && !field.atomic && !members.is_empty() =>
+            {
+                self.structure(*ty, members, |_| false, path, node)
+            }
+            (Shape::List(_), _) => {
+                node.member = true;
+                Ok(())
+            }
+            _ if field.atomic => {
+                node.member = true;
+                Ok(())
+            }
+            (shape, value) => self.shape(shape, value, path, node),
+        }
+    }
+
+    fn shape(&self, shape: &Shape, value: &Value, path: &str, node: &mut Node) -> Result<(), String> {
+        match (shape, value) {
+            (Shape::Struct(ty), Value::Object(members))
+                if !members.is_empty() && !self.walker.schema.get(*ty).atomic =>
+            {
+                self.structure(*ty, members, |_| false, path, node)
+            }
+            (Shape::Map(inner), Value::Object(members)) if !members.is_empty() => {
+                for (name, value) in members {
+                    let mut child = Node { member: true, ..Node::default() };
+                    self.shape(inner, value, &format!("{path}.{name}"), &mut child)?;
+                    node.attach(|| format!("f:{name}"), child);
+                }
+                Ok(())
+            }
+            (Shape::Special(Special::Any), value) => {
+                untyped(value, node);
+                Ok(())
+            }
+            _ => {
+                node.member = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn structure(
+        &self,
+        ty: TypeId,
+        members: &Object,
+        skip: impl Fn(&str) -> bool,
+        path: &str,
+        node: &mut Node,
+    ) -> Result<(), String> {
+        for (name, value) in members.iter().filter(|(name, value)| !skip(name) && !value.is_null()) {
+            let mut child = Node::default();
+            match self.known(ty, name, path) {
+                Ok(field) => self.field(field, value, &format!("{path}.{name}"), &mut child)?,
+                Err(_) if self.walker.schema.get(ty).preserve_unknown => untyped(value, &mut child),
+                Err(fault) => return Err(fault),
+            }
+            node.attach(|| format!("f:{name}"), child);
+        }
+        Ok(())
+    }
+
+    fn list(
+        &self,
+        field: &Field,
+        item: &Shape,
+        items: &[Value],
+        path: &str,
+        node: &mut Node,
+    ) -> Result<(), String> {
+        for value in items {
+            let name = self.walker.item_name(field, item, value);
+            if node.children.contains_key(&name) {
+                let element = PathElement::parse(&name).map(|e| e.to_string()).unwrap_or_default();
+                return Err(format!("{path}: duplicate entries for key {element}"));
+            }
+            let mut child = Node { member: true, ..Node::default() };
+            self.shape(item, value, path, &mut child)?;
+            child.member = true;
+            node.attach(|| name, child);
+        }
+        Ok(())
+    }
+}
+
+/// Without a schema objects are looked into, and lists are single fields.
+fn untyped(value: &Value, node: &mut Node) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, value) in members {
+                let mut child = Node { member: true, ..Node::default() };
+                untyped(value, &mut child);
+                node.attach(|| format!("f:{name}"), child);
+            }
+        }
+        _ => node.member = true,
+    }
+}

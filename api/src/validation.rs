@@ -1,0 +1,121 @@
+//! Validation: every rule of every kind over JSON documents, all faults of an object at once, with the original's
+//! paths and words.
+//!
+//! Objects must be decoded and defaulted before. The table of [`RULES`] names what a kind has beyond its metadata;
+//! a kind without a row gets the rules of metadata. Sources: API conventions, the reference documentation of
+//! each kind, and the original's behaviour.
+mod apps;
+mod batch;
+mod core;
+mod cursor;
+mod discovery;
+mod labels;
+mod metadata;
+mod net;
+mod networking;
+mod pod;
+mod policy;
+mod rbac;
+mod resources;
+mod service;
+mod storage;
+
+use crate::Value;
+use crate::field::ErrorList;
+use crate::kind::Kind;
+use crate::names;
+use cursor::At;
+use std::cell::RefCell;
+
+/// What one kind has beyond its metadata.
+#[derive(Clone, Copy)]
+struct Rules {
+    /// What its names must look like.
+    name: fn(&str) -> Vec<String>,
+    /// Rules of the object on its own; for creates and updates.
+    object: fn(&At<'_>),
+    /// Rules of a change; the second is the old object.
+    update: fn(&At<'_>, &Value),
+    /// Rules of a change of the status.
+    status: fn(&At<'_>, &Value),
+}
+
+impl Rules {
+    /// Nothing but metadata, with DNS subdomains as names.
+    const PLAIN: Self =
+        Self { name: names::dns_subdomain, object: |_| {}, update: |_, _| {}, status: |_, _| {} };
+}
+
+/// Kinds with nothing of their own but the form of their names.
+const NAMES: &[(&str, Rules)] = &[
+    ("APIService", Rules { name: names::path_segment, ..Rules::PLAIN }),
+    ("ClusterTrustBundle", Rules { name: names::path_segment, ..Rules::PLAIN }),
+    ("StorageVersion", Rules { name: names::path_segment, ..Rules::PLAIN }),
+];
+
+/// The rows of all kinds by group.
+const RULES: &[(&str, &[(&str, Rules)])] = &[
+    ("", core::RULES),
+    ("", pod::RULES),
+    ("", service::RULES),
+    ("", discovery::CORE_RULES),
+    ("", policy::CORE_RULES),
+    ("", storage::CORE_RULES),
+    ("apiregistration.k8s.io", NAMES),
+    ("apps", apps::RULES),
+    ("batch", batch::RULES),
+    ("certificates.k8s.io", NAMES),
+    ("certificates.k8s.io", rbac::CERTIFICATE_RULES),
+    ("coordination.k8s.io", policy::COORDINATION_RULES),
+    ("discovery.k8s.io", discovery::RULES),
+    ("events.k8s.io", core::EVENTS_RULES),
+    ("internal.apiserver.k8s.io", NAMES),
+    ("networking.k8s.io", networking::RULES),
+    ("node.k8s.io", policy::NODE_RULES),
+    ("policy", policy::RULES),
+    ("rbac.authorization.k8s.io", rbac::RULES),
+    ("scheduling.k8s.io", policy::SCHEDULING_RULES),
+    ("storage.k8s.io", storage::RULES),
+];
+
+fn rules(kind: &Kind) -> Rules {
+    let rows = RULES.iter().filter(|(group, _)| **group == *kind.gvk.group).flat_map(|(_, rows)| *rows);
+    rows.copied().find(|(name, _)| **name == *kind.gvk.kind).map_or(Rules::PLAIN, |(_, rules)| rules)
+}
+
+/// The faults of an object to be created.
+pub fn create(kind: &Kind, object: &Value) -> ErrorList {
+    let rules = rules(kind);
+    collect(object, |at| {
+        metadata::create(&at.get("metadata"), kind.namespaced, rules.name);
+        (rules.object)(at);
+    })
+}
+
+/// The faults of a change through the main resource; `old` is the live object.
+pub fn update(kind: &Kind, new: &Value, old: &Value) -> ErrorList {
+    let rules = rules(kind);
+    collect(new, |at| {
+        metadata::update(&at.get("metadata"), &old["metadata"], kind.unconditional_update);
+        (rules.object)(at);
+        (rules.update)(at, old);
+    })
+}
+
+/// The faults of a change through the `status` subresource.
+pub fn status_update(kind: &Kind, new: &Value, old: &Value) -> ErrorList {
+    let rules = rules(kind);
+    collect(new, |at| {
+        metadata::update(&at.get("metadata"), &old["metadata"], kind.unconditional_update);
+        (rules.status)(at, old);
+    })
+}
+
+fn collect(object: &Value, check: impl FnOnce(&At<'_>)) -> ErrorList {
+    let errors = RefCell::new(ErrorList::new());
+    check(&At::root(object, &errors));
+    errors.into_inner()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! What an update of a pod may change.
+use super::super::cursor::{At, same};
+use crate::{Object, Value, names};
+
+/// Members of the specification that may change within the limits checked here.
+const FREE: [&str; 4] =
+    ["activeDeadlineSeconds", "schedulingGates", "terminationGracePeriodSeconds", "tolerations"];
+const ALLOWED: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
+     `spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to \
+     be set to 1 if it was previously negative)";
+
+pub(super) fn pod(at: &At<'_>, old: &Value) {
+    let (spec, old_spec) = (at.get("spec"), &old["spec"]);
+    for list in ["containers", "initContainers"] {
+        let old_len = old_spec[list].as_array().map_or(0, Vec::len);
+        if spec.get(list).len() != old_len {
+            spec.get(list).forbidden("pod updates may not add or remove containers");
+            return;
+        }
+    }
+    deadline(&spec.get("activeDeadlineSeconds"), &old_spec["activeDeadlineSeconds"]);
+    tolerations(&spec.get("tolerations"), &old_spec["tolerations"]);
+    gates(&spec.get("schedulingGates"), &old_spec["schedulingGates"]);
+    let gated = old_spec["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+    let differences = differences(&spec, old_spec, gated);
+    if !differences.is_empty() {
+        let listed = differences.join("\n");
+        spec.forbidden(format!("pod updates may not change fields other than {ALLOWED}\n{listed}\n"));
+    }
+    let mirror = at.get("metadata.annotations").key("kubernetes.io/config.mirror");
+    if !same(mirror.value(), &old["metadata"]["annotations"]["kubernetes.io/config.mirror"]) {
+        mirror.invalid("may not be modified");
+    }
+}
+
+pub(super) fn status(at: &At<'_>, old: &Value) {
+    let class = at.get("status.qosClass");
+    if !old["status"]["qosClass"].is_null() {
+        class.immutable(&old["status"]["qosClass"]);
+    }
+    let node = at.get("spec.nodeName");
+    if !same(node.value(), &old["spec"]["nodeName"]) {
+        at.get("status.nodeName").forbidden("may not be changed directly");
+    }
+}
+
+fn deadline(new: &At<'_>, old: &Value) {
+    match (new.int(), old.as_i64()) {
+        (Some(seconds), _) if !(0..=i64::from(i32::MAX)).contains(&seconds) => {
+            new.invalid(names::in_range(0, i32::MAX.into()));
+        }
+        (Some(seconds), Some(old)) if seconds > old => {
+            new.invalid("must be less than or equal to previous value");
+        }
+        (None, Some(_)) => new.invalid("must not update from a positive integer to nil value"),
+        _ => {}
+    }
+}
+
+/// Old tolerations stay, but for their seconds; new ones may come.
+fn tolerations(new: &At<'_>, old: &Value) {
+    let bare = |toleration: &Value| {
+        let mut toleration = toleration.clone();
+        toleration.as_object_mut().map(|t| t.remove("tolerationSeconds"));
+        toleration
+    };
+    let kept: Vec<Value> = new.items().map(|t| bare(t.value())).collect();
+    let mut old = old.as_array().into_iter().flatten().map(bare);
+    if !old.all(|toleration| kept.contains(&toleration)) {
+        new.forbidden("existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+fn gates(new: &At<'_>, old: &Value) {
+    for gate in new.items() {
+        let known = old.as_array().is_some_and(|old| old.iter().any(|o| o["name"] == gate.value()["name"]));
+        if !known {
+            let name = gate.get("name").text();
+            gate.forbidden(format!("only deletion is allowed, but found new scheduling gate '{name}'"));
+        }
+    }
+}
+
+/// Changes outside what may change, a line each. A gated pod may also narrow where it can go.
+fn differences(spec: &At<'_>, old: &Value, gated: bool) -> Vec<String> {
+    let mut out = Vec::new();
+    let empty = Object::new();
+    let (new, old) = (spec.value().as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
+    let names: std::collections::BTreeSet<&String> = new.keys().chain(old.keys()).collect();
+    for name in names {
+        let (a, b) = (new.get(name).unwrap_or(&Value::Null), old.get(name).unwrap_or(&Value::Null));
+        let changed = match name.as_str() {
+            "containers" | "initContainers" => !same(&without_images(a), &without_images(b)),
+            "terminationGracePeriodSeconds" => {
+                let mended = a.as_i64() == Some(1) && b.as_i64().is_some_and(|old| old < 0);
+                !same(a, b) && !mended
+            }
+            "nodeSelector" if gated => !extends(a, b),
+            "affinity" if gated => !narrows(a, b),
+            free if FREE.contains(&free) => false,
+            _ => !same(a, b),
+        };
+        if changed {
+            out.push(format!("-spec.{name}: {b}\n+spec.{name}: {a}"));
+        }
+    }
+    out
+}
+
+fn without_images(containers: &Value) -> Value {
+    let mut containers = containers.clone();
+    for container in containers.as_array_mut().into_iter().flatten() {
+        container.as_object_mut().map(|c| c.remove("image"));
+    }
+    containers
+}
+
+/// Whether every entry of `old` is still in `new`.
+fn extends(new: &Value, old: &Value) -> bool {
+    old.as_object().into_iter().flatten().all(|(key, value)| new.get(key) == Some(value))
+}
+
+/// Whether an affinity differs only in what a gated pod may change: the preferences for nodes, and required node
+/// terms that were absent or only got more conditions.
+fn narrows(new: &Value, old: &Value) -> bool {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let (new_node, old_node) = (&new["nodeAffinity"][REQUIRED], &old["nodeAffinity"][REQUIRED]);
+    let terms = |selector: &Value| selector["nodeSelectorTerms"].as_array().cloned().unwrap_or_default();
+    let (new_terms, old_terms) = (terms(new_node), terms(old_node));
+    let conditions = |term: &Value, list: &str| term[list].as_array().cloned().unwrap_or_default();
+    let narrower = |(new, old): (&Value, &Value)| {
+        ["matchExpressions", "matchFields"].iter().all(|list| {
+            let kept = conditions(new, list);
+            conditions(old, list).iter().all(|condition| kept.contains(condition))
+        })
+    };
+    let nodes = old_node.is_null()
+        || new_terms.len() == old_terms.len() && new_terms.iter().zip(&old_terms).all(narrower);
+    nodes && ["podAffinity", "podAntiAffinity"].iter().all(|name| same(&new[*name], &old[*name]))
+}

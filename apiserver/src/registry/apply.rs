@@ -1,0 +1,122 @@
+//! Server-side apply: a PATCH that names the fields its manager wants, and makes the object where there is none.
+use super::answer::Answer;
+use super::call::Call;
+use super::options::{WriteOptions, WriteVerb};
+use super::update::Wish;
+use super::write::ATTEMPTS;
+use super::{Registry, codec, create, object};
+use knarr_api::managed_fields::{self, Write};
+use knarr_api::status::Status;
+use knarr_api::time::Timestamp;
+use knarr_api::{Value, yaml};
+
+impl Registry {
+    pub(super) async fn apply(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
+        let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Patch, true)?;
+        let (config, warnings) = self.configuration(call, &options, body)?;
+        let versioned = !object::resource_version(&config).is_empty();
+        let creates = call.subresource.is_empty() && call.row.kind.has_verb("create");
+        for _ in 0..ATTEMPTS {
+            if !creates || self.fetch(&call.key(), call.row.in_log).await?.is_some() {
+                let wish = |present: &Value| self.applied(call, &options, &config, Some(present));
+                return Ok(self.change(call, &options, versioned, wish).await?.warn(warnings));
+            }
+            let uid = object::meta_text(&config, "uid");
+            if !uid.is_empty() {
+                let cause = format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                );
+                return Err(Status::conflict(call.row.subject(), call.name, cause));
+            }
+            let again = || self.applied(call, &options, &config, None).map(|wish| wish.value);
+            match self.create_object(call, &options, again()?, true, &again).await {
+                // Somebody else made it meanwhile: apply to that.
+                Err(status) if status.reason == "AlreadyExists" && !options.dry_run => {}
+                answer => return Ok(answer?.warn(warnings)),
+            }
+        }
+        Err(Status::conflict(call.row.subject(), call.name, super::update::MODIFIED))
+    }
+
+    /// The body as the client wrote it, but for the spelling of its values, and the warnings of decoding it.
+    fn configuration(
+        &self,
+        call: &Call<'_>,
+        options: &WriteOptions,
+        body: &[u8],
+    ) -> Result<(Value, Vec<String>), Status> {
+        let kind = call.row.kind;
+        let text = std::str::from_utf8(body)
+            .map_err(|_| Status::bad_request("error decoding YAML: invalid leading UTF-8 octet"))?;
+        let mut config = yaml::parse(text, &mut Vec::new())
+            .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+        let given = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
+        let version = kind.gvk.api_version();
+        if given("kind").is_empty() {
+            return Err(Status::bad_request(format!("Object 'Kind' is missing in '{config}'")));
+        }
+        if given("apiVersion") != version {
+            return Err(Status::bad_request(format!(
+                "Incorrect version specified in apply patch. Specified patch version: {}, expected: {version}",
+                given("apiVersion")
+            )));
+        }
+        if given("kind") != &*kind.gvk.kind {
+            return Err(Status::bad_request(format!(
+                "{} in version {version:?} cannot be handled as a {}",
+                given("kind"),
+                kind.gvk.kind
+            )));
+        }
+        let name = object::name(&config);
+        if !name.is_empty() && name != call.name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                call.name
+            )));
+        }
+        let mut canonical = config.clone();
+        let warnings =
+            codec::normalize(self.api, kind.ty, &kind.gvk, &mut canonical, options.field_validation)?;
+        respell(&mut config, &canonical);
+        Ok((config, warnings))
+    }
+
+    /// The present object (absent: none) with the configuration applied.
+    fn applied(
+        &self,
+        call: &Call<'_>,
+        options: &WriteOptions,
+        config: &Value,
+        present: Option<&Value>,
+    ) -> Result<Wish, Status> {
+        let kind = call.row.kind;
+        let write =
+            Write { manager: &options.field_manager, subresource: call.subresource, now: Timestamp::now() };
+        let mut wanted =
+            managed_fields::apply(self.api, kind, present, config.clone(), &write, options.force)?;
+        codec::normalize(self.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;
+        create::set_namespace(call, &mut wanted)?;
+        codec::default(self.api, kind.ty, &mut wanted);
+        Ok(Wish { value: wanted, applied: true, warnings: Vec::new() })
+    }
+}
+
+/// Takes over the canonical spelling of values (quantities, times), but no member that only the canonical document
+/// has: those would come to be owned though nobody wrote them.
+fn respell(given: &mut Value, canonical: &Value) {
+    match (given, canonical) {
+        (Value::Object(given), Value::Object(canonical)) => {
+            for (name, value) in given {
+                if let Some(canonical) = canonical.get(name) {
+                    respell(value, canonical);
+                }
+            }
+        }
+        (Value::Array(given), Value::Array(canonical)) if given.len() == canonical.len() => {
+            given.iter_mut().zip(canonical).for_each(|(value, canonical)| respell(value, canonical));
+        }
+        (Value::Object(_) | Value::Array(_), _) => {}
+        (given, canonical) => *given = canonical.clone(),
+    }
+}

@@ -1,7 +1,0 @@
-//! Nodes register with their status.
-use super::Strategy;
-
-/// Rules of `nodes`.
-pub struct Node;
-
-impl Strategy for Node {}

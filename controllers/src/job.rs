@@ -1,0 +1,250 @@
+//! Jobs: pods that run until enough of them have succeeded.
+//!
+//! No end of a pod may be missed, and none counted twice. Each pod of a Job has a finalizer, and
+//! the status lists pods that have ended but are not counted: an ended pod is first listed, then
+//! loses its finalizer, and is counted when the list is cleared. Whatever a crash interrupts,
+//! [`track`] sees from the list and the finalizers where to go on.
+
+mod decide;
+mod indexes;
+mod policy;
+mod track;
+
+use std::{collections::HashSet, sync::Arc};
+
+use anyhow::Context as _;
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    batch::v1::{Job, JobStatus},
+    core::v1::Pod,
+};
+use knarr_component::{
+    informer::{Change, Informer},
+    queue::Queue,
+    runner::{Requeue, SyncResult},
+    store::Key,
+};
+use kube::api::{Patch, PatchParams, PostParams};
+use parking_lot::Mutex;
+use serde_json::json;
+
+use crate::{
+    context::Context,
+    control::{PodControl, candidates, claim_all, index_orphans},
+    expectations::Expectations,
+    freshness::Written,
+    meta::{
+        controller_key, controller_of, has_finalizer, ignore_absent, is_code, is_deleting, matches, name,
+        namespace, uid,
+    },
+};
+
+pub(crate) use decide::finished_at;
+use decide::{Plan, is_finished};
+use track::FINALIZER;
+
+struct Controller {
+    context: Context,
+    jobs: Informer<Job>,
+    pods: Informer<Pod>,
+    control: PodControl,
+    expectations: Expectations,
+    written: Written,
+    /// UIDs of pods whose finalizer is removed although the informer still shows it.
+    released: Mutex<HashSet<String>>,
+}
+
+/// Runs the controller.
+pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    let control = PodControl { client: context.client.clone(), recorder: context.recorder("job-controller") };
+    let controller = Arc::new(Controller {
+        jobs: context.informers.get(),
+        pods: context.informers.get(),
+        control,
+        expectations: Expectations::default(),
+        written: Written::default(),
+        released: Mutex::default(),
+        context,
+    });
+    index_orphans(&controller.pods);
+    let queue = Queue::new();
+    let added = queue.clone();
+    controller.jobs.on_change(move |change| added.add(Key::of(&change.object().metadata)));
+    let (added, this) = (queue.clone(), Arc::downgrade(&controller));
+    controller.pods.on_change(move |change| {
+        if let Some(this) = this.upgrade() {
+            this.pod_changed(&change, &added);
+        }
+    });
+    let synced = {
+        let (jobs, pods) = (controller.jobs.synced(), controller.pods.synced());
+        async {
+            futures::join!(jobs, pods);
+        }
+    };
+    let context = controller.context.clone();
+    let workers = context.args.workers.concurrent_job_syncs;
+    context
+        .work("job-controller", synced, queue, workers, move |key| {
+            let controller = controller.clone();
+            async move { controller.sync(key).await }
+        })
+        .await
+}
+
+impl Controller {
+    fn pod_changed(&self, change: &Change<'_, Pod>, queue: &Queue<Key>) {
+        let pod = change.object();
+        if change.is_deletion() || !has_finalizer(&pod.metadata, FINALIZER) {
+            self.released.lock().remove(uid(&pod.metadata));
+        }
+        if let Change::Updated { old, new } = change
+            && controller_of(&old.metadata) != controller_of(&new.metadata)
+        {
+            controller_key::<Job>(&old.metadata).into_iter().for_each(|key| queue.add(key));
+        }
+        if let Some(owner) = controller_key::<Job>(&pod.metadata) {
+            if change.is_deletion() || is_deleting(&pod.metadata) {
+                self.expectations.deleted(&owner, uid(&pod.metadata));
+            } else if matches!(change, Change::Added(_)) {
+                self.expectations.created(&owner);
+            }
+            queue.add(owner);
+        } else if controller_of(&pod.metadata).is_none() && !change.is_deletion() {
+            for job in self.jobs.list_namespace(namespace(&pod.metadata)) {
+                let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+                if selector.is_some_and(|selector| matches(selector, pod.metadata.labels.as_ref())) {
+                    queue.add(Key::of(&job.metadata));
+                }
+            }
+        }
+    }
+
+    async fn sync(&self, key: Key) -> SyncResult {
+        let Some(job) = self.jobs.get(&key) else {
+            self.expectations.forget(&key);
+            self.written.forget(&key);
+            return self.release_orphans(&key).await;
+        };
+        if self.written.is_stale(&key, &job.metadata) {
+            return Ok(None);
+        }
+        let spec = job.spec.clone().unwrap_or_default();
+        if spec.managed_by.as_deref().is_some_and(|manager| manager != "kubernetes.io/job-controller") {
+            return Ok(None);
+        }
+        let Some(selector) = &spec.selector else { return Ok(None) };
+        let claimed =
+            claim_all(&self.context.client, &*job, selector, candidates(&self.pods, &job.metadata)).await?;
+        let held = |pod: &&Arc<Pod>| {
+            has_finalizer(&pod.metadata, FINALIZER) && !self.released.lock().contains(uid(&pod.metadata))
+        };
+        if is_finished(&job) || is_deleting(&job.metadata) {
+            let left: Vec<Arc<Pod>> = claimed.iter().filter(held).cloned().collect();
+            self.release(&left).await?;
+            return Ok(None);
+        }
+        let with_finalizer: HashSet<String> =
+            claimed.iter().filter(held).map(|pod| uid(&pod.metadata).to_string()).collect();
+        let world = decide::World {
+            job: &job,
+            pods: &claimed,
+            with_finalizer: &with_finalizer,
+            now: Timestamp::now(),
+            may_create: self.expectations.satisfied(&key),
+        };
+        let plan = decide::plan(&world);
+        self.carry_out(&key, &job, &plan).await?;
+        Ok(plan.requeue.map(Requeue::After))
+    }
+
+    async fn carry_out(&self, key: &Key, job: &Job, plan: &Plan) -> anyhow::Result<()> {
+        let managed = self.manage_pods(key, job, plan).await;
+        // What has ended is listed first, …
+        let mut current = job.clone();
+        if !plan.release.is_empty() && job.status.as_ref() != Some(&plan.listed) {
+            let Some(updated) = self.write_status(key, &current, plan.listed.clone()).await? else {
+                return Ok(());
+            };
+            current = updated;
+        }
+        // … then let go, and then counted.
+        self.release(&plan.release).await?;
+        if current.status.as_ref() != Some(&plan.status) {
+            self.write_status(key, &current, plan.status.clone()).await?;
+            self.report(job, plan);
+        }
+        managed.context("cannot manage pods")
+    }
+
+    async fn manage_pods(&self, key: &Key, job: &Job, plan: &Plan) -> kube::Result<()> {
+        if plan.create.is_empty() && plan.delete.is_empty() {
+            return Ok(());
+        }
+        let doomed = plan.delete.iter().map(|pod| uid(&pod.metadata).to_string());
+        self.expectations.expect(key, plan.create.len(), doomed);
+        let pod = |index: usize| indexes::pod(job, plan.create[index]);
+        let created = self.control.create_batch(job, plan.create.len(), &self.expectations, pod).await;
+        let deleted = self.control.delete_batch(job, &plan.delete, &self.expectations).await;
+        created.and(deleted)
+    }
+
+    async fn write_status(&self, key: &Key, job: &Job, status: JobStatus) -> anyhow::Result<Option<Job>> {
+        let updated = Job { status: Some(status), ..job.clone() };
+        let api = self.context.api::<Job>(&key.namespace);
+        let result = api.replace_status(&key.name, &PostParams::default(), &updated).await;
+        let answer = ignore_absent(result).context("cannot update status")?;
+        if let Some(answer) = &answer {
+            self.written.note(key, &answer.metadata);
+        }
+        Ok(answer)
+    }
+
+    fn report(&self, job: &Job, plan: &Plan) {
+        for (reason, text, is_warning) in &plan.events {
+            if *is_warning {
+                self.control.recorder.warning(job, reason, text.clone());
+            } else {
+                self.control.recorder.normal(job, reason, text.clone());
+            }
+        }
+    }
+
+    /// Removes our finalizer.
+    async fn release(&self, pods: &[Arc<Pod>]) -> anyhow::Result<()> {
+        try_join_all(pods.iter().map(|pod| async {
+            let patch = json!({"metadata": {
+                "uid": pod.metadata.uid,
+                "$deleteFromPrimitiveList/finalizers": [FINALIZER],
+            }});
+            let api = self.context.api::<Pod>(namespace(&pod.metadata));
+            match api.patch(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(patch)).await {
+                // 409 and 422: another pod of that name, ours is gone.
+                Err(error) if ![404, 409, 422].into_iter().any(|code| is_code(&error, code)) => Err(error),
+                _ => {
+                    self.released.lock().insert(uid(&pod.metadata).to_string());
+                    Ok(())
+                }
+            }
+        }))
+        .await
+        .context("cannot remove finalizer")?;
+        Ok(())
+    }
+
+    /// Pods of a Job that is gone must not hang on our finalizer.
+    async fn release_orphans(&self, key: &Key) -> SyncResult {
+        let pods = self.pods.list_namespace(&key.namespace);
+        let left: Vec<Arc<Pod>> = pods
+            .into_iter()
+            .filter(|pod| {
+                has_finalizer(&pod.metadata, FINALIZER)
+                    && controller_key::<Job>(&pod.metadata).as_ref() == Some(key)
+                    && !self.released.lock().contains(uid(&pod.metadata))
+            })
+            .collect();
+        self.release(&left).await?;
+        Ok(None)
+    }
+}

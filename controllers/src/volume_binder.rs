@@ -1,0 +1,333 @@
+//! Binds claims to volumes that exist. Volumes are made by administrators or by provisioners that
+//! run in the cluster.
+
+mod choose;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use k8s_openapi::api::{
+    core::v1::{PersistentVolume, PersistentVolumeClaim},
+    storage::v1::StorageClass,
+};
+use knarr_component::{
+    events::{Recorder, reference},
+    informer::Informer,
+    queue::Queue,
+    runner::SyncResult,
+    store::Key,
+};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::{
+    context::Context,
+    meta::{annotation, ignore_absent, name, namespace, uid},
+};
+
+/// Annotation of a claim whose binding is complete in both directions.
+const COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+/// Annotation of what this controller chose itself, rather than a user.
+const BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+
+/// What to work on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Item {
+    Claim(Key),
+    Volume(String),
+}
+
+impl std::fmt::Display for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Item::Claim(key) => write!(f, "claim {key}"),
+            Item::Volume(name) => write!(f, "volume {name}"),
+        }
+    }
+}
+
+struct Controller {
+    context: Context,
+    claims: Informer<PersistentVolumeClaim>,
+    volumes: Informer<PersistentVolume>,
+    classes: Informer<StorageClass>,
+    recorder: Recorder,
+}
+
+/// Runs the controller.
+pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    let controller = Arc::new(Controller {
+        claims: context.informers.get(),
+        volumes: context.informers.get(),
+        classes: context.informers.get(),
+        recorder: context.recorder("persistentvolume-controller"),
+        context,
+    });
+    let queue = Queue::new();
+    let added = queue.clone();
+    controller.claims.on_change(move |change| {
+        let claim = change.object();
+        added.add(Item::Claim(Key::of(&claim.metadata)));
+        if let Some(volume) = volume_name(claim) {
+            added.add(Item::Volume(volume.to_string()));
+        }
+    });
+    let (added, claims) = (queue.clone(), controller.claims.clone());
+    controller.volumes.on_change(move |change| {
+        let volume = change.object();
+        added.add(Item::Volume(name(&volume.metadata).to_string()));
+        // A new volume may be what some claim waits for.
+        let waiting = claims.list().into_iter().filter(|claim| !is_completed(claim));
+        waiting.for_each(|claim| added.add(Item::Claim(Key::of(&claim.metadata))));
+        if let Some(claim) = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()) {
+            let (space, name) =
+                (claim.namespace.clone().unwrap_or_default(), claim.name.clone().unwrap_or_default());
+            added.add(Item::Claim(Key::new(space, name)));
+        }
+    });
+    let synced = {
+        let (claims, volumes) = (controller.claims.synced(), controller.volumes.synced());
+        let classes = controller.classes.synced();
+        async {
+            futures::join!(claims, volumes, classes);
+        }
+    };
+    let context = controller.context.clone();
+    // One worker: two claims must not be given the same volume.
+    context
+        .work("persistentvolume-binder-controller", synced, queue, 1, move |item| {
+            let controller = controller.clone();
+            async move {
+                match item {
+                    Item::Claim(key) => controller.sync_claim(key).await,
+                    Item::Volume(name) => controller.sync_volume(&name).await,
+                }
+            }
+        })
+        .await
+}
+
+fn volume_name(claim: &PersistentVolumeClaim) -> Option<&str> {
+    claim.spec.as_ref()?.volume_name.as_deref().filter(|name| !name.is_empty())
+}
+
+fn is_completed(claim: &PersistentVolumeClaim) -> bool {
+    annotation(&claim.metadata, COMPLETED).is_some()
+}
+
+fn class(claim: &PersistentVolumeClaim) -> &str {
+    claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()).unwrap_or_default()
+}
+
+fn volume_phase(volume: &PersistentVolume) -> &str {
+    volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+impl Controller {
+    async fn sync_claim(&self, key: Key) -> SyncResult {
+        let Some(claim) = self.claims.get(&key) else { return Ok(None) };
+        if is_completed(&claim) {
+            return self.check_bound(&key, &claim).await;
+        }
+        let chosen = match volume_name(&claim) {
+            Some(wanted) => {
+                self.volumes.get(&Key::new("", wanted)).filter(|volume| choose::is_free_for(volume, &claim))
+            }
+            None if self.waits_for_consumer(&claim) => {
+                let text = "waiting for first consumer to be created before binding";
+                self.recorder.normal(&*claim, "WaitForFirstConsumer", text);
+                None
+            }
+            None => {
+                let found = choose::choose(&claim, &self.volumes.list());
+                if found.is_none() {
+                    self.explain(&claim);
+                }
+                found
+            }
+        };
+        match chosen {
+            Some(volume) => self.bind(&key, &claim, &volume).await?,
+            None => self.set_claim_phase(&key, &claim, json!({"phase": "Pending"}), "Pending").await?,
+        }
+        Ok(None)
+    }
+
+    /// Whether the scheduler chooses the volume together with the node.
+    fn waits_for_consumer(&self, claim: &PersistentVolumeClaim) -> bool {
+        let class = self.classes.get(&Key::new("", class(claim)));
+        class.is_some_and(|class| class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"))
+            && annotation(&claim.metadata, "volume.kubernetes.io/selected-node").is_none()
+    }
+
+    fn explain(&self, claim: &PersistentVolumeClaim) {
+        if class(claim).is_empty() {
+            let text = "no persistent volumes available for this claim and no storage class is set";
+            self.recorder.normal(claim, "FailedBinding", text);
+            return;
+        }
+        match self.classes.get(&Key::new("", class(claim))) {
+            None => {
+                let text = format!("storageclass.storage.k8s.io {:?} not found", class(claim));
+                self.recorder.warning(claim, "ProvisioningFailed", text);
+            }
+            Some(class) if class.provisioner != "kubernetes.io/no-provisioner" => {
+                let text = format!(
+                    "Waiting for a volume to be created either by the external provisioner '{}' or manually by the \
+                     system administrator. If volume creation is delayed, please verify that the provisioner is \
+                     running and correctly registered.",
+                    class.provisioner
+                );
+                self.recorder.normal(claim, "ExternalProvisioning", text);
+            }
+            Some(_) => {
+                let text = "no persistent volumes available for this claim";
+                self.recorder.normal(claim, "FailedBinding", text);
+            }
+        }
+    }
+
+    /// First the volume, which only one claim can win, then the claim.
+    async fn bind(
+        &self,
+        key: &Key,
+        claim: &PersistentVolumeClaim,
+        volume: &PersistentVolume,
+    ) -> anyhow::Result<()> {
+        let spec = volume.spec.clone().unwrap_or_default();
+        let volumes = self.context.api_all::<PersistentVolume>();
+        let volume_key = name(&volume.metadata);
+        let bound =
+            spec.claim_ref.as_ref().is_some_and(|known| known.uid.as_deref() == Some(uid(&claim.metadata)));
+        if !bound {
+            let mut patch = json!({
+                "metadata": {"resourceVersion": volume.metadata.resource_version},
+                "spec": {"claimRef": reference(claim)},
+            });
+            if spec.claim_ref.is_none() {
+                patch["metadata"]["annotations"] = json!({BY_CONTROLLER: "yes"});
+            }
+            volumes
+                .patch(volume_key, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+                .context("cannot bind volume")?;
+        }
+        self.set_volume_phase(volume, "Bound").await?;
+        let mut annotations = json!({COMPLETED: "yes"});
+        if volume_name(claim).is_none() {
+            annotations[BY_CONTROLLER] = json!("yes");
+        }
+        let patch = json!({
+            "metadata": {"uid": claim.metadata.uid, "annotations": annotations},
+            "spec": {"volumeName": volume_key},
+        });
+        let claims = self.context.api::<PersistentVolumeClaim>(&key.namespace);
+        let patched = claims.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        ignore_absent(patched).context("cannot bind claim")?;
+        let status = json!({"phase": "Bound", "accessModes": spec.access_modes, "capacity": spec.capacity});
+        self.set_claim_phase(key, claim, status, "Bound").await
+    }
+
+    /// A bound claim whose volume is gone has lost its data.
+    async fn check_bound(&self, key: &Key, claim: &PersistentVolumeClaim) -> SyncResult {
+        let volume = volume_name(claim).and_then(|name| self.volumes.get(&Key::new("", name)));
+        let ours = |volume: &Arc<PersistentVolume>| {
+            let known = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+            known.is_none_or(|known| known.uid.is_none() || known.uid == claim.metadata.uid)
+        };
+        match volume.filter(ours) {
+            Some(volume) => self.bind_again(key, claim, &volume).await?,
+            None => {
+                let known = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+                if known != Some("Lost") {
+                    let text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!";
+                    self.recorder.warning(claim, "ClaimLost", text);
+                }
+                self.set_claim_phase(key, claim, json!({"phase": "Lost"}), "Lost").await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Completes what a crash may have interrupted.
+    async fn bind_again(
+        &self,
+        key: &Key,
+        claim: &PersistentVolumeClaim,
+        volume: &PersistentVolume,
+    ) -> anyhow::Result<()> {
+        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+        let known = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+        let complete = known.is_some_and(|known| known.uid == claim.metadata.uid);
+        if phase == Some("Bound") && complete && volume_phase(volume) == "Bound" {
+            return Ok(());
+        }
+        self.bind(key, claim, volume).await
+    }
+
+    async fn set_claim_phase(
+        &self,
+        key: &Key,
+        claim: &PersistentVolumeClaim,
+        status: Value,
+        phase: &str,
+    ) -> anyhow::Result<()> {
+        if claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase) {
+            return Ok(());
+        }
+        let api = self.context.api::<PersistentVolumeClaim>(&key.namespace);
+        let patch = Patch::Merge(json!({"metadata": {"uid": claim.metadata.uid}, "status": status}));
+        ignore_absent(api.patch_status(&key.name, &PatchParams::default(), &patch).await)?;
+        Ok(())
+    }
+
+    async fn set_volume_phase(&self, volume: &PersistentVolume, phase: &str) -> anyhow::Result<()> {
+        if volume_phase(volume) == phase {
+            return Ok(());
+        }
+        let api = self.context.api_all::<PersistentVolume>();
+        let patch = Patch::Merge(json!({"status": {"phase": phase}}));
+        ignore_absent(api.patch_status(name(&volume.metadata), &PatchParams::default(), &patch).await)?;
+        Ok(())
+    }
+
+    async fn sync_volume(&self, volume_key: &str) -> SyncResult {
+        let Some(volume) = self.volumes.get(&Key::new("", volume_key)) else { return Ok(None) };
+        let claim_ref = volume.spec.as_ref().and_then(|spec| spec.claim_ref.clone());
+        let phase = match claim_ref {
+            // Free, or kept by a user for a claim that has not been bound yet.
+            None => "Available",
+            Some(known) if known.uid.as_deref().unwrap_or_default().is_empty() => "Available",
+            Some(known) => {
+                let key = Key::new(
+                    known.namespace.clone().unwrap_or_default(),
+                    known.name.clone().unwrap_or_default(),
+                );
+                let claim = self.claims.get(&key).filter(|claim| claim.metadata.uid == known.uid);
+                match claim {
+                    Some(_) => return Ok(None),
+                    None => match self.claim_is_gone(&key, known.uid.as_deref()).await? {
+                        true => "Released",
+                        false => return Ok(None),
+                    },
+                }
+            }
+        };
+        self.set_volume_phase(&volume, phase).await?;
+        Ok(None)
+    }
+
+    async fn claim_is_gone(&self, key: &Key, uid: Option<&str>) -> kube::Result<bool> {
+        let live = self.context.api::<PersistentVolumeClaim>(&key.namespace).get_opt(&key.name).await?;
+        Ok(live.is_none_or(|live| live.metadata.uid.as_deref() != uid))
+    }
+}
+
+/// The namespace of a claim that a volume is kept for.
+fn is_kept_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<bool> {
+    let known = volume.spec.as_ref()?.claim_ref.as_ref()?;
+    let same_name = known.name.as_deref() == Some(name(&claim.metadata))
+        && known.namespace.as_deref() == Some(namespace(&claim.metadata));
+    let same_uid = known.uid.as_deref().is_none_or(|known| known.is_empty() || known == uid(&claim.metadata));
+    Some(same_name && same_uid)
+}

@@ -1,0 +1,159 @@
+//! Whole lives of pods on a runtime without containers.
+
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use knarr_component::events::Recorder;
+
+use super::*;
+use crate::api::Standalone;
+use crate::cgroups::Cgroups;
+use crate::context::Facts;
+use crate::runtime::fake::FakeRuntime;
+
+struct World {
+    runtime: Arc<FakeRuntime>,
+    context: Arc<Context>,
+    inbox: Arc<Inbox>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    fn start(manifest: &str) -> Self {
+        let dir = tempfile::tempdir().expect("directory");
+        std::fs::create_dir(dir.path().join("cpu")).expect("cgroups");
+        let runtime = Arc::new(FakeRuntime::default());
+        let preloaded = CancellationToken::new();
+        preloaded.cancel();
+        let context = Arc::new(Context {
+            runtime: Arc::clone(&runtime) as _,
+            runtime_name: "fake".to_owned(),
+            facts: Facts {
+                name: "n".to_owned(),
+                ips: vec!["1.1.1.1".to_owned()],
+                root_dir: dir.path().join("root"),
+                pod_logs_dir: dir.path().join("logs"),
+                ..Default::default()
+            },
+            cgroups: Cgroups::new(dir.path(), "/"),
+            lookup: Arc::new(Standalone),
+            services: Arc::new(Standalone),
+            events: Recorder::discarding(),
+            statuses: Arc::default(),
+            preloaded,
+        });
+        let inbox = Inbox::new(Arc::new(pod::tests::pod(manifest)));
+        let worker = Worker::new(Arc::clone(&context), Arc::clone(&inbox));
+        tokio::spawn(worker.run(CancellationToken::new()));
+        Self { runtime, context, inbox, _dir: dir }
+    }
+
+    fn status(&self) -> PodStatus {
+        self.context.statuses.get("u").unwrap_or_default()
+    }
+
+    fn phase(&self) -> String {
+        self.status().phase.unwrap_or_default()
+    }
+
+    fn ready(&self) -> bool {
+        let conditions = self.status().conditions.unwrap_or_default();
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    }
+
+    fn exit(&self, name: &str, code: i32) {
+        self.runtime.exit(name, code);
+        self.inbox.poke();
+    }
+
+    fn delete(&self) {
+        let mut pod = Pod::clone(&self.inbox.pod());
+        pod.metadata.deletion_timestamp = Some(Time(Timestamp::now()));
+        pod.metadata.deletion_grace_period_seconds = Some(30);
+        self.inbox.update(Arc::new(pod));
+    }
+
+    async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !done(self) {
+            assert!(Instant::now() < deadline, "waited in vain until {what}: {:?}", self.runtime.journal());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn did(&self, what: &str) -> bool {
+        self.runtime.journal().iter().any(|entry| entry == what)
+    }
+}
+
+fn manifest(spec: &str) -> String {
+    format!("{{metadata: {{name: p, namespace: d, uid: u}}, spec: {spec}}}")
+}
+
+#[tokio::test]
+async fn runs_and_goes() {
+    let world = World::start(&manifest(
+        "{initContainers: [{name: i, image: 'x:1'}, {name: s, image: 'x:1', restartPolicy: Always}], containers: [
+           {name: a, image: 'x:1', command: [run, $(A)], env: [{name: A, value: b}],
+            lifecycle: {preStop: {exec: {command: [bye]}}}}]}",
+    ));
+    world.until("the init container runs", |w| w.did("start i")).await;
+    assert!(!world.did("create s"), "one after the other");
+    world.exit("i", 0);
+    world.until("ready", World::ready).await;
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.status().pod_ip.as_deref(), Some("10.0.0.7"));
+    assert_eq!(world.runtime.config("a").expect("made").command, ["run", "b"]);
+    world.delete();
+    world.until("stopped", |w| w.did("stop sandbox")).await;
+    let journal = world.runtime.journal();
+    let at = |what: &str| journal.iter().position(|entry| entry == what).expect(what);
+    assert!(at("exec a: bye") < at("stop a"), "hook first: {journal:?}");
+    assert!(at("stop a") < at("stop s"), "sidecars last: {journal:?}");
+    assert_eq!(world.runtime.count().0, 1, "the sandbox stays until the object is gone");
+    world.inbox.remove();
+    world.until("nothing is left", |w| w.inbox.done.is_cancelled() && w.runtime.count() == (0, 0)).await;
+    assert!(!world.context.pod_dir("u").exists());
+}
+
+#[tokio::test]
+async fn restarts_by_policy() {
+    let world = World::start(&manifest("{restartPolicy: OnFailure, containers: [{name: a, image: 'x:1'}]}"));
+    world.until("running", |w| w.phase() == "Running").await;
+    world.exit("a", 1);
+    let restarts =
+        |w: &World| w.status().container_statuses.unwrap_or_default().first().map(|s| s.restart_count);
+    world.until("restarted", |w| restarts(w) == Some(1)).await;
+    world.exit("a", 1);
+    let reason = |w: &World| {
+        let statuses = w.status().container_statuses.unwrap_or_default();
+        statuses.first()?.state.clone()?.waiting?.reason
+    };
+    world.until("waiting", |w| reason(w).as_deref() == Some("CrashLoopBackOff")).await;
+    assert_eq!(world.phase(), "Running");
+}
+
+#[tokio::test]
+async fn completes() {
+    let world = World::start(&manifest("{restartPolicy: Never, containers: [{name: a, image: 'x:1'}]}"));
+    world.until("running", |w| w.phase() == "Running").await;
+    world.exit("a", 0);
+    world.until("succeeded", |w| w.phase() == "Succeeded").await;
+    world.until("cleaned", |w| w.did("stop sandbox")).await;
+    assert_eq!(world.runtime.count(), (1, 1), "its log can still be read");
+}
+
+#[tokio::test]
+async fn missing_images_and_eviction() {
+    let world = World::start(&manifest("{containers: [{name: a, image: 'missing:1'}]}"));
+    let reason = |w: &World| {
+        let statuses = w.status().container_statuses.unwrap_or_default();
+        statuses.first()?.state.clone()?.waiting?.reason
+    };
+    world.until("the pull failed", |w| reason(w).as_deref() == Some("ErrImagePull")).await;
+    assert_eq!(world.phase(), "Pending");
+    world.inbox.evict(Verdict { reason: "Evicted".to_owned(), message: "because".to_owned() });
+    world.until("failed", |w| w.phase() == "Failed").await;
+    assert_eq!(world.status().reason.as_deref(), Some("Evicted"));
+}
