@@ -80,9 +80,10 @@ impl Scale {
         }
     }
 
-    /// Whether a measurement was asked for.
+    /// Whether a measurement, or a part of it, was asked for.
     pub fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|prefix| name.starts_with(prefix.as_str()))
+        let fits = |prefix: &String| name.starts_with(prefix.as_str()) || prefix.starts_with(name);
+        self.only.is_empty() || self.only.iter().any(fits)
     }
 }
 

@@ -146,6 +146,11 @@ impl State {
         let bytes = tokio::select! {
             batch = watcher.next() => match batch {
                 Ok(batch) => {
+                    if let ([delivery], Some(Form::Json)) = (&batch[..], self.encoder.shared()) {
+                        // The common case costs a watcher no copy.
+                        let bytes = delivery.event.json_line(delivery.event_type);
+                        return Some((Ok(bytes), self));
+                    }
                     let mut out = Vec::new();
                     for delivery in &batch {
                         self.encoder.delivery(delivery, &mut out);
