@@ -165,13 +165,17 @@ pub enum FlagError {
     #[error("--service-account-signing-key-file or --service-account-key-file is required")]
     TokenKeys,
     /// A `NAME=BOOL` that is none.
-    #[error("--{flag}: {text:?} is not NAME=true or NAME=false")]
-    Switch {
-        /// The flag.
-        flag: &'static str,
-        /// The text.
-        text: String,
-    },
+    #[error("--feature-gates: {0:?} is not NAME=true or NAME=false")]
+    Switch(String),
+    /// Versions cannot be switched yet: what the original serves by default is served.
+    #[error("--runtime-config: {0:?} is not supported: the versions of the original's defaults are served")]
+    RuntimeConfig(String),
+}
+
+/// The parts of `NAME=BOOL`.
+fn switch(text: &str) -> Result<(&str, bool), FlagError> {
+    let parts = text.split_once('=').and_then(|(name, value)| Some((name, value.parse().ok()?)));
+    parts.ok_or_else(|| FlagError::Switch(text.to_owned()))
 }
 
 impl Args {
@@ -188,15 +192,11 @@ impl Args {
         if self.service_account_signing_key_file.is_none() && self.service_account_key_file.is_empty() {
             return Err(FlagError::TokenKeys);
         }
-        for (flag, list) in [("feature-gates", &self.feature_gates), ("runtime-config", &self.runtime_config)]
-        {
-            for text in list {
-                let valid = text.split_once('=').is_some_and(|(_, value)| matches!(value, "true" | "false"));
-                // `api/all` alone switches on, as in the original.
-                if !valid && (flag == "feature-gates" || text.contains('=')) {
-                    return Err(FlagError::Switch { flag, text: text.clone() });
-                }
-            }
+        for text in &self.feature_gates {
+            switch(text)?;
+        }
+        if let Some(text) = self.runtime_config.first() {
+            return Err(FlagError::RuntimeConfig(text.clone()));
         }
         if self.advertise_address.is_none() {
             self.advertise_address = Some(match self.bind_address {
@@ -205,6 +205,14 @@ impl Args {
             });
         }
         Ok(self)
+    }
+
+    /// The feature gates to set, by name.
+    ///
+    /// # Errors
+    /// A text that is no `NAME=BOOL`.
+    pub fn gates(&self) -> Result<Vec<(&str, bool)>, FlagError> {
+        self.feature_gates.iter().map(|text| switch(text)).collect()
     }
 
     /// [`Args::advertise_address`] after completion.

@@ -52,6 +52,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
 pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationToken) -> Result<()> {
     let started = Instant::now();
     let mut args = args.complete()?;
+    if !args.feature_gates.is_empty() {
+        knarr_api::gates::set(&args.gates()?).context("--feature-gates")?;
+    }
     args.secure_port = listener.local_addr()?.port();
     // The store outlives the requests; it ends in any case when this function does.
     let stop = CancellationToken::new();

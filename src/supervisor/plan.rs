@@ -126,11 +126,13 @@ impl Flags {
 fn apiserver(cluster: &Cluster) -> Flags {
     let (paths, state) = (&cluster.paths, &cluster.state);
     let pki = |file: &str| paths.pki(file);
+    let database =
+        if state.ephemeral { ":memory:".to_owned() } else { paths.database().display().to_string() };
     let flags = Flags::default()
         .set("secure-port", state.ports.api)
         .set("bind-address", "0.0.0.0")
         .set("advertise-address", state.node_ip)
-        .set("storage", format!("sqlite:{}", paths.database().display()))
+        .set("storage", format!("sqlite:{database}"))
         .file("tls-cert-file", &pki("apiserver.crt"))
         .file("tls-private-key-file", &pki("apiserver.key"))
         .file("client-ca-file", &pki("ca.crt"))
