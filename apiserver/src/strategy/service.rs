@@ -217,7 +217,7 @@ mod tests {
         check(
             json!({"type": "ClusterIP", "clusterIP": "10.0.0.5", "clusterIPs": ["10.0.0.5"],
                 "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}),
-            node.clone(),
+            node,
             json!({"type": "ClusterIP", "clusterIP": "10.0.0.5", "clusterIPs": ["10.0.0.5"],
                 "ports": [{"port": 80, "protocol": "TCP"}]}),
         );
