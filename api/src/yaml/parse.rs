@@ -43,8 +43,11 @@ struct Reader<'i, 's, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> 
 }
 
 impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<'i, '_, I> {
+    /// The next event that says something of the data: comments do not.
     fn next(&mut self) -> Result<Option<(Event<'i>, Span)>, DecodeError> {
-        self.events.next().transpose().map_err(|e| DecodeError::Syntax(format!("yaml: {e}")))
+        let said =
+            |event: &Result<(Event<'_>, Span), ScanError>| !matches!(event, Ok((Event::Comment(..), _)));
+        self.events.find(said).transpose().map_err(|e| DecodeError::Syntax(format!("yaml: {e}")))
     }
 
     fn expect(&mut self) -> Result<(Event<'i>, Span), DecodeError> {

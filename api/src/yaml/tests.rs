@@ -31,6 +31,7 @@ fn scalars_resolve_as_yaml_1_1() {
 fn structure() {
     check("", &Value::Null);
     check("# only a comment\n", &Value::Null);
+    check("# before\na: # beside\n  # within\n- 1 # after\n# end\n", &json!({"a": [1]}));
     check(
         "a: &x {b: 1}\nc: *x\nd:\n  <<: *x\n  b: 2\n  e: 3\n",
         &json!({"a": {"b": 1}, "c": {"b": 1}, "d": {"b": 2, "e": 3}}),
