@@ -55,6 +55,7 @@ impl Discovery {
                 plain.insert(format!("{prefix}/{}", version.name), Document::new(document));
             }
         }
+        plain.insert(String::new(), Document::new(documents::paths(plain.keys())));
         let mut aggregated = HashMap::new();
         for version in ["v2", "v2beta1"] {
             for (path, core) in [("/api", true), ("/apis", false)] {
@@ -65,7 +66,7 @@ impl Discovery {
         Self { plain, aggregated }
     }
 
-    /// Answers a discovery path (without a trailing slash); none when there is no such document.
+    /// Answers a discovery path (without a trailing slash; the root is empty); none when there is no such document.
     pub fn serve(&self, path: &str, headers: &HeaderMap, pretty: Option<&str>) -> Option<Response> {
         let plain = self.plain.get(path)?;
         if matches!(path, "/api" | "/apis") {

@@ -84,6 +84,24 @@ fn version_rank(name: &str) -> (u8, u32, u32) {
     (stability, major, minor.parse().unwrap_or(0))
 }
 
+/// What `/` lists: every path that answers, but resources.
+pub(super) fn paths<'a>(documents: impl Iterator<Item = &'a String>) -> Value {
+    let others = [
+        "/.well-known/openid-configuration",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ];
+    let mut paths: Vec<&str> = documents.map(String::as_str).chain(others).collect();
+    paths.sort_unstable();
+    json!({"paths": paths})
+}
+
 pub(super) fn api_versions(address: &str) -> Value {
     json!({
         "kind": "APIVersions",

@@ -45,7 +45,7 @@ impl Selection {
     /// 400 for text that does not parse and for field labels the kind does not know.
     pub fn new(row: &Row, namespace: &str, options: &ListOptions) -> Result<Self, Status> {
         let labels = options.label_selector.parse::<LabelSelector>();
-        let labels = labels.map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
+        let labels = labels.map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = options.field_selector.parse::<FieldSelector>();
         let fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
         let fields =

@@ -164,7 +164,13 @@ impl State {
                 Err(WatchEnd::TooSlow | WatchEnd::Closed) => return None,
             },
             () = tick(&mut self.bookmarks) => self.encoder.bookmark(watcher.progress(), false),
-            () = sleep_until(self.deadline) => return None,
+            () = sleep_until(self.deadline) => {
+                // A last bookmark lets the client resume where it is, however quiet the resource was.
+                self.bookmarks.as_ref()?;
+                let bytes = self.encoder.bookmark(watcher.progress(), false);
+                self.watcher = None;
+                bytes
+            }
             () = self.shutdown.cancelled() => return None,
         };
         Some((Ok(bytes), self))

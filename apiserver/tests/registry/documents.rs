@@ -27,6 +27,8 @@ async fn legacy_discovery() {
         "version": "v1", "kind": "Eviction", "verbs": ["create"]});
     assert_eq!(*eviction, expected);
     assert_eq!(server.get("/apis/none.example").await.code, 404);
+    let root = server.get("/").await.expect(200);
+    assert!(root["paths"].as_array().unwrap().contains(&json!("/apis/apps/v1")), "{root}");
 }
 
 #[tokio::test]

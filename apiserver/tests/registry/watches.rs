@@ -60,6 +60,12 @@ async fn ends_in_time() {
     let server = Server::start().await;
     let mut events = server.watch(&format!("{PATH}?watch=1&timeoutSeconds=1")).await;
     assert!(events.next().await.is_none());
+    let query = "watch=1&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion=1";
+    let path = "/api/v1/namespaces/default/secrets";
+    let mut events = server.watch(&format!("{path}?{query}")).await;
+    let bookmark = events.next().await.unwrap();
+    assert_eq!((&bookmark["type"], &bookmark["object"]["kind"]), (&json!("BOOKMARK"), &json!("Secret")));
+    assert!(events.next().await.is_none());
 }
 
 #[tokio::test]

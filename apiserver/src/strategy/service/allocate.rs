@@ -4,7 +4,7 @@ use super::{
     Companions, get, has_addresses, has_health_port, has_node_ports, health_port, is_headless, node_port,
     protocol, set, spec,
 };
-use crate::registry::{NODE_PORTS, object};
+use crate::registry::{NODE_PORTS, codec, object};
 use crate::storage::{Guard, Key, Write};
 use crate::strategy::Scene;
 use bytes::Bytes;
@@ -44,12 +44,17 @@ pub(super) fn companions(
         for address in wanted_addresses.difference(&held_addresses) {
             let key = Key::new(ADDRESSES, "", &address.to_string());
             out.guards.push(Guard::Absent(key.clone()));
-            out.writes.push(put(key, &address_object(scene, *address, service)));
+            let mut value = address_object(scene, *address, service);
+            let value = match scene.registry.rows.find("networking.k8s.io", "v1", "ipaddresses") {
+                Some(row) => codec::canonical(scene.registry.api, row.stored, &mut value)?,
+                None => text(&value),
+            };
+            out.writes.push(put(key, value));
         }
         for port in wanted_ports.difference(&held_ports) {
             let key = port_key(*port);
             out.guards.push(Guard::Absent(key.clone()));
-            out.writes.push(put(key, &claim_object(*port, scene.namespace, object::name(service))));
+            out.writes.push(put(key, text(&claim_object(*port, scene.namespace, object::name(service)))));
         }
     }
     let released =
@@ -66,8 +71,12 @@ fn port_key(port: i64) -> Key {
     Key::new(NODE_PORTS, "", &port.to_string())
 }
 
-fn put(key: Key, value: &Value) -> Write {
-    Write::Put { key, value: Bytes::from(serde_json::to_vec(value).unwrap_or_default()), expires: None }
+fn put(key: Key, value: Bytes) -> Write {
+    Write::Put { key, value, expires: None }
+}
+
+fn text(value: &Value) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
 }
 
 /// The addresses a Service holds.
