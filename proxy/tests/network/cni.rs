@@ -83,7 +83,8 @@ fn udp_clients_of_a_host_port_follow_the_pod() {
             client.who(&to);
             let pod = node.pod_with_ports(name, &[mapping()]);
             pod.serve_udp(53);
-            assert_eq!(client.who(&to), name);
+            // A datagram may be lost on a busy machine; a flow that was not forgotten would swallow all of them.
+            eventually(name, || client.who(&to) == name);
             pod.delete(node);
         }
     });

@@ -1,7 +1,7 @@
 //! The sync loop in a node's namespace: changes, flushed rules, UDP flows, health checks.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use knarr_proxy::cni::in_namespace;
 use knarr_proxy::service::Index;
@@ -37,15 +37,6 @@ fn while_syncing(node: &Node, test: impl FnOnce(&Watched)) {
         drop(guard);
         syncer.join().expect("thread").expect("syncer");
     });
-}
-
-/// Waits for a condition.
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]
