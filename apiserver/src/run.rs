@@ -14,6 +14,7 @@ use crate::objects::{Change, Objects};
 use crate::own_paths::OwnPaths;
 use crate::registry::{self, Registry, Settings};
 use crate::server::{chain::Chain, limits::Limits, listen};
+use crate::storage::postgres::Postgres;
 use crate::storage::sqlite::Sqlite;
 use crate::storage::{Backend, Options, Store};
 use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
@@ -86,7 +87,7 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
 
 async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
     let Some((scheme, rest)) = args.storage.split_once(':') else {
-        bail!("--storage {:?} is no URL (sqlite:DIRECTORY)", args.storage);
+        bail!("--storage is no URL (sqlite:DIRECTORY, postgres://HOST/DATABASE)");
     };
     let backend: Arc<dyn Backend> = match (scheme, rest.trim_start_matches("//")) {
         ("sqlite", ":memory:" | "") => Arc::new(Sqlite::ephemeral().await?),
@@ -94,7 +95,11 @@ async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
             let opened = Sqlite::open(Path::new(path)).await;
             Arc::new(opened.with_context(|| format!("cannot open the database in {path}"))?)
         }
-        (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite)"),
+        ("postgres" | "postgresql", _) => {
+            let opened = Postgres::open(&args.storage).await;
+            Arc::new(opened.context("cannot open the database")?)
+        }
+        (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite, postgres)"),
     };
     let resources = registry::resources(knarr_api::table::builtin());
     Store::open(backend, resources, Options::default(), shutdown).await.context("cannot load the database")

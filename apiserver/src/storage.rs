@@ -12,6 +12,7 @@ pub mod index;
 mod load;
 mod locks;
 mod maintain;
+pub mod postgres;
 pub mod resource;
 mod ring;
 pub mod snapshot;

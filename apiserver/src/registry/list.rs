@@ -126,6 +126,10 @@ impl Registry {
             }
             let token = Token::parse(&options.continue_token)?;
             let at = u64::try_from(token.rv).ok().map(Revision);
+            if let Some(at) = at {
+                // The page before may have come from another server, which was ahead of this one.
+                self.reach(at).await?;
+            }
             return match self.snapshot(call, at).await {
                 Ok(view) => Ok((view, Some(token))),
                 Err(ReadError::Compacted { .. }) => Err(continue_expired(&token, call.row.kind.namespaced)),
