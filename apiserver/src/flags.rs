@@ -13,7 +13,13 @@ use std::time::Duration;
 pub struct Args {
     /// Where state is kept: `sqlite:DIRECTORY`, or `postgres://USER@HOST/DATABASE?sslmode=…` which any number of API
     /// servers may share. A password is better given in the variable than on the command line.
-    #[arg(long, visible_alias = "datastore", value_name = "URL", env = "KNARR_STORAGE", hide_env_values = true)]
+    #[arg(
+        long,
+        visible_alias = "datastore",
+        value_name = "URL",
+        env = "KNARR_STORAGE",
+        hide_env_values = true
+    )]
     pub storage: String,
     /// Port to serve HTTPS on; 0 picks a free one.
     #[arg(long, default_value_t = 6443)]

@@ -135,7 +135,11 @@ impl Committer {
         }
         // A caller that has gone away does not want its answer.
         let answer = || answers.into_iter().for_each(|(reply, changes)| drop(reply.send(Ok(changes))));
-        if contiguous { self.inner.publish(batch, answer) } else { answer() }
+        if contiguous {
+            self.inner.publish(batch, answer)
+        } else {
+            answer()
+        }
         // Who lost against another server's write must find it when trying again.
         let conflict = refusals.iter().any(|(_, error)| matches!(error, CommitError::Guard { .. }));
         if doubtful || (conflict && !self.inner.backend.exclusive()) {

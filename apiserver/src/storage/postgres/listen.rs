@@ -1,6 +1,6 @@
 //! Learns that other servers have committed: by notification, and by looking now and then.
-use super::session::{Address, Pause};
 use super::read;
+use super::session::{Address, Pause};
 use sqlx::postgres::{PgListener, PgNotification, PgPool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

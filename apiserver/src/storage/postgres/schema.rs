@@ -53,7 +53,10 @@ async fn step(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
 
 /// 0 for an empty database.
 async fn version(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    let exists = sqlx::query("SELECT to_regclass('knarr.schema') IS NOT NULL");
+    // Reads the catalog itself: `to_regclass` may answer from a cache that is older than the lock just taken.
+    let exists = sqlx::query(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'knarr' AND tablename = 'schema')",
+    );
     if !exists.fetch_one(&mut *connection).await?.try_get::<bool, _>(0)? {
         return Ok(0);
     }

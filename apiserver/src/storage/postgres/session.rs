@@ -88,7 +88,8 @@ impl Address {
 
 /// Gives up a try that takes too long.
 pub(super) async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    let slow = || sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database is silent"));
+    let slow =
+        || sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database is silent"));
     tokio::time::timeout(ATTEMPT, work).await.unwrap_or_else(|_| Err(slow()))
 }
 
@@ -131,15 +132,25 @@ impl Pause {
 /// about to take over.
 pub(super) fn passing(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => {
-            true
-        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             matches!(
                 &*code,
                 // admin shutdown, crash, starting up, idle session ended; too many connections; serialization,
                 // deadlock, lock timeout; read-only; idle transaction ended; database dropped and made again.
-                "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "40001" | "40P01" | "55P03" | "25006" | "25P03"
+                "57P01"
+                    | "57P02"
+                    | "57P03"
+                    | "57P05"
+                    | "53300"
+                    | "40001"
+                    | "40P01"
+                    | "55P03"
+                    | "25006"
+                    | "25P03"
             ) || code.starts_with("08")
         }),
         _ => false,

@@ -34,10 +34,11 @@ pub(super) const APPEND: &str = "WITH rows AS ( \
     ), gone AS ( \
         DELETE FROM knarr.objects WHERE key = ANY($8::text[]) \
     ), writer AS ( \
-        INSERT INTO knarr.writers (id, batch) VALUES ($10, $11) \
+        INSERT INTO knarr.writers (id, batch) VALUES ($10::text, $11::bigint) \
         ON CONFLICT (id) DO UPDATE SET batch = excluded.batch \
     ) \
-    UPDATE knarr.head SET revision = $9 WHERE one RETURNING pg_notify('knarr', $10 || ' ' || $9::text)";
+    UPDATE knarr.head SET revision = $9::bigint WHERE one \
+    RETURNING pg_notify('knarr', $10 || ' ' || $9::bigint)";
 
 /// One step towards revision $1 of at most $2 revisions: every row passed removes the one it replaced, and itself if it
 /// is a deletion. The head's row stays, so that a reader finds it. One server at a time; another finds nothing to do.
