@@ -49,8 +49,18 @@ impl Cluster {
         Ok(clusters)
     }
 
-    /// The URL of the API server, as clients on this host reach it.
+    /// The URL of the API server, as clients on this host reach it; of the first, where there are several.
     pub fn server_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.state.ports.api)
+        server_url(self.state.ports.api)
     }
+
+    /// The URLs of all API servers, the first one first.
+    pub fn server_urls(&self) -> Vec<String> {
+        let ports = std::iter::once(&self.state.ports.api).chain(&self.state.more_api_ports);
+        ports.map(|port| server_url(*port)).collect()
+    }
+}
+
+fn server_url(port: u16) -> String {
+    format!("https://127.0.0.1:{port}")
 }

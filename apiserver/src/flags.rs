@@ -30,6 +30,10 @@ pub struct Args {
     /// Address that members of the cluster reach this server at; default: the bind address, or the host's own.
     #[arg(long)]
     pub advertise_address: Option<IpAddr>,
+    /// Whether this server publishes its address as the endpoint of default/kubernetes: `lease` does, `none` leaves that
+    /// to another one.
+    #[arg(long, default_value = "lease", value_parser = ["lease", "none"])]
+    pub endpoint_reconciler_type: String,
     /// Host name for URLs handed out to clients outside.
     #[arg(long, default_value = "")]
     pub external_hostname: String,

@@ -254,6 +254,7 @@ impl Server {
         let advertised = bootstrap::Advertised {
             address: SocketAddr::new(self.args.advertised(), self.args.secure_port),
             ranges: self.args.service_cluster_ip_range.clone(),
+            publish: self.args.endpoint_reconciler_type != "none",
         };
         futures::join!(
             self.until_done("default/kubernetes", &self.service, || {

@@ -42,7 +42,16 @@ pub struct State {
     pub merged_into: Option<PathBuf>,
     /// More flags for components, by component.
     pub extra_args: std::collections::BTreeMap<String, Vec<String>>,
+    /// URL of a database outside of the cluster, with its password; none: SQLite in the cluster's directory.
+    #[serde(default)]
+    pub datastore: Option<String>,
+    /// Ports of the API servers beside the first, at most [`MORE_API_SERVERS`].
+    #[serde(default)]
+    pub more_api_ports: Vec<u16>,
 }
+
+/// API servers of one cluster beside the first, at most.
+pub const MORE_API_SERVERS: usize = 8;
 
 /// Ports of a cluster's components.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -145,6 +154,8 @@ pub struct Wishes {
     pub cluster_cidr: Option<String>,
     /// Service network.
     pub service_cidr: Option<String>,
+    /// API servers beside the first.
+    pub more_api_servers: usize,
 }
 
 /// Chooses slot, networks, address and ports of a new cluster beside the `others` of this host.
@@ -157,7 +168,8 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
     // ports of two clusters do not meet.
     let bridge = gateway(&cluster_cidr)?;
     let node_ip = if slot == 0 { host_address().unwrap_or(bridge) } else { bridge };
-    let taken: Vec<u16> = others.iter().flat_map(|other| other.ports.all()).collect();
+    let promised = |other: &State| other.ports.all().into_iter().chain(other.more_api_ports.clone());
+    let taken: Vec<u16> = others.iter().flat_map(|other| promised(other).collect::<Vec<_>>()).collect();
     let mut chooser = PortChooser { taken };
     let ports = Ports {
         api: chooser.api(wishes.api_port)?,
@@ -166,6 +178,8 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
         scheduler: chooser.free_from(10259)?,
         proxy: chooser.free_from(10256)?,
     };
+    let more = (0..wishes.more_api_servers.min(MORE_API_SERVERS)).map(|_| chooser.free_from(6444));
+    let more_api_ports = more.collect::<Result<Vec<_>>>()?;
     Ok(State {
         version: VERSION,
         name: name.to_owned(),
@@ -181,6 +195,8 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
         publish: Vec::new(),
         merged_into: None,
         extra_args: Default::default(),
+        datastore: None,
+        more_api_ports,
     })
 }
 

@@ -1,6 +1,6 @@
 //! `knarr up`: create a cluster, or start one that was stopped, and wait until it can be used.
 use crate::cli::Output;
-use crate::cluster::state::{Publish, Wishes, choose};
+use crate::cluster::state::{MORE_API_SERVERS, Publish, Wishes, choose};
 use crate::cluster::{Cluster, Paths, State, paths, pki, preflight};
 use crate::progress::Progress;
 use crate::supervisor::{self, Lock};
@@ -18,7 +18,8 @@ mod ready;
 #[command(after_help = "Examples:
   knarr up --name ci-1 --output json
   knarr up --config cluster.yaml
-  knarr up --api-only --ephemeral --kubeconfig ./kubeconfig")]
+  knarr up --api-only --ephemeral --kubeconfig ./kubeconfig
+  KNARR_DATASTORE=postgres://knarr:secret@db/knarr?sslmode=verify-full knarr up --apiservers 3")]
 pub struct Args {
     #[command(flatten)]
     cluster: crate::cli::ClusterName,
@@ -31,6 +32,13 @@ pub struct Args {
     /// Keep the database in memory only; it is gone with the API server
     #[arg(long)]
     ephemeral: bool,
+    /// Database to keep the state in: postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full (SQLite in the
+    /// cluster's directory); `down` leaves it as it is
+    #[arg(long, value_name = "URL", env = "KNARR_DATASTORE", hide_env_values = true)]
+    datastore: Option<String>,
+    /// API servers on that database, each a process with a port of its own; kubeconfig and components use the first
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    apiservers: Option<u8>,
     /// Port of the API server (a free one from 6443 up)
     #[arg(long, value_name = "PORT")]
     api_port: Option<u16>,
@@ -73,6 +81,8 @@ struct Config {
     api_port: Option<u16>,
     api_only: bool,
     ephemeral: bool,
+    datastore: Option<String>,
+    apiservers: Option<u8>,
     node_name: Option<String>,
     cluster_cidr: Option<String>,
     service_cidr: Option<String>,
@@ -141,6 +151,8 @@ fn settings(args: &Args) -> Result<Config> {
     let args = args.clone();
     config.api_only |= args.api_only;
     config.ephemeral |= args.ephemeral;
+    config.datastore = args.datastore.or(config.datastore);
+    config.apiservers = args.apiservers.or(config.apiservers);
     config.api_port = args.api_port.or(config.api_port);
     config.node_name = args.node_name.or(config.node_name);
     config.cluster_cidr = args.cluster_cidr.or(config.cluster_cidr);
@@ -150,6 +162,21 @@ fn settings(args: &Args) -> Result<Config> {
     config.publish.extend(args.publish.iter().map(|p| format!("{}:{}", p.port, p.node_port)));
     if config.ephemeral && !config.api_only {
         bail!("an ephemeral database needs --api-only: pods would outlive what the cluster knows of them");
+    }
+    match &config.datastore {
+        Some(_) if config.ephemeral => {
+            bail!("a database of your own is not ephemeral: leave out one of the two")
+        }
+        Some(url) if !url.starts_with("postgres://") && !url.starts_with("postgresql://") => {
+            bail!("the datastore's URL must begin with postgres://")
+        }
+        None if config.apiservers.is_some_and(|count| count > 1) => {
+            bail!("several API servers need a database that they can share: --datastore postgres://…")
+        }
+        _ => {}
+    }
+    if config.apiservers.is_some_and(|count| !(1..=1 + MORE_API_SERVERS as u8).contains(&count)) {
+        bail!("apiservers is a number from 1 to {}", 1 + MORE_API_SERVERS);
     }
     Ok(config)
 }
@@ -165,10 +192,17 @@ fn create(home: &Path, name: &str, config: &Config) -> Result<Cluster> {
         node_name: config.node_name.clone(),
         cluster_cidr: config.cluster_cidr.clone(),
         service_cidr: config.service_cidr.clone(),
+        more_api_servers: usize::from(config.apiservers.unwrap_or(1)).saturating_sub(1),
     };
+    if let Some(other) =
+        others.iter().find(|other| other.datastore.is_some() && other.datastore == config.datastore)
+    {
+        bail!("cluster {:?} keeps its state in that database", other.name);
+    }
     let mut state = choose(name, &wishes, &others)?;
     state.api_only = config.api_only;
     state.ephemeral = config.ephemeral;
+    state.datastore = config.datastore.clone();
     state.runtime_endpoint = config.container_runtime_endpoint.clone();
     state.extra_args = config.extra_args.clone();
     let publish: Result<Vec<Publish>, String> = config.publish.iter().map(|text| text.parse()).collect();
@@ -233,6 +267,7 @@ fn report(cluster: &Cluster, output: Output, what: &str, started: Instant) {
                 "name": name,
                 "status": what,
                 "server": cluster.server_url(),
+                "servers": cluster.server_urls(),
                 "context": context,
                 "kubeconfig": cluster.paths.kubeconfig("admin"),
                 "nodeIP": cluster.state.node_ip,

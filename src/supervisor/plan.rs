@@ -1,4 +1,5 @@
 //! Which processes a cluster consists of, and with which flags: the original's names throughout.
+use crate::cluster::state::MORE_API_SERVERS;
 use crate::cluster::{Cluster, preflight};
 use crate::containerd;
 use anyhow::{Context, Result};
@@ -72,7 +73,10 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     if own_runtime {
         plan.push(runtime(cluster)?);
     }
-    plan.push(own("apiserver", cluster, apiserver(cluster), Vec::new())?);
+    let ports = std::iter::once(cluster.state.ports.api).chain(cluster.state.more_api_ports.iter().copied());
+    for (name, port) in API_SERVERS.into_iter().zip(ports) {
+        plan.push(api_server(name, cluster, port)?);
+    }
     let api = || Need::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.state.ports.api)));
     plan.push(own("controllers", cluster, controllers(cluster), vec![api()])?);
     if cluster.state.api_only {
@@ -86,6 +90,32 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     }
     plan.push(own("kubelet", cluster, kubelet(cluster), needs)?);
     Ok(plan)
+}
+
+/// The processes that serve the API; all but the first need a database that they can share.
+const API_SERVERS: [&str; 1 + MORE_API_SERVERS] = [
+    "apiserver",
+    "apiserver-2",
+    "apiserver-3",
+    "apiserver-4",
+    "apiserver-5",
+    "apiserver-6",
+    "apiserver-7",
+    "apiserver-8",
+    "apiserver-9",
+];
+
+fn api_server(name: &'static str, cluster: &Cluster, port: u16) -> Result<Component> {
+    let mut flags = apiserver(cluster, port);
+    if port != cluster.state.ports.api {
+        // Pods reach the API at the first one; it is started again at once if it ends.
+        flags = flags.set("endpoint-reconciler-type", "none");
+    }
+    let mut component = own(API_SERVERS[0], cluster, flags, Vec::new())?;
+    component.name = name;
+    // Not on the command line, where everybody on the host could read the password.
+    component.env.extend(cluster.state.datastore.clone().map(|url| ("KNARR_STORAGE".to_owned(), url)));
+    Ok(component)
 }
 
 /// The CRI endpoint of the cluster.
@@ -123,16 +153,18 @@ impl Flags {
     }
 }
 
-fn apiserver(cluster: &Cluster) -> Flags {
+fn apiserver(cluster: &Cluster, port: u16) -> Flags {
     let (paths, state) = (&cluster.paths, &cluster.state);
     let pki = |file: &str| paths.pki(file);
-    let database =
-        if state.ephemeral { ":memory:".to_owned() } else { paths.database().display().to_string() };
-    let flags = Flags::default()
-        .set("secure-port", state.ports.api)
+    let flags = match &state.datastore {
+        Some(_) => Flags::default(),
+        None if state.ephemeral => Flags::default().set("storage", "sqlite::memory:"),
+        None => Flags::default().set("storage", format!("sqlite:{}", paths.database().display())),
+    };
+    let flags = flags
+        .set("secure-port", port)
         .set("bind-address", "0.0.0.0")
         .set("advertise-address", state.node_ip)
-        .set("storage", format!("sqlite:{database}"))
         .file("tls-cert-file", &pki("apiserver.crt"))
         .file("tls-private-key-file", &pki("apiserver.key"))
         .file("client-ca-file", &pki("ca.crt"))

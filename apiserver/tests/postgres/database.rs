@@ -1,5 +1,6 @@
 //! PostgreSQL servers of the tests' own: Debian's program, a temporary directory, a unix socket, durable as in
 //! production. They end with the test process, however it ends.
+#![allow(clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 use nix::unistd::{User, chown, geteuid};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -154,6 +155,15 @@ fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     folders.extend(std::env::split_paths(&path));
     folders.into_iter().find(|folder| folder.join("postgres").exists() && folder.join("initdb").exists())
+}
+
+/// An empty database where the tests are asked to use one (`KNARR_TEST_DATASTORE=postgres`) instead of SQLite.
+#[allow(dead_code, reason = "some tests are about Postgres in any case")]
+pub async fn chosen() -> Option<String> {
+    match std::env::var("KNARR_TEST_DATASTORE").as_deref() {
+        Ok("postgres") => Some(database().await.expect("PostgreSQL is installed")),
+        _ => None,
+    }
 }
 
 /// An empty database of the shared server.

@@ -20,6 +20,10 @@ pub async fn wait(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
     progress.step("Waiting for the API server");
     let client = knarr_component::client::connect(Some(&cluster.paths.kubeconfig("admin")), "cli").await?;
     api_server(&client).await?;
+    for nth in 2..=cluster.server_urls().len() {
+        let file = cluster.paths.kubeconfig(&format!("admin-{nth}"));
+        api_server(&knarr_component::client::connect(Some(&file), "cli").await?).await?;
+    }
     if cluster.state.api_only {
         return Ok(());
     }
