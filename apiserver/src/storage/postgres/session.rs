@@ -58,7 +58,7 @@ impl Address {
             connection.execute(SETTINGS).await?;
             Ok(connection)
         };
-        within(connect).await
+        within(Box::pin(connect)).await
     }
 
     /// A pool for reading; connects when first used.
@@ -100,7 +100,7 @@ where
 {
     let (started, mut pause) = (Instant::now(), Pause::default());
     loop {
-        match within(work()).await {
+        match within(Box::pin(work())).await {
             Ok(done) => return Ok(done),
             Err(error) if passing(&error) && started.elapsed() < PATIENCE => {
                 tracing::debug!(%error, "the database does not answer; trying again");
