@@ -19,6 +19,7 @@ pub mod snapshot;
 pub mod sqlite;
 pub mod store;
 pub mod stored;
+pub mod transfer;
 mod view;
 pub mod watcher;
 

@@ -7,6 +7,7 @@ mod listen;
 mod read;
 mod schema;
 mod session;
+pub(super) mod transfer;
 mod write;
 
 use super::backend::{Backend, BackendError, Extent, LogRow, Outcome, Range, Row};
@@ -53,6 +54,10 @@ impl Postgres {
     /// and creates or migrates its schema `knarr`. A newer one is left as it is.
     pub async fn open(url: &str) -> Result<Self, BackendError> {
         let address = Address::parse(url)?;
+        Box::pin(Self::open_at(address)).await
+    }
+
+    async fn open_at(address: Address) -> Result<Self, BackendError> {
         schema::check_encoding(&address).await?;
         schema::migrate(&address).await?;
         let id = uuid::Uuid::new_v4().to_string();

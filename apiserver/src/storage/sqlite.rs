@@ -7,6 +7,7 @@ mod checkpoint;
 mod lock;
 mod read;
 mod schema;
+pub(super) mod transfer;
 mod write;
 
 use super::backend::{Backend, BackendError, Extent, LogRow, Outcome, Range, Row};
