@@ -5,6 +5,7 @@ pub mod preflight;
 pub mod state;
 
 use anyhow::{Context, Result, bail};
+use knarr_apiserver::storage::transfer::Place;
 pub use paths::Paths;
 pub use state::State;
 use std::path::Path;
@@ -47,6 +48,14 @@ impl Cluster {
         }
         clusters.sort_by(|a, b| a.state.name.cmp(&b.state.name));
         Ok(clusters)
+    }
+
+    /// Where its state is.
+    pub fn place(&self) -> Place {
+        match &self.state.datastore {
+            Some(url) => Place::Postgres(url.clone()),
+            None => Place::Sqlite(self.paths.database()),
+        }
     }
 
     /// The URL of the API server, as clients on this host reach it; of the first, where there are several.

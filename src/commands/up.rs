@@ -221,18 +221,28 @@ fn create(home: &Path, name: &str, config: &Config) -> Result<Cluster> {
 }
 
 fn write(cluster: &Cluster, config: &Config) -> Result<()> {
+    prepare(cluster, config.images.as_deref(), || pki::create(cluster))?;
+    cluster.state.save(&cluster.paths.state_file())
+}
+
+/// Writes all files of a new cluster but the one that makes it exist; `keys` writes the certificates.
+pub(super) fn prepare(
+    cluster: &Cluster,
+    archives: Option<&Path>,
+    keys: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     make_directories(&cluster.paths)?;
-    pki::create(cluster)?;
+    keys()?;
     kubeconfig::write_all(cluster)?;
     let images = cluster.paths.images();
     std::fs::write(images.join("pause.tar"), pause::archive()?)?;
-    for archive in config.images.iter().flat_map(std::fs::read_dir).flatten() {
+    for archive in archives.iter().flat_map(std::fs::read_dir).flatten() {
         let archive = archive?.path();
         let name = archive.file_name().context("an archive without a name")?;
         std::fs::copy(&archive, images.join(name))
             .with_context(|| format!("cannot copy {}", archive.display()))?;
     }
-    cluster.state.save(&cluster.paths.state_file())
+    Ok(())
 }
 
 fn make_directories(paths: &Paths) -> Result<()> {

@@ -65,7 +65,7 @@ impl Postgres {
         writer.register().await?;
         let readers = address.pool();
         let (news, stop) = (Arc::new(News::default()), CancellationToken::new());
-        let (heads, asking) = Heads::new(readers.clone());
+        let (heads, asking) = Heads::new(readers.clone(), news.clone());
         let listening = listen::listen(address, readers.clone(), news.clone(), id);
         tokio::spawn(stop.clone().run_until_cancelled_owned(asking));
         tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
@@ -77,7 +77,13 @@ impl Postgres {
 #[async_trait]
 impl Backend for Postgres {
     async fn commit(&self, groups: &[Group]) -> Vec<Outcome> {
-        self.writer.lock().await.commit(groups).await
+        let outcomes = self.writer.lock().await.commit(groups).await;
+        let mut applied = outcomes.iter().flatten().flatten();
+        if let Some(first) = applied.next() {
+            let last = applied.next_back().unwrap_or(first);
+            self.news.committed(first.revision.0, last.revision.0);
+        }
+        outcomes
     }
 
     async fn extent(&self) -> Result<Extent, BackendError> {
@@ -109,9 +115,8 @@ impl Backend for Postgres {
     }
 
     async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<LogRow>, BackendError> {
-        let (_, rows) = read::changes(&self.readers, after, limit).await?;
-        self.news.read_to(rows.last().map_or(after.0, |row| row.revision.0));
-        Ok(rows)
+        self.news.asked_after(after.0);
+        read::changes(&self.readers, after, limit).await
     }
 
     async fn compact(&self, upto: Revision, limit: usize) -> Result<Revision, BackendError> {

@@ -58,7 +58,7 @@ impl Place {
     /// A database that cannot be read, or what `each` says.
     pub async fn export(
         &self,
-        each: &mut (dyn FnMut(Record) -> io::Result<()>),
+        each: &mut dyn FnMut(Record) -> io::Result<()>,
     ) -> Result<Revision, TransferError> {
         match self {
             Self::Sqlite(directory) => Box::pin(sqlite::transfer::export(directory, each)).await,
@@ -74,7 +74,7 @@ impl Place {
     pub async fn import(
         &self,
         head: Revision,
-        records: &mut (dyn Iterator<Item = io::Result<Record>>),
+        records: &mut dyn Iterator<Item = io::Result<Record>>,
         replace: bool,
     ) -> Result<Revision, TransferError> {
         match self {
@@ -92,9 +92,7 @@ pub(super) fn continuation(exported: Revision, present: Revision) -> Revision {
 }
 
 /// The next records, at most a page and about 16 MiB; none at the end.
-pub(super) fn page(
-    records: &mut (dyn Iterator<Item = io::Result<Record>>),
-) -> io::Result<Option<Vec<Record>>> {
+pub(super) fn page(records: &mut dyn Iterator<Item = io::Result<Record>>) -> io::Result<Option<Vec<Record>>> {
     let (mut page, mut bytes) = (Vec::new(), 0);
     while page.len() < PAGE && bytes < 16 << 20 {
         let Some(record) = records.next().transpose()? else { break };

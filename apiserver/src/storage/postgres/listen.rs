@@ -14,12 +14,12 @@ pub(super) const CHANNEL: &str = "knarr";
 /// How often the head is looked at in case a notification was lost.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the store has read of the log, and whether there may be more.
+/// What the store knows of the log, and whether there may be more.
 #[derive(Default)]
 pub(super) struct News {
     more: Notify,
-    /// The revision up to which the log was last read.
-    read: AtomicU64,
+    /// The revision up to which the store knows everything, as far as can be told from what it asks for.
+    known: AtomicU64,
 }
 
 impl News {
@@ -28,18 +28,25 @@ impl News {
         self.more.notified().await;
     }
 
-    /// The log was read up to here.
-    pub fn read_to(&self, revision: u64) {
-        self.read.store(revision, Ordering::Relaxed);
+    /// The store asks for what comes after this revision: it knows everything before.
+    pub fn asked_after(&self, revision: u64) {
+        self.known.store(revision, Ordering::Relaxed);
+    }
+
+    /// The store has committed these revisions itself.
+    pub fn committed(&self, first: u64, last: u64) {
+        // Fails if another server committed in between: then there is more to read.
+        let _ = self.known.compare_exchange(first - 1, last, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn tell(&self) {
         self.more.notify_one();
     }
 
-    fn compare(&self, head: u64) {
+    /// The head was read.
+    pub fn compare(&self, head: u64) {
         // Lower, too: after a failover that lost writes.
-        if self.read.load(Ordering::Relaxed) != head {
+        if self.known.load(Ordering::Relaxed) != head {
             self.tell();
         }
     }

@@ -97,13 +97,13 @@ pub(super) async fn value(pool: &PgPool, revision: Revision) -> Result<Option<By
     .await
 }
 
-/// Rows of the log with the head. A revision beyond the head, after a failover that lost writes, is answered like a
+/// Rows of the log. A revision beyond the head, after a failover that lost writes, is answered like a
 /// compacted one: what was read there never happened.
 pub(super) async fn changes(
     pool: &PgPool,
     after: Revision,
     limit: usize,
-) -> Result<(Extent, Vec<LogRow>), BackendError> {
+) -> Result<Vec<LogRow>, BackendError> {
     let (extent, rows) = retry(|| async {
         let query = sqlx::query(CHANGES).bind(after.0 as i64).bind(limit as i64);
         let rows = query.fetch_all(pool).await?;
@@ -119,7 +119,7 @@ pub(super) async fn changes(
     if after > extent.head {
         return Err(BackendError::Compacted(extent.head));
     }
-    Ok((extent, rows))
+    Ok(rows)
 }
 
 pub(super) async fn expired(pool: &PgPool, now: SystemTime, limit: usize) -> Result<Vec<Row>, BackendError> {

@@ -19,7 +19,7 @@ const INSERT: &str = "WITH rows AS ( \
 
 pub(in crate::storage) async fn export(
     url: &str,
-    each: &mut (dyn FnMut(Record) -> io::Result<()>),
+    each: &mut dyn FnMut(Record) -> io::Result<()>,
 ) -> Result<Revision, TransferError> {
     let address = Address::parse(url)?;
     schema::migrate(&address).await?;
@@ -57,7 +57,7 @@ fn record(row: &sqlx::postgres::PgRow) -> Result<Record, sqlx::Error> {
 pub(in crate::storage) async fn import(
     url: &str,
     head: Revision,
-    records: &mut (dyn Iterator<Item = io::Result<Record>>),
+    records: &mut dyn Iterator<Item = io::Result<Record>>,
     replace: bool,
 ) -> Result<Revision, TransferError> {
     let address = Address::parse(url)?;

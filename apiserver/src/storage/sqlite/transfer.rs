@@ -19,7 +19,7 @@ const OBJECTS: &str = "SELECT o.key, o.revision, c.expires, c.value FROM objects
 /// Needs no lock: readers see one moment of the write-ahead log while the server writes on.
 pub(in crate::storage) async fn export(
     directory: &Path,
-    each: &mut (dyn FnMut(Record) -> io::Result<()>),
+    each: &mut dyn FnMut(Record) -> io::Result<()>,
 ) -> Result<Revision, TransferError> {
     let path = directory.join(FILE);
     if !path.exists() {
@@ -56,7 +56,7 @@ pub(in crate::storage) async fn export(
 pub(in crate::storage) async fn import(
     directory: &Path,
     head: Revision,
-    records: &mut (dyn Iterator<Item = io::Result<Record>>),
+    records: &mut dyn Iterator<Item = io::Result<Record>>,
     replace: bool,
 ) -> Result<Revision, TransferError> {
     let _lock = DirectoryLock::take(directory)?;
@@ -95,7 +95,7 @@ async fn fill(
     connection: &mut SqliteConnection,
     path: &Path,
     head: Revision,
-    records: &mut (dyn Iterator<Item = io::Result<Record>>),
+    records: &mut dyn Iterator<Item = io::Result<Record>>,
 ) -> Result<Revision, TransferError> {
     schema::create(connection, path).await?;
     let mut transaction = connection.begin().await.map_err(unavailable)?;
