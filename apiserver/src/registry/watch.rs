@@ -16,9 +16,11 @@ use knarr_api::status::Status;
 use rand::Rng;
 use serde_json::json;
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// Time between bookmarks.
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -56,8 +58,8 @@ impl Registry {
             watcher,
             error,
             bookmarks: options.bookmarks.then_some(bookmarks),
-            deadline: start + timeout,
-            shutdown: call.context.shutdown.clone(),
+            deadline: Box::pin(sleep_until(start + timeout)),
+            shutdown: Box::pin(call.context.shutdown.clone().cancelled_owned()),
         };
         let mut response = Response::new(Body::stream(stream::unfold(state, State::step)));
         let media = HeaderValue::from_static(call.accepted.format.stream_type());
@@ -120,8 +122,9 @@ struct State {
     watcher: Option<Watcher>,
     error: Option<Status>,
     bookmarks: Option<Interval>,
-    deadline: Instant,
-    shutdown: tokio_util::sync::CancellationToken,
+    /// Registered with the runtime once, not with every event.
+    deadline: Pin<Box<Sleep>>,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl State {
@@ -164,14 +167,14 @@ impl State {
                 Err(WatchEnd::TooSlow | WatchEnd::Closed) => return None,
             },
             () = tick(&mut self.bookmarks) => self.encoder.bookmark(watcher.progress(), false),
-            () = sleep_until(self.deadline) => {
+            () = &mut self.deadline => {
                 // A last bookmark lets the client resume where it is, however quiet the resource was.
                 self.bookmarks.as_ref()?;
                 let bytes = self.encoder.bookmark(watcher.progress(), false);
                 self.watcher = None;
                 bytes
             }
-            () = self.shutdown.cancelled() => return None,
+            () = &mut self.shutdown => return None,
         };
         Some((Ok(bytes), self))
     }
