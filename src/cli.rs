@@ -4,6 +4,7 @@ use crate::{commands, supervisor};
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::future::Future;
+use std::io::Write;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,12 @@ pub enum Output {
     Text,
     /// One JSON object, for scripts.
     Json,
+}
+
+/// Prints a line of a command's result; an error if nobody reads on, as behind `| head`.
+pub fn print(text: impl std::fmt::Display) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
 }
 
 #[derive(Subcommand)]
@@ -121,6 +128,11 @@ impl Cli {
             Command::Proxy(args) => component(|shutdown| knarr_proxy::run(*args, shutdown), 1),
         }
     }
+}
+
+/// Whether a command line would be understood, without running it.
+pub fn check(args: &[String]) -> Result<(), clap::Error> {
+    Cli::try_parse_from(std::iter::once("knarr").chain(args.iter().map(String::as_str))).map(|_| ())
 }
 
 /// Runs a command of the user's on one thread.

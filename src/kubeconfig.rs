@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How long another program may hold the user's kubeconfig.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The lists of a kubeconfig.
+const SECTIONS: [&str; 3] = ["clusters", "contexts", "users"];
+
 /// The context, cluster and user name of a cluster in a shared kubeconfig.
 pub fn context_name(cluster: &str) -> String {
     format!("knarr-{cluster}")
@@ -35,12 +38,21 @@ pub fn user_file() -> Option<PathBuf> {
     }
 }
 
+/// Checks that a kubeconfig can be changed: it is one, or is not there yet.
+pub fn check(file: &Path) -> Result<()> {
+    let mut config = read(file)?;
+    for section in SECTIONS {
+        section_of(&mut config, section)?;
+    }
+    Ok(())
+}
+
 /// Puts the cluster's context into `file` and makes it the current one.
 pub fn merge(cluster: &Cluster, file: &Path) -> Result<()> {
     let ours = document(cluster, "admin")?;
     let name = context_name(&cluster.state.name);
     edit(file, |config| {
-        for section in ["clusters", "contexts", "users"] {
+        for section in SECTIONS {
             let entries = section_of(config, section)?;
             entries.retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&name));
             entries.extend(ours.get(section).and_then(Value::as_sequence).cloned().unwrap_or_default());
@@ -57,7 +69,7 @@ pub fn unmerge(cluster: &str, file: &Path) -> Result<()> {
     }
     let name = context_name(cluster);
     edit(file, |config| {
-        for section in ["clusters", "contexts", "users"] {
+        for section in SECTIONS {
             section_of(config, section)?
                 .retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&name));
         }
@@ -69,6 +81,8 @@ pub fn unmerge(cluster: &str, file: &Path) -> Result<()> {
 }
 
 fn edit(file: &Path, change: impl FnOnce(&mut Mapping) -> Result<()>) -> Result<()> {
+    // Behind a link lies the file that is to be replaced.
+    let file = &std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
