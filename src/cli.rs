@@ -156,3 +156,34 @@ where
     })?;
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every line of help that shows a use of `knarr` is one that it takes.
+    #[test]
+    fn examples_are_understood() {
+        let mut commands = vec![Cli::command()];
+        let mut examples = 0;
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for use_of in help.lines().filter_map(|line| line.split_once("knarr ")).map(|(_, rest)| rest) {
+                // A comment follows after blanks, another command after these.
+                let line = use_of.split("   ").next().unwrap_or_default();
+                let line = line.split([')', '|', ';', '&']).next().unwrap_or_default();
+                let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+                assert!(check(&words).is_ok(), "{use_of}");
+                examples += 1;
+            }
+        }
+        assert!(examples > 10, "{examples}");
+    }
+}

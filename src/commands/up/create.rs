@@ -22,6 +22,13 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<Cluster> {
     }
     let cluster = Cluster { paths, state };
     supervisor::check(&cluster)?;
+    let bridge = knarr_proxy::names::bridge(name);
+    if !settings.api_only && Path::new("/sys/class/net").join(&bridge).exists() {
+        bail!(
+            "the interface {bridge} exists, so another folder of clusters (KNARR_HOME) holds one named {name:?}, too; \
+             choose another --name, or remove what is left of one that is gone with `ip link delete {bridge}`"
+        );
+    }
     let written = write(&cluster, settings);
     if written.is_err() {
         // Both were made just now; what cannot be removed either is part of that error's cause.
