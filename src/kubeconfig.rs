@@ -6,6 +6,7 @@ use crate::cluster::pki::write_secret;
 use crate::cluster::{Cluster, Paths};
 use anyhow::{Context, Result, bail};
 use serde_yaml_ng::{Mapping, Value};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -83,13 +84,36 @@ pub fn unmerge(cluster: &str, file: &Path) -> Result<()> {
 fn edit(file: &Path, change: impl FnOnce(&mut Mapping) -> Result<()>) -> Result<()> {
     // Behind a link lies the file that is to be replaced.
     let file = &std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    if let Some(folder) = file.parent() {
+    let owner = owner(file)?;
+    if let Some(folder) = file.parent()
+        && !folder.exists()
+    {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        give(folder, owner)?;
     }
     let _lock = FileLock::acquire(file)?;
     let mut config = read(file)?;
     change(&mut config)?;
-    write_secret(file, serde_yaml_ng::to_string(&config)?.as_bytes())
+    write_secret(file, serde_yaml_ng::to_string(&config)?.as_bytes())?;
+    give(file, owner)
+}
+
+/// User and group that a kubeconfig belongs to: its own, else those of the folder that holds it or will. With `sudo` that
+/// is not the one who writes it.
+fn owner(file: &Path) -> Result<(u32, u32)> {
+    let nearest = file.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let found =
+        std::fs::metadata(nearest).with_context(|| format!("cannot look at {}", nearest.display()))?;
+    Ok((found.uid(), found.gid()))
+}
+
+fn give(path: &Path, (user, group): (u32, u32)) -> Result<()> {
+    // Only root can give files away, and only root writes those of others.
+    if nix::unistd::geteuid().is_root() {
+        chown(path, Some(user), Some(group))
+            .with_context(|| format!("cannot give {} away", path.display()))?;
+    }
+    Ok(())
 }
 
 fn read(file: &Path) -> Result<Mapping> {

@@ -17,6 +17,9 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<Cluster> {
     state.runtime_endpoint = settings.container_runtime_endpoint.clone();
     state.extra_args = settings.extra_args.clone();
     let paths = Paths::new(home, name);
+    if Cluster::find(home, name)?.is_some() {
+        bail!("another `knarr up` has just created cluster {name:?}; run this again to wait for it");
+    }
     if paths.root().exists() {
         bail!("{} is in the way; `knarr down --name {name}` removes it", paths.root().display());
     }
