@@ -11,6 +11,7 @@ mod progress;
 mod supervisor;
 
 use clap::Parser;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Components live long and allocate in bursts: mimalloc gives memory back to the system afterwards. Built without huge
@@ -33,6 +34,10 @@ fn main() -> ExitCode {
     }
     match cli::Cli::parse().run() {
         Ok(code) => code,
+        // Whoever read the result has seen enough of it.
+        Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(e) => {
             eprintln!("error: {e:#}");
             ExitCode::FAILURE

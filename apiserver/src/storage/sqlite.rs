@@ -50,6 +50,12 @@ impl Sqlite {
         Self::open_with(directory, SqliteSynchronous::Full, None).await
     }
 
+    /// Looks whether the database in a directory could be opened, without opening it for writing: it is missing, or
+    /// ours and neither newer nor damaged as far as its first page tells.
+    pub async fn check(directory: &Path) -> Result<(), BackendError> {
+        schema::check(&directory.join(FILE)).await
+    }
+
     /// A database in a temporary directory, gone when dropped: for tests and clusters that need not survive. Writes
     /// are acknowledged without waiting for the disk.
     pub async fn ephemeral() -> Result<Self, BackendError> {
