@@ -2,6 +2,7 @@
 use super::Row;
 use super::negotiate::Format;
 use super::options::{FieldValidation, WriteOptions};
+use super::row::Siblings;
 use crate::storage::Stored;
 use crate::strategy::pod;
 use bytes::Bytes;
@@ -112,15 +113,16 @@ pub fn drop_disabled(api: &Api, ty: TypeId, value: &mut Value, old: Option<&Valu
 /// Records who owns the fields of a written object in its `managedFields`.
 pub fn own(
     api: &Api,
-    row: &Row,
+    siblings: &Siblings<'_>,
     subresource: &str,
     options: &WriteOptions,
     old: Option<&Value>,
     value: &mut Value,
     now: Timestamp,
 ) {
-    let write = managed_fields::Write { manager: &options.field_manager, subresource, now };
-    managed_fields::update(&api.schema, row.kind, old, value, &write);
+    let write =
+        managed_fields::Write { manager: &options.field_manager, subresource, now, versions: siblings };
+    managed_fields::update(&api.schema, siblings.row.kind, old, value, &write);
 }
 
 /// The faults of a canonical object in its stored version; `old` is none on create.

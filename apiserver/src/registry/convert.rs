@@ -6,18 +6,22 @@ mod events;
 use knarr_api::Value;
 use knarr_api::kind::GroupVersionKind;
 
-/// A pair of functions between a requested version and the stored one. They set `apiVersion` and `kind` too.
+/// A pair of functions between a requested version and the stored one; `apiVersion` is set by who calls them.
 pub struct Conversion {
     /// From the requested version to the stored one.
     pub store: fn(Value) -> Value,
     /// From the stored version to the requested one.
     pub serve: fn(Value) -> Value,
+    /// Both versions have the same fields.
+    pub alike: bool,
 }
 
-static EVENTS: Conversion = Conversion { store: events::to_core, serve: events::from_core };
-static AUTOSCALING: Conversion = Conversion { store: autoscaling::to_v2, serve: autoscaling::to_v1 };
+static EVENTS: Conversion = Conversion { store: events::to_core, serve: events::from_core, alike: false };
+static AUTOSCALING: Conversion =
+    Conversion { store: autoscaling::to_v2, serve: autoscaling::to_v1, alike: false };
+static ALIKE: Conversion = Conversion { store: identity, serve: identity, alike: true };
 
-/// The conversion between a requested and a stored version; none when the shapes are equal.
+/// The conversion between a requested and a stored version; none when they are the same.
 pub fn between(requested: &GroupVersionKind, stored: &GroupVersionKind) -> Option<&'static Conversion> {
     if requested == stored {
         return None;
@@ -25,8 +29,12 @@ pub fn between(requested: &GroupVersionKind, stored: &GroupVersionKind) -> Optio
     match (&*requested.group, &*requested.kind) {
         ("events.k8s.io", "Event") => Some(&EVENTS),
         ("autoscaling", "HorizontalPodAutoscaler") => Some(&AUTOSCALING),
-        _ => None,
+        _ => Some(&ALIKE),
     }
+}
+
+fn identity(value: Value) -> Value {
+    value
 }
 
 /// Renames a member; absent stays absent.

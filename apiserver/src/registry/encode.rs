@@ -7,6 +7,7 @@ use crate::server::{Body, Response, body};
 use crate::storage::Stored;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use knarr_api::kind::Kind;
 use knarr_api::status::Status;
 use knarr_api::{Object, Value};
 use serde_json::json;
@@ -52,7 +53,7 @@ pub(crate) fn served(row: &Row, stored: &Stored) -> Result<Value, Status> {
 /// An object of the stored version in the version of a row.
 pub(crate) fn serve(row: &Row, value: Value) -> Value {
     match row.conversion {
-        Some(conversion) => (conversion.serve)(value),
+        Some(conversion) => named((conversion.serve)(value), row.kind),
         None => value,
     }
 }
@@ -60,9 +61,15 @@ pub(crate) fn serve(row: &Row, value: Value) -> Value {
 /// An object of a row's version in the stored version.
 pub(crate) fn store(row: &Row, value: Value) -> Value {
     match row.conversion {
-        Some(conversion) => (conversion.store)(value),
+        Some(conversion) => named((conversion.store)(value), row.stored),
         None => value,
     }
+}
+
+fn named(mut value: Value, kind: &Kind) -> Value {
+    value["apiVersion"] = kind.gvk.api_version().into();
+    value["kind"] = (*kind.gvk.kind).into();
+    value
 }
 
 /// `PartialObjectMetadata` of an object.

@@ -1,9 +1,11 @@
 //! What the registry knows of each served resource: its row in the API table, how it is stored, its rules.
 use super::convert::{self, Conversion};
+use super::encode;
 use crate::storage::{Index, Key, Resource};
 use crate::strategy::{Rules, rules};
 use knarr_api::Value;
 use knarr_api::kind::Kind;
+use knarr_api::managed_fields::{Other, Versions};
 use knarr_api::status::{self, Status};
 use knarr_api::table::Api;
 use std::collections::HashMap;
@@ -42,6 +44,11 @@ impl Row {
     /// 404 on an object.
     pub fn not_found(&self, name: &str) -> Status {
         Status::not_found(self.subject(), name)
+    }
+
+    /// Have objects the same fields as in the stored version?
+    pub fn is_alike(&self) -> bool {
+        self.conversion.is_none_or(|conversion| conversion.alike)
     }
 
     /// Is the object stored and of more than one request's life?
@@ -91,6 +98,50 @@ impl Rows {
     /// All rows.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Row>> {
         self.versions.values().flat_map(HashMap::values)
+    }
+}
+
+/// The versions of a row's resource, as field ownership sees them.
+#[derive(Clone, Copy)]
+pub struct Siblings<'a> {
+    /// The row written through.
+    pub row: &'a Row,
+    /// All rows.
+    pub rows: &'a Rows,
+}
+
+impl std::fmt::Debug for Siblings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "versions of {}", self.row.resource)
+    }
+}
+
+impl Siblings<'_> {
+    fn of(&self, api_version: &str) -> Option<&Arc<Row>> {
+        let found = self.rows.versions.get(api_version)?.values();
+        found.into_iter().find(|row| row.resource == self.row.resource)
+    }
+}
+
+impl Versions for Siblings<'_> {
+    fn find(&self, api_version: &str) -> Other<'_> {
+        match self.of(api_version) {
+            None => Other::Unserved,
+            Some(other) if other.is_alike() && self.row.is_alike() => Other::Alike,
+            Some(other) => Other::Shaped(other.kind),
+        }
+    }
+
+    fn convert(&self, object: &Value, to: &Kind) -> Value {
+        let from = object.get("apiVersion").and_then(Value::as_str).and_then(|version| self.of(version));
+        let stored = match from {
+            Some(row) => encode::store(row, object.clone()),
+            None => object.clone(),
+        };
+        match self.of(&to.gvk.api_version()) {
+            Some(row) => encode::serve(row, stored),
+            None => stored,
+        }
     }
 }
 
