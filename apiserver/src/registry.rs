@@ -66,6 +66,8 @@ pub struct Settings {
     pub min_watch: Duration,
     /// How long events are kept.
     pub event_ttl: Duration,
+    /// Time between bookmarks of a watch.
+    pub bookmarks: Duration,
 }
 
 impl Default for Settings {
@@ -79,6 +81,7 @@ impl Default for Settings {
             address: "127.0.0.1:6443".to_owned(),
             min_watch: Duration::from_secs(1800),
             event_ttl: Duration::from_secs(3600),
+            bookmarks: Duration::from_secs(60),
         }
     }
 }

@@ -138,6 +138,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         address: advertised.clone(),
         min_watch: Duration::from_secs(args.min_request_timeout),
         event_ttl: args.event_ttl,
+        ..Settings::default()
     };
     let api = knarr_api::table::builtin();
     let registry = Arc::new(Registry::new(api, store.clone(), admission, Arc::new(hooks), settings));

@@ -76,13 +76,10 @@ impl Registry {
     /// Reads one page.
     pub(super) async fn page(&self, call: &Call<'_>, options: &ListOptions) -> Result<Page, Status> {
         let selection = Selection::new(call.row, call.namespace, options)?;
-        if options.limit < 0 {
-            return Err(Status::bad_request("limit must be 0 or more"));
-        }
         // An answer that may be any state is the whole of it, as clients of the original expect.
         let limit = match options.resource_version.as_str() {
             "0" if options.continue_token.is_empty() => 0,
-            _ => options.limit as usize,
+            _ => usize::try_from(options.limit).unwrap_or(0),
         };
         let (view, after) = self.view(call, options).await?;
         let after_key = after.as_ref().map(|t| {
@@ -119,13 +116,16 @@ impl Registry {
         options: &ListOptions,
     ) -> Result<(Snapshot, Option<Token>), Status> {
         if !options.continue_token.is_empty() {
+            let token = Token::parse(&options.continue_token)?;
             if !matches!(options.resource_version.as_str(), "" | "0") {
                 return Err(Status::bad_request(
                     "specifying resource version is not allowed when using continue",
                 ));
             }
-            let token = Token::parse(&options.continue_token)?;
             let at = u64::try_from(token.rv).ok().map(Revision);
+            if at.is_none() {
+                self.fresh().await?;
+            }
             return match self.snapshot(call, at).await {
                 Ok(view) => Ok((view, Some(token))),
                 Err(ReadError::Compacted { .. }) => Err(continue_expired(&token, call.row.kind.namespaced)),

@@ -1,7 +1,10 @@
 //! Paging over a consistent view while others write.
 use super::harness::Server;
+use knarr_apiserver::registry::Settings;
+use knarr_apiserver::storage::Options;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 #[tokio::test]
 async fn pages_see_one_revision() {
@@ -41,4 +44,46 @@ async fn pages_see_one_revision() {
     assert_eq!(server.get(path).await.expect(200)["items"].as_array().unwrap().len(), 25 + 4 - 2);
     let bad = server.get(&format!("{path}?limit=1&continue=nonsense")).await.expect(400);
     assert_eq!(bad["reason"], "BadRequest");
+}
+
+/// A page whose revision is forgotten is told so, with a token for the rest of what is there now.
+#[tokio::test]
+async fn expired_tokens() {
+    let options = Options { history: Duration::from_millis(50), ring_bytes: 1, ..Options::default() };
+    let server = Server::start_with(options, Settings::default()).await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    for name in ["a", "b", "c"] {
+        server.post(path, &json!({"metadata": {"name": name}})).await.expect(201);
+    }
+    let first = server.get(&format!("{path}?limit=1")).await.expect(200);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let next = format!("{path}?limit=1&continue={token}");
+    let gone = loop {
+        let name = uuid::Uuid::new_v4().to_string();
+        server.post(path, &json!({"metadata": {"name": format!("x{name}")}})).await.expect(201);
+        let reply = server.get(&next).await;
+        if reply.code == 410 {
+            break reply.json();
+        }
+    };
+    let text = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+                list without the continue parameter, or use the continue token in this response to retrieve the \
+                remainder of the results. Continuing with the provided token results in an inconsistent list - objects \
+                that were created, modified, or deleted between the time the first chunk was returned and now may show \
+                up in the list.";
+    assert_eq!((&gone["message"], &gone["reason"]), (&json!(text), &json!("Expired")));
+    let rest = gone["metadata"]["continue"].as_str().unwrap();
+    let list = server.get(&format!("{path}?limit=1&continue={rest}")).await.expect(200);
+    assert_eq!(list["items"][0]["metadata"]["name"], "b");
+    let old = first["metadata"]["resourceVersion"].as_str().unwrap();
+    for query in ["resourceVersionMatch=Exact", "limit=1"] {
+        let gone = server.get(&format!("{path}?resourceVersion={old}&{query}")).await.expect(410);
+        assert_eq!(gone["message"], "The resourceVersion for the provided list is too old.");
+    }
+    server.get(&format!("{path}?resourceVersion={old}&resourceVersionMatch=NotOlderThan")).await.expect(200);
+    let mut events = server.watch(&format!("{path}?watch=1&resourceVersion={old}")).await;
+    let error = events.next().await.unwrap();
+    assert_eq!((&error["type"], &error["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    assert!(error["object"]["message"].as_str().unwrap().starts_with("too old resource version: "), "{error}");
+    assert!(events.next().await.is_none());
 }
