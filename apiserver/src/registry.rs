@@ -19,6 +19,8 @@ pub mod encode;
 mod get;
 pub mod hooks;
 mod list;
+mod list_body;
+mod messages;
 pub mod negotiate;
 pub mod object;
 pub mod options;
@@ -32,7 +34,10 @@ pub(crate) mod subresource;
 mod table;
 mod update;
 mod watch;
+mod websocket;
 mod write;
+
+use messages::Messages;
 
 pub use hooks::{Hooks, NoHooks};
 pub use row::{NODE_PORTS, Row, Rows, resources};
@@ -100,6 +105,7 @@ pub struct Registry {
     hooks: Arc<dyn Hooks>,
     discovery: Discovery,
     openapi: OpenApi,
+    messages: Arc<Messages>,
 }
 
 impl Registry {
@@ -113,7 +119,17 @@ impl Registry {
     ) -> Self {
         let discovery = Discovery::new(&api.kinds, &settings.address);
         let openapi = OpenApi::new(api);
-        Self { api, store, rows: Rows::new(api), settings, admission, hooks, discovery, openapi }
+        Self {
+            api,
+            store,
+            rows: Rows::new(api),
+            settings,
+            admission,
+            hooks,
+            discovery,
+            openapi,
+            messages: Arc::default(),
+        }
     }
 
     /// Waits until a revision is reached, but not for long.

@@ -197,9 +197,18 @@ pub fn encode(value: &Value, format: Format, pretty: bool) -> Result<Bytes, Stat
 fn encode_protobuf(value: &Value) -> Result<Bytes, Status> {
     let ty = type_of(value).ok_or_else(|| Status::not_acceptable("application/json, application/yaml"))?;
     let mut out = Vec::with_capacity(1024);
-    protobuf::encode(&table::builtin().schema, ty, value, &mut out)
-        .map_err(|_| Status::not_acceptable("application/json, application/yaml"))?;
+    protobuf::encode(&table::builtin().schema, ty, value, &mut out).map_err(no_message)?;
     Ok(out.into())
+}
+
+/// An object of a type in JSON without white space.
+pub fn typed_json(ty: TypeId, value: &Value) -> Vec<u8> {
+    json::to_vec(&table::builtin().schema, ty, value)
+}
+
+/// 406 for what has no protobuf form.
+pub fn no_message(_: protobuf::Error) -> Status {
+    Status::not_acceptable("application/json, application/yaml")
 }
 
 fn encode_json(value: &Value, pretty: bool) -> Vec<u8> {

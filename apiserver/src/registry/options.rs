@@ -174,10 +174,9 @@ impl ListOptions {
                 forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided");
             }
             match how {
-                VersionMatch::Exact if self.resource_version == "0" => forbidden(
-                    MATCH,
-                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-                ),
+                VersionMatch::Exact if self.resource_version == "0" => {
+                    forbidden(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+                }
                 VersionMatch::Unknown(_) => {
                     let known = ["Exact", "NotOlderThan", ""];
                     errors.push(Error::not_supported(MATCH, &how.text(), &known));
@@ -441,7 +440,7 @@ mod tests {
             "resourceVersion=0&resourceVersionMatch=Exact",
             false,
             Err(
-                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             ),
         );
         check("", true, Ok(()));

@@ -2,8 +2,8 @@
 //!
 //! The form is the original's: unpadded URL-safe base64 of `{"v":"meta.k8s.io/v1","rv":…,"start":"…"}`, where
 //! `start` is the last key's `namespace/name` and a zero byte.
-use base64::{DecodeError, Engine};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use knarr_api::status::Status;
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +29,9 @@ impl Token {
     /// # Errors
     /// 400 for what is none.
     pub fn parse(text: &str) -> Result<Self, Status> {
-        Self::decode(text)
-            .map_err(|e| Status::bad_request(format!("invalid continue token: continue key is not valid: {e}")))
+        Self::decode(text).map_err(|e| {
+            Status::bad_request(format!("invalid continue token: continue key is not valid: {e}"))
+        })
     }
 
     fn decode(text: &str) -> Result<Self, String> {

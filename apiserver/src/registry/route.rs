@@ -3,7 +3,7 @@ use super::answer::Answer;
 use super::call::Call;
 use super::negotiate::{self, Scope};
 use super::options::Query;
-use super::{Registry, encode, subresource};
+use super::{Registry, encode, subresource, websocket};
 use crate::request_info::{RequestInfo, Verb};
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
@@ -125,6 +125,9 @@ impl Registry {
         let body = if info.verb.is_read() { bytes::Bytes::new() } else { body.read().await? };
         let answer = match info.verb {
             Verb::List => return self.list(&call).await,
+            Verb::Watch if websocket::is_wanted(headers) => {
+                return websocket::accept(parts, self.watch(&call).await?, accepted.format);
+            }
             Verb::Watch => return self.watch(&call).await,
             Verb::DeleteCollection => return self.delete_collection(&call, &body).await,
             _ => self.single(&call, body).await?,

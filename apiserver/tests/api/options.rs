@@ -28,16 +28,15 @@ async fn refusals() {
     let directory = tempfile::tempdir().expect("directory");
     let server = Server::start(directory.path(), &[]).await;
     let admin = server.admin();
-    const UNLESS: &str =
-        "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided";
+    const UNLESS: &str = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided";
     const WITH_CONTINUE: &str =
         "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided";
     const LIST: &str = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list";
-    const REQUIRES: &str =
-        "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+    const REQUIRES: &str = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
     const WATCH: &str = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless \
                          sendInitialEvents is provided";
-    const EXACT: &str = "resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"";
+    const EXACT: &str =
+        "resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"";
     let invalid = |errors: &[&str]| {
         let text = match errors {
             [one] => (*one).to_owned(),
@@ -117,7 +116,9 @@ async fn refusals() {
     }
     let (code, late) = first(&admin, "resourceVersion=99999999").await;
     assert_eq!((code, &late["reason"]), (504, &json!("Timeout")), "{late}");
-    assert!(late["message"].as_str().expect("text").starts_with("Timeout: Too large resource version: 99999999"));
+    assert!(
+        late["message"].as_str().expect("text").starts_with("Timeout: Too large resource version: 99999999")
+    );
     server.stop().await;
 }
 
@@ -155,7 +156,9 @@ async fn beginnings() {
         }
     }
     // The deprecated paths watch too.
-    for path in ["/api/v1/watch/namespaces/default/configmaps/a", "/api/v1/watch/configmaps?labelSelector=l%3Dx"] {
+    for path in
+        ["/api/v1/watch/namespaces/default/configmaps/a", "/api/v1/watch/configmaps?labelSelector=l%3Dx"]
+    {
         let response = admin.open(Method::GET, path, "").await;
         let frame = response.into_body().frame().await.expect("an event").expect("a frame");
         let event: Value = serde_json::from_slice(&frame.into_data().expect("data")).expect("JSON");
