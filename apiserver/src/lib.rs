@@ -17,6 +17,7 @@ pub mod own_paths;
 pub mod registry;
 pub mod request_info;
 pub mod run;
+pub mod runtime_config;
 pub mod server;
 pub mod storage;
 pub mod strategy;

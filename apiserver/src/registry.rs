@@ -45,6 +45,7 @@ pub use row::{NODE_PORTS, Row, Rows, resources};
 use crate::admission::Chain;
 use crate::discovery::Discovery;
 use crate::openapi::OpenApi;
+use crate::runtime_config::RuntimeConfig;
 use crate::server::{Handler, Request, RequestContext, Response};
 use crate::storage::{ReadError, Store};
 use async_trait::async_trait;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub event_ttl: Duration,
     /// Time between bookmarks of a watch.
     pub bookmarks: Duration,
+    /// The versions and resources that are served.
+    pub runtime_config: RuntimeConfig,
 }
 
 impl Default for Settings {
@@ -87,6 +90,7 @@ impl Default for Settings {
             min_watch: Duration::from_secs(1800),
             event_ttl: Duration::from_secs(3600),
             bookmarks: Duration::from_secs(60),
+            runtime_config: RuntimeConfig::default(),
         }
     }
 }
@@ -117,12 +121,12 @@ impl Registry {
         hooks: Arc<dyn Hooks>,
         settings: Settings,
     ) -> Self {
-        let discovery = Discovery::new(&api.kinds, &settings.address);
-        let openapi = OpenApi::new(api);
+        let discovery = Discovery::new(settings.runtime_config.kinds(api), &settings.address);
+        let openapi = OpenApi::new(settings.runtime_config.kinds(api));
         Self {
             api,
             store,
-            rows: Rows::new(api),
+            rows: Rows::new(api, &settings.runtime_config),
             settings,
             admission,
             hooks,

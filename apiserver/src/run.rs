@@ -96,7 +96,7 @@ async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
         }
         (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite)"),
     };
-    let resources = registry::resources(knarr_api::table::builtin());
+    let resources = registry::resources(knarr_api::table::builtin(), &args.served()?);
     Store::open(backend, resources, Options::default(), shutdown).await.context("cannot load the database")
 }
 
@@ -138,6 +138,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         address: advertised.clone(),
         min_watch: Duration::from_secs(args.min_request_timeout),
         event_ttl: args.event_ttl,
+        runtime_config: args.served()?,
         ..Settings::default()
     };
     let api = knarr_api::table::builtin();

@@ -8,4 +8,5 @@ mod api {
     mod apply;
     mod forms;
     mod options;
+    mod versions;
 }

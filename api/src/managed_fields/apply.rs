@@ -253,7 +253,7 @@ fn last_applied_text(config: &Value) -> String {
 fn renew_last_applied(object: &mut Value, text: String) {
     let annotations = object["metadata"].get_mut("annotations").and_then(Value::as_object_mut);
     let Some(annotations) = annotations else { return };
-    if !annotations.get(LAST_APPLIED).and_then(Value::as_str).is_some_and(|note| !note.is_empty()) {
+    if annotations.get(LAST_APPLIED).and_then(Value::as_str).is_none_or(str::is_empty) {
         return;
     }
     annotations.insert(LAST_APPLIED.to_owned(), Value::String(text));

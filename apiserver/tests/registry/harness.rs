@@ -61,7 +61,9 @@ impl Server {
         let api = knarr_api::table::builtin();
         let shutdown = CancellationToken::new();
         let backend = Arc::new(Sqlite::ephemeral().await.unwrap());
-        let store = Store::open(backend, resources(api), options, shutdown.clone()).await.unwrap();
+        let store = Store::open(backend, resources(api, &settings.runtime_config), options, shutdown.clone())
+            .await
+            .unwrap();
         let registry = Registry::new(api, store, Chain::default(), Arc::new(NoHooks), settings);
         let server = Self { registry: Arc::new(registry), shutdown };
         let namespace = json!({"metadata": {"name": "default"}});
