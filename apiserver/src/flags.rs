@@ -133,6 +133,9 @@ pub struct Args {
     /// Writes worked on at once; 0: no limit.
     #[arg(long, default_value_t = 200)]
     pub max_mutating_requests_inflight: usize,
+    /// Requests wait by priority and fairness, for the sum of both limits; else each limit stands for itself.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_priority_and_fairness: bool,
     /// Time for a request that is no watch or stream.
     #[arg(long, default_value = "1m0s", value_parser = duration)]
     pub request_timeout: Duration,

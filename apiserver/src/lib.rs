@@ -7,6 +7,7 @@ pub mod certs;
 pub mod clock;
 pub mod discovery;
 pub mod flags;
+pub mod flowcontrol;
 pub mod health;
 pub mod hooks;
 pub mod loopback;

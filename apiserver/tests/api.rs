@@ -6,6 +6,7 @@ mod harness;
 
 mod api {
     mod apply;
+    mod flow;
     mod forms;
     mod options;
     mod versions;
