@@ -191,7 +191,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         authenticator,
         authorizer: authorizer.clone(),
         limits: Limits::new(args.max_requests_inflight, args.max_mutating_requests_inflight, &metrics),
-        flow: flow.clone(),
+        flow,
         health,
         metrics,
         own_paths: OwnPaths::new(&tokens.key_set(), tokens.configuration(&jwks_uri).as_ref()),

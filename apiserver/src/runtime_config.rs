@@ -52,9 +52,8 @@ impl RuntimeConfig {
 
     /// Is the resource served?
     pub fn serves(&self, kind: &Kind) -> bool {
-        let concerned = self.switches.iter().filter(|(scope, _)| scope.contains(kind));
-        // A resource that is on brings its version with it, but only itself of that version.
-        !kind.external && concerned.last().map_or(kind.served_by_default, |(_, on)| *on)
+        let narrowest = self.switches.iter().rfind(|(scope, _)| scope.contains(kind));
+        !kind.external && narrowest.map_or(kind.served_by_default, |(_, on)| *on)
     }
 
     /// The served resources of a table.

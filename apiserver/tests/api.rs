@@ -6,6 +6,7 @@ mod harness;
 
 mod api {
     mod apply;
+    mod bad_input;
     mod flow;
     mod forms;
     mod options;

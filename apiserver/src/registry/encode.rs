@@ -2,7 +2,7 @@
 use super::answer::Content;
 use super::call::Call;
 use super::negotiate::{Accepted, Format, Transform};
-use super::{Row, codec, table};
+use super::{Registry, Row, codec, table};
 use crate::server::{Body, Response, body};
 use crate::storage::Stored;
 use bytes::Bytes;
@@ -16,14 +16,25 @@ use serde_json::json;
 ///
 /// # Errors
 /// A document that its type cannot hold, which is a fault of the server.
-pub(super) fn content(call: &Call<'_>, code: u16, content: Content) -> Result<Response, Status> {
+pub(super) fn content(
+    registry: &Registry,
+    call: &Call<'_>,
+    code: u16,
+    content: Content,
+) -> Result<Response, Status> {
     let accepted = call.accepted;
     let value = match content {
         Content::Document(value) => return with_code(code, document(&value, accepted)?),
         Content::Stored(stored) => {
-            let plain = accepted.format == Format::Json && !accepted.pretty;
-            if plain && accepted.transform == Transform::None && call.row.conversion.is_none() {
-                return with_code(code, body::json(code, stored.json()));
+            let as_stored = accepted.transform == Transform::None && call.row.conversion.is_none();
+            match accepted.format {
+                Format::Json if as_stored && !accepted.pretty => {
+                    return with_code(code, body::json(code, stored.json()));
+                }
+                Format::Protobuf if as_stored => {
+                    return with_code(code, sealed(registry, call, &stored)?);
+                }
+                _ => {}
             }
             served(call.row, &stored)?
         }
@@ -35,6 +46,18 @@ pub(super) fn content(call: &Call<'_>, code: u16, content: Content) -> Result<Re
         Transform::Metadata(version) | Transform::MetadataList(version) => metadata(&value, version),
     };
     with_code(code, document(&value, accepted)?)
+}
+
+/// A stored object in protobuf.
+fn sealed(registry: &Registry, call: &Call<'_>, stored: &Stored) -> Result<Response, Status> {
+    let kind = call.row.kind;
+    let message = registry.messages.of(registry.api, kind, stored, true)?;
+    let mut bytes = Vec::new();
+    knarr_api::protobuf::seal(&kind.gvk.api_version(), &kind.gvk.kind, &message, "", &mut bytes);
+    let mut response = Response::new(Body::Full(bytes.into()));
+    let media = HeaderValue::from_static(Format::Protobuf.media_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    Ok(response)
 }
 
 fn with_code(code: u16, mut response: Response) -> Result<Response, Status> {

@@ -154,7 +154,14 @@ impl Registry {
             Verb::DeleteCollection => return self.delete_collection(&call, &body).await,
             _ => self.single(&call, body).await?,
         };
-        finish(&call, answer)
+        self.finish(&call, answer)
+    }
+
+    fn finish(&self, call: &Call<'_>, answer: Answer) -> Result<Response, Status> {
+        let warnings = answer.warnings;
+        let mut response = encode::content(self, call, answer.code, answer.content)?;
+        warn(response.headers_mut(), &warnings);
+        Ok(response)
     }
 
     async fn single(&self, call: &Call<'_>, body: bytes::Bytes) -> Result<Answer, Status> {
@@ -170,13 +177,6 @@ impl Registry {
             _ => Err(unsupported_verb()),
         }
     }
-}
-
-fn finish(call: &Call<'_>, answer: Answer) -> Result<Response, Status> {
-    let warnings = answer.warnings;
-    let mut response = encode::content(call, answer.code, answer.content)?;
-    warn(response.headers_mut(), &warnings);
-    Ok(response)
 }
 
 /// Adds `Warning` headers: code 299, no agent, quoted text.

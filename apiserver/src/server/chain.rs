@@ -92,7 +92,11 @@ impl Chain {
             let headers = HeaderMap::from_iter(accept.clone().map(|value| (header::ACCEPT, value)));
             body::status(status, &headers)
         };
-        let deadline = (!info.is_long_running()).then(|| Instant::now() + self.allotted(info));
+        let allotted = match self.allotted(info) {
+            Ok(allotted) => allotted,
+            Err(status) => return fail(&status),
+        };
+        let deadline = (!info.is_long_running()).then(|| Instant::now() + allotted);
         let work =
             AssertUnwindSafe(self.filtered(info, peer, address, audit_id, deadline, request)).catch_unwind();
         let outcome = match deadline {
@@ -122,10 +126,17 @@ impl Chain {
     }
 
     /// `?timeout=` up to the server's own limit.
-    fn allotted(&self, info: &RequestInfo) -> Duration {
-        let asked =
-            info.uri().query().and_then(|_| info.query("timeout")).and_then(|text| go_duration(&text));
-        asked.filter(|asked| !asked.is_zero()).map_or(self.timeout, |asked| asked.min(self.timeout))
+    fn allotted(&self, info: &RequestInfo) -> Result<Duration, Status> {
+        let Some(text) = info.uri().query().and_then(|_| info.query("timeout")) else {
+            return Ok(self.timeout);
+        };
+        match go_duration(&text) {
+            None if !text.is_empty() && !info.is_long_running() => Err(Status::bad_request(format!(
+                "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+            ))),
+            None | Some(Duration::ZERO) => Ok(self.timeout),
+            Some(asked) => Ok(asked.min(self.timeout)),
+        }
     }
 
     async fn filtered(

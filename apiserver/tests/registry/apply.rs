@@ -175,3 +175,30 @@ async fn owners_named_twice_count_once() {
     let warning = reply.headers["warning"].to_str().unwrap();
     assert!(warning.contains("duplicate UID(s) observed: u"), "{warning}");
 }
+
+#[tokio::test]
+async fn scales_are_applied_too() {
+    let server = Server::start().await;
+    apply(&server, DEPLOYMENT, "fieldManager=one", WEB).await.expect(201);
+    let path = format!("{DEPLOYMENT}/scale");
+    let scale = |n: i64| {
+        format!(
+            "{{apiVersion: autoscaling/v1, kind: Scale, metadata: {{name: web}}, spec: {{replicas: {n}}}}}"
+        )
+    };
+    let refused = apply(&server, &path, "fieldManager=scaler", &scale(5)).await.expect(409);
+    assert!(
+        refused["message"].as_str().unwrap().contains("conflict with \"one\": .spec.replicas"),
+        "{refused}"
+    );
+    let scaled = apply(&server, &path, "fieldManager=scaler&force=true", &scale(5)).await.expect(200);
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(5)));
+    let web = server.get(DEPLOYMENT).await.expect(200);
+    assert_eq!(web["spec"]["replicas"], 5);
+    assert_eq!(fields(&web, "scaler"), &json!({"f:spec": {"f:replicas": {}}}));
+    let entries = web["metadata"]["managedFields"].as_array().unwrap();
+    assert!(entries.iter().any(|e| e["manager"] == "scaler" && e["subresource"] == "scale"));
+    assert_eq!(fields(&web, "one")["f:spec"].get("f:replicas"), None);
+    apply(&server, &path, "fieldManager=scaler", "{apiVersion: v1, kind: Scale}").await.expect(400);
+    apply(&server, &path, "fieldManager=scaler", &scale(-1)).await.expect(422);
+}
