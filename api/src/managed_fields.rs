@@ -210,4 +210,6 @@ fn put(object: &mut Value, entries: Vec<Entry>) {
 }
 
 #[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
 mod tests;
