@@ -12,6 +12,7 @@ use futures::stream;
 use http::{HeaderValue, header};
 use knarr_api::Value;
 use knarr_api::columns::IncludeObject;
+use knarr_api::field::Error;
 use knarr_api::status::Status;
 use rand::Rng;
 use serde_json::json;
@@ -22,8 +23,6 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-/// Time between bookmarks.
-const BOOKMARKS: Duration = Duration::from_secs(60);
 /// Initial objects written at once.
 const INITIAL: usize = 64;
 
@@ -41,7 +40,7 @@ impl Registry {
         let (initial, watcher, error) = match begun {
             Ok((initial, watcher)) => (initial, Some(watcher), None),
             // What the selectors and options could not tell is told by an ERROR event, as clients expect.
-            Err(status) if status.code == 400 => return Err(status),
+            Err(status) if matches!(status.code, 400 | 422) => return Err(status),
             Err(status) => (VecDeque::new(), None, Some(status)),
         };
         let timeout = match options.timeout_seconds {
@@ -49,7 +48,7 @@ impl Registry {
             _ => self.settings.min_watch.mul_f64(1.0 + rand::rng().random::<f64>()),
         };
         let start = Instant::now();
-        let mut bookmarks = interval_at(start + BOOKMARKS, BOOKMARKS);
+        let mut bookmarks = interval_at(start + self.settings.bookmarks, self.settings.bookmarks);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = State {
             encoder,
@@ -78,7 +77,7 @@ impl Registry {
         let mut initial = VecDeque::new();
         let from = match options.resource_version.as_str() {
             "" | "0" => None,
-            text => Some(get::parse_revision(text)?),
+            text => Some(text.parse().map(Revision).map_err(|_| unreadable(call, text))?),
         };
         if let Some(revision) = from {
             self.reach(revision).await?;
@@ -112,6 +111,13 @@ impl Registry {
         })?;
         Ok((initial, watcher))
     }
+}
+
+/// 422 for a resourceVersion that is no number.
+fn unreadable(call: &Call<'_>, text: &str) -> Status {
+    let error = Error::invalid("resourceVersion", &text.into(), get::not_a_number(text));
+    let kind = &call.row.kind;
+    Status::invalid(&kind.gvk.group, &kind.plural, call.name, &[error])
 }
 
 struct State {
