@@ -1,6 +1,8 @@
 //! Rules of single kinds. The registry is generic; a kind with rules of its own implements [`Strategy`], whose
 //! methods all have defaults, and is listed in [`RULES`] together with what is plain data about it.
+mod api_service;
 pub(crate) mod certificate;
+mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod endpoint_slice;

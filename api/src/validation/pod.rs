@@ -5,8 +5,9 @@ mod security;
 mod update;
 mod volumes;
 
+pub(super) use containers::no_backsteps;
 pub(super) use scheduling::{node_selector, taints};
-pub(super) use volumes::host_path;
+pub(super) use volumes::{absolute_path, host_path};
 
 use super::cursor::At;
 use super::{Rules, labels, metadata, net};
@@ -61,7 +62,7 @@ pub(super) fn always_restarted(template: &At<'_>, kind: &str) {
 
 fn spec(spec: &At<'_>, place: Place) {
     spec.get("terminationGracePeriodSeconds").not_negative();
-    let volumes = volumes::volumes(&spec.get("volumes"));
+    let volumes = volumes::volumes(&spec.get("volumes"), place);
     containers::all(spec, &volumes, place);
     spec.get("restartPolicy").need_one_of(&["Always", "Never", "OnFailure"]);
     dns(spec);

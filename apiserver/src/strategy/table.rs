@@ -121,7 +121,10 @@ pub static RULES: &[Rules] = &[
     Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicybindings").counts(Generation::SPEC),
     Rules::new("admissionregistration.k8s.io", "validatingwebhookconfigurations")
         .counts(Generation::of(&["webhooks"])),
-    Rules::new("apiextensions.k8s.io", "customresourcedefinitions").counts(Generation::SPEC),
+    Rules::new("apiextensions.k8s.io", "customresourcedefinitions")
+        .counts(Generation::SPEC)
+        .by(&super::custom_resource_definition::CustomResourceDefinition),
+    Rules::new("apiregistration.k8s.io", "apiservices").by(&super::api_service::ApiService),
     Rules::new("apps", "daemonsets").counts(Generation::SPEC).by(&super::daemon_set::DaemonSet),
     Rules::new("apps", "deployments")
         .counts(Generation { annotations: true, ..Generation::SPEC })

@@ -366,7 +366,7 @@ pub(super) fn local_descending_path(path: &At<'_>) {
     no_backsteps(path);
 }
 
-pub(super) fn no_backsteps(path: &At<'_>) {
+pub(in super::super) fn no_backsteps(path: &At<'_>) {
     if path.text().split('/').any(|part| part == "..") {
         path.invalid("must not contain '..'");
     }
