@@ -129,6 +129,16 @@ pub fn status_update(kind: &Kind, new: &Value, old: &Value) -> ErrorList {
     })
 }
 
+/// The faults of a change of a pod through `ephemeralcontainers`.
+pub fn ephemeral_containers(new: &Value, old: &Value) -> ErrorList {
+    collect(new, Some(old), |at| pod::ephemeral_containers(at, old))
+}
+
+/// The faults of a change of a pod through `resize`; `classes` are its classes of quality of service after and before.
+pub fn resize(new: &Value, old: &Value, classes: [&str; 2]) -> ErrorList {
+    collect(new, Some(old), |at| pod::resize(at, old, classes[0], classes[1]))
+}
+
 fn collect(object: &Value, before: Option<&Value>, check: impl FnOnce(&At<'_>)) -> ErrorList {
     let report = Report::new(before);
     check(&At::root(object, &report));

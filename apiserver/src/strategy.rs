@@ -164,6 +164,11 @@ pub fn prepare_status(scene: &Scene<'_>, rules: &Rules, value: &mut Value, old: 
         }
     }
     object::copy_meta(value, old, "generation");
+    if rules.status_alone {
+        for name in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            object::copy_meta(value, old, name);
+        }
+    }
     rules.strategy.prepare_status(scene, value, old);
 }
 

@@ -2,6 +2,7 @@
 mod extensions;
 mod inventory;
 mod machinery;
+mod pods;
 
 use super::*;
 use crate::table;

@@ -118,6 +118,7 @@ fn one(container: &At<'_>, volumes: &[Volume<'_>], place: Place) {
     mounts(container, volumes);
     container.get("imagePullPolicy").need_one_of(&["Always", "IfNotPresent", "Never"]);
     resources::container(&container.get("resources"));
+    container.get("resizePolicy").unique("resourceName");
     for policy in container.get("resizePolicy").items() {
         policy.get("resourceName").need_one_of(&["cpu", "memory"]);
         policy.get("restartPolicy").need_one_of(&["NotRequired", "RestartContainer"]);

@@ -22,6 +22,10 @@ pub(super) fn pod(at: &At<'_>, old: &Value) {
     tolerations(&spec.get("tolerations"), &old_spec["tolerations"]);
     gates(&spec.get("schedulingGates"), &old_spec["schedulingGates"]);
     let gated = old_spec["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+    if gated && !extends(spec.get("nodeSelector").value(), &old_spec["nodeSelector"]) {
+        let selector = spec.get("nodeSelector");
+        selector.invalid("only additions to spec.nodeSelector are allowed (no mutations or deletions)");
+    }
     let differences = differences(&spec, old_spec, gated);
     if !differences.is_empty() {
         let listed = differences.join("\n");
@@ -95,7 +99,7 @@ fn differences(spec: &At<'_>, old: &Value, gated: bool) -> Vec<String> {
                 let mended = a.as_i64() == Some(1) && b.as_i64().is_some_and(|old| old < 0);
                 !same(a, b) && !mended
             }
-            "nodeSelector" if gated => !extends(a, b),
+            "nodeSelector" if gated => false,
             "affinity" if gated => !narrows(a, b),
             free if FREE.contains(&free) => false,
             _ => !same(a, b),
