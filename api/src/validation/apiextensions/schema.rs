@@ -69,8 +69,9 @@ pub(super) fn root(schema: &At<'_>, status: bool) {
                  enabled",
             );
         }
-        let names = schema.value().as_object().map(|members| members.keys().collect::<Vec<_>>());
-        if names.unwrap_or_default().iter().any(|name| !ROOT.contains(&name.as_str())) {
+        let zero = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
+        let mut members = schema.value().as_object().into_iter().flatten();
+        if members.any(|(name, value)| !zero(value) && !ROOT.contains(&name.as_str())) {
             let listed = ROOT[..22].join(" ");
             schema.invalid(format!(
                 "only [{listed}] fields are allowed at the root of the schema if the status subresource is enabled"

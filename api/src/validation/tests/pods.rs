@@ -124,3 +124,25 @@ fn resizes() {
         ],
     );
 }
+
+#[test]
+fn statuses() {
+    let mut old = pod(json!({"spec": {"restartPolicy": "Never", "nodeName": "n"}}));
+    old["status"] = json!({"qosClass": "Burstable",
+        "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 0}}}]});
+    let judge = |new: &Value, old: &Value| status_update(kind("", "Pod"), new, old);
+    judged(old.clone(), json!({"status": {"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}}), judge, &[]);
+    judged(
+        old,
+        json!({"status": {
+            "qosClass": "Guaranteed", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}],
+            "containerStatuses": [{"name": "c", "state": {"running": {}}}]}}),
+        judge,
+        &[
+            "status.qosClass: Invalid value: \"Guaranteed\": field is immutable",
+            "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state",
+            "status.podIPs: Invalid value: [{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.2\"}]: may specify no more than one \
+             IP for each IP family",
+        ],
+    );
+}
