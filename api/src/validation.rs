@@ -28,7 +28,10 @@ mod resources;
 mod service;
 mod sources;
 mod storage;
+mod warnings;
 mod webhook_client;
+
+pub use warnings::warnings;
 
 use crate::Value;
 use crate::field::ErrorList;

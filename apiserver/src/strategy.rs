@@ -111,11 +111,6 @@ pub trait Strategy: Send + Sync {
     fn may_vanish(&self, _object: &Value) -> bool {
         true
     }
-
-    /// Texts for `Warning` headers about a written object. The default has none.
-    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// The strategy of kinds without rules of their own.
