@@ -259,3 +259,43 @@ fn storage() {
              volumeAttributesClassName for bound claims"],
     );
 }
+
+#[test]
+fn job_statuses() {
+    let kind = kind("batch", "Job");
+    let condition = |ty: &str| json!({"type": ty, "status": "True"});
+    let (start, end) = ("2024-01-01T00:00:00Z", "2024-01-01T00:01:00Z");
+    for (old, new, expected) in [
+        (json!({}), json!({"startTime": start, "active": 1, "ready": 1}), vec![]),
+        (
+            json!({"startTime": start, "active": 1}),
+            json!({"startTime": start, "completionTime": end, "succeeded": 1,
+                "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]}),
+            vec![],
+        ),
+        (
+            json!({"startTime": start}),
+            json!({"startTime": start, "active": 1, "conditions": [condition("Complete")]}),
+            vec![
+                "status.conditions: Invalid value: [{\"status\":\"True\",\"type\":\"Complete\"}]: cannot set Complete=True \
+                 condition without the SuccessCriteriaMet=true condition",
+                "status.active: Invalid value: 1: active>0 is invalid for finished job",
+                "status.completionTime: Required value: completionTime is required for Complete jobs",
+            ],
+        ),
+        (
+            json!({"startTime": start, "conditions": [condition("FailureTarget"), condition("Failed")]}),
+            json!({"startTime": end, "ready": 1}),
+            vec![
+                "status.ready: Invalid value: 1: cannot set more ready pods than active",
+                "status.conditions: Invalid value: null: cannot disable the terminal Failed=True condition",
+                "status.conditions: Invalid value: null: cannot disable the terminal FailureTarget=True condition",
+                "status.startTime: Required value: startTime cannot be modified for unsuspended job",
+            ],
+        ),
+    ] {
+        let object =
+            |status: &Value| named(kind, json!({"spec": {"completionMode": "NonIndexed"}, "status": status}));
+        assert_eq!(texts(&status_update(kind, &object(&new), &object(&old))), expected, "{new}");
+    }
+}
