@@ -130,18 +130,18 @@ impl Registry {
             };
             return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
         }
+        if call.subresource.is_empty() {
+            attributes.warnings.extend(knarr_api::validation::warnings(row.stored, &value, old));
+        }
         let final_name = object::name(&value).to_owned();
         attributes.name = &final_name;
         attributes.namespace = call.admission_namespace(&final_name);
         attributes.object = Some(encode::serve(row, value));
         self.admission.validate(&attributes).await?;
-        let mut warnings = std::mem::take(&mut attributes.warnings);
+        let warnings = std::mem::take(&mut attributes.warnings);
         let mut value = encode::store(row, attributes.object.take().unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), row.kind, &value, old)?;
-        }
-        if call.subresource.is_empty() {
-            warnings.extend(knarr_api::validation::warnings(row.stored, &value, old));
         }
         let bytes = codec::bytes(self.api, row.stored, &mut value);
         Ok(Ready { value, bytes, companions, warnings })

@@ -1,5 +1,6 @@
 //! Pods: binding, graceful deletion, eviction, status and scale.
 use super::harness::Server;
+use base64::Engine;
 use serde_json::{Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
