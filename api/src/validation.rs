@@ -2,7 +2,8 @@
 //! paths and words.
 //!
 //! Objects must be decoded and defaulted before. The table of [`RULES`] names what a kind has beyond its metadata;
-//! a kind without a row gets the rules of metadata. Sources: API conventions, the reference documentation of
+//! a kind without a row gets the rules of metadata, which a test allows only to kinds that are not served by default.
+//! What a field alone must be is a row of [`constraints`]; what it must be among others is code. Sources: API conventions, the reference documentation of
 //! each kind, and the original's behaviour.
 mod admissionregistration;
 mod apiextensions;

@@ -50,15 +50,36 @@ fn quota(at: &At<'_>) {
     if seen.iter().any(|scope| !hard.entries().all(|(name, _)| scope_fits(scope, name))) {
         scopes.invalid("unsupported scope applied to resource");
     }
-    for [a, b] in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
-        if seen.contains(&a) && seen.contains(&b) {
-            scopes.invalid("conflicting scopes");
-        }
+    if conflicting(&seen) {
+        scopes.invalid("conflicting scopes");
     }
-    for expression in spec.get("scopeSelector.matchExpressions").items() {
+    if let Some(selector) = spec.find("scopeSelector") {
+        scope_selector(&selector, &hard);
+    }
+}
+
+fn conflicting(scopes: &[&str]) -> bool {
+    [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]]
+        .iter()
+        .any(|pair| pair.iter().all(|scope| scopes.contains(scope)))
+}
+
+fn scope_selector(selector: &At<'_>, hard: &At<'_>) {
+    let mut seen: Vec<&str> = Vec::new();
+    let expressions = selector.get("matchExpressions");
+    for expression in expressions.items() {
         let (name, operator, values) =
             (expression.get("scopeName"), expression.get("operator"), expression.get("values"));
         name.one_of(&SCOPES);
+        let plain = !matches!(name.text(), "PriorityClass" | "VolumeAttributesClass");
+        if plain && SCOPES.contains(&name.text()) && operator.text() != "Exists" {
+            operator.invalid_text(
+                operator.text(),
+                "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, \
+                 ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or \
+                 ResourceQuotaScopeCrossNamespacePodAffinity",
+            );
+        }
         match operator.text() {
             "In" | "NotIn" if values.is_empty() => {
                 values.required(
@@ -73,6 +94,13 @@ fn quota(at: &At<'_>) {
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             _ => operator.invalid_text(operator.text(), "not a valid selector operator"),
         }
+        seen.push(name.text());
+    }
+    if seen.iter().any(|scope| !hard.entries().all(|(name, _)| scope_fits(scope, name))) {
+        expressions.invalid("unsupported scope applied to resource");
+    }
+    if conflicting(&seen) {
+        selector.invalid("conflicting scopes");
     }
 }
 
