@@ -138,8 +138,8 @@ pub fn validate(row: &Row, subresource: &str, value: &Value, old: Option<&Value>
     match (old, subresource) {
         (None, _) => validation::create(row.stored, value),
         (Some(old), "" | "scale" | "finalize") => validation::update(row.stored, value, old),
-        (Some(old), "ephemeralcontainers") => pod::check_ephemeral(value, old),
-        (Some(old), "resize") => pod::check_resize(value, old),
+        (Some(old), "ephemeralcontainers") => validation::ephemeral_containers(value, old),
+        (Some(old), "resize") => validation::resize(value, old, [pod::class(value), pod::class(old)]),
         (Some(old), _) => validation::status_update(row.stored, value, old),
     }
 }

@@ -83,7 +83,6 @@ impl Registry {
             check_versions(call, &mut wanted, &old, &existing)?;
             let ready = self.ready(call, options, wanted, Some(&old), applied).await?;
             warnings.extend(ready.warnings.iter().cloned());
-            warnings.extend(call.row.rules.strategy.warnings(&ready.value, Some(&old)));
             if ready.bytes == *existing.body() || same_but_times(&ready.value, &old) {
                 drop(turn);
                 return Ok(Answer::new(200, Content::Stored(existing)).warn(warnings));

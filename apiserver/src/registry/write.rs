@@ -137,6 +137,9 @@ impl Registry {
             };
             return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
         }
+        if call.subresource.is_empty() {
+            attributes.warnings.extend(knarr_api::validation::warnings(row.stored, &value, old));
+        }
         let final_name = object::name(&value).to_owned();
         attributes.name = &final_name;
         attributes.namespace = call.admission_namespace(&final_name);
