@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::expect_used)]
 #[path = "postgres/database.rs"]
 mod database;
+#[allow(dead_code, reason = "shared with other test programs")]
 #[path = "server/harness.rs"]
 mod harness;
 

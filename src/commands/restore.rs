@@ -2,9 +2,9 @@
 use super::backup::passphrase;
 use super::up;
 use crate::backup::archive::{self, Contents};
+use crate::cluster::home::HomeLock;
 use crate::cluster::state::{Wishes, choose};
 use crate::cluster::{Cluster, Paths, State, paths, pki, preflight};
-use crate::supervisor::Lock;
 use anyhow::{Context, Result, bail};
 use knarr_apiserver::storage::Revision;
 use std::path::PathBuf;
@@ -42,8 +42,7 @@ pub async fn run(args: Args) -> Result<()> {
     let passphrase = args.passphrase_file.as_deref().map(passphrase).transpose()?;
     let backup = archive::verify(&args.file, passphrase.as_deref())?;
     let home = paths::home();
-    std::fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
-    let lock = Lock::acquire(&home.join("create.lock"))?;
+    let _lock = HomeLock::acquire(&home)?;
     let others: Vec<State> = Cluster::all(&home)?.into_iter().map(|cluster| cluster.state).collect();
     let state = state(&args, &backup, &others)?;
     let cluster = Cluster { paths: Paths::new(&home, &state.name), state };
@@ -55,7 +54,6 @@ pub async fn run(args: Args) -> Result<()> {
     if made.is_err() {
         std::fs::remove_dir_all(root).ok();
     }
-    drop(lock);
     let revision = made?;
     println!(
         "Cluster {name:?} is restored: {} objects, going on at revision {revision}.",
@@ -70,20 +68,18 @@ fn state(args: &Args, backup: &Contents, others: &[State]) -> Result<State> {
     let old = &backup.state;
     let name = args.name.clone().unwrap_or_else(|| old.name.clone());
     preflight::name(&name)?;
-    if let Some(other) = others.iter().find(|other| other.service_cidr == old.service_cidr) {
-        bail!("cluster {:?} of this host uses the same network {}", other.name, old.service_cidr);
-    }
     let wishes = Wishes {
         api_port: args.api_port,
         node_name: Some(old.node_name.clone()),
         cluster_cidr: Some(old.cluster_cidr.clone()),
         service_cidr: Some(old.service_cidr.clone()),
+        publish: old.publish.clone(),
         more_api_servers: usize::from(args.apiservers.unwrap_or(1)).saturating_sub(1),
     };
-    let mut state = choose(&name, &wishes, others)?;
+    let chosen = choose(&name, &wishes, others);
+    let mut state = chosen.context("the backup's networks and ports must be free on this host")?;
     state.api_only = old.api_only;
     state.runtime_endpoint = old.runtime_endpoint.clone();
-    state.publish = old.publish.clone();
     state.extra_args = old.extra_args.clone();
     state.datastore = args.datastore.clone();
     Ok(state)
@@ -95,7 +91,7 @@ async fn make(
     args: &Args,
     passphrase: Option<&[u8]>,
 ) -> Result<Revision> {
-    up::prepare(cluster, None, || pki::restore(cluster, &backup.pki))?;
+    up::create::prepare(cluster, || pki::restore(cluster, &backup.pki))?;
     let (place, head) = (cluster.place(), Revision(backup.manifest.revision));
     let imported = archive::with_objects(&args.file, passphrase, async |records| {
         place.import(head, records, args.replace).await

@@ -2,7 +2,7 @@
 use crate::cluster::state::MORE_API_SERVERS;
 use crate::cluster::{Cluster, preflight};
 use crate::containerd;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,7 +71,7 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     let mut plan = Vec::new();
     let own_runtime = !cluster.state.api_only && cluster.state.runtime_endpoint.is_none();
     if own_runtime {
-        plan.push(runtime(cluster)?);
+        plan.push(runtime(cluster));
     }
     let ports = std::iter::once(cluster.state.ports.api).chain(cluster.state.more_api_ports.iter().copied());
     for (name, port) in API_SERVERS.into_iter().zip(ports) {
@@ -91,6 +91,9 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     plan.push(own("kubelet", cluster, kubelet(cluster), needs)?);
     Ok(plan)
 }
+
+/// The variable that names the API server's database.
+const STORAGE: &str = "KNARR_STORAGE";
 
 /// The processes that serve the API; all but the first need a database that they can share.
 const API_SERVERS: [&str; 1 + MORE_API_SERVERS] = [
@@ -114,8 +117,31 @@ fn api_server(name: &'static str, cluster: &Cluster, port: u16) -> Result<Compon
     let mut component = own(API_SERVERS[0], cluster, flags, Vec::new())?;
     component.name = name;
     // Not on the command line, where everybody on the host could read the password.
-    component.env.extend(cluster.state.datastore.clone().map(|url| ("KNARR_STORAGE".to_owned(), url)));
+    component.env.extend(cluster.state.datastore.clone().map(|url| (STORAGE.to_owned(), url)));
     Ok(component)
+}
+
+/// Checks what the user added to the components' flags: the flags of every component must be ones it takes.
+pub fn check(cluster: &Cluster) -> Result<()> {
+    let plan = components(cluster)?;
+    for name in cluster.state.extra_args.keys() {
+        let more = API_SERVERS[1..].contains(&name.as_str());
+        if *name == containerd::NAME || more || !plan.iter().any(|component| component.name == name) {
+            bail!("extraArgs: the cluster has no component {name:?} that takes flags");
+        }
+    }
+    for component in plan.iter().filter(|component| component.name != containerd::NAME) {
+        let mut args = component.args.clone();
+        if component.env.iter().any(|(variable, _)| variable == STORAGE) {
+            args.push("--storage=postgres:".to_owned());
+        }
+        if let Err(e) = crate::cli::check(&args) {
+            let text = e.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            bail!("extraArgs: {}: {}", component.name, line.trim_start_matches("error: "));
+        }
+    }
+    Ok(())
 }
 
 /// The CRI endpoint of the cluster.
@@ -124,11 +150,11 @@ pub fn runtime_endpoint(cluster: &Cluster) -> String {
     cluster.state.runtime_endpoint.clone().unwrap_or_else(own)
 }
 
-fn runtime(cluster: &Cluster) -> Result<Component> {
-    let program = preflight::find("containerd").context("containerd is not installed")?;
-    let config = containerd::write_config(cluster)?;
+fn runtime(cluster: &Cluster) -> Component {
+    let program = preflight::find("containerd").unwrap_or_else(|| PathBuf::from("containerd"));
+    let config = containerd::config_file(&cluster.paths);
     let args = vec!["--config".to_owned(), config.display().to_string()];
-    Ok(Component { name: containerd::NAME, program, args, env: Vec::new(), needs: Vec::new(), stop: false })
+    Component { name: containerd::NAME, program, args, env: Vec::new(), needs: Vec::new(), stop: false }
 }
 
 fn own(name: &'static str, cluster: &Cluster, mut flags: Flags, needs: Vec<Need>) -> Result<Component> {
@@ -184,7 +210,7 @@ fn apiserver(cluster: &Cluster, port: u16) -> Flags {
         return flags;
     }
     flags
-        .set("kubelet-preferred-address-types", "InternalIP,Hostname")
+        .set("enable-admission-plugins", "NodeRestriction")
         .file("kubelet-certificate-authority", &pki("ca.crt"))
         .file("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt"))
         .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))
