@@ -13,7 +13,7 @@ use knarr_apiserver::storage::postgres::Postgres;
 use knarr_apiserver::storage::{
     CommitError, Group, Key, Options, Resource, Revision, Scope, Start, Store, WatchEnd,
 };
-use proxy::Proxy;
+use proxy::{Commit, Proxy};
 use sqlx::{Connection, Executor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -296,6 +296,29 @@ async fn answers_to_commits_are_lost() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_without_an_answer_is_looked_up() {
+    let Some(server) = database::Server::start().await else { return };
+    let url = server.database().await;
+    let proxy = Proxy::start(server.socket()).await;
+    let backend = Postgres::open(&proxy.url(&url)).await.unwrap();
+    let other = Postgres::open(&url).await.unwrap();
+    let mut head = 1;
+    for (n, commit) in
+        [Commit::LoseAnswer, Commit::Lose, Commit::LoseAnswer, Commit::Lose].into_iter().enumerate()
+    {
+        proxy.next_commit(commit);
+        let group = Group::create(key(&n.to_string()), body("a", 1));
+        let applied = soon(backend.commit(&[group])).await.remove(0).unwrap();
+        head += 1;
+        assert_eq!(applied[0].revision.0, head, "once, {commit:?}");
+        // What another server writes in between is not taken for it.
+        other.commit(&[Group::default().put(key("other"), body("b", 1))]).await.remove(0).unwrap();
+        head += 1;
+    }
+    assert_eq!(log(&url).await.len() as u64, head - 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

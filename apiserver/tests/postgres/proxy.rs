@@ -1,7 +1,7 @@
 //! A network between a server and its database that is slow, or loses answers.
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,10 +9,22 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// What becomes of the next COMMIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// It reaches the database, and its answer the server.
+    Pass,
+    /// It never reaches the database.
+    Lose,
+    /// It reaches the database, but its answer is lost.
+    LoseAnswer,
+}
+
 /// Passes connections on to a database's socket.
 pub struct Proxy {
     directory: TempDir,
     delay: Arc<AtomicU64>,
+    commit: Arc<Mutex<Commit>>,
     /// Counted up to lose the answers under way and end their connections.
     cuts: watch::Sender<u64>,
     task: JoinHandle<()>,
@@ -23,14 +35,15 @@ impl Proxy {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
         let (delay, cuts) = (Arc::new(AtomicU64::new(0)), watch::Sender::new(0));
-        let (slow, cutting) = (delay.clone(), cuts.clone());
+        let commit = Arc::new(Mutex::new(Commit::Pass));
+        let (slow, cutting, losing) = (delay.clone(), cuts.clone(), commit.clone());
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = UnixStream::connect(&database).await else { continue };
-                tokio::spawn(pass(client, server, slow.clone(), cutting.subscribe()));
+                tokio::spawn(pass(client, server, slow.clone(), losing.clone(), cutting.subscribe()));
             }
         });
-        Self { directory, delay, cuts, task }
+        Self { directory, delay, commit, cuts, task }
     }
 
     /// The same database, reached through the proxy.
@@ -42,6 +55,11 @@ impl Proxy {
     /// Waits so long before each answer.
     pub fn delay(&self, time: Duration) {
         self.delay.store(time.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Says what becomes of the next COMMIT of any connection; those after it pass.
+    pub fn next_commit(&self, commit: Commit) {
+        *self.commit.lock().unwrap() = commit;
     }
 
     /// Loses the next answer of every connection and ends it.
@@ -57,16 +75,39 @@ impl Drop for Proxy {
 }
 
 /// Passes bytes on. Once cut, what the client sends still reaches the database, but the next answer is lost.
-async fn pass(client: UnixStream, server: UnixStream, delay: Arc<AtomicU64>, mut cuts: watch::Receiver<u64>) {
+async fn pass(
+    client: UnixStream,
+    server: UnixStream,
+    delay: Arc<AtomicU64>,
+    commit: Arc<Mutex<Commit>>,
+    mut cuts: watch::Receiver<u64>,
+) {
     cuts.mark_unchanged();
+    let deaf = AtomicBool::new(false);
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let requests = async { tokio::io::copy(&mut from_client, &mut to_server).await.map(drop) };
+    let requests = async {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let length = from_client.read(&mut buffer).await?;
+            if length == 0 {
+                return std::io::Result::Ok(());
+            }
+            if buffer[..length].windows(7).any(|text| text == b"COMMIT\0") {
+                match std::mem::replace(&mut *commit.lock().unwrap(), Commit::Pass) {
+                    Commit::Pass => {}
+                    Commit::Lose => return Ok(()),
+                    Commit::LoseAnswer => deaf.store(true, Ordering::Relaxed),
+                }
+            }
+            to_server.write_all(&buffer[..length]).await?;
+        }
+    };
     let answers = async {
         let mut buffer = vec![0; 1 << 16];
         loop {
             let length = from_server.read(&mut buffer).await?;
-            if length == 0 || cuts.has_changed().unwrap_or(true) {
+            if length == 0 || deaf.load(Ordering::Relaxed) || cuts.has_changed().unwrap_or(true) {
                 return std::io::Result::Ok(());
             }
             let delay = delay.load(Ordering::Relaxed);
