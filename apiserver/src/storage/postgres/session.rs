@@ -132,6 +132,8 @@ impl Pause {
 /// about to take over.
 pub(super) fn passing(error: &sqlx::Error) -> bool {
     match error {
+        // A certificate that is not believed.
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => false,
         sqlx::Error::Io(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
