@@ -7,6 +7,7 @@ mod checkpoint;
 mod lock;
 mod read;
 mod schema;
+mod wal;
 mod write;
 
 use super::backend::{Backend, BackendError, Extent, LogRow, Outcome, Range, Row};
@@ -80,6 +81,9 @@ impl Sqlite {
             .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", "67108864");
         let writer = Writer::open(options.clone().statement_cache_capacity(32), &path).await?;
+        if synchronous == SqliteSynchronous::Full {
+            wal::preallocate(&path).map_err(unavailable)?;
+        }
         let writer = Arc::new(Mutex::new(writer));
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
