@@ -40,6 +40,7 @@ impl Registry {
             if !object::resource_version(&wanted).is_empty() {
                 return Err(Status::conflict(call.row.subject(), call.name, MODIFIED));
             }
+            self.hooks.may_create(call.context)?;
             object::set_meta(&mut wanted, "resourceVersion", None);
             let again = || decode().map(|d| d.value);
             let answer = self.create_object(call, &options, wanted, false, &again).await?;
