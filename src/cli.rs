@@ -4,6 +4,7 @@ use crate::{commands, supervisor};
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::future::Future;
+use std::io::Write;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,12 @@ pub enum Output {
     Text,
     /// One JSON object, for scripts.
     Json,
+}
+
+/// Prints a line of a command's result; an error if nobody reads on, as behind `| head`.
+pub fn print(text: impl std::fmt::Display) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
 }
 
 #[derive(Subcommand)]
@@ -123,6 +130,11 @@ impl Cli {
     }
 }
 
+/// Whether a command line would be understood, without running it.
+pub fn check(args: &[String]) -> Result<(), clap::Error> {
+    Cli::try_parse_from(std::iter::once("knarr").chain(args.iter().map(String::as_str))).map(|_| ())
+}
+
 /// Runs a command of the user's on one thread.
 fn command(future: impl Future<Output = Result<()>>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -143,4 +155,35 @@ where
         run(shutdown).await
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every line of help that shows a use of `knarr` is one that it takes.
+    #[test]
+    fn examples_are_understood() {
+        let mut commands = vec![Cli::command()];
+        let mut examples = 0;
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for use_of in help.lines().filter_map(|line| line.split_once("knarr ")).map(|(_, rest)| rest) {
+                // A comment follows after blanks, another command after these.
+                let line = use_of.split("   ").next().unwrap_or_default();
+                let line = line.split([')', '|', ';', '&']).next().unwrap_or_default();
+                let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+                assert!(check(&words).is_ok(), "{use_of}");
+                examples += 1;
+            }
+        }
+        assert!(examples > 10, "{examples}");
+    }
 }

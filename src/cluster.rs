@@ -1,4 +1,5 @@
 //! A named cluster on this host: where its files lie and what was chosen for it.
+pub mod home;
 pub mod paths;
 pub mod pki;
 pub mod preflight;
@@ -35,18 +36,37 @@ impl Cluster {
 
     /// Every cluster below `home`, by name.
     pub fn all(home: &Path) -> Result<Vec<Self>> {
+        let mut clusters = Vec::new();
+        for name in Self::names(home)? {
+            clusters.extend(Self::find(home, &name)?);
+        }
+        Ok(clusters)
+    }
+
+    /// The names of all clusters below `home`, readable ones or not.
+    pub fn names(home: &Path) -> Result<Vec<String>> {
         let entries = match std::fs::read_dir(home) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e).with_context(|| format!("cannot read {}", home.display())),
         };
-        let mut clusters = Vec::new();
+        let mut names = Vec::new();
         for entry in entries {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            clusters.extend(Self::find(home, &name)?);
+            let entry = entry?;
+            if entry.path().is_dir() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
         }
-        clusters.sort_by(|a, b| a.state.name.cmp(&b.state.name));
-        Ok(clusters)
+        names.sort();
+        Ok(names)
+    }
+
+    /// A cluster whose state file is damaged, as far as its removal needs to know it.
+    pub fn salvage(home: &Path, name: &str) -> Self {
+        let paths = Paths::new(home, name);
+        let ran_containers =
+            std::fs::read_dir(paths.containerd()).is_ok_and(|mut files| files.next().is_some());
+        Self { state: State { api_only: !ran_containers, ..State::unknown(name) }, paths }
     }
 
     /// The URL of the API server, as clients on this host reach it.

@@ -1,5 +1,5 @@
 //! A containerd of the cluster's own, from the host's binaries: an installed one is left alone.
-use crate::cluster::Cluster;
+use crate::cluster::Paths;
 use crate::cluster::pki::write_secret;
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -10,12 +10,11 @@ pub const NAME: &str = "containerd";
 /// The image that holds a pod's namespaces; it is built into the program and never pulled.
 pub const PAUSE_IMAGE: &str = "knarr.invalid/pause:1";
 
-/// Writes the configuration and returns its path.
+/// Writes the configuration.
 ///
 /// `version = 2` is what containerd 1.3 to 1.7 write and 2.x still reads. `restrict_oom_score_adj` lets pods
 /// start where the host denies scores below its own (containers in containers, some CI runners).
-pub fn write_config(cluster: &Cluster) -> Result<PathBuf> {
-    let paths = &cluster.paths;
+pub fn write_config(paths: &Paths) -> Result<()> {
     let show = |path: PathBuf| toml_string(&path.display().to_string());
     let text = format!(
         r#"version = 2
@@ -41,9 +40,12 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
         bin = show(paths.cni("bin")),
         conf = show(paths.cni("conf")),
     );
-    let file = paths.root().join("containerd.toml");
-    write_secret(&file, text.as_bytes()).context("cannot configure containerd")?;
-    Ok(file)
+    write_secret(&config_file(paths), text.as_bytes()).context("cannot configure containerd")
+}
+
+/// Its configuration file.
+pub fn config_file(paths: &Paths) -> PathBuf {
+    paths.root().join("containerd.toml")
 }
 
 /// A TOML basic string.

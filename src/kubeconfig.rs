@@ -6,11 +6,15 @@ use crate::cluster::pki::write_secret;
 use crate::cluster::{Cluster, Paths};
 use anyhow::{Context, Result, bail};
 use serde_yaml_ng::{Mapping, Value};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long another program may hold the user's kubeconfig.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The lists of a kubeconfig.
+const SECTIONS: [&str; 3] = ["clusters", "contexts", "users"];
 
 /// The context, cluster and user name of a cluster in a shared kubeconfig.
 pub fn context_name(cluster: &str) -> String {
@@ -35,12 +39,21 @@ pub fn user_file() -> Option<PathBuf> {
     }
 }
 
+/// Checks that a kubeconfig can be changed: it is one, or is not there yet.
+pub fn check(file: &Path) -> Result<()> {
+    let mut config = read(file)?;
+    for section in SECTIONS {
+        section_of(&mut config, section)?;
+    }
+    Ok(())
+}
+
 /// Puts the cluster's context into `file` and makes it the current one.
 pub fn merge(cluster: &Cluster, file: &Path) -> Result<()> {
     let ours = document(cluster, "admin")?;
     let name = context_name(&cluster.state.name);
     edit(file, |config| {
-        for section in ["clusters", "contexts", "users"] {
+        for section in SECTIONS {
             let entries = section_of(config, section)?;
             entries.retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&name));
             entries.extend(ours.get(section).and_then(Value::as_sequence).cloned().unwrap_or_default());
@@ -57,7 +70,7 @@ pub fn unmerge(cluster: &str, file: &Path) -> Result<()> {
     }
     let name = context_name(cluster);
     edit(file, |config| {
-        for section in ["clusters", "contexts", "users"] {
+        for section in SECTIONS {
             section_of(config, section)?
                 .retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&name));
         }
@@ -69,13 +82,38 @@ pub fn unmerge(cluster: &str, file: &Path) -> Result<()> {
 }
 
 fn edit(file: &Path, change: impl FnOnce(&mut Mapping) -> Result<()>) -> Result<()> {
-    if let Some(folder) = file.parent() {
+    // Behind a link lies the file that is to be replaced.
+    let file = &std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let owner = owner(file)?;
+    if let Some(folder) = file.parent()
+        && !folder.exists()
+    {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        give(folder, owner)?;
     }
     let _lock = FileLock::acquire(file)?;
     let mut config = read(file)?;
     change(&mut config)?;
-    write_secret(file, serde_yaml_ng::to_string(&config)?.as_bytes())
+    write_secret(file, serde_yaml_ng::to_string(&config)?.as_bytes())?;
+    give(file, owner)
+}
+
+/// User and group that a kubeconfig belongs to: its own, else those of the folder that holds it or will. With `sudo` that
+/// is not the one who writes it.
+fn owner(file: &Path) -> Result<(u32, u32)> {
+    let nearest = file.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let found =
+        std::fs::metadata(nearest).with_context(|| format!("cannot look at {}", nearest.display()))?;
+    Ok((found.uid(), found.gid()))
+}
+
+fn give(path: &Path, (user, group): (u32, u32)) -> Result<()> {
+    // Only root can give files away, and only root writes those of others.
+    if nix::unistd::geteuid().is_root() {
+        chown(path, Some(user), Some(group))
+            .with_context(|| format!("cannot give {} away", path.display()))?;
+    }
+    Ok(())
 }
 
 fn read(file: &Path) -> Result<Mapping> {

@@ -11,9 +11,11 @@ mod progress;
 mod supervisor;
 
 use clap::Parser;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
-/// Components live long and allocate in bursts: mimalloc gives memory back to the system afterwards.
+/// Components live long and allocate in bursts: mimalloc gives memory back to the system afterwards. Built without huge
+/// pages: six processes would each hold several of 2 MiB for what fits in a few small ones.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -32,6 +34,10 @@ fn main() -> ExitCode {
     }
     match cli::Cli::parse().run() {
         Ok(code) => code,
+        // Whoever read the result has seen enough of it.
+        Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(e) => {
             eprintln!("error: {e:#}");
             ExitCode::FAILURE

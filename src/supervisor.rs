@@ -9,7 +9,7 @@ mod process;
 use crate::cluster::Cluster;
 use anyhow::{Context, Result, bail};
 pub use lock::{Lock, holder};
-pub use plan::{Component, components, runtime_endpoint};
+pub use plan::{Component, check, components, runtime_endpoint};
 pub use process::Process;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -105,6 +105,9 @@ async fn start(cluster: &Cluster, component: &Component) -> Result<Process> {
         let pid = holder(&file)?.context("the component runs, but its lock file names no process")?;
         return Process::adopt(pid);
     };
+    if component.name == crate::containerd::NAME {
+        crate::containerd::write_config(&cluster.paths)?;
+    }
     component.wait_for_needs().await;
     Process::spawn(cluster, component, lock)
 }

@@ -11,17 +11,20 @@ mod compare;
 mod entries;
 mod field_set;
 mod set;
+mod versions;
 
 pub use apply::apply;
 pub use compare::{Comparison, compare};
 pub use entries::{Entry, EntryError, Operation};
 pub use field_set::field_set;
 pub use set::{ElementError, PathElement, Set};
+pub use versions::{Alike, Other, Versions};
 
 use crate::kind::Kind;
 use crate::schema::Schema;
 use crate::time::Timestamp;
 use crate::{Object, Value};
+use versions::Differences;
 
 /// Most entries of updates (not applies) that an object keeps; older ones are thrown together.
 const MAX_UPDATE_MANAGERS: usize = 10;
@@ -39,6 +42,8 @@ pub struct Write<'a> {
     pub subresource: &'a str,
     /// The time of the write.
     pub now: Timestamp,
+    /// The versions that entries may speak of.
+    pub versions: &'a dyn Versions,
 }
 
 /// The manager of a request without `fieldManager`: its user agent up to the first `/`.
@@ -62,8 +67,8 @@ pub fn update(schema: &Schema, kind: &Kind, live: Option<&Value>, new: &mut Valu
     if entries.is_empty() && live.is_some() {
         return;
     }
-    let found = compare(schema, kind, live, new, write.subresource);
-    put(new, track(entries, found, kind, write));
+    let entries = track(entries, Differences::new(schema, kind, live, new, write), kind, write);
+    put(new, entries);
 }
 
 /// The entries that a write starts from: those of the request, since clients may edit them, else the live ones;
@@ -91,15 +96,18 @@ fn starting_entries(live: Option<&Value>, requested: Option<Value>, subresource:
     }
 }
 
-/// The entries after a write that made the difference `found`.
-fn track(mut entries: Vec<Entry>, found: Comparison, kind: &Kind, write: &Write<'_>) -> Vec<Entry> {
-    if found.is_empty() {
+/// The entries after a write that made these differences.
+fn track(
+    mut entries: Vec<Entry>,
+    mut differences: Differences<'_>,
+    kind: &Kind,
+    write: &Write<'_>,
+) -> Vec<Entry> {
+    if differences.found.is_empty() {
         return entries;
     }
-    for entry in &mut entries {
-        entry.fields.subtract(&found.removed);
-        entry.fields.subtract(&found.changed);
-    }
+    entries.retain_mut(|entry| entry.lose(&mut differences));
+    let found = differences.found;
     if !found.changed.is_empty() {
         let own = Entry {
             manager: write.manager.to_owned(),
@@ -201,5 +209,7 @@ fn put(object: &mut Value, entries: Vec<Entry>) {
     }
 }
 
+#[cfg(test)]
+mod oracle_tests;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,9 @@ pub(crate) mod wire;
 
 pub use decode::decode_message;
 pub use encode::encode_message;
-pub use envelope::{Unknown, is_envelope, list, open, seal, watch_frame};
+pub use envelope::{
+    Unknown, begin_list, end_list, is_envelope, item_size, list, open, put_item, seal, watch_frame,
+};
 
 use crate::json::DecodeError;
 use crate::schema::{Schema, TypeId};

@@ -2,13 +2,21 @@
 //! paths and words.
 //!
 //! Objects must be decoded and defaulted before. The table of [`RULES`] names what a kind has beyond its metadata;
-//! a kind without a row gets the rules of metadata. Sources: API conventions, the reference documentation of
+//! a kind without a row gets the rules of metadata, which a test allows only to kinds that are not served by default.
+//! What a field alone must be is a row of [`constraints`]; what it must be among others is code. Sources: API conventions, the reference documentation of
 //! each kind, and the original's behaviour.
+mod admissionregistration;
+mod apiextensions;
+mod apiregistration;
 mod apps;
+mod autoscaling;
 mod batch;
+mod certificates;
+mod constraints;
 mod core;
 mod cursor;
 mod discovery;
+mod flowcontrol;
 mod labels;
 mod metadata;
 mod net;
@@ -16,16 +24,21 @@ mod networking;
 mod pod;
 mod policy;
 mod rbac;
+mod resource;
 mod resources;
 mod service;
+mod sources;
 mod storage;
+mod warnings;
+mod webhook_client;
+
+pub use warnings::warnings;
 
 use crate::Value;
 use crate::field::ErrorList;
 use crate::kind::Kind;
 use crate::names;
-use cursor::At;
-use std::cell::RefCell;
+use cursor::{At, Report};
 
 /// What one kind has beyond its metadata.
 #[derive(Clone, Copy)]
@@ -48,7 +61,6 @@ impl Rules {
 
 /// Kinds with nothing of their own but the form of their names.
 const NAMES: &[(&str, Rules)] = &[
-    ("APIService", Rules { name: names::path_segment, ..Rules::PLAIN }),
     ("ClusterTrustBundle", Rules { name: names::path_segment, ..Rules::PLAIN }),
     ("StorageVersion", Rules { name: names::path_segment, ..Rules::PLAIN }),
 ];
@@ -61,32 +73,42 @@ const RULES: &[(&str, &[(&str, Rules)])] = &[
     ("", discovery::CORE_RULES),
     ("", policy::CORE_RULES),
     ("", storage::CORE_RULES),
-    ("apiregistration.k8s.io", NAMES),
+    ("admissionregistration.k8s.io", admissionregistration::RULES),
+    ("apiextensions.k8s.io", apiextensions::RULES),
+    ("apiregistration.k8s.io", apiregistration::RULES),
     ("apps", apps::RULES),
+    ("autoscaling", autoscaling::RULES),
     ("batch", batch::RULES),
     ("certificates.k8s.io", NAMES),
-    ("certificates.k8s.io", rbac::CERTIFICATE_RULES),
+    ("certificates.k8s.io", certificates::RULES),
     ("coordination.k8s.io", policy::COORDINATION_RULES),
     ("discovery.k8s.io", discovery::RULES),
     ("events.k8s.io", core::EVENTS_RULES),
+    ("flowcontrol.apiserver.k8s.io", flowcontrol::RULES),
     ("internal.apiserver.k8s.io", NAMES),
     ("networking.k8s.io", networking::RULES),
     ("node.k8s.io", policy::NODE_RULES),
     ("policy", policy::RULES),
     ("rbac.authorization.k8s.io", rbac::RULES),
+    ("resource.k8s.io", resource::RULES),
     ("scheduling.k8s.io", policy::SCHEDULING_RULES),
     ("storage.k8s.io", storage::RULES),
 ];
 
-fn rules(kind: &Kind) -> Rules {
+/// The row of a kind.
+fn row(kind: &Kind) -> Option<Rules> {
     let rows = RULES.iter().filter(|(group, _)| **group == *kind.gvk.group).flat_map(|(_, rows)| *rows);
-    rows.copied().find(|(name, _)| **name == *kind.gvk.kind).map_or(Rules::PLAIN, |(_, rules)| rules)
+    rows.copied().find(|(name, _)| **name == *kind.gvk.kind).map(|(_, rules)| rules)
+}
+
+fn rules(kind: &Kind) -> Rules {
+    row(kind).unwrap_or(Rules::PLAIN)
 }
 
 /// The faults of an object to be created.
 pub fn create(kind: &Kind, object: &Value) -> ErrorList {
     let rules = rules(kind);
-    collect(object, |at| {
+    collect(object, None, |at| {
         metadata::create(&at.get("metadata"), kind.namespaced, rules.name);
         (rules.object)(at);
     })
@@ -95,7 +117,7 @@ pub fn create(kind: &Kind, object: &Value) -> ErrorList {
 /// The faults of a change through the main resource; `old` is the live object.
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> ErrorList {
     let rules = rules(kind);
-    collect(new, |at| {
+    collect(new, Some(old), |at| {
         metadata::update(&at.get("metadata"), &old["metadata"], kind.unconditional_update);
         (rules.object)(at);
         (rules.update)(at, old);
@@ -105,16 +127,26 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> ErrorList {
 /// The faults of a change through the `status` subresource.
 pub fn status_update(kind: &Kind, new: &Value, old: &Value) -> ErrorList {
     let rules = rules(kind);
-    collect(new, |at| {
+    collect(new, Some(old), |at| {
         metadata::update(&at.get("metadata"), &old["metadata"], kind.unconditional_update);
         (rules.status)(at, old);
     })
 }
 
-fn collect(object: &Value, check: impl FnOnce(&At<'_>)) -> ErrorList {
-    let errors = RefCell::new(ErrorList::new());
-    check(&At::root(object, &errors));
-    errors.into_inner()
+/// The faults of a change of a pod through `ephemeralcontainers`.
+pub fn ephemeral_containers(new: &Value, old: &Value) -> ErrorList {
+    collect(new, Some(old), |at| pod::ephemeral_containers(at, old))
+}
+
+/// The faults of a change of a pod through `resize`; `classes` are its classes of quality of service after and before.
+pub fn resize(new: &Value, old: &Value, classes: [&str; 2]) -> ErrorList {
+    collect(new, Some(old), |at| pod::resize(at, old, classes[0], classes[1]))
+}
+
+fn collect(object: &Value, before: Option<&Value>, check: impl FnOnce(&At<'_>)) -> ErrorList {
+    let report = Report::new(before);
+    check(&At::root(object, &report));
+    report.into_errors()
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Discovery {
 
 impl Discovery {
     /// Builds all documents; `address` is the server's address for clients (`10.0.0.1:6443`).
-    pub fn new(kinds: &[Kind], address: &str) -> Self {
+    pub fn new(kinds: impl Iterator<Item = &'static Kind>, address: &str) -> Self {
         let groups = documents::groups(kinds);
         let mut plain = HashMap::new();
         plain.insert("/api".to_owned(), Document::new(documents::api_versions(address)));

@@ -1,5 +1,6 @@
 //! The command line: the original's flag names. Parsed here, then [`Args::complete`]d into what the server runs with.
 use crate::authz::Mode;
+use crate::runtime_config::RuntimeConfig;
 use clap::{ArgAction, Args as ClapArgs};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -132,6 +133,9 @@ pub struct Args {
     /// Writes worked on at once; 0: no limit.
     #[arg(long, default_value_t = 200)]
     pub max_mutating_requests_inflight: usize,
+    /// Requests wait by priority and fairness, for the sum of both limits; else each limit stands for itself.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_priority_and_fairness: bool,
     /// Time for a request that is no watch or stream.
     #[arg(long, default_value = "1m0s", value_parser = duration)]
     pub request_timeout: Duration,
@@ -141,7 +145,8 @@ pub struct Args {
     /// How long events are kept.
     #[arg(long, default_value = "1h0m0s", value_parser = duration)]
     pub event_ttl: Duration,
-    /// API versions to switch on or off, `batch/v1=true`.
+    /// API versions and resources to switch on or off: `api/all=true`, `api/beta=true`, `batch/v1=false`,
+    /// `resource.k8s.io/v1beta1/deviceclasses=true`.
     #[arg(long, value_delimiter = ',')]
     pub runtime_config: Vec<String>,
     /// Feature gates to switch on or off, `Name=true`.
@@ -167,8 +172,8 @@ pub enum FlagError {
     /// A `NAME=BOOL` that is none.
     #[error("--feature-gates: {0:?} is not NAME=true or NAME=false")]
     Switch(String),
-    /// Versions cannot be switched yet: what the original serves by default is served.
-    #[error("--runtime-config: {0:?} is not supported: the versions of the original's defaults are served")]
+    /// Versions that do not exist, or are switched to neither on nor off.
+    #[error("--runtime-config: {0}")]
     RuntimeConfig(String),
 }
 
@@ -195,9 +200,7 @@ impl Args {
         for text in &self.feature_gates {
             switch(text)?;
         }
-        if let Some(text) = self.runtime_config.first() {
-            return Err(FlagError::RuntimeConfig(text.clone()));
-        }
+        self.served()?;
         if self.advertise_address.is_none() {
             self.advertise_address = Some(match self.bind_address {
                 address if address.is_unspecified() => host_address(),
@@ -213,6 +216,15 @@ impl Args {
     /// A text that is no `NAME=BOOL`.
     pub fn gates(&self) -> Result<Vec<(&str, bool)>, FlagError> {
         self.feature_gates.iter().map(|text| switch(text)).collect()
+    }
+
+    /// The API versions and resources to serve.
+    ///
+    /// # Errors
+    /// A version that does not exist, or is switched to neither on nor off.
+    pub fn served(&self) -> Result<RuntimeConfig, FlagError> {
+        let api = knarr_api::table::builtin();
+        RuntimeConfig::parse(api, &self.runtime_config).map_err(FlagError::RuntimeConfig)
     }
 
     /// [`Args::advertise_address`] after completion.

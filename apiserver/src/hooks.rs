@@ -78,6 +78,11 @@ impl Hooks for ServerHooks {
         self.tokens.issue(&*self.objects, text("namespace"), text("name"), request)
     }
 
+    fn may_create(&self, context: &RequestContext) -> Result<(), Status> {
+        let attributes = Attributes { verb: Verb::Create.as_str(), ..Attributes::from(&context.info) };
+        self.authorizer.require(&context.user, &attributes)
+    }
+
     fn escalation(
         &self,
         user: &User,

@@ -1,7 +1,9 @@
 //! `/metrics`: the original's names, kept by `prometheus-client`.
 //!
 //! A request finds its counters by a hash of its labels, so that the label texts are made once a combination.
+use crate::flowcontrol::FlowMetrics;
 use crate::request_info::{RequestInfo, Verb};
+use knarr_api::gates::Stage;
 use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -11,7 +13,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
 
 const SECONDS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
@@ -48,6 +51,31 @@ struct InflightLabels {
     request_kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabels {
+    group: String,
+    resource: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StorageLabels {
+    resource: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    major: &'static str,
+    minor: &'static str,
+    git_version: String,
+    platform: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GateLabels {
+    name: String,
+    stage: &'static str,
+}
+
 #[derive(Clone)]
 struct Entry {
     total: Counter,
@@ -62,6 +90,11 @@ pub struct Metrics {
     entries: RwLock<HashMap<u64, Entry>>,
     hasher: RandomState,
     inflight: [Gauge; 2],
+    /// Priority and fairness.
+    pub flow: FlowMetrics,
+    resource_objects: Family<ResourceLabels, Gauge>,
+    storage_objects: Family<StorageLabels, Gauge>,
+    process: Process,
     /// Requests that run as long as the client wants, now.
     pub long_running: Gauge,
     /// Requests refused by the in-flight limits.
@@ -107,6 +140,21 @@ impl Default for Metrics {
         );
         registry.register("apiserver_request_panics", "Requests that panicked", panics.clone());
         registry.register("apiserver_request_timeouts", "Requests that ran out of time", timeouts.clone());
+        let flow = FlowMetrics::new(&mut registry);
+        let process = Process::new(&mut registry);
+        describe(&mut registry);
+        let resource_objects = Family::<ResourceLabels, Gauge>::default();
+        let storage_objects = Family::<StorageLabels, Gauge>::default();
+        registry.register(
+            "apiserver_resource_objects",
+            "Objects stored, counted some seconds ago",
+            resource_objects.clone(),
+        );
+        registry.register(
+            "apiserver_storage_objects",
+            "The same under the name it had before",
+            storage_objects.clone(),
+        );
         let kinds = ["readOnly", "mutating"]
             .map(|request_kind| inflight.get_or_create(&InflightLabels { request_kind }).clone());
         Self {
@@ -116,6 +164,10 @@ impl Default for Metrics {
             entries: RwLock::default(),
             hasher: RandomState::new(),
             inflight: kinds,
+            flow,
+            resource_objects,
+            storage_objects,
+            process,
             long_running,
             dropped,
             panics,
@@ -127,11 +179,23 @@ impl Default for Metrics {
 impl Metrics {
     /// The text of `/metrics`.
     pub fn encode(&self) -> String {
+        self.process.look();
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
             tracing::error!("metrics could not be encoded");
         }
         text
+    }
+
+    /// Notes how many objects of a resource (`‹group›/‹plural›`) there are.
+    pub fn objects(&self, resource: &str, count: u64) {
+        let (group, plural) = resource.split_once('/').unwrap_or(("core", resource));
+        let group = if group == "core" { "" } else { group };
+        let qualified = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let labels = ResourceLabels { group: group.to_owned(), resource: plural.to_owned() };
+        self.resource_objects.get_or_create(&labels).set(count);
+        self.storage_objects.get_or_create(&StorageLabels { resource: qualified }).set(count);
     }
 
     /// The gauge of limited requests being worked on.
@@ -192,6 +256,68 @@ impl Metrics {
         };
         Entry { total: self.total.get_or_create(&labels).clone(), seconds }
     }
+}
+
+/// What the kernel knows of the process, looked up when somebody asks.
+struct Process {
+    memory: Gauge,
+    descriptors: Gauge,
+    seconds: Gauge<f64, AtomicU64>,
+}
+
+impl Process {
+    fn new(registry: &mut Registry) -> Self {
+        let this =
+            Self { memory: Gauge::default(), descriptors: Gauge::default(), seconds: Gauge::default() };
+        let started = Gauge::<f64, AtomicU64>::default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        started.set(now.as_secs_f64());
+        registry.register("process_resident_memory_bytes", "Resident memory", this.memory.clone());
+        registry.register("process_open_fds", "Open file descriptors", this.descriptors.clone());
+        registry.register("process_cpu_seconds_total", "User and system time", this.seconds.clone());
+        registry.register("process_start_time_seconds", "Start, since the Unix epoch", started);
+        this
+    }
+
+    fn look(&self) {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok()).unwrap_or(0);
+        let pages = number(read("/proc/self/statm").split(' ').nth(1));
+        self.memory.set(pages * 4096);
+        let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        self.descriptors.set(i64::try_from(open).unwrap_or(i64::MAX));
+        let stat = read("/proc/self/stat");
+        // The program's name may hold spaces: count from the parenthesis behind it.
+        let mut rest = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+        let ticks = number(rest.next()) + number(rest.next());
+        // Linux tells 100 ticks a second to programs, whatever it uses itself.
+        self.seconds.set(ticks as f64 / 100.0);
+    }
+}
+
+/// Facts that do not change: the build and the feature gates.
+fn describe(registry: &mut Registry) {
+    let build = Family::<BuildLabels, Gauge>::default();
+    let labels = BuildLabels {
+        major: "1",
+        minor: "36",
+        git_version: format!("knarr-{}", env!("CARGO_PKG_VERSION")),
+        platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    };
+    build.get_or_create(&labels).set(1);
+    registry.register("kubernetes_build_info", "The build", build);
+    let gates = Family::<GateLabels, Gauge>::default();
+    for (name, gate) in &knarr_api::table::builtin().gates {
+        let stage = match gate.stage {
+            Stage::Alpha => "ALPHA",
+            Stage::Beta => "BETA",
+            Stage::Ga => "",
+            Stage::Deprecated => "DEPRECATED",
+        };
+        let labels = GateLabels { name: name.to_string(), stage };
+        gates.get_or_create(&labels).set(i64::from(knarr_api::gates::enabled(name)));
+    }
+    registry.register("kubernetes_feature_enabled", "Feature gates: on or off", gates);
 }
 
 /// Paths outside the API are one label each only where they are known, so that clients cannot make labels up.

@@ -13,7 +13,6 @@ use knarr_api::Value;
 use knarr_api::kind::Kind;
 use knarr_api::openapi::{self, Source};
 use knarr_api::status::Status;
-use knarr_api::table::Api;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -45,9 +44,8 @@ struct Document {
 
 impl OpenApi {
     /// Nothing is built before it is asked for.
-    pub fn new(api: &'static Api) -> Self {
-        let kinds: Arc<[&'static Kind]> =
-            api.kinds.iter().filter(|k| k.served_by_default && !k.external).collect();
+    pub fn new(kinds: impl Iterator<Item = &'static Kind>) -> Self {
+        let kinds: Arc<[&'static Kind]> = kinds.collect();
         let source = Source::builtin(kinds.iter().copied());
         let mut v3 = BTreeMap::new();
         for kind in kinds.iter() {

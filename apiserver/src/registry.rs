@@ -19,6 +19,8 @@ pub mod encode;
 mod get;
 pub mod hooks;
 mod list;
+mod list_body;
+mod messages;
 pub mod negotiate;
 pub mod object;
 pub mod options;
@@ -32,7 +34,10 @@ pub(crate) mod subresource;
 mod table;
 mod update;
 mod watch;
+mod websocket;
 mod write;
+
+use messages::Messages;
 
 pub use hooks::{Hooks, NoHooks};
 pub use row::{NODE_PORTS, Row, Rows, resources};
@@ -40,6 +45,7 @@ pub use row::{NODE_PORTS, Row, Rows, resources};
 use crate::admission::Chain;
 use crate::discovery::Discovery;
 use crate::openapi::OpenApi;
+use crate::runtime_config::RuntimeConfig;
 use crate::server::{Handler, Request, RequestContext, Response};
 use crate::storage::{ReadError, Store};
 use async_trait::async_trait;
@@ -66,6 +72,10 @@ pub struct Settings {
     pub min_watch: Duration,
     /// How long events are kept.
     pub event_ttl: Duration,
+    /// Time between bookmarks of a watch.
+    pub bookmarks: Duration,
+    /// The versions and resources that are served.
+    pub runtime_config: RuntimeConfig,
 }
 
 impl Default for Settings {
@@ -79,6 +89,8 @@ impl Default for Settings {
             address: "127.0.0.1:6443".to_owned(),
             min_watch: Duration::from_secs(1800),
             event_ttl: Duration::from_secs(3600),
+            bookmarks: Duration::from_secs(60),
+            runtime_config: RuntimeConfig::default(),
         }
     }
 }
@@ -97,6 +109,7 @@ pub struct Registry {
     hooks: Arc<dyn Hooks>,
     discovery: Discovery,
     openapi: OpenApi,
+    messages: Arc<Messages>,
 }
 
 impl Registry {
@@ -108,9 +121,19 @@ impl Registry {
         hooks: Arc<dyn Hooks>,
         settings: Settings,
     ) -> Self {
-        let discovery = Discovery::new(&api.kinds, &settings.address);
-        let openapi = OpenApi::new(api);
-        Self { api, store, rows: Rows::new(api), settings, admission, hooks, discovery, openapi }
+        let discovery = Discovery::new(settings.runtime_config.kinds(api), &settings.address);
+        let openapi = OpenApi::new(settings.runtime_config.kinds(api));
+        Self {
+            api,
+            store,
+            rows: Rows::new(api, &settings.runtime_config),
+            settings,
+            admission,
+            hooks,
+            discovery,
+            openapi,
+            messages: Arc::default(),
+        }
     }
 
     /// Waits until a revision is reached, but not for long.

@@ -6,6 +6,7 @@ use crate::admission::Chain as Admission;
 use crate::authn::{Authenticator, request_header::FrontProxy, token_file, x509};
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
+use crate::flowcontrol::{self, Counts, FlowControl};
 use crate::health::{Check, Health, Step};
 use crate::hooks::ServerHooks;
 use crate::loopback::Loopback;
@@ -34,6 +35,8 @@ use tokio_util::task::TaskTracker;
 
 /// Pause before a failed start-up step is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Pause before the objects are counted again.
+const COUNT: Duration = Duration::from_secs(10);
 
 /// Serves until `shutdown`, then until open requests are done.
 ///
@@ -67,6 +70,8 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     let _background = background.clone().drop_guard();
     server.start_feeds(&tasks, &background);
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().bootstrap(started)));
+    tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().keep_flows()));
+    tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().count()));
     let ending = server.clone();
     let stopping = shutdown.clone();
     tasks.spawn(async move {
@@ -96,7 +101,7 @@ async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
         }
         (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite)"),
     };
-    let resources = registry::resources(knarr_api::table::builtin());
+    let resources = registry::resources(knarr_api::table::builtin(), &args.served()?);
     Store::open(backend, resources, Options::default(), shutdown).await.context("cannot load the database")
 }
 
@@ -113,7 +118,10 @@ struct Server {
     classes: Arc<Step>,
     namespaces: Arc<Step>,
     service: Arc<Step>,
+    flows: Arc<Step>,
     stopping: Arc<Step>,
+    store: Store,
+    counts: Counts,
 }
 
 fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Arc<Server>> {
@@ -138,6 +146,8 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         address: advertised.clone(),
         min_watch: Duration::from_secs(args.min_request_timeout),
         event_ttl: args.event_ttl,
+        runtime_config: args.served()?,
+        ..Settings::default()
     };
     let api = knarr_api::table::builtin();
     let registry = Arc::new(Registry::new(api, store.clone(), admission, Arc::new(hooks), settings));
@@ -146,24 +156,30 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         _ => certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?,
     };
     let metrics = Arc::new(Metrics::default());
+    let counts = Counts::default();
+    let seats = args.max_requests_inflight + args.max_mutating_requests_inflight;
+    let flow = (args.enable_priority_and_fairness && seats > 0)
+        .then(|| Arc::new(FlowControl::new(seats, args.request_timeout / 4, counts.clone(), &metrics)));
     let steps = [
         "poststarthook/informers-synced",
         "poststarthook/rbac/bootstrap-roles",
         "poststarthook/scheduling/bootstrap-system-priority-classes",
         "poststarthook/start-system-namespaces-controller",
         "poststarthook/bootstrap-controller",
+        "poststarthook/priority-and-fairness-config-producer",
     ];
-    let [synced, roles, classes, namespaces, service] = steps.map(Step::pending);
+    let [synced, roles, classes, namespaces, service, flows] = steps.map(Step::pending);
     let stopping = Step::ready_until_undone("shutdown");
     let health = Arc::new(Health::default());
-    let checks: [Arc<dyn Check>; 8] = [
+    let checks: [Arc<dyn Check>; 9] = [
         Arc::new(Ping),
-        Arc::new(StorageCheck(store)),
+        Arc::new(StorageCheck(store.clone())),
         synced.clone(),
         roles.clone(),
         classes.clone(),
         namespaces.clone(),
         service.clone(),
+        flows.clone(),
         stopping.clone(),
     ];
     checks.into_iter().for_each(|check| health.add(check));
@@ -175,6 +191,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         authenticator,
         authorizer: authorizer.clone(),
         limits: Limits::new(args.max_requests_inflight, args.max_mutating_requests_inflight, &metrics),
+        flow,
         health,
         metrics,
         own_paths: OwnPaths::new(&tokens.key_set(), tokens.configuration(&jwks_uri).as_ref()),
@@ -195,7 +212,10 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         classes,
         namespaces,
         service,
+        flows,
         stopping,
+        store,
+        counts,
     }))
 }
 
@@ -232,6 +252,28 @@ impl Server {
                 step.done();
             }
         }));
+    }
+
+    /// Counts the objects of every resource now and then.
+    async fn count(self: Arc<Self>) {
+        loop {
+            let mut counts = std::collections::HashMap::new();
+            for (resource, _) in self.store.resources() {
+                let count = self.store.snapshot(&resource).iter(None, None).count() as u64;
+                self.chain.metrics.objects(&resource, count);
+                counts.insert(resource, count);
+            }
+            self.counts.store(Arc::new(counts));
+            tokio::time::sleep(COUNT).await;
+        }
+    }
+
+    /// Publishes the configuration of priority and fairness, then follows it.
+    async fn keep_flows(self: Arc<Self>) {
+        self.until_done("flow control", &self.flows, || flowcontrol::publish(&self.client)).await;
+        if let Some(flow) = &self.chain.flow {
+            flowcontrol::follow(flow.clone(), self.objects.clone(), self.client.clone()).await;
+        }
     }
 
     fn learn(&self, resource: &str, namespace: &str, name: &str, object: Option<&knarr_api::Value>) {

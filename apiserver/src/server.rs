@@ -1,4 +1,5 @@
 //! The HTTP side: bodies, the filter chain every request passes, connections and TLS.
+mod batched;
 pub mod body;
 pub mod chain;
 pub mod gzip;

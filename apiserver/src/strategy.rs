@@ -1,6 +1,8 @@
 //! Rules of single kinds. The registry is generic; a kind with rules of its own implements [`Strategy`], whose
 //! methods all have defaults, and is listed in [`RULES`] together with what is plain data about it.
+mod api_service;
 pub(crate) mod certificate;
+mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod endpoint_slice;
@@ -109,11 +111,6 @@ pub trait Strategy: Send + Sync {
     fn may_vanish(&self, _object: &Value) -> bool {
         true
     }
-
-    /// Texts for `Warning` headers about a written object. The default has none.
-    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// The strategy of kinds without rules of their own.
@@ -162,6 +159,11 @@ pub fn prepare_status(scene: &Scene<'_>, rules: &Rules, value: &mut Value, old: 
         }
     }
     object::copy_meta(value, old, "generation");
+    if rules.status_alone {
+        for name in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            object::copy_meta(value, old, name);
+        }
+    }
     rules.strategy.prepare_status(scene, value, old);
 }
 

@@ -14,10 +14,13 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(150);
 
 /// A scenario's view of the cluster.
+#[derive(Clone)]
 pub struct Context {
     kubectl: PathBuf,
     kubeconfig: PathBuf,
     image: String,
+    /// More environment of kubectl.
+    environment: Vec<(&'static str, &'static str)>,
     /// The scenario's own namespace.
     pub namespace: String,
 }
@@ -29,10 +32,20 @@ impl Context {
             kubectl: args.kubectl.clone(),
             kubeconfig: args.kubeconfig.clone(),
             image: args.image.clone(),
+            environment: Vec::new(),
             namespace: format!("{}-{}", scenario.replace('_', "-"), std::process::id()),
         };
         context.kubectl(&["create", "namespace", &context.namespace])?;
         Ok(context)
+    }
+
+    /// The same with a kubectl that opens streams as SPDY/3.1, not as WebSockets.
+    pub fn over_spdy(&self) -> Self {
+        let environment = vec![
+            ("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false"),
+            ("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false"),
+        ];
+        Self { environment, ..self.clone() }
     }
 
     /// Removes the namespace, without waiting for it.
@@ -64,7 +77,7 @@ impl Context {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.kubectl);
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(["--namespace", &self.namespace]);
-        command.args(arguments).stdin(Stdio::null());
+        command.args(arguments).stdin(Stdio::null()).envs(self.environment.iter().copied());
         command
     }
 

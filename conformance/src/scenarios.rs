@@ -6,6 +6,8 @@ mod kubectl_output;
 mod namespaces;
 mod nodes;
 mod pods;
+mod probes;
+mod protocols;
 mod rollouts;
 mod services;
 mod sets;
@@ -51,6 +53,7 @@ pub fn all() -> Vec<Scenario> {
         scenario("pods_environment", pods::environment),
         scenario("pods_memory_limit", pods::memory_limit),
         scenario("pods_image_missing", pods::image_missing),
+        scenario("probes_grpc", probes::grpc),
         scenario("rollout_without_failed_requests", rollouts::without_failed_requests),
         scenario("rollout_undo", rollouts::undo),
         scenario("rollout_scale", rollouts::scale),
@@ -65,6 +68,14 @@ pub fn all() -> Vec<Scenario> {
         scenario("stream_attach", streams::attach),
         scenario("stream_copy", streams::copy),
         scenario("stream_port_forward", streams::port_forward),
+        scenario("stream_exec_spdy", |context| streams::exec(&context.over_spdy())),
+        scenario("stream_attach_spdy", |context| streams::attach(&context.over_spdy())),
+        scenario("stream_copy_spdy", |context| streams::copy(&context.over_spdy())),
+        scenario("stream_port_forward_spdy", |context| streams::port_forward(&context.over_spdy())),
+        scenario("stream_forms", protocols::forms),
+        scenario("stream_exec_protocols", protocols::exec),
+        scenario("stream_port_forward_protocols", protocols::port_forward),
+        scenario("stream_log_rotation", streams::log_rotation),
         scenario("volumes_projected", volumes::projected),
         scenario("volumes_updates", volumes::updates),
         scenario("volumes_shared", volumes::shared),

@@ -74,6 +74,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let mut monitors = Monitors::default();
     let first = async {
         while !collector.discover(&mut monitors).await {
+            // Nothing tells when discovery answers again.
             tokio::time::sleep(Duration::from_secs(1)).await
         }
     };

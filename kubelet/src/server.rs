@@ -114,6 +114,7 @@ impl Server {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "connection not accepted");
+                    // Nothing tells when descriptors are free again.
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 }
             }

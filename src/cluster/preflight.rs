@@ -1,5 +1,8 @@
 //! What must hold before a cluster is created: checked first, so that a refusal changes nothing.
-use anyhow::{Result, bail};
+use super::Cluster;
+use super::state::is_free;
+use crate::supervisor::holder;
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Programs of the host that a cluster with its own containerd needs, with the Debian package of each.
@@ -16,11 +19,40 @@ pub fn name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks that containers can be run here: root, the programs, a CRI socket if one was named.
-pub fn node(runtime_endpoint: Option<&str>) -> Result<()> {
+/// Checks that this is root, as containers need.
+pub fn root() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("containers need root: run `sudo knarr up`, or `knarr up --api-only` for just the API server");
     }
+    Ok(())
+}
+
+/// Checks that a stopped cluster can be started again: its ports are free and its database can be read.
+pub async fn stopped(cluster: &Cluster) -> Result<()> {
+    let name = &cluster.state.name;
+    for (component, port) in cluster.state.ports.all() {
+        if !is_free(port) && holder(&cluster.paths.lock(component))?.is_none() {
+            bail!(
+                "port {port} of cluster {name:?} is in use by another program: end that (see `ss -ltnp`), \
+                 or give the cluster up with `knarr down --name {name}`"
+            );
+        }
+    }
+    if !cluster.state.ephemeral && holder(&cluster.paths.lock("apiserver"))?.is_none() {
+        let checked = knarr_apiserver::storage::sqlite::Sqlite::check(&cluster.paths.database()).await;
+        checked.with_context(|| {
+            format!(
+                "cluster {name:?} cannot be started: restore its database or use the version of knarr that wrote it, \
+                 or give the cluster up with `knarr down --name {name}`"
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Checks that containers can be run here: root, the programs, a CRI socket if one was named.
+pub fn node(runtime_endpoint: Option<&str>) -> Result<()> {
+    root()?;
     let mut missing: Vec<&str> = Vec::new();
     if let Some(endpoint) = runtime_endpoint {
         let socket = endpoint.strip_prefix("unix://").unwrap_or(endpoint);

@@ -1,14 +1,21 @@
 //! What is chosen for a cluster when it is created, so that clusters on one host never collide.
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+
+mod choose;
+
+pub use choose::{Wishes, choose, is_free};
 
 /// The newest form of the state file that this program writes and reads.
 const VERSION: u32 = 1;
 
-/// The clusters one host can hold: each takes a pair of /16 networks from 10.42.0.0 up.
-const SLOTS: u8 = 100;
+/// A state file that only a later version of this program understands; nothing is to be done to it.
+#[derive(Debug, thiserror::Error)]
+#[error("{} was written by a newer knarr; use that version, also for `knarr down`", .0.display())]
+pub struct Newer(PathBuf);
 
 /// The choices of one cluster; written once as `cluster.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,7 +48,7 @@ pub struct State {
     /// The user's kubeconfig that holds the cluster's context.
     pub merged_into: Option<PathBuf>,
     /// More flags for components, by component.
-    pub extra_args: std::collections::BTreeMap<String, Vec<String>>,
+    pub extra_args: BTreeMap<String, Vec<String>>,
 }
 
 /// Ports of a cluster's components.
@@ -84,6 +91,27 @@ impl std::str::FromStr for Publish {
 }
 
 impl State {
+    /// Of a cluster of which nothing but the name is known.
+    pub fn unknown(name: &str) -> Self {
+        let ports = Ports { api: 0, kubelet: 0, controllers: 0, scheduler: 0, proxy: 0 };
+        Self {
+            version: VERSION,
+            name: name.to_owned(),
+            slot: 0,
+            node_name: String::new(),
+            node_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            ports,
+            cluster_cidr: String::new(),
+            service_cidr: String::new(),
+            api_only: false,
+            ephemeral: false,
+            runtime_endpoint: None,
+            publish: Vec::new(),
+            merged_into: None,
+            extra_args: BTreeMap::new(),
+        }
+    }
+
     /// Reads the state file; none when it does not exist.
     pub fn load(file: &Path) -> Result<Option<Self>> {
         let text = match std::fs::read(file) {
@@ -99,14 +127,16 @@ impl State {
         struct Head {
             version: u32,
         }
-        let broken =
-            || format!("{} is damaged; `knarr down` removes what is left of the cluster", file.display());
+        let name = file.parent().and_then(Path::file_name).unwrap_or_default().display();
+        let broken = || {
+            format!(
+                "{} is damaged; `knarr down --name {name}` removes what is left of the cluster",
+                file.display()
+            )
+        };
         let head: Head = serde_json::from_slice(&text).with_context(broken)?;
         if head.version > VERSION {
-            bail!(
-                "{} was written by a newer knarr; use that version, or `knarr down` with it",
-                file.display()
-            );
+            bail!(Newer(file.to_owned()));
         }
         Ok(Some(serde_json::from_slice(&text).with_context(broken)?))
     }
@@ -134,110 +164,15 @@ impl State {
     }
 }
 
-/// What the user asked for; the rest is chosen.
-#[derive(Clone, Debug, Default)]
-pub struct Wishes {
-    /// API server's port.
-    pub api_port: Option<u16>,
-    /// Node name.
-    pub node_name: Option<String>,
-    /// Pod network.
-    pub cluster_cidr: Option<String>,
-    /// Service network.
-    pub service_cidr: Option<String>,
-}
-
-/// Chooses slot, networks, address and ports of a new cluster beside the `others` of this host.
-pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
-    let slot = (0..SLOTS).find(|slot| others.iter().all(|other| other.slot != *slot));
-    let slot = slot.with_context(|| format!("this host already holds {SLOTS} clusters"))?;
-    let cluster_cidr = wishes.cluster_cidr.clone().unwrap_or_else(|| format!("10.{}.0.0/16", 42 + 2 * slot));
-    let service_cidr = wishes.service_cidr.clone().unwrap_or_else(|| format!("10.{}.0.0/16", 43 + 2 * slot));
-    // The first cluster owns the host's address; the others answer on their bridge's, so that equal node
-    // ports of two clusters do not meet.
-    let bridge = gateway(&cluster_cidr)?;
-    let node_ip = if slot == 0 { host_address().unwrap_or(bridge) } else { bridge };
-    let taken: Vec<u16> = others.iter().flat_map(|other| other.ports.all()).collect();
-    let mut chooser = PortChooser { taken };
-    let ports = Ports {
-        api: chooser.api(wishes.api_port)?,
-        kubelet: chooser.free_from(10250)?,
-        controllers: chooser.free_from(10257)?,
-        scheduler: chooser.free_from(10259)?,
-        proxy: chooser.free_from(10256)?,
-    };
-    Ok(State {
-        version: VERSION,
-        name: name.to_owned(),
-        slot,
-        node_name: wishes.node_name.clone().map_or_else(host_name, Ok)?,
-        node_ip,
-        ports,
-        cluster_cidr,
-        service_cidr,
-        api_only: false,
-        ephemeral: false,
-        runtime_endpoint: None,
-        publish: Vec::new(),
-        merged_into: None,
-        extra_args: Default::default(),
-    })
-}
-
 impl Ports {
-    fn all(self) -> [u16; 5] {
-        [self.api, self.kubelet, self.controllers, self.scheduler, self.proxy]
+    /// Each with the component that listens on it.
+    pub fn all(self) -> [(&'static str, u16); 5] {
+        [
+            ("apiserver", self.api),
+            ("kubelet", self.kubelet),
+            ("controllers", self.controllers),
+            ("scheduler", self.scheduler),
+            ("proxy", self.proxy),
+        ]
     }
-}
-
-/// Hands out ports that are free on the host and not promised to another cluster.
-struct PortChooser {
-    taken: Vec<u16>,
-}
-
-impl PortChooser {
-    fn api(&mut self, wish: Option<u16>) -> Result<u16> {
-        let Some(port) = wish else { return self.free_from(6443) };
-        if self.taken.contains(&port) || !is_free(port) {
-            bail!(
-                "port {port} is in use; choose another with --api-port, or leave it out to have one chosen"
-            );
-        }
-        self.taken.push(port);
-        Ok(port)
-    }
-
-    fn free_from(&mut self, first: u16) -> Result<u16> {
-        // Steps of 20 keep the ports of one cluster recognisable beside those of the next.
-        let mut candidates = (0..500_u16).map(|n| first + 20 * n);
-        let port = candidates.find(|port| !self.taken.contains(port) && is_free(*port));
-        let port = port.with_context(|| format!("no free port from {first} up"))?;
-        self.taken.push(port);
-        Ok(port)
-    }
-}
-
-fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
-}
-
-/// First address of a pod network: the bridge of its first node.
-fn gateway(cidr: &str) -> Result<IpAddr> {
-    let base: Option<Ipv4Addr> = cidr.split('/').next().and_then(|ip| ip.parse().ok());
-    let base = base.with_context(|| format!("{cidr:?} is not an IPv4 network, as in 10.42.0.0/16"))?;
-    Ok(IpAddr::V4(Ipv4Addr::from(u32::from(base) + 1)))
-}
-
-/// The host's address on its default route, found without sending anything.
-fn host_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // TEST-NET-1 (RFC 5737): connecting a UDP socket only looks up the route.
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-    let ip = socket.local_addr().ok()?.ip();
-    (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
-}
-
-fn host_name() -> Result<String> {
-    let name = nix::unistd::gethostname().context("cannot read the host name")?;
-    Ok(name.to_string_lossy().to_ascii_lowercase())
 }

@@ -1,6 +1,8 @@
 //! `knarr down`: stop a cluster and leave nothing of it behind: no process, container, mount, interface, rule,
 //! control group or file.
-use crate::cluster::{Cluster, Paths, paths};
+use crate::cluster::home::HomeLock;
+use crate::cluster::state::Newer;
+use crate::cluster::{Cluster, Paths, paths, preflight};
 use crate::progress::Progress;
 use crate::supervisor::{self, components, holder, runtime_endpoint};
 use crate::{cli, containerd, kubeconfig};
@@ -30,39 +32,38 @@ pub struct Args {
 /// Runs `knarr down`.
 pub async fn run(args: Args) -> Result<()> {
     let home = paths::home();
-    let clusters = if args.all { Cluster::all(&home)? } else { one(&home, &args.cluster.name)? };
-    let mut names = Vec::new();
-    for cluster in &clusters {
+    let names = if args.all { Cluster::names(&home)? } else { vec![args.cluster.name] };
+    for name in &names {
+        let cluster = find(&home, name)?;
         let mut progress = Progress::new(args.output);
-        remove(cluster, &mut progress).await?;
+        remove(&home, &cluster, &mut progress).await?;
         progress.done();
-        names.push(cluster.state.name.clone());
     }
     if args.output == cli::Output::Json {
-        println!("{}", serde_json::json!({"removed": names}));
+        cli::print(serde_json::json!({"removed": names}))?;
     }
     Ok(())
 }
 
-/// The cluster of that name. One that is damaged beyond reading is not guessed at: its files are removed.
-fn one(home: &Path, name: &str) -> Result<Vec<Cluster>> {
+/// The cluster of that name, whole or what is left of it.
+fn find(home: &Path, name: &str) -> Result<Cluster> {
+    preflight::name(name)?;
     match Cluster::find(home, name) {
-        Ok(Some(cluster)) => Ok(vec![cluster]),
-        Ok(None) => {
-            let root = Paths::new(home, name).root().to_owned();
-            if !root.exists() {
-                bail!("there is no cluster {name:?} on this host");
-            }
-            remove_files(&Paths::new(home, name))?;
-            Ok(Vec::new())
+        Ok(Some(cluster)) => Ok(cluster),
+        Ok(None) if !Paths::new(home, name).root().exists() => {
+            bail!("there is no cluster {name:?} on this host; `knarr status` lists those there are")
         }
-        Err(e) => Err(e),
+        Err(e) if e.is::<Newer>() => Err(e),
+        Err(e) if e.downcast_ref::<std::io::Error>().is_some() => Err(e),
+        // Its file is missing or damaged: everything of it is known by its name.
+        Ok(None) | Err(_) => Ok(Cluster::salvage(home, name)),
     }
 }
 
-async fn remove(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
+/// Stops a cluster and removes everything of it.
+pub async fn remove(home: &Path, cluster: &Cluster, progress: &mut Progress) -> Result<()> {
     progress.step(&format!("Stopping cluster {:?}", cluster.state.name));
-    stop(&cluster.paths, supervisor::NAME, supervisor::STOP_TIMEOUT * 3).await?;
+    stop_supervisor(cluster).await?;
     let plan = components(cluster)?;
     for component in plan.iter().rev().filter(|component| component.stop) {
         stop(&cluster.paths, component.name, supervisor::STOP_TIMEOUT).await?;
@@ -74,7 +75,13 @@ async fn remove(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
     if let Some(file) = &cluster.state.merged_into {
         kubeconfig::unmerge(&cluster.state.name, file)?;
     }
+    let _lock = HomeLock::acquire(home)?;
     remove_files(&cluster.paths)
+}
+
+/// Ends a cluster's supervisor and with it all components but containerd.
+pub async fn stop_supervisor(cluster: &Cluster) -> Result<()> {
+    stop(&cluster.paths, supervisor::NAME, supervisor::STOP_TIMEOUT * 3).await
 }
 
 /// Removes what the node made outside of the cluster's directory.

@@ -33,8 +33,7 @@ pub async fn run(args: Args) -> Result<()> {
     if let Err(e) = objects(&cluster, &args.dir.join("objects")).await {
         eprintln!("warning: objects are missing or incomplete: {e:#}");
     }
-    println!("{}", args.dir.display());
-    Ok(())
+    crate::cli::print(args.dir.display())
 }
 
 async fn objects(cluster: &Cluster, folder: &Path) -> Result<()> {
@@ -47,7 +46,9 @@ async fn objects(cluster: &Cluster, folder: &Path) -> Result<()> {
             if capabilities.supports_operation(verbs::LIST) && resource.kind != "Secret" {
                 let name = if group.name().is_empty() { "core" } else { group.name() };
                 let file = folder.join(format!("{name}.{}.json", resource.plural));
-                dump(&client, &resource, &file).await?;
+                if let Err(e) = dump(&client, &resource, &file).await {
+                    eprintln!("warning: {e:#}");
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 use crate::cluster::Cluster;
 use crate::image_archive::{self, Config};
 use crate::supervisor::runtime_endpoint;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 
 /// Flags of `knarr image`.
@@ -59,11 +59,14 @@ pub async fn run(args: Args) -> Result<()> {
 }
 
 async fn load(cluster: &Cluster, files: &[PathBuf]) -> Result<()> {
+    if cluster.state.api_only {
+        bail!("cluster {:?} is just an API server: it has no node that holds images", cluster.state.name);
+    }
     let endpoint = runtime_endpoint(cluster);
     for file in files {
         let imported = knarr_kubelet::images::import(&endpoint, file).await;
         imported.with_context(|| format!("cannot load {}", file.display()))?;
-        println!("{}", file.display());
+        crate::cli::print(file.display())?;
     }
     Ok(())
 }

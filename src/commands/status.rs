@@ -1,5 +1,5 @@
 //! `knarr status`: the clusters of this host and what runs of them.
-use crate::cli::Output;
+use crate::cli::{self, Output};
 use crate::cluster::{Cluster, paths};
 use crate::supervisor::{self, components, holder};
 use anyhow::Result;
@@ -42,9 +42,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let all = clusters.iter().map(status).collect::<Result<Vec<_>>>()?;
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string(&all)?),
-        Output::Text if all.is_empty() => println!("No clusters on this host; `knarr up` creates one."),
-        Output::Text => all.iter().for_each(print),
+        Output::Json => cli::print(serde_json::to_string(&all)?)?,
+        Output::Text if all.is_empty() => cli::print("No clusters on this host; `knarr up` creates one.")?,
+        Output::Text => all.iter().try_for_each(print)?,
     }
     let complete = args.name.is_none() || all.iter().all(|status| status.running);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -66,12 +66,14 @@ fn status(cluster: &Cluster) -> Result<Status> {
     })
 }
 
-fn print(status: &Status) {
-    println!("{}: {} at {}", status.name, if status.running { "up" } else { "not up" }, status.server);
+fn print(status: &Status) -> Result<()> {
+    let state = if status.running { "up" } else { "not up" };
+    cli::print(format_args!("{}: {state} at {}", status.name, status.server))?;
     for component in &status.components {
         match component.pid {
-            Some(pid) => println!("  {:<12} running, process {pid}", component.name),
-            None => println!("  {:<12} not running", component.name),
+            Some(pid) => cli::print(format_args!("  {:<12} running, process {pid}", component.name))?,
+            None => cli::print(format_args!("  {:<12} not running", component.name))?,
         }
     }
+    Ok(())
 }

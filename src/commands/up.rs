@@ -1,17 +1,17 @@
 //! `knarr up`: create a cluster, or start one that was stopped, and wait until it can be used.
 use crate::cli::Output;
-use crate::cluster::state::{Publish, Wishes, choose};
-use crate::cluster::{Cluster, Paths, State, paths, pki, preflight};
+use crate::cluster::state::Publish;
+use crate::cluster::{Cluster, paths, preflight};
 use crate::progress::Progress;
-use crate::supervisor::{self, Lock};
-use crate::{kubeconfig, pause};
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use crate::{cli, kubeconfig, supervisor};
+use anyhow::{Result, bail};
+use settings::Settings;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+mod create;
 mod ready;
+mod settings;
 
 /// Flags of `knarr up`; a configuration file gives the same by the long names.
 #[derive(clap::Args, Clone, Debug)]
@@ -21,7 +21,7 @@ mod ready;
   knarr up --api-only --ephemeral --kubeconfig ./kubeconfig")]
 pub struct Args {
     #[command(flatten)]
-    cluster: crate::cli::ClusterName,
+    cluster: cli::ClusterName,
     /// YAML file with these settings, for a cluster that is described beside its tests
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -66,165 +66,128 @@ pub struct Args {
     output: Output,
 }
 
-/// The configuration file of `up --config`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Config {
-    api_port: Option<u16>,
-    api_only: bool,
-    ephemeral: bool,
-    node_name: Option<String>,
-    cluster_cidr: Option<String>,
-    service_cidr: Option<String>,
-    container_runtime_endpoint: Option<String>,
-    images: Option<PathBuf>,
-    /// `PORT:NODEPORT` each.
-    publish: Vec<String>,
-    /// More flags by component: `apiserver: ["--v=2"]`.
-    extra_args: BTreeMap<String, Vec<String>>,
-}
-
 /// Runs `knarr up`.
 pub async fn run(args: Args) -> Result<()> {
     let started = Instant::now();
     let home = paths::home();
-    let name = args.cluster.name.clone();
-    preflight::name(&name)?;
-    let mut progress = Progress::new(args.output);
-    let found = Cluster::find(&home, &name)?;
-    if let Some(cluster) = &found
-        && supervisor::holder(&cluster.paths.lock(supervisor::NAME))?.is_some()
-    {
-        report(cluster, args.output, "already up", started);
-        return Ok(());
+    let name = args.cluster.name.as_str();
+    preflight::name(name)?;
+    let settings = Settings::read(&args)?;
+    let found = match Cluster::find(&home, name) {
+        // Without root the folder of clusters is another one, and perhaps one that cannot be read.
+        Err(_) if !settings.api_only => {
+            return preflight::root().and_then(|()| Cluster::find(&home, name)).map(|_| ());
+        }
+        found => found?,
+    };
+    if let Some(cluster) = &found {
+        settings.fit(&cluster.state)?;
     }
+    let mut progress = Progress::new(args.output);
+    let origin = match &found {
+        Some(cluster) if supervisor::holder(&cluster.paths.lock(supervisor::NAME))?.is_some() => {
+            Origin::Running
+        }
+        Some(_) => Origin::Stopped,
+        None => Origin::New,
+    };
+    let context = context_file(&args, found.as_ref(), origin)?;
     let cluster = match found {
+        Some(cluster) if origin == Origin::Running => cluster,
         Some(cluster) => {
             if !cluster.state.api_only {
                 preflight::node(cluster.state.runtime_endpoint.as_deref())?;
             }
+            preflight::stopped(&cluster).await?;
             progress.step(&format!("Starting cluster {name:?} again"));
-            make_directories(&cluster.paths)?;
+            create::renew(&home, &cluster, &settings)?;
             cluster
         }
         None => {
-            let settings = settings(&args)?;
             if !settings.api_only {
                 preflight::node(settings.container_runtime_endpoint.as_deref())?;
             }
             progress.step(&format!("Creating cluster {name:?}"));
-            create(&home, &name, &settings)?
+            create::create(&home, name, &settings)?
         }
     };
-    supervisor::spawn(&cluster, &home)?;
+    let attempt = ready::Attempt::new(&cluster);
+    if origin != Origin::Running {
+        supervisor::spawn(&cluster, &home)?;
+    }
     let deadline = Duration::from_secs(args.timeout);
-    let waited = tokio::time::timeout(deadline, ready::wait(&cluster, &mut progress)).await;
-    waited.unwrap_or_else(|_| bail!("it is not ready after {}s", args.timeout)).with_context(|| {
-        format!("cluster {name:?} did not come up; see `knarr logs apiserver --name {name}` and `knarr export-logs`")
-    })?;
-    let cluster = merge_kubeconfig(cluster, &args)?;
+    let waited = tokio::time::timeout(deadline, attempt.wait(&cluster, &mut progress)).await;
+    let waited = waited.unwrap_or_else(|_| bail!("it is not ready after {}s", args.timeout));
+    if let Err(e) = waited {
+        return Err(undo(&home, &cluster, origin, e, &mut progress).await);
+    }
+    let cluster = merge_kubeconfig(cluster, context)?;
     progress.done();
-    report(&cluster, args.output, "up", started);
-    Ok(())
+    report(&cluster, args.output, if origin == Origin::Running { "already up" } else { "up" }, started)
 }
 
-/// The configuration file with the flags over it.
-fn settings(args: &Args) -> Result<Config> {
-    let mut config = match &args.config {
-        Some(file) => {
-            let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-            serde_yaml_ng::from_slice(&text)
-                .with_context(|| format!("{} is no configuration", file.display()))?
+/// What was there of a cluster when `up` was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    New,
+    Stopped,
+    Running,
+}
+
+/// After a failure: a cluster whose server cannot start is put back to where it was; any other is left to be looked at.
+async fn undo(
+    home: &Path,
+    cluster: &Cluster,
+    origin: Origin,
+    error: anyhow::Error,
+    progress: &mut Progress,
+) -> anyhow::Error {
+    let name = &cluster.state.name;
+    let hopeless = error.is::<ready::Hopeless>();
+    let error = error.context(format!("cluster {name:?} did not come up"));
+    let undone = match origin {
+        Origin::New if hopeless => super::down::remove(home, cluster, progress).await,
+        Origin::Stopped if hopeless => super::down::stop_supervisor(cluster).await,
+        _ => {
+            return error.context(format!(
+                "see `knarr logs apiserver --name {name}` and `knarr export-logs DIR --name {name}`, \
+                 then remove it with `knarr down --name {name}`"
+            ));
         }
-        None => Config::default(),
     };
-    let args = args.clone();
-    config.api_only |= args.api_only;
-    config.ephemeral |= args.ephemeral;
-    config.api_port = args.api_port.or(config.api_port);
-    config.node_name = args.node_name.or(config.node_name);
-    config.cluster_cidr = args.cluster_cidr.or(config.cluster_cidr);
-    config.service_cidr = args.service_cidr.or(config.service_cidr);
-    config.container_runtime_endpoint = args.container_runtime_endpoint.or(config.container_runtime_endpoint);
-    config.images = args.images.or(config.images);
-    config.publish.extend(args.publish.iter().map(|p| format!("{}:{}", p.port, p.node_port)));
-    if config.ephemeral && !config.api_only {
-        bail!("an ephemeral database needs --api-only: pods would outlive what the cluster knows of them");
+    match undone {
+        Ok(()) => error,
+        Err(e) => error.context(format!("it could not be removed either ({e:#})")),
     }
-    Ok(config)
 }
 
-/// Chooses and writes everything of a new cluster; leaves nothing behind if it fails.
-fn create(home: &Path, name: &str, config: &Config) -> Result<Cluster> {
-    std::fs::create_dir_all(home).with_context(|| format!("cannot create {}", home.display()))?;
-    // Two `up` at once must not choose the same networks and ports.
-    let lock = Lock::acquire(&home.join("create.lock"))?;
-    let others: Vec<State> = Cluster::all(home)?.into_iter().map(|cluster| cluster.state).collect();
-    let wishes = Wishes {
-        api_port: config.api_port,
-        node_name: config.node_name.clone(),
-        cluster_cidr: config.cluster_cidr.clone(),
-        service_cidr: config.service_cidr.clone(),
+/// The kubeconfig that gets the cluster's context, if any: one that can be changed.
+fn context_file(args: &Args, found: Option<&Cluster>, origin: Origin) -> Result<Option<PathBuf>> {
+    if args.no_kubeconfig || (origin == Origin::Running && args.kubeconfig.is_none()) {
+        return Ok(None);
+    }
+    let before = found.and_then(|cluster| cluster.state.merged_into.clone());
+    let Some(file) = args.kubeconfig.clone().or(before).or_else(kubeconfig::user_file) else {
+        bail!("there is no home directory; say --kubeconfig FILE or --no-kubeconfig");
     };
-    let mut state = choose(name, &wishes, &others)?;
-    state.api_only = config.api_only;
-    state.ephemeral = config.ephemeral;
-    state.runtime_endpoint = config.container_runtime_endpoint.clone();
-    state.extra_args = config.extra_args.clone();
-    let publish: Result<Vec<Publish>, String> = config.publish.iter().map(|text| text.parse()).collect();
-    state.publish = publish.map_err(anyhow::Error::msg)?;
-    let paths = Paths::new(home, name);
-    if paths.root().exists() {
-        bail!("{} is in the way; `knarr down --name {name}` removes it", paths.root().display());
-    }
-    let cluster = Cluster { paths, state };
-    let written = write(&cluster, config);
-    if written.is_err() {
-        std::fs::remove_dir_all(cluster.paths.root()).ok();
-    }
-    drop(lock);
-    written.map(|()| cluster)
-}
-
-fn write(cluster: &Cluster, config: &Config) -> Result<()> {
-    make_directories(&cluster.paths)?;
-    pki::create(cluster)?;
-    kubeconfig::write_all(cluster)?;
-    let images = cluster.paths.images();
-    std::fs::write(images.join("pause.tar"), pause::archive()?)?;
-    for archive in config.images.iter().flat_map(std::fs::read_dir).flatten() {
-        let archive = archive?.path();
-        let name = archive.file_name().context("an archive without a name")?;
-        std::fs::copy(&archive, images.join(name))
-            .with_context(|| format!("cannot copy {}", archive.display()))?;
-    }
-    cluster.state.save(&cluster.paths.state_file())
-}
-
-fn make_directories(paths: &Paths) -> Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    for (folder, mode) in paths.directories() {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(&folder);
-        made.with_context(|| format!("cannot create {}", folder.display()))?;
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode))?;
-    }
-    Ok(())
-}
-
-fn merge_kubeconfig(mut cluster: Cluster, args: &Args) -> Result<Cluster> {
-    if args.no_kubeconfig {
-        return Ok(cluster);
-    }
-    let file = args.kubeconfig.clone().or_else(kubeconfig::user_file);
-    let file = file.context("there is no home directory; say --kubeconfig FILE or --no-kubeconfig")?;
     let file = std::path::absolute(file)?;
+    kubeconfig::check(&file)?;
+    Ok(Some(file))
+}
+
+fn merge_kubeconfig(mut cluster: Cluster, file: Option<PathBuf>) -> Result<Cluster> {
+    let Some(file) = file else { return Ok(cluster) };
+    if let Some(before) = cluster.state.merged_into.replace(file.clone())
+        && before != file
+    {
+        kubeconfig::unmerge(&cluster.state.name, &before)?;
+    }
     kubeconfig::merge(&cluster, &file)?;
-    cluster.state.merged_into = Some(file);
     cluster.state.save(&cluster.paths.state_file())?;
     Ok(cluster)
 }
 
-fn report(cluster: &Cluster, output: Output, what: &str, started: Instant) {
+fn report(cluster: &Cluster, output: Output, what: &str, started: Instant) -> Result<()> {
     let name = &cluster.state.name;
     let context = kubeconfig::context_name(name);
     match output {
@@ -238,12 +201,15 @@ fn report(cluster: &Cluster, output: Output, what: &str, started: Instant) {
                 "nodeIP": cluster.state.node_ip,
                 "seconds": started.elapsed().as_secs_f64(),
             });
-            println!("{result}");
+            cli::print(result)
         }
         Output::Text => {
-            println!("Cluster {name:?} is {what} ({:.1}s).", started.elapsed().as_secs_f64());
-            println!("  kubectl --context {context} get nodes");
-            println!("  knarr down --name {name}");
+            cli::print(format_args!(
+                "Cluster {name:?} is {what} ({:.1}s).",
+                started.elapsed().as_secs_f64()
+            ))?;
+            cli::print(format_args!("  kubectl --context {context} get nodes"))?;
+            cli::print(format_args!("  knarr down --name {name}"))
         }
     }
 }

@@ -3,9 +3,9 @@
 //! These are `flock(2)` locks: they belong to the open file, so a child that inherits the descriptor keeps the
 //! lock when its parent is gone.
 use anyhow::{Context, Result};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// A held lock; it ends with the last process that has the file open.
@@ -40,6 +40,12 @@ impl Lock {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
         writeln!(self.file, "{pid}").context("cannot write the lock file")
+    }
+
+    /// Whether the locked file is still the one at this path.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let same = |found: Metadata, held: Metadata| (found.dev(), found.ino()) == (held.dev(), held.ino());
+        std::fs::metadata(path).and_then(|found| Ok(same(found, self.file.metadata()?))).unwrap_or(false)
     }
 
     /// Another descriptor of the same open file, for a child to inherit.

@@ -1,7 +1,7 @@
 //! Which processes a cluster consists of, and with which flags: the original's names throughout.
 use crate::cluster::{Cluster, preflight};
 use crate::containerd;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     let mut plan = Vec::new();
     let own_runtime = !cluster.state.api_only && cluster.state.runtime_endpoint.is_none();
     if own_runtime {
-        plan.push(runtime(cluster)?);
+        plan.push(runtime(cluster));
     }
     plan.push(own("apiserver", cluster, apiserver(cluster), Vec::new())?);
     let api = || Need::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.state.ports.api)));
@@ -88,17 +88,35 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     Ok(plan)
 }
 
+/// Checks what the user added to the components' flags: the flags of every component must be ones it takes.
+pub fn check(cluster: &Cluster) -> Result<()> {
+    let plan = components(cluster)?;
+    for name in cluster.state.extra_args.keys() {
+        if *name == containerd::NAME || !plan.iter().any(|component| component.name == name) {
+            bail!("extraArgs: the cluster has no component {name:?} that takes flags");
+        }
+    }
+    for component in plan.iter().filter(|component| component.name != containerd::NAME) {
+        if let Err(e) = crate::cli::check(&component.args) {
+            let text = e.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            bail!("extraArgs: {}: {}", component.name, line.trim_start_matches("error: "));
+        }
+    }
+    Ok(())
+}
+
 /// The CRI endpoint of the cluster.
 pub fn runtime_endpoint(cluster: &Cluster) -> String {
     let own = || format!("unix://{}", cluster.paths.containerd_socket().display());
     cluster.state.runtime_endpoint.clone().unwrap_or_else(own)
 }
 
-fn runtime(cluster: &Cluster) -> Result<Component> {
-    let program = preflight::find("containerd").context("containerd is not installed")?;
-    let config = containerd::write_config(cluster)?;
+fn runtime(cluster: &Cluster) -> Component {
+    let program = preflight::find("containerd").unwrap_or_else(|| PathBuf::from("containerd"));
+    let config = containerd::config_file(&cluster.paths);
     let args = vec!["--config".to_owned(), config.display().to_string()];
-    Ok(Component { name: containerd::NAME, program, args, env: Vec::new(), needs: Vec::new(), stop: false })
+    Component { name: containerd::NAME, program, args, env: Vec::new(), needs: Vec::new(), stop: false }
 }
 
 fn own(name: &'static str, cluster: &Cluster, mut flags: Flags, needs: Vec<Need>) -> Result<Component> {
@@ -152,7 +170,7 @@ fn apiserver(cluster: &Cluster) -> Flags {
         return flags;
     }
     flags
-        .set("kubelet-preferred-address-types", "InternalIP,Hostname")
+        .set("enable-admission-plugins", "NodeRestriction")
         .file("kubelet-certificate-authority", &pki("ca.crt"))
         .file("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt"))
         .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))

@@ -6,9 +6,8 @@ mod merge;
 mod prune;
 
 use super::set::Set;
-use super::{
-    Comparison, Entry, Operation, Write, compare, field_set, finish, put, starting_entries, take, track,
-};
+use super::versions::{Differences, Other};
+use super::{Entry, Operation, Write, compare, field_set, finish, put, starting_entries, take, track};
 use crate::Value;
 use crate::kind::Kind;
 use crate::schema::Schema;
@@ -17,6 +16,11 @@ use crate::table::Api;
 
 /// Who owns the fields of an object that was written before it was tracked.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+/// The manager of `kubectl apply --server-side`.
+const KUBECTL: &str = "kubectl";
+/// Most bytes of keys and values of annotations.
+const ANNOTATIONS_MAX: usize = 256 * 1024;
+/// What client-side apply notes its last configuration in.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Why a configuration was not applied.
@@ -98,7 +102,8 @@ pub fn apply(
     let mut former = starting_entries(live, None, "status").unwrap_or_default();
     if let (Some(live), true) = (live, former.is_empty()) {
         let before = Write { manager: BEFORE_FIRST_APPLY, subresource: "", ..*write };
-        former = track(Vec::new(), compare(schema, kind, None, live, ""), kind, &before);
+        let differences = Differences::new(schema, kind, None, live, &before);
+        former = track(Vec::new(), differences, kind, &before);
     }
     let own = Entry {
         manager: write.manager.to_owned(),
@@ -110,21 +115,71 @@ pub fn apply(
     };
     let mut new = live.cloned().unwrap_or_else(|| empty(&config));
     take(&mut new);
+    let applied_text = (write.manager == KUBECTL).then(|| last_applied_text(&config));
     merge::merge(schema, kind, &mut new, config, write.subresource);
-    let last = former.iter().find(|entry| entry.same_manager(&own)).cloned();
+    let (last, others): (Vec<_>, Vec<_>) = former.into_iter().partition(|e| e.same_manager(&own));
+    let last = last.into_iter().next();
     if let Some(last) = &last {
-        let mut owned = own.fields.clone();
-        former.iter().filter(|e| !e.same_manager(&own)).for_each(|e| owned.union(e.fields.clone()));
-        prune::prune(schema, kind.ty, &mut new, &last.fields, &owned);
+        let owners = Owners { own: &own, others: &others };
+        prune_former(schema, kind, &mut new, last, &owners, write);
     }
-    let found = compare(schema, kind, live, &new, write.subresource);
-    let others: Vec<Entry> = former.iter().filter(|e| !e.same_manager(&own)).cloned().collect();
+    let mut differences = Differences::new(schema, kind, live, &new, write);
     if !force {
-        check_conflicts(schema, kind, live, &others, &found, write)?;
+        check_conflicts(schema, kind, live, &others, &mut differences, write)?;
     }
-    let entries = settle(others, own, last, &found, write);
+    let entries = settle(others, own, last, differences, write);
     put(&mut new, entries);
+    if let Some(text) = applied_text {
+        renew_last_applied(&mut new, text);
+    }
     Ok(new)
+}
+
+/// Who owns what after the merge: the applier what it sends, the others what they had.
+struct Owners<'a> {
+    own: &'a Entry,
+    others: &'a [Entry],
+}
+
+impl Owners<'_> {
+    /// What those own whose entries speak of a version for which `of` holds.
+    fn fields(&self, of: impl Fn(&str) -> bool) -> Set {
+        let mut owned = Set::default();
+        let all = self.others.iter().chain(std::iter::once(self.own));
+        all.filter(|e| of(&e.api_version)).for_each(|e| owned.union(e.fields.clone()));
+        owned
+    }
+}
+
+/// Removes what the applier applied before and nobody owns any more. Where it applied in a version of another shape,
+/// the removal is worked out there, and what is owned in this version's terms stays.
+fn prune_former(
+    schema: &Schema,
+    kind: &Kind,
+    new: &mut Value,
+    last: &Entry,
+    owners: &Owners<'_>,
+    write: &Write<'_>,
+) {
+    let shaped = |version: &str| match write.versions.find(version) {
+        Other::Shaped(kind) if version != last.api_version => Some(kind),
+        _ => None,
+    };
+    let here = kind.gvk.api_version();
+    let there = match write.versions.find(&last.api_version) {
+        Other::Shaped(there) if last.api_version != here => there,
+        _ => {
+            let owned = owners.fields(|version| version == here || shaped(version).is_none());
+            return prune::prune(schema, kind.ty, new, &last.fields, &owned);
+        }
+    };
+    let mut pruned = write.versions.convert(new, there);
+    let owned = owners.fields(|version| version == last.api_version);
+    prune::prune(schema, there.ty, &mut pruned, &last.fields, &owned);
+    let pruned = write.versions.convert(&pruned, kind);
+    let removed = compare(schema, kind, Some(new), &pruned, write.subresource).removed;
+    let owned = owners.fields(|version| version != last.api_version);
+    prune::prune(schema, kind.ty, new, &removed, &owned);
 }
 
 /// The entries after an apply: others lose what changed and what is gone; the time of the applier's entry only
@@ -133,15 +188,13 @@ fn settle(
     mut others: Vec<Entry>,
     mut own: Entry,
     last: Option<Entry>,
-    found: &Comparison,
+    mut differences: Differences<'_>,
     write: &Write<'_>,
 ) -> Vec<Entry> {
-    for entry in &mut others {
-        entry.fields.subtract(&found.changed);
-        entry.fields.subtract(&found.removed);
-    }
-    let unchanged = last
-        .filter(|last| found.is_empty() && last.fields == own.fields && last.api_version == own.api_version);
+    others.retain_mut(|entry| entry.lose(&mut differences));
+    let nothing = differences.found.is_empty();
+    let unchanged =
+        last.filter(|last| nothing && last.fields == own.fields && last.api_version == own.api_version);
     own.time = unchanged.map_or_else(|| Some(write.now.to_rfc3339()), |last| last.time);
     others.push(own);
     finish(others)
@@ -152,30 +205,23 @@ fn check_conflicts(
     kind: &Kind,
     live: Option<&Value>,
     others: &[Entry],
-    found: &Comparison,
+    differences: &mut Differences<'_>,
     write: &Write<'_>,
 ) -> Result<(), ApplyError> {
-    let mut all = Set::default();
+    let allowed = live.filter(|_| write.manager == KUBECTL).map(|live| last_applied(schema, kind, live));
     let mut conflicts: Vec<Conflict> = Vec::new();
     for entry in others {
-        let held = entry.fields.intersection(&found.changed);
+        let Some(found) = differences.of(&entry.api_version) else { continue };
+        let mut held = entry.fields.intersection(&found.changed);
+        if let Some(allowed) = &allowed {
+            held.subtract(allowed);
+        }
         if !held.is_empty() {
             conflicts.push(Conflict { manager: print_manager(entry), paths: held.paths() });
-            all.union(held);
         }
-    }
-    if conflicts.is_empty() {
-        return Ok(());
     }
     conflicts.sort_by(|a, b| a.manager.cmp(&b.manager));
-    let allowed = live.filter(|_| write.manager == "kubectl").map(|live| last_applied(schema, kind, live));
-    if let Some(allowed) = allowed {
-        all.subtract(&allowed);
-        if all.is_empty() {
-            return Ok(());
-        }
-    }
-    Err(ApplyError::Conflicts(conflicts))
+    if conflicts.is_empty() { Ok(()) } else { Err(ApplyError::Conflicts(conflicts)) }
 }
 
 /// What kubectl's client-side apply wrote last and nobody changed since: kubectl may take it over.
@@ -183,8 +229,38 @@ fn last_applied(schema: &Schema, kind: &Kind, live: &Value) -> Set {
     let text = live["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap_or_default();
     let Ok(document) = serde_json::from_str::<Value>(text) else { return Set::default() };
     let mut set = field_set(schema, kind, &document, "").unwrap_or_default();
-    set.subtract(&compare(schema, kind, Some(&document), live, "").changed);
+    let since = compare(schema, kind, Some(&document), live, "");
+    set.subtract(&since.changed);
+    set.subtract(&since.removed);
     set
+}
+
+/// The configuration as client-side apply notes it down: JSON and a line feed, without the note itself.
+fn last_applied_text(config: &Value) -> String {
+    let mut config = config.clone();
+    let annotations = config["metadata"].get_mut("annotations").and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+    let mut text = Vec::new();
+    crate::json::encode_untyped(&config, &mut text);
+    text.push(b'\n');
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Where client-side apply has left its note, kubectl's server-side apply keeps it current, so that both ways can be
+/// mixed; the note goes where the annotations would become too large.
+fn renew_last_applied(object: &mut Value, text: String) {
+    let annotations = object["metadata"].get_mut("annotations").and_then(Value::as_object_mut);
+    let Some(annotations) = annotations else { return };
+    if annotations.get(LAST_APPLIED).and_then(Value::as_str).is_none_or(str::is_empty) {
+        return;
+    }
+    annotations.insert(LAST_APPLIED.to_owned(), Value::String(text));
+    let size: usize = annotations.iter().map(|(k, v)| k.len() + v.as_str().map_or(0, str::len)).sum();
+    if size > ANNOTATIONS_MAX {
+        annotations.remove(LAST_APPLIED);
+    }
 }
 
 fn print_manager(entry: &Entry) -> String {

@@ -27,7 +27,7 @@ impl Comparison {
 
 /// Members of the object and of its metadata that the server sets and nobody owns.
 const UNTRACKED: [&str; 2] = ["apiVersion", "kind"];
-pub(super) const UNTRACKED_METADATA: [&str; 9] = [
+const UNTRACKED_METADATA: [&str; 9] = [
     "clusterName",
     "creationTimestamp",
     "generation",
@@ -44,9 +44,29 @@ pub(super) fn is_untracked(kind: &Kind, subresource: &str, name: &str) -> bool {
     UNTRACKED.contains(&name)
         || match subresource {
             "" => name == "status" && kind.subresource("status").is_some(),
-            "status" => !matches!(name, "metadata" | "status"),
+            "status" | "approval" => !matches!(name, "metadata" | "status"),
+            "finalize" => name == "status",
             _ => false,
         }
+}
+
+/// What single kinds reset beyond that on a write to `status`: group, plural, member of metadata (empty: all of it).
+const RESET_METADATA: [(&str, &str, &str); 7] = [
+    ("", "pods", "deletionTimestamp"),
+    ("", "pods", "ownerReferences"),
+    ("apps", "deployments", "labels"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas", ""),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", ""),
+    ("resource.k8s.io", "resourceclaims", ""),
+    ("storage.k8s.io", "volumeattachments", ""),
+];
+
+/// Whether a member of metadata takes no part in a write through the subresource.
+pub(super) fn is_untracked_metadata(kind: &Kind, subresource: &str, name: &str) -> bool {
+    let resets = |(group, plural, member): &(&str, &str, &str)| {
+        *kind.gvk.group == **group && *kind.plural == **plural && (member.is_empty() || *member == name)
+    };
+    UNTRACKED_METADATA.contains(&name) || (subresource == "status" && RESET_METADATA.iter().any(resets))
 }
 
 /// Compares the live object (absent: a create) with the new one. A write through the main resource does not
@@ -65,7 +85,7 @@ pub fn compare(
     walker.object(kind.ty, old, Side::Value(new), skip, &mut diff, |field, old, new, diff| {
         match (&*field.name, &field.shape) {
             ("metadata", Shape::Struct(ty)) => {
-                let skip = |name: &str| UNTRACKED_METADATA.contains(&name);
+                let skip = |name: &str| is_untracked_metadata(kind, subresource, name);
                 walker.object(*ty, old, new, skip, diff, |f, old, new, diff| walker.field(f, old, new, diff));
             }
             _ => walker.field(field, old, new, diff),

@@ -1,5 +1,6 @@
 //! The entries of `managedFields`: a manager, how it wrote, and its fields.
 use super::set::{ElementError, Set};
+use super::versions::Differences;
 use crate::{Object, Value};
 use std::cmp::Ordering;
 
@@ -112,6 +113,14 @@ impl Entry {
         text("subresource", self.subresource);
         entry.insert("fieldsV1".to_owned(), self.fields.into_value());
         Value::Object(entry)
+    }
+
+    /// Takes away what a write changed or removed; false where the entry's version is not served any more.
+    pub(super) fn lose(&mut self, differences: &mut Differences<'_>) -> bool {
+        let Some(found) = differences.of(&self.api_version) else { return false };
+        self.fields.subtract(&found.removed);
+        self.fields.subtract(&found.changed);
+        true
     }
 
     /// Whether the other entry speaks of the same manager; an applier is the same in every version.

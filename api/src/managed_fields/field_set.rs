@@ -2,7 +2,7 @@
 //!
 //! Other than in a comparison, a struct, map or list with something in it is not itself a field; an entry of a
 //! map and an item of a list always are.
-use super::compare::{UNTRACKED_METADATA, Walker, is_untracked};
+use super::compare::{Walker, is_untracked, is_untracked_metadata};
 use super::set::{Node, PathElement, Set};
 use crate::kind::Kind;
 use crate::schema::{Field, ListType, Schema, Shape, Special, TypeId};
@@ -21,7 +21,7 @@ pub fn field_set(schema: &Schema, kind: &Kind, object: &Value, subresource: &str
         let field = walker.known(kind.ty, name, "")?;
         match (&field.shape, value) {
             (Shape::Struct(ty), Value::Object(members)) if name == "metadata" => {
-                let skip = |name: &str| UNTRACKED_METADATA.contains(&name);
+                let skip = |name: &str| is_untracked_metadata(kind, subresource, name);
                 walker.structure(*ty, members, skip, ".metadata", &mut child)?;
             }
             _ => walker.field(field, value, &format!(".{name}"), &mut child)?,

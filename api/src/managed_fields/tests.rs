@@ -10,7 +10,7 @@ fn kind(group: &str, plural: &str) -> &'static Kind {
 }
 
 fn write(manager: &str, at: i64) -> Write<'_> {
-    Write { manager, subresource: "", now: NOW.plus_seconds(at) }
+    Write { manager, subresource: "", now: NOW.plus_seconds(at), versions: &Alike }
 }
 
 fn tracked(kind: &Kind, live: Option<&Value>, new: Value, write: &Write<'_>) -> Value {
@@ -135,7 +135,7 @@ fn status_and_spec_are_tracked_apart() {
     new["metadata"]["uid"] = json!("u");
     new["spec"]["replicas"] = json!(7);
     new["status"] = json!({"replicas": 1, "conditions": [{"type": "Available", "status": "True"}]});
-    let by = Write { manager: "controller", subresource: "status", now: NOW };
+    let by = Write { manager: "controller", subresource: "status", now: NOW, versions: &Alike };
     let new = tracked(deployments, Some(&live), new, &by);
     assert_eq!(new["metadata"]["managedFields"][0]["manager"], "controller");
     assert_eq!(new["metadata"]["managedFields"][0]["subresource"], "status");

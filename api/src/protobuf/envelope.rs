@@ -1,5 +1,5 @@
 //! `runtime.Unknown` around an object, lists of encoded items, watch frames.
-use super::wire::{Payload, Reader, put_bytes_field, put_message_field};
+use super::wire::{Payload, Reader, put_bytes_field, put_message_field, put_varint};
 use super::{Error, encode_message};
 use crate::Value;
 use crate::schema::{Schema, TypeId};
@@ -67,20 +67,64 @@ pub fn seal(api_version: &str, kind: &str, raw: &[u8], content_type: &str, out: 
     put_bytes_field(4, content_type.as_bytes(), out);
 }
 
-/// Appends a list document whose items are bare messages: `ty` is the type of the list's `metadata`.
-pub fn list<'a>(
+/// Appends the beginning of a list document whose items follow by [`put_item`] and are `items` bytes in all, counted
+/// by [`item_size`]; [`end_list`] closes it. `ty` is the type of the list's `metadata`.
+pub fn begin_list(
     schema: &Schema,
     (api_version, list_kind): (&str, &str),
     (ty, metadata): (TypeId, &Value),
+    items: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let mut head = Vec::new();
+    put_message_field(1, &mut head, |out| encode_message(schema, ty, metadata, out))?;
+    out.extend_from_slice(PREFIX);
+    let Ok(()) = put_message_field::<Infallible>(1, out, |out| {
+        put_bytes_field(1, api_version.as_bytes(), out);
+        put_bytes_field(2, list_kind.as_bytes(), out);
+        Ok(())
+    });
+    put_varint(2 << 3 | 2, out);
+    put_varint((head.len() + items) as u64, out);
+    out.extend_from_slice(&head);
+    Ok(())
+}
+
+/// Bytes that an item of so many bytes takes in a list.
+pub fn item_size(length: usize) -> usize {
+    let mut varint = 1;
+    let mut rest = length >> 7;
+    while rest > 0 {
+        varint += 1;
+        rest >>= 7;
+    }
+    1 + varint + length
+}
+
+/// Appends an item, a bare message.
+pub fn put_item(item: &[u8], out: &mut Vec<u8>) {
+    put_bytes_field(2, item, out);
+}
+
+/// Appends what follows the items.
+pub fn end_list(out: &mut Vec<u8>) {
+    put_bytes_field(3, b"", out);
+    put_bytes_field(4, b"", out);
+}
+
+/// Appends a list document whose items are bare messages: `ty` is the type of the list's `metadata`.
+pub fn list<'a>(
+    schema: &Schema,
+    names: (&str, &str),
+    metadata: (TypeId, &Value),
     items: impl IntoIterator<Item = &'a [u8]>,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let mut raw = Vec::new();
-    put_message_field(1, &mut raw, |out| encode_message(schema, ty, metadata, out))?;
-    for item in items {
-        put_bytes_field(2, item, &mut raw);
-    }
-    seal(api_version, list_kind, &raw, "", out);
+    let items: Vec<&[u8]> = items.into_iter().collect();
+    let size = items.iter().map(|item| item_size(item.len())).sum();
+    begin_list(schema, names, metadata, size, out)?;
+    items.into_iter().for_each(|item| put_item(item, out));
+    end_list(out);
     Ok(())
 }
 

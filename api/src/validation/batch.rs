@@ -1,5 +1,6 @@
-//! Rules of jobs and cron jobs.
+//! Rules of jobs and cron jobs; of the status of jobs in [`status`].
 mod schedule;
+mod status;
 
 use super::cursor::{At, same};
 use super::{Rules, labels, pod};
@@ -8,7 +9,7 @@ use crate::{Value, names};
 
 pub(super) const RULES: &[(&str, Rules)] = &[
     ("CronJob", Rules { name: cron_job_name, object: cron_job, ..Rules::PLAIN }),
-    ("Job", Rules { object: job, update: job_update, status: job_status, ..Rules::PLAIN }),
+    ("Job", Rules { object: job, update: job_update, status: status::job, ..Rules::PLAIN }),
 ];
 
 /// Members of a template that may change while its job is suspended and has not started.
@@ -282,31 +283,4 @@ fn without_placement(template: &Value) -> Value {
         containers.into_iter().flatten().for_each(|container| remove(Some(container), &["resources"]));
     }
     template
-}
-
-fn job_status(at: &At<'_>, old: &Value) {
-    let status = at.get("status");
-    for counter in ["active", "succeeded", "failed", "ready", "terminating"] {
-        status.get(counter).not_negative();
-    }
-    let holds = |status: &Value, ty: &str| {
-        let conditions = status["conditions"].as_array();
-        conditions.into_iter().flatten().any(|c| c["type"] == ty && c["status"] == "True")
-    };
-    let conditions = status.get("conditions");
-    let (complete, failed) = (holds(status.value(), "Complete"), holds(status.value(), "Failed"));
-    if complete && failed {
-        conditions.invalid("cannot set Complete=True and Failed=true conditions");
-    }
-    if (complete || failed) && status.get("active").int().unwrap_or(0) > 0 {
-        status.get("active").invalid("active>0 is invalid for finished job");
-    }
-    if complete && !status.get("completionTime").is_set() {
-        status.get("completionTime").required("completionTime is required for Complete jobs");
-    }
-    for ty in ["Complete", "Failed"] {
-        if holds(&old["status"], ty) && !holds(status.value(), ty) {
-            conditions.invalid(format!("cannot disable the terminal {ty}=True condition"));
-        }
-    }
 }

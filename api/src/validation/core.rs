@@ -20,6 +20,7 @@ pub(super) const RULES: &[(&str, Rules)] = &[
         },
     ),
     ("Secret", Rules { object: secret, update: secret_update, ..Rules::PLAIN }),
+    ("ServiceAccount", Rules::PLAIN),
 ];
 
 pub(super) const EVENTS_RULES: &[(&str, Rules)] =
@@ -48,7 +49,7 @@ fn config_map(at: &At<'_>) {
 }
 
 /// Number of bytes that a base64 text stands for.
-fn decoded_len(text: &str) -> usize {
+pub(super) fn decoded_len(text: &str) -> usize {
     text.len() / 4 * 3 - text.bytes().rev().take_while(|b| *b == b'=').count().min(text.len() / 4 * 3)
 }
 

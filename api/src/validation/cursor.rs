@@ -12,7 +12,26 @@ use std::fmt::Display;
 pub(super) struct At<'a> {
     value: &'a Value,
     path: String,
-    errors: &'a RefCell<ErrorList>,
+    report: &'a Report<'a>,
+}
+
+/// What a whole check shares: the faults found, and the object as it was.
+#[derive(Debug, Default)]
+pub(super) struct Report<'a> {
+    errors: RefCell<ErrorList>,
+    before: Option<&'a Value>,
+}
+
+impl<'a> Report<'a> {
+    /// For a change; none for a new object.
+    pub(super) fn new(before: Option<&'a Value>) -> Self {
+        Self { errors: RefCell::default(), before }
+    }
+
+    /// All faults in the order they were found.
+    pub(super) fn into_errors(self) -> ErrorList {
+        self.errors.into_inner()
+    }
 }
 
 static NULL: Value = Value::Null;
@@ -24,14 +43,20 @@ pub(super) const IMMUTABLE: &str = "field is immutable";
 
 impl<'a> At<'a> {
     /// The whole document.
-    pub(super) fn root(value: &'a Value, errors: &'a RefCell<ErrorList>) -> Self {
-        Self { value, path: String::new(), errors }
+    pub(super) fn root(value: &'a Value, report: &'a Report<'a>) -> Self {
+        Self { value, path: String::new(), report }
+    }
+
+    /// The whole object before the change; none while it is created. What was accepted once must not become a fault
+    /// when something else is changed.
+    pub(super) fn before(&self) -> Option<&'a Value> {
+        self.report.before
     }
 
     /// A member, by name or by dotted names.
     pub(super) fn get(&self, names: &str) -> Self {
         let value = names.split('.').try_fold(self.value, |value, name| value.get(name)).unwrap_or(&NULL);
-        Self { value, path: self.join(names), errors: self.errors }
+        Self { value, path: self.join(names), report: self.report }
     }
 
     /// A member that is there.
@@ -39,19 +64,38 @@ impl<'a> At<'a> {
         self.value.get(name).filter(|value| !value.is_null()).map(|value| Self {
             value,
             path: self.join(name),
-            errors: self.errors,
+            report: self.report,
         })
     }
 
     /// The entry of a map under a key; its path is `path[key]`.
     pub(super) fn key(&self, key: &str) -> Self {
         let value = self.value.get(key).unwrap_or(&NULL);
-        Self { value, path: format!("{}[{key}]", self.path), errors: self.errors }
+        Self { value, path: format!("{}[{key}]", self.path), report: self.report }
     }
 
     /// The same path with another value, for faults that speak of a part or of something derived.
     pub(super) fn with(&self, value: &'a Value) -> Self {
-        Self { value, path: self.path.clone(), errors: self.errors }
+        Self { value, path: self.path.clone(), report: self.report }
+    }
+
+    /// Calls `check` for every field that a path of [`super::constraints::Row`] leads to.
+    pub(super) fn each(&self, path: &str, check: &mut dyn FnMut(&Self)) {
+        if path.is_empty() {
+            return check(self);
+        }
+        let (part, rest) = path.split_once('.').unwrap_or((path, ""));
+        if let Some(name) = part.strip_suffix("[]") {
+            self.get(name).items().for_each(|item| item.each(rest, check));
+        } else if let Some(name) = part.strip_suffix("{}") {
+            self.get(name).entries().for_each(|(_, value)| value.each(rest, check));
+        } else if let Some(name) = part.strip_suffix('?') {
+            if let Some(found) = self.find(name) {
+                found.each(rest, check);
+            }
+        } else {
+            self.get(part).each(rest, check);
+        }
     }
 
     fn join(&self, name: &str) -> String {
@@ -60,22 +104,27 @@ impl<'a> At<'a> {
 
     /// The items of a list.
     pub(super) fn items(&self) -> impl Iterator<Item = Self> + use<'a> {
-        let (path, errors) = (self.path.clone(), self.errors);
+        let (path, report) = (self.path.clone(), self.report);
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
-        items.iter().enumerate().map(move |(at, value)| Self { value, path: format!("{path}[{at}]"), errors })
+        items.iter().enumerate().map(move |(at, value)| Self { value, path: format!("{path}[{at}]"), report })
     }
 
     /// The entries of a map; their paths are `path[key]`.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Self)> + use<'a> {
-        let (path, errors) = (self.path.clone(), self.errors);
+        let (path, report) = (self.path.clone(), self.report);
         let entries = self.value.as_object().into_iter().flatten();
         entries
-            .map(move |(key, value)| (key.as_str(), Self { value, path: format!("{path}[{key}]"), errors }))
+            .map(move |(key, value)| (key.as_str(), Self { value, path: format!("{path}[{key}]"), report }))
     }
 
     /// The value itself.
     pub(super) fn value(&self) -> &'a Value {
         self.value
+    }
+
+    /// The path, `spec.containers[0].name`.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Whether there is a value.
@@ -124,7 +173,7 @@ impl<'a> At<'a> {
 
     /// Notes a fault.
     pub(super) fn push(&self, error: Error) {
-        self.errors.borrow_mut().push(error);
+        self.report.errors.borrow_mut().push(error);
     }
 
     /// Notes `Invalid value` with the value at hand.
@@ -155,6 +204,27 @@ impl<'a> At<'a> {
     /// Notes `Duplicate value` with a text.
     pub(super) fn duplicate_text(&self, text: &str) {
         self.push(Error::duplicate(&self.path, &Value::from(text)));
+    }
+
+    /// Notes `Duplicate value` at every item whose `member` an earlier item has too; without a name the items
+    /// themselves are compared.
+    pub(super) fn unique(&self, member: &str) {
+        let mut seen: Vec<&Value> = Vec::new();
+        for item in self.items() {
+            let at = if member.is_empty() { item } else { item.get(member) };
+            if at.is_empty() {
+                continue;
+            }
+            if seen.contains(&at.value()) {
+                at.duplicate();
+            }
+            seen.push(at.value());
+        }
+    }
+
+    /// Whether one of the texts of the list is `text`.
+    pub(super) fn has(&self, text: &str) -> bool {
+        self.items().any(|item| item.text() == text)
     }
 
     /// Notes `Not found` with the value at hand.

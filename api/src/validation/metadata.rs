@@ -138,3 +138,41 @@ fn no_new_finalizers(finalizers: &At<'_>, old: &Value) {
         ));
     }
 }
+
+/// A list of `meta/v1` conditions.
+pub(super) fn conditions(list: &At<'_>) {
+    list.unique("type");
+    for condition in list.items() {
+        condition.get("type").required_format(names::qualified_name);
+        condition.get("status").one_of(&["False", "True", "Unknown"]);
+        if condition.get("observedGeneration").int().is_some_and(|generation| generation < 0) {
+            condition.get("observedGeneration").invalid("must be greater than or equal to zero");
+        }
+        for name in ["lastTransitionTime", "reason"] {
+            if condition.get(name).is_empty() {
+                condition.get(name).required("must be set");
+            }
+        }
+        condition.get("reason").format_if_set(condition_reason);
+        for (name, limit) in [("reason", 1024), ("message", 32 * 1024)] {
+            if condition.get(name).text().len() > limit {
+                condition.get(name).too_long(limit);
+            }
+        }
+    }
+}
+
+fn condition_reason(text: &str) -> Vec<String> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || "_,:".contains(c);
+    let end = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    if starts && text.ends_with(end) && text.chars().all(inner) {
+        return Vec::new();
+    }
+    vec![names::rule(
+        "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric \
+         characters or '_,:', and must end with an alphanumeric character or '_'",
+        "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+    )]
+}

@@ -5,7 +5,7 @@ use crate::{Value, names};
 use std::net::IpAddr;
 
 pub(super) const RULES: &[(&str, Rules)] = &[
-    ("Ingress", Rules { object: ingress, ..Rules::PLAIN }),
+    ("Ingress", Rules { object: ingress, status: ingress_status, ..Rules::PLAIN }),
     (
         "IngressClass",
         Rules {
@@ -28,7 +28,13 @@ fn ingress(at: &At<'_>) {
     if default.is_set() {
         backend(&default);
     }
-    spec.get("ingressClassName").format_if_set(names::dns_subdomain);
+    let (class, annotation) =
+        (spec.get("ingressClassName"), at.get("metadata.annotations").key("kubernetes.io/ingress.class"));
+    class.format_if_set(names::dns_subdomain);
+    let created = at.before().is_none();
+    if created && class.is_set() && annotation.is_set() && class.text() != annotation.text() {
+        annotation.invalid("must match `ingressClassName` when both are specified");
+    }
     for rule in rules.items() {
         host(&rule.get("host"));
         let Some(http) = rule.find("http") else { continue };
@@ -44,6 +50,22 @@ fn ingress(at: &At<'_>) {
             host(&name);
         }
         tls.get("secretName").format_if_set(names::dns_subdomain);
+    }
+}
+
+/// Addresses and names of the load balancer.
+fn ingress_status(at: &At<'_>, _: &Value) {
+    for entry in at.get("status.loadBalancer.ingress").items() {
+        let (ip, name) = (entry.get("ip"), entry.get("hostname"));
+        if !ip.is_empty() {
+            net::ip(&ip);
+        }
+        if !name.is_empty() {
+            name.format(names::dns_subdomain);
+            if name.text().parse::<IpAddr>().is_ok() {
+                name.invalid("must be a DNS name, not an IP address");
+            }
+        }
     }
 }
 

@@ -1,12 +1,17 @@
 //! Rules of pods and of pod templates.
+mod claims;
 mod containers;
+mod os;
 mod scheduling;
 mod security;
+mod subresources;
 mod update;
 mod volumes;
 
-pub(super) use scheduling::{node_selector, taints};
-pub(super) use volumes::host_path;
+pub(super) use containers::no_backsteps;
+pub(super) use scheduling::{node_selector, taints, tolerations};
+pub(super) use subresources::{ephemeral_containers, resize};
+pub(super) use volumes::{absolute_path, host_path};
 
 use super::cursor::At;
 use super::{Rules, labels, metadata, net};
@@ -61,7 +66,7 @@ pub(super) fn always_restarted(template: &At<'_>, kind: &str) {
 
 fn spec(spec: &At<'_>, place: Place) {
     spec.get("terminationGracePeriodSeconds").not_negative();
-    let volumes = volumes::volumes(&spec.get("volumes"));
+    let volumes = volumes::volumes(&spec.get("volumes"), place);
     containers::all(spec, &volumes, place);
     spec.get("restartPolicy").need_one_of(&["Always", "Never", "OnFailure"]);
     dns(spec);
@@ -79,15 +84,15 @@ fn spec(spec: &At<'_>, place: Place) {
     spec.get("hostname").format_if_set(names::dns_label);
     spec.get("subdomain").format_if_set(names::dns_label);
     hostname_override(spec);
-    scheduling::tolerations(&spec.get("tolerations"));
+    tolerations(&spec.get("tolerations"));
     host_aliases(&spec.get("hostAliases"));
     spec.get("priorityClassName").format_if_set(names::dns_subdomain);
     spec.get("runtimeClassName").format_if_set(names::dns_subdomain);
     spec.get("preemptionPolicy").one_of_if_set(&["Never", "PreemptLowerPriority"]);
     super::resources::list(&spec.get("overhead"));
-    if let Some(os) = spec.find("os") {
-        os.get("name").need_one_of(&["linux", "windows"]);
-    }
+    os::os(spec);
+    claims::device_claims(spec);
+    claims::pod_resources(spec);
 }
 
 fn dns(spec: &At<'_>) {

@@ -1,6 +1,6 @@
 //! Rules of what bounds others: quotas, limits, budgets, priorities, leases, runtime classes.
 use super::cursor::{At, same};
-use super::{Rules, labels, resources};
+use super::{Rules, labels, metadata, pod, resources};
 use crate::{Value, names};
 
 pub(super) const CORE_RULES: &[(&str, Rules)] = &[
@@ -8,14 +8,14 @@ pub(super) const CORE_RULES: &[(&str, Rules)] = &[
     ("ResourceQuota", Rules { object: quota, update: quota_update, status: quota_status, ..Rules::PLAIN }),
 ];
 pub(super) const RULES: &[(&str, Rules)] =
-    &[("PodDisruptionBudget", Rules { object: budget, ..Rules::PLAIN })];
+    &[("PodDisruptionBudget", Rules { object: budget, status: budget_status, ..Rules::PLAIN })];
 pub(super) const SCHEDULING_RULES: &[(&str, Rules)] =
     &[("PriorityClass", Rules { object: priority_class, update: priority_class_update, ..Rules::PLAIN })];
 pub(super) const COORDINATION_RULES: &[(&str, Rules)] = &[("Lease", Rules { object: lease, ..Rules::PLAIN })];
 pub(super) const NODE_RULES: &[(&str, Rules)] = &[(
     "RuntimeClass",
     Rules {
-        object: |at| at.get("handler").required_format(names::dns_label),
+        object: runtime_class,
         update: |at, old| at.get("handler").immutable(&old["handler"]),
         ..Rules::PLAIN
     },
@@ -46,15 +46,40 @@ fn quota(at: &At<'_>) {
         }
         seen.push(scope.text());
     }
-    for [a, b] in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
-        if seen.contains(&a) && seen.contains(&b) {
-            scopes.invalid("conflicting scopes");
-        }
+    let hard = spec.get("hard");
+    if seen.iter().any(|scope| !hard.entries().all(|(name, _)| scope_fits(scope, name))) {
+        scopes.invalid("unsupported scope applied to resource");
     }
-    for expression in spec.get("scopeSelector.matchExpressions").items() {
+    if conflicting(&seen) {
+        scopes.invalid("conflicting scopes");
+    }
+    if let Some(selector) = spec.find("scopeSelector") {
+        scope_selector(&selector, &hard);
+    }
+}
+
+fn conflicting(scopes: &[&str]) -> bool {
+    [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]]
+        .iter()
+        .any(|pair| pair.iter().all(|scope| scopes.contains(scope)))
+}
+
+fn scope_selector(selector: &At<'_>, hard: &At<'_>) {
+    let mut seen: Vec<&str> = Vec::new();
+    let expressions = selector.get("matchExpressions");
+    for expression in expressions.items() {
         let (name, operator, values) =
             (expression.get("scopeName"), expression.get("operator"), expression.get("values"));
         name.one_of(&SCOPES);
+        let plain = !matches!(name.text(), "PriorityClass" | "VolumeAttributesClass");
+        if plain && SCOPES.contains(&name.text()) && operator.text() != "Exists" {
+            operator.invalid_text(
+                operator.text(),
+                "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, \
+                 ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or \
+                 ResourceQuotaScopeCrossNamespacePodAffinity",
+            );
+        }
         match operator.text() {
             "In" | "NotIn" if values.is_empty() => {
                 values.required(
@@ -69,6 +94,28 @@ fn quota(at: &At<'_>) {
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             _ => operator.invalid_text(operator.text(), "not a valid selector operator"),
         }
+        seen.push(name.text());
+    }
+    if seen.iter().any(|scope| !hard.entries().all(|(name, _)| scope_fits(scope, name))) {
+        expressions.invalid("unsupported scope applied to resource");
+    }
+    if conflicting(&seen) {
+        selector.invalid("conflicting scopes");
+    }
+}
+
+/// Whether a scope makes sense for a resource: most are about pods and what these ask for.
+fn scope_fits(scope: &str, resource: &str) -> bool {
+    const COMPUTE: [&str; 6] =
+        ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
+    let pods = resource == "pods";
+    match scope {
+        "BestEffort" => pods,
+        "VolumeAttributesClass" => {
+            matches!(resource, "persistentvolumeclaims" | "count/persistentvolumeclaims" | "requests.storage")
+        }
+        scope if SCOPES.contains(&scope) => pods || COMPUTE.contains(&resource),
+        _ => true,
     }
 }
 
@@ -174,6 +221,22 @@ fn budget(at: &At<'_>) {
     spec.get("unhealthyPodEvictionPolicy").one_of_if_set(&["AlwaysAllow", "IfHealthyBudget"]);
 }
 
+fn budget_status(at: &At<'_>, _: &Value) {
+    let status = at.get("status");
+    for counter in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+        status.get(counter).not_negative();
+    }
+    metadata::conditions(&status.get("conditions"));
+}
+
+fn runtime_class(at: &At<'_>) {
+    at.get("handler").required_format(names::dns_label);
+    resources::list(&at.get("overhead.podFixed"));
+    labels::labels(&at.get("scheduling.nodeSelector"));
+    pod::tolerations(&at.get("scheduling.tolerations"));
+    at.get("scheduling.tolerations").unique("");
+}
+
 fn priority_class(at: &At<'_>) {
     let (name, value) = (at.get("metadata.name"), at.get("value"));
     if name.text().starts_with("system-") {
@@ -200,4 +263,11 @@ fn lease(at: &At<'_>) {
     let spec = at.get("spec");
     spec.get("leaseDurationSeconds").positive();
     spec.get("leaseTransitions").not_negative();
+    let (strategy, preferred) = (spec.get("strategy"), spec.get("preferredHolder"));
+    if strategy.is_set() && !strategy.text().contains('/') && strategy.text() != "OldestEmulationVersion" {
+        strategy.invalid("must be a standard strategy or fully qualified");
+    }
+    if !preferred.is_empty() && strategy.is_empty() {
+        preferred.forbidden("may only be specified if `strategy` is defined");
+    }
 }

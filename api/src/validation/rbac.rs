@@ -1,4 +1,4 @@
-//! Rules of roles and bindings; certificates lie beside them.
+//! Rules of roles and bindings.
 use super::Rules;
 use super::cursor::{At, same};
 use crate::{Value, names};
@@ -32,16 +32,6 @@ pub(super) const RULES: &[(&str, Rules)] = &[
         },
     ),
 ];
-
-pub(super) const CERTIFICATE_RULES: &[(&str, Rules)] = &[(
-    "CertificateSigningRequest",
-    Rules {
-        name: names::path_segment,
-        object: signing_request,
-        update: |at, old| at.get("spec").immutable(&old["spec"]),
-        ..Rules::PLAIN
-    },
-)];
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -109,41 +99,5 @@ fn binding(at: &At<'_>, cluster: bool) {
 fn role_stays(at: &At<'_>, old: &Value) {
     if !same(at.get("roleRef").value(), &old["roleRef"]) {
         at.get("roleRef").invalid("cannot change roleRef");
-    }
-}
-
-fn signing_request(at: &At<'_>) {
-    let spec = at.get("spec");
-    spec.get("request").need();
-    if spec.get("usages").is_empty() {
-        spec.get("usages").required("");
-    }
-    let mut seen: Vec<&str> = Vec::new();
-    for usage in spec.get("usages").items() {
-        if seen.contains(&usage.text()) {
-            usage.duplicate();
-        }
-        seen.push(usage.text());
-    }
-    let signer = spec.get("signerName");
-    if signer.need() {
-        match signer.text().split_once('/') {
-            None => signer
-                .invalid("must be a fully qualified domain and path of the form 'example.com/signer-name'"),
-            Some((domain, _)) => {
-                names::dns_subdomain(domain).into_iter().for_each(|fault| signer.invalid_text(domain, fault));
-                if signer.text() == "kubernetes.io/legacy-unknown" {
-                    signer.invalid("the legacy signerName is not allowed via this API version");
-                }
-            }
-        }
-    }
-    let seconds = spec.get("expirationSeconds");
-    if seconds.int().is_some_and(|seconds| seconds < 600) {
-        seconds.invalid("may not specify a duration less than 600 seconds (10 minutes)");
-    }
-    let has = |ty: &str| at.get("status.conditions").items().any(|c| c.get("type").text() == ty);
-    if has("Approved") && has("Denied") {
-        at.get("status.conditions").invalid("Approved and Denied conditions are mutually exclusive");
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn name(at: &At<'_>, name: &str) {
     }
 }
 
-fn container_name(at: &At<'_>, resource: &str) {
+pub(super) fn container_name(at: &At<'_>, resource: &str) {
     name(at, resource);
     if !resource.contains('/') {
         if !CONTAINER.contains(&resource) && !is_hugepages(resource) {

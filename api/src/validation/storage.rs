@@ -1,6 +1,11 @@
-//! Rules of volumes, claims and storage classes.
+//! Rules of volumes and claims; classes and drivers lie in [`csi`].
+mod csi;
+
+pub(super) use csi::{RULES, driver_name};
+
 use super::cursor::{At, same};
-use super::{Rules, labels, pod, resources};
+use super::{Rules, labels, pod, resources, sources};
+use crate::quantity::Quantity;
 use crate::{Value, names};
 
 pub(super) const CORE_RULES: &[(&str, Rules)] = &[
@@ -15,20 +20,6 @@ pub(super) const CORE_RULES: &[(&str, Rules)] = &[
         },
     ),
 ];
-pub(super) const RULES: &[(&str, Rules)] = &[
-    ("CSIDriver", Rules { name: driver_name, object: csi_driver, update: csi_driver_update, ..Rules::PLAIN }),
-    ("CSINode", Rules { object: csi_node, ..Rules::PLAIN }),
-    ("StorageClass", Rules { object: class, update: class_update, ..Rules::PLAIN }),
-    (
-        "VolumeAttachment",
-        Rules {
-            object: attachment,
-            update: |at, old| at.get("spec").immutable(&old["spec"]),
-            ..Rules::PLAIN
-        },
-    ),
-];
-
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const SOURCES: [&str; 22] = [
     "awsElasticBlockStore",
@@ -71,6 +62,26 @@ fn access_modes(modes: &At<'_>, absent: &str) {
 
 fn volume(at: &At<'_>) {
     let spec = at.get("spec");
+    volume_spec(&spec);
+    if spec.find("local").is_some() && !spec.get("nodeAffinity").is_set() {
+        at.get("metadata.annotations").required("Local volume requires node affinity");
+    }
+}
+
+/// A volume that stands inside an attachment has no life of its own.
+fn inline_volume(spec: &At<'_>) {
+    for name in ["claimRef", "persistentVolumeReclaimPolicy", "volumeMode"].map(|name| spec.get(name)) {
+        if name.is_set() && !(name.text() == "Filesystem" || name.text() == "Retain") {
+            name.forbidden("may not be specified in the context of inline volumes");
+        }
+    }
+    if spec.find("csi").is_none() {
+        spec.get("csi").required("must specify csi volume source in the context of inline volumes");
+    }
+    volume_spec(spec);
+}
+
+fn volume_spec(spec: &At<'_>) {
     access_modes(&spec.get("accessModes"), "");
     let capacity = spec.get("capacity");
     if capacity.is_empty() {
@@ -85,21 +96,12 @@ fn volume(at: &At<'_>) {
     let policy = spec.get("persistentVolumeReclaimPolicy");
     policy.one_of_if_set(&["Delete", "Recycle", "Retain"]);
     spec.exactly_one(&SOURCES, "may not specify more than 1 volume type", "must specify a volume type");
-    if let Some(host) = spec.find("hostPath") {
-        pod::host_path(&host);
-        if host.get("path").text() == "/" && policy.text() == "Recycle" {
-            policy.forbidden("may not be 'recycle' for a hostPath mount of '/'");
-        }
+    sources::all(spec);
+    if spec.find("csi").is_some() {
+        spec.get("csi.volumeHandle").need();
     }
-    if let Some(local) = spec.find("local") {
-        local.get("path").need();
-        if !spec.get("nodeAffinity").is_set() {
-            at.get("metadata.annotations").required("Local volume requires node affinity");
-        }
-    }
-    if let Some(csi) = spec.find("csi") {
-        csi.get("driver").required_format(driver_name);
-        csi.get("volumeHandle").need();
+    if spec.get("hostPath.path").text() == "/" && policy.text() == "Recycle" {
+        policy.forbidden("may not be 'recycle' for a hostPath mount of '/'");
     }
     if let Some(affinity) = spec.find("nodeAffinity") {
         let required = affinity.get("required");
@@ -111,6 +113,17 @@ fn volume(at: &At<'_>) {
     }
     spec.get("storageClassName").format_if_set(names::dns_subdomain);
     spec.get("volumeMode").one_of_if_set(&["Block", "Filesystem"]);
+    let class = spec.get("volumeAttributesClassName");
+    if class.is_set() {
+        if class.is_empty() {
+            class.required("an empty string is disallowed");
+        } else {
+            class.format(names::dns_subdomain);
+        }
+        if spec.find("csi").is_none() {
+            spec.get("csi").required("has to be specified when using volumeAttributesClassName");
+        }
+    }
 }
 
 fn volume_update(at: &At<'_>, old: &Value) {
@@ -122,6 +135,19 @@ fn volume_update(at: &At<'_>, old: &Value) {
     spec.get("volumeMode").immutable(&old["volumeMode"]);
     if !same(&old["nodeAffinity"], &Value::Null) {
         spec.get("nodeAffinity").immutable(&old["nodeAffinity"]);
+    }
+    attributes_class_stays(&spec, old);
+}
+
+/// A class of attributes may be changed, but not taken away.
+fn attributes_class_stays(spec: &At<'_>, old: &Value) {
+    let (class, before) = (spec.get("volumeAttributesClassName"), &old["volumeAttributesClassName"]);
+    if !same(before, &Value::Null) && class.is_empty() {
+        class.forbidden(if class.is_set() {
+            "update from non-nil value to an empty string is forbidden"
+        } else {
+            "update from non-nil value to nil is forbidden"
+        });
     }
 }
 
@@ -141,11 +167,19 @@ pub(super) fn claim_spec(spec: &At<'_>) {
     for source in [&source, &reference].into_iter().filter(|s| s.is_set()) {
         source.get("name").need();
         source.get("kind").need();
-        if source.get("apiGroup").is_empty() && source.get("kind").text() != "PersistentVolumeClaim" {
-            source.invalid("must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+        let (group, kind) = (source.get("apiGroup"), source.get("kind"));
+        if group.is_empty() && kind.text() != "PersistentVolumeClaim" {
+            source.invalid_text(
+                kind.text(),
+                "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+            );
         }
+        group.format_if_set(names::dns_subdomain);
     }
-    if source.is_set() && reference.is_set() && !same_source(source.value(), reference.value()) {
+    reference.get("namespace").format_if_set(names::dns_label);
+    if source.is_set() && !reference.get("namespace").is_empty() {
+        source.invalid("may not be specified when dataSourceRef.namespace is specified");
+    } else if source.is_set() && reference.is_set() && !same_source(source.value(), reference.value()) {
         source.invalid("must match dataSourceRef");
     }
     spec.get("volumeAttributesClassName").format_if_set(names::dns_subdomain);
@@ -157,140 +191,51 @@ fn same_source(a: &Value, b: &Value) -> bool {
 
 fn claim_update(at: &At<'_>, old: &Value) {
     let (spec, old_spec) = (at.get("spec"), &old["spec"]);
-    let bound = old["status"]["phase"] == "Bound";
+    let bound = at.get("status.phase").text() == "Bound";
     let rest = |spec: &Value| {
         let mut spec = spec.as_object().cloned().unwrap_or_default();
         // A claim gets its volume and may be told its class once.
-        if same(&old_spec["volumeName"], &Value::Null) {
-            spec.remove("volumeName");
-        }
-        if same(&old_spec["storageClassName"], &Value::Null) {
-            spec.remove("storageClassName");
+        for name in ["volumeName", "storageClassName"] {
+            if same(&old_spec[name], &Value::Null) {
+                spec.remove(name);
+            }
         }
         spec.remove("volumeAttributesClassName");
-        if bound {
-            spec.remove("resources");
+        if bound && let Some(requests) = spec.get_mut("resources").and_then(|r| r.get_mut("requests")) {
+            requests.as_object_mut().map(|requests| requests.remove("storage"));
         }
         Value::Object(spec)
     };
-    let fixed = (rest(spec.value()), rest(old_spec));
-    let limits = (&spec.get("resources.limits").value(), &old_spec["resources"]["limits"]);
-    if !same(&fixed.0, &fixed.1) || bound && !same(limits.0, limits.1) {
+    if !same(&rest(spec.value()), &rest(old_spec)) {
         spec.forbidden(
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound \
              claims",
         );
         return;
     }
-    let amount = |spec: &Value| {
-        crate::quantity::Quantity::from_value(&spec["resources"]["requests"]["storage"]).and_then(Result::ok)
-    };
-    let granted =
-        crate::quantity::Quantity::from_value(&old["status"]["capacity"]["storage"]).and_then(Result::ok);
-    if let (Some(new), Some(before)) = (amount(spec.value()), amount(old_spec))
+    let size = |value: &Value| Quantity::from_value(value).and_then(Result::ok);
+    let asked = |spec: &Value| size(&spec["resources"]["requests"]["storage"]);
+    let granted = size(&old["status"]["capacity"]["storage"]);
+    // A request that failed may be lowered again, but not to what the volume already has.
+    if let (Some(new), Some(before), Some(granted)) = (asked(spec.value()), asked(old_spec), granted)
         && new < before
-        && granted.is_none_or(|granted| new <= granted)
+        && new <= granted
     {
-        let requests = spec.get("resources.requests.storage");
-        requests.forbidden("field can not be less than status.capacity");
+        spec.get("resources.requests.storage").forbidden("field can not be less than status.capacity");
     }
+    attributes_class_stays(&spec, old_spec);
 }
 
 fn claim_status(at: &At<'_>, _: &Value) {
-    for (name, quantity) in at.get("status.capacity").entries() {
+    let status = at.get("status");
+    for (name, quantity) in status.get("capacity").entries() {
         resources::amount(&quantity, name);
     }
-}
-
-fn class(at: &At<'_>) {
-    let provisioner = at.get("provisioner");
-    if provisioner.need() {
-        provisioner.format(|text| names::qualified_name(&text.to_lowercase()));
-    }
-    let parameters = at.get("parameters");
-    if parameters.len() > 512 {
-        parameters.too_long(512);
-    }
-    let mut size = 0;
-    for (key, value) in parameters.entries() {
-        if key.is_empty() {
-            parameters.invalid_text(key, "field can not be empty.");
+    for list in ["allocatedResources", "allocatedResourceStatuses"] {
+        for (name, value) in status.get(list).entries() {
+            if name != "storage" && !name.contains('/') {
+                value.invalid_text(name, "must be a standard resource type or fully qualified");
+            }
         }
-        size += key.len() + value.text().len();
-    }
-    if size > 256 * 1024 {
-        parameters.too_long(256 * 1024);
-    }
-    at.get("reclaimPolicy").one_of_if_set(&["Delete", "Retain"]);
-    at.get("volumeBindingMode").need_one_of(&["Immediate", "WaitForFirstConsumer"]);
-}
-
-fn class_update(at: &At<'_>, old: &Value) {
-    for name in ["parameters", "provisioner", "reclaimPolicy"] {
-        if !same(at.get(name).value(), &old[name]) {
-            at.get(name).forbidden(format!("updates to {name} are forbidden."));
-        }
-    }
-    at.get("volumeBindingMode").immutable(&old["volumeBindingMode"]);
-}
-
-/// The name of a storage driver: at most 63, a DNS subdomain but for its case.
-fn driver_name(name: &str) -> Vec<String> {
-    let mut faults = Vec::new();
-    if name.len() > 63 {
-        faults.push(names::max_len(63));
-    }
-    faults.extend(names::dns_subdomain(&name.to_lowercase()));
-    faults
-}
-
-fn csi_driver(at: &At<'_>) {
-    let spec = at.get("spec");
-    for flag in ["attachRequired", "podInfoOnMount", "storageCapacity"] {
-        if !spec.get(flag).is_set() {
-            spec.get(flag).required("");
-        }
-    }
-    spec.get("fsGroupPolicy").one_of_if_set(&["File", "None", "ReadWriteOnceWithFSType"]);
-    for mode in spec.get("volumeLifecycleModes").items() {
-        mode.one_of(&["Ephemeral", "Persistent"]);
-    }
-}
-
-fn csi_driver_update(at: &At<'_>, old: &Value) {
-    for name in ["attachRequired", "volumeLifecycleModes"] {
-        at.get("spec").get(name).immutable(&old["spec"][name]);
-    }
-}
-
-fn csi_node(at: &At<'_>) {
-    let mut seen: Vec<&str> = Vec::new();
-    for driver in at.get("spec.drivers").items() {
-        let (name, node) = (driver.get("name"), driver.get("nodeID"));
-        name.required_format(driver_name);
-        if seen.contains(&name.text()) {
-            name.duplicate();
-        }
-        seen.push(name.text());
-        if node.need() && node.text().len() > 256 {
-            node.invalid("must be 256 characters or less");
-        }
-        driver.get("allocatable.count").not_negative();
-    }
-}
-
-fn attachment(at: &At<'_>) {
-    let spec = at.get("spec");
-    spec.get("attacher").required_format(driver_name);
-    spec.get("nodeName").required_format(names::dns_subdomain);
-    let source = spec.get("source");
-    match (source.find("persistentVolumeName").is_some(), source.find("inlineVolumeSpec").is_some()) {
-        (true, true) => {
-            source.forbidden("must specify exactly one of inlineVolumeSpec and persistentVolumeName")
-        }
-        (false, false) => {
-            source.required("must specify exactly one of inlineVolumeSpec and persistentVolumeName")
-        }
-        _ => {}
     }
 }

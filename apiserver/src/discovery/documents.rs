@@ -45,9 +45,9 @@ pub(super) struct Version<'a> {
 }
 
 /// Groups in discovery order; versions with the preferred one first; resources by plural.
-pub(super) fn groups(kinds: &[Kind]) -> Vec<Group<'_>> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    for kind in kinds.iter().filter(|k| k.served_by_default) {
+pub(super) fn groups(kinds: impl Iterator<Item = &'static Kind>) -> Vec<Group<'static>> {
+    let mut groups: Vec<Group<'static>> = Vec::new();
+    for kind in kinds {
         let at = groups.iter().position(|g| *g.name == *kind.gvk.group).unwrap_or_else(|| {
             groups.push(Group { name: &kind.gvk.group, versions: Vec::new() });
             groups.len() - 1

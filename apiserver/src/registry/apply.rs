@@ -2,6 +2,7 @@
 use super::answer::Answer;
 use super::call::Call;
 use super::options::{WriteOptions, WriteVerb};
+use super::row::Siblings;
 use super::update::Wish;
 use super::write::ATTEMPTS;
 use super::{Registry, codec, create, object};
@@ -28,6 +29,7 @@ impl Registry {
                 );
                 return Err(Status::conflict(call.row.subject(), call.name, cause));
             }
+            self.hooks.may_create(call.context)?;
             let again = || self.applied(call, &options, &config, None).map(|wish| wish.value);
             match self.create_object(call, &options, again()?, true, &again).await {
                 // Somebody else made it meanwhile: apply to that.
@@ -91,8 +93,13 @@ impl Registry {
         present: Option<&Value>,
     ) -> Result<Wish, Status> {
         let kind = call.row.kind;
-        let write =
-            Write { manager: &options.field_manager, subresource: call.subresource, now: Timestamp::now() };
+        let siblings = Siblings { row: call.row, rows: &self.rows };
+        let write = Write {
+            manager: &options.field_manager,
+            subresource: call.subresource,
+            now: Timestamp::now(),
+            versions: &siblings,
+        };
         let mut wanted =
             managed_fields::apply(self.api, kind, present, config.clone(), &write, options.force)?;
         codec::normalize(self.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;

@@ -2,6 +2,7 @@
 use super::Row;
 use super::negotiate::Format;
 use super::options::{FieldValidation, WriteOptions};
+use super::row::Siblings;
 use crate::storage::Stored;
 use crate::strategy::pod;
 use bytes::Bytes;
@@ -112,15 +113,16 @@ pub fn drop_disabled(api: &Api, ty: TypeId, value: &mut Value, old: Option<&Valu
 /// Records who owns the fields of a written object in its `managedFields`.
 pub fn own(
     api: &Api,
-    row: &Row,
+    siblings: &Siblings<'_>,
     subresource: &str,
     options: &WriteOptions,
     old: Option<&Value>,
     value: &mut Value,
     now: Timestamp,
 ) {
-    let write = managed_fields::Write { manager: &options.field_manager, subresource, now };
-    managed_fields::update(&api.schema, row.kind, old, value, &write);
+    let write =
+        managed_fields::Write { manager: &options.field_manager, subresource, now, versions: siblings };
+    managed_fields::update(&api.schema, siblings.row.kind, old, value, &write);
 }
 
 /// The faults of a canonical object in its stored version; `old` is none on create.
@@ -136,8 +138,8 @@ pub fn validate(row: &Row, subresource: &str, value: &Value, old: Option<&Value>
     match (old, subresource) {
         (None, _) => validation::create(row.stored, value),
         (Some(old), "" | "scale" | "finalize") => validation::update(row.stored, value, old),
-        (Some(old), "ephemeralcontainers") => pod::check_ephemeral(value, old),
-        (Some(old), "resize") => pod::check_resize(value, old),
+        (Some(old), "ephemeralcontainers") => validation::ephemeral_containers(value, old),
+        (Some(old), "resize") => validation::resize(value, old, [pod::class(value), pod::class(old)]),
         (Some(old), _) => validation::status_update(row.stored, value, old),
     }
 }
@@ -195,9 +197,18 @@ pub fn encode(value: &Value, format: Format, pretty: bool) -> Result<Bytes, Stat
 fn encode_protobuf(value: &Value) -> Result<Bytes, Status> {
     let ty = type_of(value).ok_or_else(|| Status::not_acceptable("application/json, application/yaml"))?;
     let mut out = Vec::with_capacity(1024);
-    protobuf::encode(&table::builtin().schema, ty, value, &mut out)
-        .map_err(|_| Status::not_acceptable("application/json, application/yaml"))?;
+    protobuf::encode(&table::builtin().schema, ty, value, &mut out).map_err(no_message)?;
     Ok(out.into())
+}
+
+/// An object of a type in JSON without white space.
+pub fn typed_json(ty: TypeId, value: &Value) -> Vec<u8> {
+    json::to_vec(&table::builtin().schema, ty, value)
+}
+
+/// 406 for what has no protobuf form.
+pub fn no_message(_: protobuf::Error) -> Status {
+    Status::not_acceptable("application/json, application/yaml")
 }
 
 fn encode_json(value: &Value, pretty: bool) -> Vec<u8> {

@@ -73,8 +73,7 @@ impl Registry {
                 let shown = super::encode::serve(call.row, ready.value);
                 return Ok(Answer::new(201, Content::Object(shown)).warn(warnings));
             }
-            let mut warnings = ready.warnings.clone();
-            warnings.extend(call.row.rules.strategy.warnings(&ready.value, None));
+            let warnings = ready.warnings.clone();
             let at = Guard::Absent(key.clone());
             match self.commit(call, key, at, ready, None, namespace).await {
                 Ok(stored) => return Ok(Answer::new(201, Content::Stored(stored)).warn(warnings)),

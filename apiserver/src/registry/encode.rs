@@ -2,11 +2,12 @@
 use super::answer::Content;
 use super::call::Call;
 use super::negotiate::{Accepted, Format, Transform};
-use super::{Row, codec, table};
+use super::{Registry, Row, codec, table};
 use crate::server::{Body, Response, body};
 use crate::storage::Stored;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use knarr_api::kind::Kind;
 use knarr_api::status::Status;
 use knarr_api::{Object, Value};
 use serde_json::json;
@@ -15,14 +16,25 @@ use serde_json::json;
 ///
 /// # Errors
 /// A document that its type cannot hold, which is a fault of the server.
-pub(super) fn content(call: &Call<'_>, code: u16, content: Content) -> Result<Response, Status> {
+pub(super) fn content(
+    registry: &Registry,
+    call: &Call<'_>,
+    code: u16,
+    content: Content,
+) -> Result<Response, Status> {
     let accepted = call.accepted;
     let value = match content {
         Content::Document(value) => return with_code(code, document(&value, accepted)?),
         Content::Stored(stored) => {
-            let plain = accepted.format == Format::Json && !accepted.pretty;
-            if plain && accepted.transform == Transform::None && call.row.conversion.is_none() {
-                return with_code(code, body::json(code, stored.json()));
+            let as_stored = accepted.transform == Transform::None && call.row.conversion.is_none();
+            match accepted.format {
+                Format::Json if as_stored && !accepted.pretty => {
+                    return with_code(code, body::json(code, stored.json()));
+                }
+                Format::Protobuf if as_stored => {
+                    return with_code(code, sealed(registry, call, &stored)?);
+                }
+                _ => {}
             }
             served(call.row, &stored)?
         }
@@ -34,6 +46,18 @@ pub(super) fn content(call: &Call<'_>, code: u16, content: Content) -> Result<Re
         Transform::Metadata(version) | Transform::MetadataList(version) => metadata(&value, version),
     };
     with_code(code, document(&value, accepted)?)
+}
+
+/// A stored object in protobuf.
+fn sealed(registry: &Registry, call: &Call<'_>, stored: &Stored) -> Result<Response, Status> {
+    let kind = call.row.kind;
+    let message = registry.messages.of(registry.api, kind, stored, true)?;
+    let mut bytes = Vec::new();
+    knarr_api::protobuf::seal(&kind.gvk.api_version(), &kind.gvk.kind, &message, "", &mut bytes);
+    let mut response = Response::new(Body::Full(bytes.into()));
+    let media = HeaderValue::from_static(Format::Protobuf.media_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    Ok(response)
 }
 
 fn with_code(code: u16, mut response: Response) -> Result<Response, Status> {
@@ -52,7 +76,7 @@ pub(crate) fn served(row: &Row, stored: &Stored) -> Result<Value, Status> {
 /// An object of the stored version in the version of a row.
 pub(crate) fn serve(row: &Row, value: Value) -> Value {
     match row.conversion {
-        Some(conversion) => (conversion.serve)(value),
+        Some(conversion) => named((conversion.serve)(value), row.kind),
         None => value,
     }
 }
@@ -60,9 +84,15 @@ pub(crate) fn serve(row: &Row, value: Value) -> Value {
 /// An object of a row's version in the stored version.
 pub(crate) fn store(row: &Row, value: Value) -> Value {
     match row.conversion {
-        Some(conversion) => (conversion.store)(value),
+        Some(conversion) => named((conversion.store)(value), row.stored),
         None => value,
     }
+}
+
+fn named(mut value: Value, kind: &Kind) -> Value {
+    value["apiVersion"] = kind.gvk.api_version().into();
+    value["kind"] = (*kind.gvk.kind).into();
+    value
 }
 
 /// `PartialObjectMetadata` of an object.

@@ -39,7 +39,15 @@ impl Registry {
 pub(super) fn parse_revision(text: &str) -> Result<Revision, Status> {
     text.parse().map(Revision).map_err(|_| {
         Status::bad_request(format!(
-            "invalid resource version: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            "invalid resource version: resourceVersion: Invalid value: {text:?}: {}",
+            not_a_number(text)
         ))
     })
+}
+
+/// How Go says that a text is no unsigned number.
+pub(super) fn not_a_number(text: &str) -> String {
+    let large = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let why = if large { "value out of range" } else { "invalid syntax" };
+    format!("strconv.ParseUint: parsing {text:?}: {why}")
 }

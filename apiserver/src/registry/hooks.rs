@@ -33,6 +33,13 @@ pub trait Hooks: Send + Sync + 'static {
     /// A malformed request, or one bound to an object that does not exist.
     async fn token(&self, user: &Arc<User>, account: &Value, request: Value) -> Result<Value, Status>;
 
+    /// Asks whether the user of a request may create the object it names: an update or apply that creates needs
+    /// that permission too.
+    ///
+    /// # Errors
+    /// 403.
+    fn may_create(&self, context: &RequestContext) -> Result<(), Status>;
+
     /// Refuses a write to roles and bindings that would grant more than the writer holds.
     ///
     /// # Errors
@@ -60,6 +67,10 @@ impl Hooks for NoHooks {
 
     async fn token(&self, _: &Arc<User>, _: &Value, _: Value) -> Result<Value, Status> {
         Err(refused())
+    }
+
+    fn may_create(&self, _: &RequestContext) -> Result<(), Status> {
+        Ok(())
     }
 
     fn escalation(&self, _: &User, _: &Kind, _: &Value, _: Option<&Value>) -> Result<(), Status> {

@@ -1,22 +1,16 @@
 //! GET of a collection: a consistent view, selected, paged, written piece by piece from cached bytes.
 use super::call::Call;
-use super::negotiate::{Accepted, Format, Transform};
+use super::negotiate::Transform;
 use super::options::{ListOptions, VersionMatch};
 use super::paging::Token;
 use super::select::Selection;
-use super::{Registry, encode, get, object, read_status, table};
-use crate::server::{Body, Response};
+use super::{Registry, encode, get, list_body, object, read_status, table};
+use crate::server::Response;
 use crate::storage::{ReadError, Revision, Snapshot, Stored};
-use bytes::Bytes;
-use http::{HeaderValue, header};
 use knarr_api::status::Status;
 use knarr_api::{Object, Value};
 use serde_json::json;
-use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// Lists are written in pieces of about this many bytes.
-const PIECE: usize = 64 * 1024;
 
 /// The objects of one page.
 pub(super) struct Page {
@@ -35,7 +29,8 @@ pub(super) struct ListMeta {
 }
 
 impl ListMeta {
-    fn json(&self) -> String {
+    /// As JSON.
+    pub(super) fn json(&self) -> String {
         let mut out = format!("{{\"resourceVersion\":\"{}\"", self.revision);
         if !self.next.is_empty() {
             out.push_str(&format!(",\"continue\":\"{}\"", self.next));
@@ -60,7 +55,7 @@ impl Registry {
             return self.list_computed(call, &options).await;
         }
         let page = self.page(call, &options).await?;
-        write(call, page)
+        list_body::write(self, call, page)
     }
 
     /// The list of a resource that is computed on each read.
@@ -76,13 +71,10 @@ impl Registry {
     /// Reads one page.
     pub(super) async fn page(&self, call: &Call<'_>, options: &ListOptions) -> Result<Page, Status> {
         let selection = Selection::new(call.row, call.namespace, options)?;
-        if options.limit < 0 {
-            return Err(Status::bad_request("limit must be 0 or more"));
-        }
         // An answer that may be any state is the whole of it, as clients of the original expect.
         let limit = match options.resource_version.as_str() {
             "0" if options.continue_token.is_empty() => 0,
-            _ => options.limit as usize,
+            _ => usize::try_from(options.limit).unwrap_or(0),
         };
         let (view, after) = self.view(call, options).await?;
         let after_key = after.as_ref().map(|t| {
@@ -119,13 +111,16 @@ impl Registry {
         options: &ListOptions,
     ) -> Result<(Snapshot, Option<Token>), Status> {
         if !options.continue_token.is_empty() {
+            let token = Token::parse(&options.continue_token)?;
             if !matches!(options.resource_version.as_str(), "" | "0") {
                 return Err(Status::bad_request(
                     "specifying resource version is not allowed when using continue",
                 ));
             }
-            let token = Token::parse(&options.continue_token)?;
             let at = u64::try_from(token.rv).ok().map(Revision);
+            if at.is_none() {
+                self.fresh().await?;
+            }
             return match self.snapshot(call, at).await {
                 Ok(view) => Ok((view, Some(token))),
                 Err(ReadError::Compacted { .. }) => Err(continue_expired(&token, call.row.kind.namespaced)),
@@ -179,35 +174,6 @@ fn continue_expired(token: &Token, namespaced: bool) -> Status {
     status
 }
 
-fn write(call: &Call<'_>, page: Page) -> Result<Response, Status> {
-    let Accepted { format, transform, pretty } = call.accepted;
-    let Page { objects, meta } = page;
-    let fast = format == Format::Json && !pretty;
-    match transform {
-        Transform::None if fast && call.row.conversion.is_none() => {
-            let head = format!(
-                "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
-                call.row.kind.gvk.kind,
-                call.row.kind.gvk.api_version(),
-                meta.json()
-            );
-            Ok(stream(head, objects, |object, out| object.write_item(out)))
-        }
-        Transform::Metadata(version) | Transform::MetadataList(version) if fast => {
-            let head = format!(
-                "{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{},\"items\":[",
-                meta.json()
-            );
-            Ok(stream(head, objects, |object, out| {
-                out.extend_from_slice(b"{\"metadata\":");
-                object.write_metadata(object.revision, out);
-                out.push(b'}');
-            }))
-        }
-        _ => encode::document(&list_value(call, &objects, &meta, transform)?, call.accepted),
-    }
-}
-
 /// A list as one document.
 pub(super) fn list_value(
     call: &Call<'_>,
@@ -250,53 +216,4 @@ fn of_values(
     list.insert("metadata".into(), meta);
     list.insert("items".into(), Value::Array(items.into_iter().map(strip).collect()));
     Ok(Value::Object(list))
-}
-
-/// The answer whose items `item` writes. Small lists are one piece with a length; large ones are made piece by
-/// piece while the client reads, so that no list is ever whole in memory.
-fn stream(head: String, objects: Vec<Arc<Stored>>, item: fn(&Stored, &mut Vec<u8>)) -> Response {
-    let mut pieces = Pieces { head: Some(head), objects: objects.into(), item, first: true, done: false };
-    let total: usize = pieces.objects.iter().take(1000).map(|o| o.body().len()).sum();
-    let body = if pieces.objects.len() <= 1000 && total <= 4 * PIECE {
-        Body::Chunks(pieces.by_ref().collect::<VecDeque<Bytes>>())
-    } else {
-        Body::stream(futures::stream::iter(pieces.map(Ok)))
-    };
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-struct Pieces {
-    head: Option<String>,
-    objects: VecDeque<Arc<Stored>>,
-    item: fn(&Stored, &mut Vec<u8>),
-    first: bool,
-    done: bool,
-}
-
-impl Iterator for Pieces {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.done {
-            return None;
-        }
-        let mut out = Vec::with_capacity(PIECE + 4096);
-        if let Some(head) = self.head.take() {
-            out.extend_from_slice(head.as_bytes());
-        }
-        while out.len() < PIECE {
-            let Some(object) = self.objects.pop_front() else {
-                out.extend_from_slice(b"]}\n");
-                self.done = true;
-                break;
-            };
-            if !std::mem::take(&mut self.first) {
-                out.push(b',');
-            }
-            (self.item)(&object, &mut out);
-        }
-        Some(out.into())
-    }
 }

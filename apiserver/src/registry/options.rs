@@ -80,12 +80,24 @@ pub fn unescape(text: &str) -> String {
 }
 
 /// `resourceVersionMatch`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionMatch {
     /// At least the given revision.
     NotOlderThan,
     /// Exactly the given revision.
     Exact,
+    /// Something else, which is refused.
+    Unknown(String),
+}
+
+impl VersionMatch {
+    fn text(&self) -> Value {
+        Value::from(match self {
+            Self::NotOlderThan => "NotOlderThan",
+            Self::Exact => "Exact",
+            Self::Unknown(text) => text,
+        })
+    }
 }
 
 /// `ListOptions`, for list, watch and deletecollection.
@@ -116,19 +128,11 @@ pub struct ListOptions {
 impl ListOptions {
     /// Decodes and validates; `watch` comes from the path form or the option.
     pub fn decode(query: &Query, watch: bool) -> Result<Self, Status> {
-        let mut errors = Vec::new();
         let version_match = match query.text("resourceVersionMatch") {
             "" => None,
             "NotOlderThan" => Some(VersionMatch::NotOlderThan),
             "Exact" => Some(VersionMatch::Exact),
-            other => {
-                errors.push(Error::not_supported(
-                    "resourceVersionMatch",
-                    &Value::from(other),
-                    &["Exact", "NotOlderThan", ""],
-                ));
-                None
-            }
+            other => Some(VersionMatch::Unknown(other.to_owned())),
         };
         let mut options = Self {
             label_selector: query.text("labelSelector").to_owned(),
@@ -145,9 +149,7 @@ impl ListOptions {
         if options.watch {
             options.default_watch();
         }
-        if errors.is_empty() {
-            options.check(&mut errors);
-        }
+        let errors = if options.watch { options.check_watch() } else { options.check_list() };
         if errors.is_empty() { Ok(options) } else { Err(invalid("ListOptions", &errors)) }
     }
 
@@ -160,55 +162,55 @@ impl ListOptions {
         }
     }
 
-    fn check(&self, errors: &mut Vec<Error>) {
+    fn check_list(&self) -> Vec<Error> {
         const MATCH: &str = "resourceVersionMatch";
-        if self.watch {
-            return self.check_watch(errors);
+        let mut errors = Vec::new();
+        let mut forbidden = |field: &str, text: &str| errors.push(Error::forbidden(field, text));
+        if let Some(how) = &self.version_match {
+            if self.resource_version.is_empty() {
+                forbidden(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if !self.continue_token.is_empty() {
+                forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided");
+            }
+            match how {
+                VersionMatch::Exact if self.resource_version == "0" => {
+                    forbidden(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+                }
+                VersionMatch::Unknown(_) => {
+                    let known = ["Exact", "NotOlderThan", ""];
+                    errors.push(Error::not_supported(MATCH, &how.text(), &known));
+                }
+                _ => {}
+            }
         }
         if self.send_initial_events.is_some() {
             errors.push(Error::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
-        if let Some(how) = self.version_match {
-            if self.resource_version.is_empty() {
-                errors.push(Error::forbidden(
-                    MATCH,
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                ));
-            }
-            if !self.continue_token.is_empty() {
-                errors.push(Error::forbidden(
-                    MATCH,
-                    "resourceVersionMatch is forbidden when continue is provided",
-                ));
-            }
-            if how == VersionMatch::Exact && self.resource_version == "0" {
-                errors.push(Error::forbidden(
-                    MATCH,
-                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
-                ));
-            }
-        }
+        errors
     }
 
-    fn check_watch(&self, errors: &mut Vec<Error>) {
+    fn check_watch(&self) -> Vec<Error> {
         const MATCH: &str = "resourceVersionMatch";
-        match (self.send_initial_events, self.version_match) {
-            (None, Some(_)) => errors.push(Error::forbidden(
-                MATCH,
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )),
-            (Some(_), Some(VersionMatch::NotOlderThan)) | (None, None) => {}
-            (Some(_), None) => errors.push(Error::forbidden(
-                MATCH,
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )),
-            (Some(_), Some(VersionMatch::Exact)) => {
-                errors.push(Error::not_supported(MATCH, &Value::from("Exact"), &["NotOlderThan"]))
-            }
+        let mut errors = Vec::new();
+        let matched = self.version_match.as_ref();
+        if self.send_initial_events.is_some() && matched != Some(&VersionMatch::NotOlderThan) {
+            let text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.push(Error::forbidden(MATCH, text));
         }
-        if !self.continue_token.is_empty() && self.send_initial_events.is_some() {
-            errors.push(Error::forbidden("continue", "continue is forbidden with sendInitialEvents"));
+        let Some(matched) = matched else { return errors };
+        if self.send_initial_events.is_none() {
+            let text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(Error::forbidden(MATCH, text));
         }
+        if *matched != VersionMatch::NotOlderThan {
+            errors.push(Error::not_supported(MATCH, &matched.text(), &["NotOlderThan"]));
+        }
+        if !self.continue_token.is_empty() {
+            let text = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(Error::forbidden(MATCH, text));
+        }
+        errors
     }
 }
 
@@ -438,7 +440,7 @@ mod tests {
             "resourceVersion=0&resourceVersionMatch=Exact",
             false,
             Err(
-                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             ),
         );
         check("", true, Ok(()));

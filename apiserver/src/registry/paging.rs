@@ -2,13 +2,14 @@
 //!
 //! The form is the original's: unpadded URL-safe base64 of `{"v":"meta.k8s.io/v1","rv":…,"start":"…"}`, where
 //! `start` is the last key's `namespace/name` and a zero byte.
-use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use knarr_api::status::Status;
 use serde::{Deserialize, Serialize};
 
 /// A decoded token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Token {
     v: String,
     /// Revision of the first page; -1: take the newest state, whatever it is.
@@ -28,19 +29,33 @@ impl Token {
     /// # Errors
     /// 400 for what is none.
     pub fn parse(text: &str) -> Result<Self, Status> {
-        let bad = |e: &dyn std::fmt::Display| Status::bad_request(format!("continue key is not valid: {e}"));
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(&e))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|e| bad(&e))?;
+        Self::decode(text).map_err(|e| {
+            Status::bad_request(format!("invalid continue token: continue key is not valid: {e}"))
+        })
+    }
+
+    fn decode(text: &str) -> Result<Self, String> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| {
+            let at = match error {
+                DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+                DecodeError::InvalidLength(length) => length,
+                DecodeError::InvalidPadding => text.find('=').unwrap_or(text.len()),
+            };
+            format!("illegal base64 data at input byte {at}")
+        })?;
+        let token: Self = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
         if token.v != "meta.k8s.io/v1" {
-            return Err(Status::bad_request(format!(
-                "continue key is not valid: server does not recognize this encoded version {:?}",
-                token.v
-            )));
+            return Err(format!("server does not recognize this encoded version {}", token.v));
         }
-        if token.start.is_empty() || token.rv == 0 {
-            return Err(Status::bad_request(
-                "continue key is not valid: encoded start key empty (version meta.k8s.io/v1)",
-            ));
+        if token.rv == 0 {
+            return Err("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".to_owned());
+        }
+        if token.start.is_empty() {
+            return Err("encoded start key empty (version meta.k8s.io/v1)".to_owned());
+        }
+        let mut parts = token.start.trim_start_matches('/').split('/');
+        if parts.any(|part| matches!(part, "" | "." | "..")) {
+            return Err(token.start);
         }
         Ok(token)
     }

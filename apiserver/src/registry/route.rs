@@ -3,21 +3,42 @@ use super::answer::Answer;
 use super::call::Call;
 use super::negotiate::{self, Scope};
 use super::options::Query;
-use super::{Registry, encode, subresource};
-use crate::request_info::{RequestInfo, Verb};
+use super::{Registry, encode, subresource, websocket};
+use crate::request_info::Verb;
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
+use knarr_api::kind::Kind;
 use knarr_api::status::Status;
+use knarr_api::table::Api;
 
 /// What is said about resources that clients should leave.
-fn deprecation(info: &RequestInfo) -> Option<&'static str> {
-    match (info.group(), info.resource()) {
+fn deprecation(api: &Api, kind: &Kind) -> Option<String> {
+    match (&*kind.gvk.group, &*kind.plural) {
         ("", "endpoints") => {
-            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+            return Some(
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned(),
+            );
         }
-        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
-        _ => None,
+        ("", "componentstatuses") => return Some("v1 ComponentStatus is deprecated in v1.19+".to_owned()),
+        _ => {}
     }
+    let life = api.schema.get(kind.ty).lifecycle.as_deref()?;
+    let since = life.deprecated.as_deref().filter(|release| minor(release) <= MINOR)?;
+    let mut text = format!("{} {} is deprecated in v{since}+", kind.gvk.api_version(), kind.gvk.kind);
+    if let Some(removed) = life.removed.as_deref().or(kind.removed.as_deref()) {
+        text.push_str(&format!(", unavailable in v{removed}+"));
+    }
+    if let Some(instead) = &life.replacement {
+        text.push_str(&format!("; use {} {}", instead.api_version(), instead.kind));
+    }
+    Some(text)
+}
+
+/// The release whose API is served.
+const MINOR: u32 = 36;
+
+fn minor(release: &str) -> u32 {
+    release.split_once('.').and_then(|(_, minor)| minor.parse().ok()).unwrap_or(u32::MAX)
 }
 
 /// 404 for a path within a served group version.
@@ -48,12 +69,13 @@ impl Registry {
         if !self.rows.has_version(info.group(), info.version()) {
             return page_not_found();
         }
-        let deprecated = deprecation(info);
+        let row = self.rows.find(info.group(), info.version(), info.resource());
+        let deprecated = row.and_then(|row| deprecation(self.api, row.kind));
         let (parts, body) = request.into_parts();
         match self.resource(context, &parts, body).await {
             Ok(mut response) => {
                 if let Some(text) = deprecated {
-                    warn(response.headers_mut(), &[text.to_owned()]);
+                    warn(response.headers_mut(), &[text]);
                 }
                 response
             }
@@ -125,11 +147,21 @@ impl Registry {
         let body = if info.verb.is_read() { bytes::Bytes::new() } else { body.read().await? };
         let answer = match info.verb {
             Verb::List => return self.list(&call).await,
+            Verb::Watch if websocket::is_wanted(headers) => {
+                return websocket::accept(parts, self.watch(&call).await?, accepted.format);
+            }
             Verb::Watch => return self.watch(&call).await,
             Verb::DeleteCollection => return self.delete_collection(&call, &body).await,
             _ => self.single(&call, body).await?,
         };
-        finish(&call, answer)
+        self.finish(&call, answer)
+    }
+
+    fn finish(&self, call: &Call<'_>, answer: Answer) -> Result<Response, Status> {
+        let warnings = answer.warnings;
+        let mut response = encode::content(self, call, answer.code, answer.content)?;
+        warn(response.headers_mut(), &warnings);
+        Ok(response)
     }
 
     async fn single(&self, call: &Call<'_>, body: bytes::Bytes) -> Result<Answer, Status> {
@@ -145,13 +177,6 @@ impl Registry {
             _ => Err(unsupported_verb()),
         }
     }
-}
-
-fn finish(call: &Call<'_>, answer: Answer) -> Result<Response, Status> {
-    let warnings = answer.warnings;
-    let mut response = encode::content(call, answer.code, answer.content)?;
-    warn(response.headers_mut(), &warnings);
-    Ok(response)
 }
 
 /// Adds `Warning` headers: code 299, no agent, quoted text.

@@ -1,12 +1,15 @@
 //! What the registry knows of each served resource: its row in the API table, how it is stored, its rules.
 use super::convert::{self, Conversion};
+use super::encode;
+use crate::runtime_config::RuntimeConfig;
 use crate::storage::{Index, Key, Resource};
 use crate::strategy::{Rules, rules};
 use knarr_api::Value;
 use knarr_api::kind::Kind;
+use knarr_api::managed_fields::{Other, Versions};
 use knarr_api::status::{self, Status};
 use knarr_api::table::Api;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The resource of node-port claims: one object a port that a Service holds, never served.
@@ -44,6 +47,11 @@ impl Row {
         Status::not_found(self.subject(), name)
     }
 
+    /// Have objects the same fields as in the stored version?
+    pub fn is_alike(&self) -> bool {
+        self.conversion.is_none_or(|conversion| conversion.alike)
+    }
+
     /// Is the object stored and of more than one request's life?
     pub fn is_stored(&self) -> bool {
         !self.resource.is_empty()
@@ -56,10 +64,10 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The rows of everything the table serves by default.
-    pub fn new(api: &'static Api) -> Self {
+    /// The rows of everything that is served.
+    pub fn new(api: &'static Api, served: &RuntimeConfig) -> Self {
         let mut versions: HashMap<String, HashMap<&'static str, Arc<Row>>> = HashMap::new();
-        for kind in api.kinds.iter().filter(|k| k.served_by_default && !k.external) {
+        for kind in served.kinds(api) {
             let row = Arc::new(row(api, kind));
             versions.entry(kind.gvk.api_version()).or_default().insert(&kind.plural, row);
         }
@@ -94,10 +102,53 @@ impl Rows {
     }
 }
 
+/// The versions of a row's resource, as field ownership sees them.
+#[derive(Clone, Copy)]
+pub struct Siblings<'a> {
+    /// The row written through.
+    pub row: &'a Row,
+    /// All rows.
+    pub rows: &'a Rows,
+}
+
+impl std::fmt::Debug for Siblings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "versions of {}", self.row.resource)
+    }
+}
+
+impl Siblings<'_> {
+    fn of(&self, api_version: &str) -> Option<&Arc<Row>> {
+        let found = self.rows.versions.get(api_version)?.values();
+        found.into_iter().find(|row| row.resource == self.row.resource)
+    }
+}
+
+impl Versions for Siblings<'_> {
+    fn find(&self, api_version: &str) -> Other<'_> {
+        match self.of(api_version) {
+            None => Other::Unserved,
+            Some(other) if other.is_alike() && self.row.is_alike() => Other::Alike,
+            Some(other) => Other::Shaped(other.kind),
+        }
+    }
+
+    fn convert(&self, object: &Value, to: &Kind) -> Value {
+        let from = object.get("apiVersion").and_then(Value::as_str).and_then(|version| self.of(version));
+        let stored = match from {
+            Some(row) => encode::store(row, object.clone()),
+            None => object.clone(),
+        };
+        match self.of(&to.gvk.api_version()) {
+            Some(row) => encode::serve(row, stored),
+            None => stored,
+        }
+    }
+}
+
 fn row(api: &'static Api, kind: &'static Kind) -> Row {
-    let served = |k: &&Kind| k.served_by_default;
     let stored = match &kind.storage {
-        Some(gvk) => api.siblings(kind).filter(served).find(|k| k.gvk == *gvk).unwrap_or(kind),
+        Some(gvk) => api.siblings(kind).find(|k| k.gvk == *gvk).unwrap_or(kind),
         None => kind,
     };
     let resource = if kind.storage.is_some() { resource_name(stored) } else { String::new() };
@@ -118,10 +169,11 @@ pub fn resource_name(kind: &Kind) -> String {
 }
 
 /// What the store needs to know of every stored resource.
-pub fn resources(api: &'static Api) -> Vec<Resource> {
-    let rows = Rows::new(api);
+pub fn resources(api: &'static Api, served: &RuntimeConfig) -> Vec<Resource> {
+    let rows = Rows::new(api, served);
     let mut out: Vec<Resource> = Vec::new();
-    for row in rows.iter().filter(|r| r.is_stored() && std::ptr::eq(r.kind, r.stored)) {
+    let mut known = HashSet::new();
+    for row in rows.iter().filter(|r| r.is_stored() && known.insert(r.resource.clone())) {
         let fields: Vec<Arc<str>> = row.stored.field_selectors.clone();
         let mut resource = Resource::new(&row.resource, fields.clone());
         resource.indexer = Arc::new(move |body| match serde_json::from_slice::<Value>(body) {

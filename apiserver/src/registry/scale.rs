@@ -4,14 +4,17 @@ use super::call::Call;
 use super::negotiate::{self, PatchType};
 use super::options::{FieldValidation, WriteOptions, WriteVerb};
 use super::patch::Patch;
+use super::row::Siblings;
 use super::update::Wish;
 use super::{Registry, codec, object};
 use crate::request_info::Verb;
 use knarr_api::field::Error;
 use knarr_api::kind::GroupVersionKind;
+use knarr_api::managed_fields;
 use knarr_api::selector::LabelSelector;
 use knarr_api::status::Status;
-use knarr_api::{Object, Value};
+use knarr_api::time::Timestamp;
+use knarr_api::{Object, Value, yaml};
 use serde_json::json;
 
 /// `autoscaling/v1` `Scale` of an object.
@@ -58,6 +61,9 @@ impl Registry {
             return Ok(Answer::new(200, Content::Document(scale_of(&value))));
         }
         let patching = call.context.info.verb == Verb::Patch;
+        if patching && negotiate::patch_type(call.headers)? == PatchType::Apply {
+            return self.apply_scale(call, body).await;
+        }
         let verb = if patching { WriteVerb::Patch } else { WriteVerb::Update };
         let options = WriteOptions::decode(&call.query, call.headers, verb, false)?;
         let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
@@ -67,11 +73,6 @@ impl Registry {
             .ok_or_else(|| Status::internal("no type Scale"))?;
         let (patch, put) = if patching {
             let kind = negotiate::patch_type(call.headers)?;
-            if kind == PatchType::Apply {
-                return Err(Status::unsupported_media_type(
-                    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
-                ));
-            }
             (Some(Patch::parse(kind, body)?), None)
         } else {
             let format = negotiate::body_format(call.headers)?;
@@ -97,12 +98,59 @@ impl Registry {
                 rescaled(call, present, &scale)
             })
             .await?;
-        let value = match answer.content {
-            Content::Stored(stored) => stored.value().map_err(Status::internal)?,
-            Content::Object(value) | Content::Document(value) => value,
-        };
-        Ok(Answer { content: Content::Document(scale_of(&value)), ..answer })
+        shown(answer)
     }
+
+    /// Server-side apply of a scale: the applier comes to own the replicas of the object.
+    async fn apply_scale(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
+        let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Patch, true)?;
+        let text = std::str::from_utf8(body)
+            .map_err(|_| Status::bad_request("error decoding YAML: invalid leading UTF-8 octet"))?;
+        let scale = yaml::parse(text, &mut Vec::new())
+            .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+        let given = (object::text(&scale, &["apiVersion"]), object::text(&scale, &["kind"]));
+        if given != ("autoscaling/v1", "Scale") {
+            return Err(Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a Scale",
+                given.1, given.0
+            )));
+        }
+        let kind = call.row.kind;
+        let mut config = json!({"apiVersion": kind.gvk.api_version(), "kind": &*kind.gvk.kind});
+        if let Some(replicas) = object::at(&scale, &["spec", "replicas"]).filter(|r| !r.is_null()) {
+            config["spec"] = json!({"replicas": replicas});
+        }
+        let versioned = !object::resource_version(&scale).is_empty();
+        let wish = |present: &Value| {
+            // Checks name, version and number as an update does.
+            let checked = rescaled(call, present, &scale)?;
+            let siblings = Siblings { row: call.row, rows: &self.rows };
+            let write = managed_fields::Write {
+                manager: &options.field_manager,
+                subresource: "scale",
+                now: Timestamp::now(),
+                versions: &siblings,
+            };
+            let mut value =
+                managed_fields::apply(self.api, kind, Some(present), config.clone(), &write, options.force)?;
+            codec::normalize(self.api, kind.ty, &kind.gvk, &mut value, options.field_validation)?;
+            for name in ["resourceVersion", "uid"] {
+                object::copy_meta(&mut value, &checked.value, name);
+            }
+            codec::default(self.api, kind.ty, &mut value);
+            Ok(Wish { value, applied: true, warnings: Vec::new() })
+        };
+        shown(self.change(call, &options, versioned, wish).await?)
+    }
+}
+
+/// The scale of what was written.
+fn shown(answer: Answer) -> Result<Answer, Status> {
+    let value = match answer.content {
+        Content::Stored(stored) => stored.value().map_err(Status::internal)?,
+        Content::Object(value) | Content::Document(value) => value,
+    };
+    Ok(Answer { content: Content::Document(scale_of(&value)), ..answer })
 }
 
 /// The object with the replicas of a scale.

@@ -48,6 +48,11 @@ pub(super) fn of_list(
     Ok(build(call.row, version, values, include(call)?, meta, true))
 }
 
+/// Rows without anything around them that a list's table would say once.
+pub(super) fn of_rows(row: &Row, version: &str, values: &[Value], include: IncludeObject) -> Value {
+    build(row, version, values, include, json!({}), false)
+}
+
 /// The table of a bookmark: its one row has no cells; the object tells the revision.
 pub(super) fn bookmark(version: &str, object: Value) -> Value {
     let meta = json!({"resourceVersion": super::object::resource_version(&object)});

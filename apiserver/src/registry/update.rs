@@ -40,6 +40,7 @@ impl Registry {
             if !object::resource_version(&wanted).is_empty() {
                 return Err(Status::conflict(call.row.subject(), call.name, MODIFIED));
             }
+            self.hooks.may_create(call.context)?;
             object::set_meta(&mut wanted, "resourceVersion", None);
             let again = || decode().map(|d| d.value);
             let answer = self.create_object(call, &options, wanted, false, &again).await?;
@@ -82,7 +83,6 @@ impl Registry {
             check_versions(call, &mut wanted, &old, &existing)?;
             let ready = self.ready(call, options, wanted, Some(&old), applied).await?;
             warnings.extend(ready.warnings.iter().cloned());
-            warnings.extend(call.row.rules.strategy.warnings(&ready.value, Some(&old)));
             if ready.bytes == *existing.body() || same_but_times(&ready.value, &old) {
                 drop(turn);
                 return Ok(Answer::new(200, Content::Stored(existing)).warn(warnings));

@@ -12,16 +12,17 @@ use futures::stream;
 use http::{HeaderValue, header};
 use knarr_api::Value;
 use knarr_api::columns::IncludeObject;
+use knarr_api::field::Error;
 use knarr_api::status::Status;
 use rand::Rng;
 use serde_json::json;
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
-/// Time between bookmarks.
-const BOOKMARKS: Duration = Duration::from_secs(60);
 /// Initial objects written at once.
 const INITIAL: usize = 64;
 
@@ -39,7 +40,7 @@ impl Registry {
         let (initial, watcher, error) = match begun {
             Ok((initial, watcher)) => (initial, Some(watcher), None),
             // What the selectors and options could not tell is told by an ERROR event, as clients expect.
-            Err(status) if status.code == 400 => return Err(status),
+            Err(status) if matches!(status.code, 400 | 422) => return Err(status),
             Err(status) => (VecDeque::new(), None, Some(status)),
         };
         let timeout = match options.timeout_seconds {
@@ -47,7 +48,7 @@ impl Registry {
             _ => self.settings.min_watch.mul_f64(1.0 + rand::rng().random::<f64>()),
         };
         let start = Instant::now();
-        let mut bookmarks = interval_at(start + BOOKMARKS, BOOKMARKS);
+        let mut bookmarks = interval_at(start + self.settings.bookmarks, self.settings.bookmarks);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = State {
             encoder,
@@ -56,8 +57,8 @@ impl Registry {
             watcher,
             error,
             bookmarks: options.bookmarks.then_some(bookmarks),
-            deadline: start + timeout,
-            shutdown: call.context.shutdown.clone(),
+            deadline: Box::pin(sleep_until(start + timeout)),
+            shutdown: Box::pin(call.context.shutdown.clone().cancelled_owned()),
         };
         let mut response = Response::new(Body::stream(stream::unfold(state, State::step)));
         let media = HeaderValue::from_static(call.accepted.format.stream_type());
@@ -76,7 +77,7 @@ impl Registry {
         let mut initial = VecDeque::new();
         let from = match options.resource_version.as_str() {
             "" | "0" => None,
-            text => Some(get::parse_revision(text)?),
+            text => Some(text.parse().map(Revision).map_err(|_| unreadable(call, text))?),
         };
         if let Some(revision) = from {
             self.reach(revision).await?;
@@ -112,6 +113,13 @@ impl Registry {
     }
 }
 
+/// 422 for a resourceVersion that is no number.
+fn unreadable(call: &Call<'_>, text: &str) -> Status {
+    let error = Error::invalid("resourceVersion", &text.into(), get::not_a_number(text));
+    let kind = &call.row.kind;
+    Status::invalid(&kind.gvk.group, &kind.plural, call.name, &[error])
+}
+
 struct State {
     encoder: Encoder,
     initial: VecDeque<Arc<Stored>>,
@@ -120,8 +128,9 @@ struct State {
     watcher: Option<Watcher>,
     error: Option<Status>,
     bookmarks: Option<Interval>,
-    deadline: Instant,
-    shutdown: tokio_util::sync::CancellationToken,
+    /// Registered with the runtime once, not with every event.
+    deadline: Pin<Box<Sleep>>,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl State {
@@ -164,14 +173,14 @@ impl State {
                 Err(WatchEnd::TooSlow | WatchEnd::Closed) => return None,
             },
             () = tick(&mut self.bookmarks) => self.encoder.bookmark(watcher.progress(), false),
-            () = sleep_until(self.deadline) => {
+            () = &mut self.deadline => {
                 // A last bookmark lets the client resume where it is, however quiet the resource was.
                 self.bookmarks.as_ref()?;
                 let bytes = self.encoder.bookmark(watcher.progress(), false);
                 self.watcher = None;
                 bytes
             }
-            () = self.shutdown.cancelled() => return None,
+            () = &mut self.shutdown => return None,
         };
         Some((Ok(bytes), self))
     }

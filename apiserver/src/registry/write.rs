@@ -3,6 +3,7 @@ use super::call::Call;
 use super::codec::{self, Decoded};
 use super::negotiate::Format;
 use super::options::{FieldValidation, WriteOptions};
+use super::row::Siblings;
 use super::{Registry, encode, object, row};
 use crate::admission::{Attributes, Operation};
 use crate::storage::{CommitError, Group, Guard, Index, Key, Stored, Write, WriteFacts};
@@ -10,6 +11,7 @@ use crate::strategy::{self, Companions, Scene};
 use bytes::Bytes;
 use knarr_api::Value;
 use knarr_api::kind::Kind;
+use knarr_api::managed_fields::Entry;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
 use std::sync::Arc;
@@ -78,8 +80,11 @@ impl Registry {
         let now = Timestamp::now();
         let old_served = old.map(|o| encode::serve(row, o.clone()));
         if !applied {
-            codec::own(self.api, row, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+            let siblings = Siblings { row, rows: &self.rows };
+            codec::own(self.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
         }
+        let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
+        let tracked = object::meta(&wanted).get("managedFields").cloned();
         let name = object::name(&wanted).to_owned();
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
         let mut attributes = Attributes {
@@ -97,6 +102,8 @@ impl Registry {
         };
         self.admission.admit(&mut attributes).await?;
         let mut value = attributes.object.take().unwrap_or_default();
+        warnings.extend(keep_tracked(&mut value, tracked));
+        warnings.extend(dedup_owners(&mut value, true));
         codec::default(self.api, row.kind.ty, &mut value);
         codec::drop_disabled(self.api, row.kind.ty, &mut value, attributes.old.as_ref());
         let mut value = encode::store(row, value);
@@ -130,12 +137,15 @@ impl Registry {
             };
             return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
         }
+        if call.subresource.is_empty() {
+            attributes.warnings.extend(knarr_api::validation::warnings(row.stored, &value, old));
+        }
         let final_name = object::name(&value).to_owned();
         attributes.name = &final_name;
         attributes.namespace = call.admission_namespace(&final_name);
         attributes.object = Some(encode::serve(row, value));
         self.admission.validate(&attributes).await?;
-        let warnings = std::mem::take(&mut attributes.warnings);
+        warnings.append(&mut attributes.warnings);
         let mut value = encode::store(row, attributes.object.take().unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), row.kind, &value, old)?;
@@ -189,6 +199,48 @@ pub(super) fn commit_status(error: &CommitError) -> Status {
         CommitError::Unknown(_) => Status::timeout(error),
         CommitError::Unavailable(_) => Status::unavailable(error.to_string()),
     }
+}
+
+/// Owners named twice count once; a warning tells which.
+fn dedup_owners(value: &mut Value, after_admission: bool) -> Option<String> {
+    let owners = object::meta_mut(value).get_mut("ownerReferences")?.as_array_mut()?;
+    let mut seen: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut twice: Vec<String> = Vec::new();
+    owners.retain(|owner| {
+        let again = seen.contains(owner);
+        if again {
+            let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if !twice.contains(&uid) {
+                twice.push(uid);
+            }
+        } else {
+            seen.push(owner.clone());
+        }
+        !again
+    });
+    let when = if after_admission { " after mutating admission happens" } else { "" };
+    (!twice.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in \
+             1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) \
+             observed: {}",
+            twice.join(", ")
+        )
+    })
+}
+
+/// What admission made of `managedFields` stands only if it can be read.
+fn keep_tracked(value: &mut Value, tracked: Option<Value>) -> Option<String> {
+    let now = object::meta(value).get("managedFields").cloned();
+    if now == tracked {
+        return None;
+    }
+    let error = Entry::decode(now.unwrap_or_else(|| Value::Array(Vec::new()))).err()?;
+    object::set_meta(value, "managedFields", tracked);
+    Some(format!(
+        ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated \
+         mutating admission controller; please fix your requests: {error}"
+    ))
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {

@@ -1,13 +1,14 @@
 //! The way of every request: request info, authentication, impersonation, limits, authorization, then the server's
 //! own paths or the registry; a deadline and a guard against panics around it.
-use super::limits::{Limits, Turn};
+use super::limits::{self, Limits};
 use super::{Body, Handler, Request, RequestContext, Response, body, gzip};
 use crate::authn::{Authenticator, Peer, impersonation};
 use crate::authz::{Attributes, Authorizer, rbac};
+use crate::flowcontrol::{self, Class, FlowControl};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::own_paths::OwnPaths;
-use crate::request_info::RequestInfo;
+use crate::request_info::{RequestInfo, Verb};
 use crate::user::{MASTERS, User};
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
@@ -27,6 +28,8 @@ pub struct Chain {
     pub authorizer: Authorizer,
     /// How many at once?
     pub limits: Limits,
+    /// Whose turn is it? Takes the place of `limits`.
+    pub flow: Option<Arc<FlowControl>>,
     /// `/livez` and the like.
     pub health: Arc<Health>,
     /// `/metrics`.
@@ -89,7 +92,11 @@ impl Chain {
             let headers = HeaderMap::from_iter(accept.clone().map(|value| (header::ACCEPT, value)));
             body::status(status, &headers)
         };
-        let deadline = (!info.is_long_running()).then(|| Instant::now() + self.allotted(info));
+        let allotted = match self.allotted(info) {
+            Ok(allotted) => allotted,
+            Err(status) => return fail(&status),
+        };
+        let deadline = (!info.is_long_running()).then(|| Instant::now() + allotted);
         let work =
             AssertUnwindSafe(self.filtered(info, peer, address, audit_id, deadline, request)).catch_unwind();
         let outcome = match deadline {
@@ -119,10 +126,17 @@ impl Chain {
     }
 
     /// `?timeout=` up to the server's own limit.
-    fn allotted(&self, info: &RequestInfo) -> Duration {
-        let asked =
-            info.uri().query().and_then(|_| info.query("timeout")).and_then(|text| go_duration(&text));
-        asked.filter(|asked| !asked.is_zero()).map_or(self.timeout, |asked| asked.min(self.timeout))
+    fn allotted(&self, info: &RequestInfo) -> Result<Duration, Status> {
+        let Some(text) = info.uri().query().and_then(|_| info.query("timeout")) else {
+            return Ok(self.timeout);
+        };
+        match go_duration(&text) {
+            None if !text.is_empty() && !info.is_long_running() => Err(Status::bad_request(format!(
+                "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+            ))),
+            None | Some(Duration::ZERO) => Ok(self.timeout),
+            Some(asked) => Ok(asked.min(self.timeout)),
+        }
     }
 
     async fn filtered(
@@ -134,10 +148,39 @@ impl Chain {
         deadline: Option<Instant>,
         mut request: Request,
     ) -> Response {
-        let (user, _turn) = match self.admit(info, peer, request.headers_mut()).await {
-            Ok(admitted) => admitted,
+        let user = match self.identify(peer, request.headers_mut()) {
+            Ok(user) => user,
             Err(status) => return body::status(&status, request.headers()),
         };
+        let (class, turn) = self.turn(info, &user).await;
+        let mut response = match turn {
+            Some(_turn) => self.permitted(info, user, address, audit_id, deadline, request).await,
+            None => {
+                self.metrics.dropped.inc();
+                too_many()
+            }
+        };
+        if let Some(class) = class {
+            class.mark(response.headers_mut());
+        }
+        response
+    }
+
+    /// Authorizes and answers.
+    async fn permitted(
+        &self,
+        info: &RequestInfo,
+        user: Arc<User>,
+        address: SocketAddr,
+        audit_id: &Arc<str>,
+        deadline: Option<Instant>,
+        request: Request,
+    ) -> Response {
+        if !self.is_open(info)
+            && let Err(status) = self.authorizer.require(&user, &Attributes::from(info))
+        {
+            return body::status(&status, request.headers());
+        }
         if !info.is_resource_request {
             if let Some(response) = self.health.answer(info).await {
                 return response;
@@ -157,31 +200,44 @@ impl Chain {
         self.handler.handle(context, request).await
     }
 
-    async fn admit(
-        &self,
-        info: &RequestInfo,
-        peer: &Peer,
-        headers: &mut HeaderMap,
-    ) -> Result<(Arc<User>, Option<Turn>), Status> {
+    fn identify(&self, peer: &Peer, headers: &mut HeaderMap) -> Result<Arc<User>, Status> {
         let user = self.authenticator.authenticate(peer, headers)?;
-        let user = impersonation::impersonate(&self.authorizer, user, headers)?;
-        let turn = if info.is_long_running() || user.in_group(MASTERS) {
-            None
-        } else {
-            let turn = self.limits.enter(!info.verb.is_read()).await;
-            Some(turn.inspect_err(|_| {
-                self.metrics.dropped.inc();
-            })?)
-        };
-        if !self.is_open(info) {
-            self.authorizer.require(&user, &Attributes::from(info))?;
+        impersonation::impersonate(&self.authorizer, user, headers)
+    }
+
+    /// Waits for the request's turn; none: it has to come back later. A watch takes a turn to begin only, streams
+    /// and proxies take none.
+    async fn turn(&self, info: &RequestInfo, user: &User) -> (Option<Class>, Option<Turn>) {
+        let free = info.is_long_running() && info.verb != Verb::Watch;
+        match &self.flow {
+            _ if free => (None, Some(Turn::Free)),
+            Some(flow) => {
+                let (class, turn) = flow.enter(info, user).await;
+                (Some(class), turn.ok().map(Turn::Flow))
+            }
+            None if info.is_long_running() || user.in_group(MASTERS) => (None, Some(Turn::Free)),
+            None => (None, self.limits.enter(!info.verb.is_read()).await.ok().map(Turn::Limit)),
         }
-        Ok((user, turn))
     }
 
     fn is_open(&self, info: &RequestInfo) -> bool {
         !info.is_resource_request && self.open_paths.iter().any(|open| rbac::url_matches(open, info.path()))
     }
+}
+
+/// What a request holds while it is answered.
+#[allow(dead_code, reason = "held to be dropped")]
+enum Turn {
+    Free,
+    Limit(limits::Turn),
+    Flow(flowcontrol::Turn),
+}
+
+/// 429, in the original's words.
+fn too_many() -> Response {
+    let mut response = body::text(429, "Too many requests, please try again later.\n");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// A long-running request, counted until its answer has ended.

@@ -3,6 +3,7 @@ use super::{Body, Response};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use std::collections::VecDeque;
 use std::io::Write;
@@ -21,8 +22,15 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Marks a streamed answer as a large document: it may be compressed, which a watch or a log must not be.
+#[derive(Clone, Copy, Debug)]
+pub struct LargeDocument;
+
 /// Compresses a large answer, off the threads that serve.
 pub async fn compress(mut response: Response) -> Response {
+    if response.extensions().get::<LargeDocument>().is_some() {
+        return compress_stream(response);
+    }
     let large = response.body().len().is_some_and(|n| n >= LEAST);
     if !large || !response.status().is_success() || response.headers().contains_key(header::CONTENT_ENCODING)
     {
@@ -40,14 +48,47 @@ pub async fn compress(mut response: Response) -> Response {
     match tokio::task::spawn_blocking(move || deflate(&chunks)).await {
         Ok(Ok(bytes)) => {
             *response.body_mut() = Body::Full(bytes);
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-            headers.remove(header::CONTENT_LENGTH);
+            mark(response.headers_mut());
         }
         _ => *response.body_mut() = Body::Chunks(plain),
     }
     response
+}
+
+/// Compresses piece by piece while the client reads.
+fn compress_stream(mut response: Response) -> Response {
+    let Body::Stream(pieces) = std::mem::take(response.body_mut()) else { return response };
+    let encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let compressed =
+        futures::stream::try_unfold((pieces, Some(encoder)), |(mut pieces, encoder)| async move {
+            let Some(mut encoder) = encoder else { return Ok(None) };
+            loop {
+                let piece = pieces.next().await.transpose()?;
+                let last = piece.is_none();
+                let work = tokio::task::spawn_blocking(move || match piece {
+                    Some(piece) => {
+                        encoder.write_all(&piece)?;
+                        let out = std::mem::take(encoder.get_mut());
+                        Ok::<_, std::io::Error>((out, Some(encoder)))
+                    }
+                    None => Ok((encoder.finish()?, None)),
+                });
+                let (out, next) = work.await.map_err(std::io::Error::other)??;
+                match next {
+                    Some(next) if out.is_empty() && !last => encoder = next,
+                    next => return Ok(Some((Bytes::from(out), (pieces, next)))),
+                }
+            }
+        });
+    *response.body_mut() = Body::stream(compressed);
+    mark(response.headers_mut());
+    response
+}
+
+fn mark(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    headers.remove(header::CONTENT_LENGTH);
 }
 
 fn deflate(chunks: &VecDeque<Bytes>) -> std::io::Result<Bytes> {

@@ -1,10 +1,11 @@
 //! Connections: TLS, then HTTP/1.1 or HTTP/2 as negotiated, each connection a task; all end with the shutdown token,
 //! idle ones at once, busy ones when their requests are done or the grace is over.
+use super::batched::Batched;
 use super::chain::Chain;
 use super::{Body, RequestBody, Response};
 use crate::authn::Peer;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// A handshake that takes longer is given up.
@@ -40,6 +42,7 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, chain:
             // Out of descriptors, or the peer went away: neither is a reason to stop, but not to spin either.
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
+                // Nothing tells when descriptors are free again.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -70,8 +73,22 @@ async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAccepto
         let (chain, peer) = (chain.clone(), peer.clone());
         async move { Ok::<Response, Infallible>(answer(&chain, &peer, address, request).await) }
     });
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        drive(TokioIo::new(Batched::new(stream)), service, address, &shutdown).await;
+    } else {
+        drive(TokioIo::new(stream), service, address, &shutdown).await;
+    }
+}
+
+/// Serves one connection to its end.
+async fn drive<I, S>(io: I, service: S, address: SocketAddr, shutdown: &CancellationToken)
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send,
+    S::Future: Send + 'static,
+{
     let builder = builder();
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let serving = builder.serve_connection_with_upgrades(io, service);
     tokio::pin!(serving);
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,

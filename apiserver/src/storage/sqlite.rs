@@ -7,6 +7,7 @@ mod checkpoint;
 mod lock;
 mod read;
 mod schema;
+mod wal;
 mod write;
 
 use super::backend::{Backend, BackendError, Extent, LogRow, Outcome, Range, Row};
@@ -49,6 +50,12 @@ impl Sqlite {
         Self::open_with(directory, SqliteSynchronous::Full, None).await
     }
 
+    /// Looks whether the database in a directory could be opened, without opening it for writing: it is missing, or
+    /// ours and neither newer nor damaged as far as its first page tells.
+    pub async fn check(directory: &Path) -> Result<(), BackendError> {
+        schema::check(&directory.join(FILE)).await
+    }
+
     /// A database in a temporary directory, gone when dropped: for tests and clusters that need not survive. Writes
     /// are acknowledged without waiting for the disk.
     pub async fn ephemeral() -> Result<Self, BackendError> {
@@ -74,6 +81,9 @@ impl Sqlite {
             .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", "67108864");
         let writer = Writer::open(options.clone().statement_cache_capacity(32), &path).await?;
+        if synchronous == SqliteSynchronous::Full {
+            wal::preallocate(&path).map_err(unavailable)?;
+        }
         let writer = Arc::new(Mutex::new(writer));
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

@@ -1,8 +1,12 @@
 //! CertificateSigningRequests: who asked is what the server saw, not what the client says.
 use super::{Scene, Strategy};
 use crate::registry::object;
+use base64::Engine;
 use knarr_api::Value;
+use knarr_api::field::{Error, ErrorList};
 use serde_json::json;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
 
 /// Rules of `certificatesigningrequests`.
 pub struct SigningRequest;
@@ -30,10 +34,28 @@ impl Strategy for SigningRequest {
         object::copy(value, old, "spec");
     }
 
+    fn check(&self, _scene: &Scene<'_>, object: &Value, old: Option<&Value>) -> ErrorList {
+        let request = object::at(object, &["spec", "request"]).unwrap_or(&Value::Null);
+        match (old, signed(request.as_str().unwrap_or_default())) {
+            (None, Err(fault)) => vec![Error::invalid("spec.request", request, fault)],
+            _ => ErrorList::new(),
+        }
+    }
+
     fn prepare_status(&self, scene: &Scene<'_>, value: &mut Value, old: &Value) {
         keep_decisions(value, old, |kind| matches!(kind, "Approved" | "Denied"));
         stamp(value, old, scene);
     }
+}
+
+/// Whether a request, PEM in base64, is signed with the key it is about. What is no PEM block at all is for the API's
+/// own validation to say.
+fn signed(request: &str) -> Result<(), String> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(request).unwrap_or_default();
+    let Ok((_, block)) = x509_parser::pem::parse_x509_pem(&bytes) else { return Ok(()) };
+    let (_, request) = X509CertificationRequest::from_der(&block.contents)
+        .map_err(|error| format!("x509: malformed certificate request: {error}"))?;
+    request.verify_signature().map_err(|error| format!("x509: {error}"))
 }
 
 /// The approval subresource: conditions from the request, all else of status as stored.

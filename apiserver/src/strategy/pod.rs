@@ -2,7 +2,6 @@
 use super::{Scene, Strategy, qos};
 use crate::registry::object;
 use knarr_api::Value;
-use knarr_api::field::{Error, ErrorList};
 use serde_json::json;
 
 /// Rules of `pods`.
@@ -121,85 +120,9 @@ pub fn prepare_resize(value: &mut Value, old: &Value) {
     keep_metadata(value, old);
 }
 
-/// Faults of a change through `ephemeralcontainers`: containers are only added.
-pub fn check_ephemeral(value: &Value, old: &Value) -> ErrorList {
-    const PATH: &str = "spec.ephemeralContainers";
-    let mut errors = ErrorList::new();
-    if object::annotation(old, "kubernetes.io/config.mirror").is_some() {
-        errors.push(Error::forbidden("", "static pods do not support ephemeral containers"));
-    }
-    let (new, stored) = (list(value, "ephemeralContainers"), list(old, "ephemeralContainers"));
-    for (at, container) in stored.iter().enumerate() {
-        match new.iter().find(|c| c["name"] == container["name"]) {
-            None => errors.push(Error::forbidden(
-                format_args!("{PATH}[{at}]"),
-                "existing ephemeral containers may not be removed",
-            )),
-            Some(same) if same != container => errors.push(Error::forbidden(
-                format_args!("{PATH}[{at}]"),
-                "existing ephemeral containers may not be changed",
-            )),
-            Some(_) => {}
-        }
-    }
-    let mut names: Vec<&Value> = ["containers", "initContainers"]
-        .iter()
-        .flat_map(|kind| list(old, kind))
-        .map(|c| &c["name"])
-        .collect();
-    for (at, container) in new.iter().enumerate() {
-        let path = |field: &str| format!("{PATH}[{at}].{field}");
-        let name = object::text(container, &["name"]);
-        if name.is_empty() {
-            errors.push(Error::required(path("name"), ""));
-        } else if names.contains(&&container["name"]) {
-            errors.push(Error::duplicate(path("name"), &container["name"]));
-        }
-        names.push(&container["name"]);
-        if object::text(container, &["image"]).is_empty() {
-            errors.push(Error::required(path("image"), ""));
-        }
-        let target = object::text(container, &["targetContainerName"]);
-        if !target.is_empty() && !list(old, "containers").iter().any(|c| c["name"] == *target) {
-            errors.push(Error::not_found(path("targetContainerName"), &target.into()));
-        }
-    }
-    errors
-}
-
-/// Faults of a change through `resize`: cpu and memory only, and the class of the pod stays.
-pub fn check_resize(value: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    if object::annotation(old, "kubernetes.io/config.mirror").is_some() {
-        errors.push(Error::forbidden("", "static pods cannot be resized"));
-    }
-    if qos::class(value) != qos::class(old) {
-        errors.push(Error::invalid(
-            "spec.containers",
-            &Value::Null,
-            "Pod QOS Class may not change as a result of resizing",
-        ));
-    }
-    for kind in ["containers", "initContainers"] {
-        for (at, (new, stored)) in list(value, kind).iter().zip(list(old, kind)).enumerate() {
-            for amounts in ["requests", "limits"] {
-                let members = |c: &Value| c["resources"][amounts].as_object().cloned().unwrap_or_default();
-                let (new, stored) = (members(new), members(stored));
-                let resized = |name: &str| matches!(name, "cpu" | "memory");
-                let path = format!("spec.{kind}[{at}].resources.{amounts}");
-                if stored.keys().any(|name| !new.contains_key(name)) {
-                    errors.push(Error::forbidden(path, format_args!("{amounts} cannot be removed")));
-                } else if new.iter().any(|(name, v)| !resized(name) && stored.get(name) != Some(v)) {
-                    errors.push(Error::forbidden(path, "only cpu and memory resources are mutable"));
-                }
-            }
-        }
-    }
-    errors
-}
-
-fn list<'a>(pod: &'a Value, name: &str) -> &'a [Value] {
-    object::list(pod, &["spec", name])
+/// The pod's class of quality of service.
+pub fn class(value: &Value) -> &'static str {
+    qos::class(value)
 }
 
 /// Metadata as stored; managed fields are the request's.

@@ -49,6 +49,8 @@ pub struct Rules {
     pub returns_deleted: bool,
     /// Treatment of status.
     pub status: StatusRule,
+    /// A write to the status changes no metadata either.
+    pub status_alone: bool,
     /// Removed by itself a while (the flag `--event-ttl`) after the last write.
     pub expires: bool,
     /// Further rules.
@@ -64,6 +66,7 @@ impl Rules {
             propagation: Some(Propagation::Background),
             returns_deleted: false,
             status: StatusRule::Subresource,
+            status_alone: false,
             expires: false,
             strategy: &Plain,
         }
@@ -86,6 +89,11 @@ impl Rules {
 
     const fn by(mut self, strategy: &'static dyn Strategy) -> Self {
         self.strategy = strategy;
+        self
+    }
+
+    const fn status_alone(mut self) -> Self {
+        self.status_alone = true;
         self
     }
 
@@ -117,11 +125,17 @@ pub static RULES: &[Rules] = &[
     Rules::new("admissionregistration.k8s.io", "mutatingadmissionpolicybindings").counts(Generation::SPEC),
     Rules::new("admissionregistration.k8s.io", "mutatingwebhookconfigurations")
         .counts(Generation::of(&["webhooks"])),
-    Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicies").counts(Generation::SPEC),
+    Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicies")
+        .counts(Generation::SPEC)
+        .status_alone(),
     Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicybindings").counts(Generation::SPEC),
     Rules::new("admissionregistration.k8s.io", "validatingwebhookconfigurations")
         .counts(Generation::of(&["webhooks"])),
-    Rules::new("apiextensions.k8s.io", "customresourcedefinitions").counts(Generation::SPEC),
+    Rules::new("apiextensions.k8s.io", "customresourcedefinitions")
+        .counts(Generation::SPEC)
+        .status_alone()
+        .by(&super::custom_resource_definition::CustomResourceDefinition),
+    Rules::new("apiregistration.k8s.io", "apiservices").status_alone().by(&super::api_service::ApiService),
     Rules::new("apps", "daemonsets").counts(Generation::SPEC).by(&super::daemon_set::DaemonSet),
     Rules::new("apps", "deployments")
         .counts(Generation { annotations: true, ..Generation::SPEC })
@@ -134,19 +148,24 @@ pub static RULES: &[Rules] = &[
     Rules::new("discovery.k8s.io", "endpointslices")
         .counts(Generation { labels: true, ..Generation::of(&["addressType", "endpoints", "ports"]) })
         .by(&super::endpoint_slice::EndpointSlice),
-    Rules::new("flowcontrol.apiserver.k8s.io", "flowschemas").counts(Generation::SPEC),
-    Rules::new("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations").counts(Generation::SPEC),
+    Rules::new("flowcontrol.apiserver.k8s.io", "flowschemas").counts(Generation::SPEC).status_alone(),
+    Rules::new("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations")
+        .counts(Generation::SPEC)
+        .status_alone(),
     Rules::new("networking.k8s.io", "ingressclasses").counts(Generation::SPEC),
     Rules::new("networking.k8s.io", "ingresses").counts(Generation::SPEC),
     Rules::new("networking.k8s.io", "networkpolicies").counts(Generation::SPEC),
     Rules::new("policy", "poddisruptionbudgets").counts(Generation::SPEC),
+    Rules::new("resource.k8s.io", "deviceclasses").counts(Generation::SPEC),
+    Rules::new("resource.k8s.io", "resourceclaims").status_alone(),
+    Rules::new("resource.k8s.io", "resourceslices").counts(Generation::SPEC),
     Rules::new("scheduling.k8s.io", "priorityclasses").counts(Generation::FIXED),
     Rules::new("storage.k8s.io", "csidrivers")
         .counts(Generation { starts: false, ..Generation::SPEC })
         .returned(),
     Rules::new("storage.k8s.io", "csinodes").returned(),
     Rules::new("storage.k8s.io", "storageclasses").returned(),
-    Rules::new("storage.k8s.io", "volumeattachments").returned(),
+    Rules::new("storage.k8s.io", "volumeattachments").returned().status_alone(),
     Rules::new("storage.k8s.io", "volumeattributesclasses").returned(),
 ];
 
@@ -160,10 +179,53 @@ pub fn rules(group: &str, plural: &str) -> &'static Rules {
 
 #[cfg(test)]
 mod tests {
-    use super::RULES;
+    use super::{RULES, rules};
+    use crate::strategy::has_status;
+    use knarr_api::Value;
+    use knarr_api::table::builtin;
 
     #[test]
     fn rows_are_sorted() {
         assert!(RULES.is_sorted_by_key(|r| (r.group, r.plural)));
+    }
+
+    /// Rows are about kinds that there are, and only a kind with a status can keep its metadata from it.
+    #[test]
+    fn rows_are_of_kinds_of_the_table() {
+        for row in RULES {
+            let kind =
+                builtin().kinds.iter().find(|k| *k.gvk.group == *row.group && *k.plural == *row.plural);
+            let kind = kind.unwrap_or_else(|| panic!("{}/{} is in no table", row.group, row.plural));
+            assert!(!row.status_alone || has_status(kind), "{}/{}", row.group, row.plural);
+        }
+    }
+
+    /// Generations count as the reference facts say; skipped where they are not at hand.
+    #[test]
+    fn generations_agree_with_the_facts() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../shared/kubernetes-api/defaults.json");
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            println!("skipped: no {}", path.display());
+            return;
+        };
+        let facts: Value = serde_json::from_str(&text).expect("JSON");
+        for kind in builtin().kinds.iter().filter(|kind| kind.served_by_default && kind.storage.is_some()) {
+            let Some(facts) = facts["server_set"].get(&*kind.gvk.kind).and_then(Value::as_array) else {
+                continue;
+            };
+            let fact = facts.iter().filter_map(Value::as_str).find(|fact| fact.contains("generation"));
+            let Some(fact) = fact.filter(|fact| !fact.contains("template.generation")) else { continue };
+            let generation = rules(&kind.gvk.group, &kind.plural).generation;
+            let name = &kind.gvk.kind;
+            assert_eq!(generation.starts, fact.starts_with("generation 1"), "{name}: {fact}");
+            for member in ["spec", "template", "webhooks"] {
+                let counts =
+                    fact.contains(&format!("{member} change")) || fact.contains(&format!("{member} or "));
+                assert_eq!(generation.members.contains(&member), counts, "{name}: {fact}");
+            }
+            assert_eq!(generation.annotations, fact.contains("annotations change"), "{name}: {fact}");
+            assert_eq!(generation.labels, fact.contains("labels change"), "{name}: {fact}");
+        }
     }
 }

@@ -91,3 +91,114 @@ async fn refusals_and_dry_runs() {
     let live = server.get(MAP).await.expect(200);
     assert_eq!(live["data"], json!({"x": "1"}));
 }
+
+const SCALER: &str = "autoscaling/%/namespaces/default/horizontalpodautoscalers/a";
+
+fn scaler(version: &str, spec: &str) -> (String, String) {
+    let path = format!("/apis/{}", SCALER.replace('%', version));
+    let object = format!(
+        "{{apiVersion: autoscaling/{version}, kind: HorizontalPodAutoscaler, metadata: {{name: a}}, spec: \
+         {{maxReplicas: 3, scaleTargetRef: {{kind: Deployment, name: d, apiVersion: apps/v1}}, {spec}}}}}"
+    );
+    (path, object)
+}
+
+/// Entries keep speaking of the version they were written in, and are judged in it.
+#[tokio::test]
+async fn versions_with_other_fields() {
+    let server = Server::start().await;
+    let (v1, one) = scaler("v1", "targetCPUUtilizationPercentage: 50");
+    apply(&server, &v1, "fieldManager=one", &one).await.expect(201);
+    // The same wish in v2: nothing changes, and the entry speaks of v2 now.
+    let metric = |n| {
+        format!(
+            "metrics: [{{type: Resource, resource: {{name: cpu, target: {{type: Utilization, averageUtilization: \
+             {n}}}}}}}]"
+        )
+    };
+    let (v2, two) = scaler("v2", &metric(60));
+    let refused = apply(&server, &v2, "fieldManager=two", &two).await.expect(409);
+    let text = refused["message"].as_str().unwrap();
+    assert!(text.contains("\"one\"") && text.contains("targetCPUUtilizationPercentage"), "{text}");
+    let forced = apply(&server, &v2, "fieldManager=two&force=true", &two).await.expect(200);
+    assert_eq!(fields(&forced, "one")["f:spec"].get("f:targetCPUUtilizationPercentage"), None);
+    assert_eq!(forced["metadata"]["managedFields"][0]["apiVersion"], "autoscaling/v1");
+    assert!(fields(&forced, "two")["f:spec"].get("f:metrics").is_some(), "{forced}");
+    // Moving to another version removes what the old one's configuration set and the new one leaves out.
+    let (_, bare) = scaler("v1", "minReplicas: 2");
+    let bare = apply(&server, &v1, "fieldManager=two&force=true", &bare).await.expect(200);
+    assert_eq!(bare["spec"]["targetCPUUtilizationPercentage"], 80, "the default: {bare}");
+    assert_eq!(bare["spec"]["minReplicas"], 2);
+}
+
+#[tokio::test]
+async fn kubectl_from_client_side_to_server_side() {
+    let server = Server::start().await;
+    let note = r#"{"apiVersion":"v1","data":{"x":"1"},"kind":"ConfigMap","metadata":{"name":"a","namespace":"default"}}"#;
+    let map = json!({
+        "metadata": {"name": "a", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": note}},
+        "data": {"x": "1"},
+    });
+    let path = "/api/v1/namespaces/default/configmaps?fieldManager=kubectl-client-side-apply";
+    server.post(path, &map).await.expect(201);
+    let next = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: default}, data: {x: '2'}}";
+    apply(&server, MAP, "fieldManager=other", next).await.expect(409);
+    let taken = apply(&server, MAP, "fieldManager=kubectl", next).await.expect(200);
+    let noted = &taken["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+    assert_eq!(noted.as_str().unwrap(), format!("{}\n", note.replace("\"1\"", "\"2\"")));
+    assert_eq!(fields(&taken, "kubectl"), &json!({"f:data": {"f:x": {}}}));
+}
+
+#[tokio::test]
+async fn subresources_reset_what_is_not_theirs() {
+    let server = Server::start().await;
+    apply(&server, DEPLOYMENT, "fieldManager=one", WEB).await.expect(201);
+    let status = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, labels: {l: x}}, spec: {replicas: \
+                  9}, status: {replicas: 2}}";
+    let path = format!("{DEPLOYMENT}/status");
+    let applied = apply(&server, &path, "fieldManager=controller", status).await.expect(200);
+    assert_eq!((&applied["spec"]["replicas"], &applied["status"]["replicas"]), (&json!(2), &json!(2)));
+    assert_eq!(fields(&applied, "controller"), &json!({"f:status": {"f:replicas": {}}}));
+    let main = WEB.to_owned() + "status: {replicas: 7}\n";
+    let applied = apply(&server, DEPLOYMENT, "fieldManager=one", &main).await.expect(200);
+    assert_eq!(applied["status"]["replicas"], 2);
+    assert_eq!(fields(&applied, "one").get("f:status"), None);
+}
+
+#[tokio::test]
+async fn owners_named_twice_count_once() {
+    let server = Server::start().await;
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"});
+    let map = json!({"metadata": {"name": "a", "ownerReferences": [owner, owner]}});
+    let reply = server.post("/api/v1/namespaces/default/configmaps", &map).await;
+    assert_eq!(reply.expect(201)["metadata"]["ownerReferences"], json!([owner]));
+    let warning = reply.headers["warning"].to_str().unwrap();
+    assert!(warning.contains("duplicate UID(s) observed: u"), "{warning}");
+}
+
+#[tokio::test]
+async fn scales_are_applied_too() {
+    let server = Server::start().await;
+    apply(&server, DEPLOYMENT, "fieldManager=one", WEB).await.expect(201);
+    let path = format!("{DEPLOYMENT}/scale");
+    let scale = |n: i64| {
+        format!(
+            "{{apiVersion: autoscaling/v1, kind: Scale, metadata: {{name: web}}, spec: {{replicas: {n}}}}}"
+        )
+    };
+    let refused = apply(&server, &path, "fieldManager=scaler", &scale(5)).await.expect(409);
+    assert!(
+        refused["message"].as_str().unwrap().contains("conflict with \"one\": .spec.replicas"),
+        "{refused}"
+    );
+    let scaled = apply(&server, &path, "fieldManager=scaler&force=true", &scale(5)).await.expect(200);
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(5)));
+    let web = server.get(DEPLOYMENT).await.expect(200);
+    assert_eq!(web["spec"]["replicas"], 5);
+    assert_eq!(fields(&web, "scaler"), &json!({"f:spec": {"f:replicas": {}}}));
+    let entries = web["metadata"]["managedFields"].as_array().unwrap();
+    assert!(entries.iter().any(|e| e["manager"] == "scaler" && e["subresource"] == "scale"));
+    assert_eq!(fields(&web, "one")["f:spec"].get("f:replicas"), None);
+    apply(&server, &path, "fieldManager=scaler", "{apiVersion: v1, kind: Scale}").await.expect(400);
+    apply(&server, &path, "fieldManager=scaler", &scale(-1)).await.expect(422);
+}

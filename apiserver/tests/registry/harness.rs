@@ -53,11 +53,18 @@ impl Reply {
 impl Server {
     /// A server with a namespace `default`.
     pub async fn start() -> Self {
+        Self::start_with(Options::default(), Settings::default()).await
+    }
+
+    /// The same with sizes and times of its own.
+    pub async fn start_with(options: Options, settings: Settings) -> Self {
         let api = knarr_api::table::builtin();
         let shutdown = CancellationToken::new();
         let backend = Arc::new(Sqlite::ephemeral().await.unwrap());
-        let store = Store::open(backend, resources(api), Options::default(), shutdown.clone()).await.unwrap();
-        let registry = Registry::new(api, store, Chain::default(), Arc::new(NoHooks), Settings::default());
+        let store = Store::open(backend, resources(api, &settings.runtime_config), options, shutdown.clone())
+            .await
+            .unwrap();
+        let registry = Registry::new(api, store, Chain::default(), Arc::new(NoHooks), settings);
         let server = Self { registry: Arc::new(registry), shutdown };
         let namespace = json!({"metadata": {"name": "default"}});
         server.post("/api/v1/namespaces", &namespace).await.expect(201);

@@ -1,5 +1,6 @@
 //! Pods: binding, graceful deletion, eviction, status and scale.
 use super::harness::Server;
+use base64::Engine;
 use serde_json::{Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -128,10 +129,12 @@ async fn approval_changes_conditions_only() {
     assert!(approved["status"].get("certificate").is_none());
     assert!(approved["status"]["conditions"][0]["lastUpdateTime"].is_string());
     // The signer adds the certificate and cannot take the approval away.
-    let signature = json!({"status": {"certificate": "eA==", "conditions": null}});
+    let pem = base64::engine::general_purpose::STANDARD
+        .encode("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
+    let signature = json!({"status": {"certificate": pem, "conditions": null}});
     let signed = server.patch(&format!("{path}/r/status"), "merge-patch+json", &signature).await.expect(200);
     assert_eq!(
         (&signed["status"]["certificate"], &signed["status"]["conditions"][0]["type"]),
-        (&json!("eA=="), &json!("Approved"))
+        (&json!(pem), &json!("Approved"))
     );
 }

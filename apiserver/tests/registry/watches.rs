@@ -1,6 +1,9 @@
 //! Watches: initial events, bookmarks, resuming, selectors, ends.
 use super::harness::Server;
+use knarr_apiserver::registry::Settings;
+use knarr_apiserver::storage::Options;
 use serde_json::json;
+use std::time::Duration;
 
 const PATH: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -97,4 +100,21 @@ async fn protobuf_frames() {
     let envelope = event.windows(4).position(|w| w == b"k8s\0").unwrap();
     let decoded = knarr_api::protobuf::decode(knarr_api::table::builtin(), &event[envelope..]).unwrap();
     assert_eq!(decoded.value["metadata"]["name"], "a");
+}
+
+#[tokio::test]
+async fn bookmarks_tell_how_far_the_cluster_is() {
+    let settings = Settings { bookmarks: Duration::from_millis(20), ..Settings::default() };
+    let server = Server::start_with(Options::default(), settings).await;
+    let made = create(&server, "a", "x").await;
+    let path = "/api/v1/namespaces/default/secrets?watch=1&resourceVersion=1";
+    let mut silent = server.watch(&format!("{path}&timeoutSeconds=1")).await;
+    let mut events = server.watch(&format!("{path}&allowWatchBookmarks=true")).await;
+    for _ in 0..2 {
+        let bookmark = events.next().await.unwrap();
+        assert_eq!((&bookmark["type"], &bookmark["object"]["kind"]), (&json!("BOOKMARK"), &json!("Secret")));
+        assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+        assert_eq!(bookmark["object"]["metadata"].get("annotations"), None);
+    }
+    assert!(silent.next().await.is_none(), "no bookmarks unless asked for");
 }

@@ -179,6 +179,23 @@ impl Client {
         self.http.request(request).await.expect("answer")
     }
 
+    /// Sends a request with headers of its own and reads the whole answer.
+    pub async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> http::Response<Bytes> {
+        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("request");
+        let (parts, body) = self.http.request(request).await.expect("answer").into_parts();
+        http::Response::from_parts(parts, body.collect().await.expect("body").to_bytes())
+    }
+
     pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> (u16, Value) {
         let response = self.open(method, path, body).await;
         let code = response.status().as_u16();

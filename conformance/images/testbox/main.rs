@@ -3,6 +3,7 @@
 //! It uses nothing but the standard library and asks DNS servers itself, because a static glibc cannot load the
 //! name service libraries that `getaddrinfo` needs. `build` compiles it with `rustc` alone.
 mod dns;
+mod grpc;
 mod http;
 
 use std::env;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 const USAGE: &str = "usage: testbox COMMAND
   serve [PORT]            HTTP server (8080): / names the host, /healthz, /readyz, /env?NAME, /slow?MS, /fail?on|off
+  grpc-serve PORT         gRPC health server; NOT_SERVING while /tmp/failing exists
   udp-serve [PORT]        UDP server that answers with the host's name
   get URL [COUNT]         HTTP GET; prints status and body; fails unless all are 200
   udp HOST PORT           sends a datagram and prints the answer
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["serve"] => http::serve(8080),
         ["serve", port] => number(port).and_then(http::serve),
+        ["grpc-serve", port] => number(port).and_then(grpc::serve),
         ["udp-serve"] => udp_serve(8081),
         ["udp-serve", port] => number(port).and_then(udp_serve),
         ["get", url] => http::get(url, 1),

@@ -119,3 +119,34 @@ pub fn port_forward(context: &Context) -> Result<()> {
     }
     Ok(())
 }
+
+/// A log that grows too large is rotated: what follows it misses nothing, what asks later sees what came since.
+pub fn log_rotation(context: &Context) -> Result<()> {
+    let mut pod = context.pod("chatty", &[]);
+    pod["spec"]["restartPolicy"] = "Never".into();
+    // Each line takes about 50 bytes in the file, so this is more than the 10 MiB after which a log is rotated.
+    let script = "while ! [ -e /tmp/go ]; do usleep 50000; done; seq 300000; while ! [ -e /tmp/end ]; do usleep 50000; done; echo last";
+    pod["spec"]["containers"][0]["command"] = serde_json::json!(["sh", "-c", script]);
+    context.apply_json(&pod)?;
+    context.wait("pod/chatty", "condition=Ready")?;
+    let mut following = context.background(&["logs", "-f", "chatty"])?;
+    let output = BufReader::new(following.0.stdout.take().context("no output")?);
+    // The pipe must not fill up, or the follower would stop reading.
+    let reader = std::thread::spawn(move || output.lines().collect::<Result<Vec<String>, _>>());
+    context.exec("chatty", &["touch", "/tmp/go"])?;
+    eventually("the log is rotated", || {
+        let lines = context.kubectl(&["logs", "chatty"])?;
+        ensure!(!lines.starts_with("1\n"), "{} lines from the first on", lines.lines().count());
+        Ok(())
+    })?;
+    context.exec("chatty", &["touch", "/tmp/end"])?;
+    let lines = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    ensure!(following.0.wait()?.success(), "kubectl logs -f failed");
+    same(lines.len(), 300_001)?;
+    let wrong = lines.iter().zip(1..=300_000).find(|(line, number)| **line != number.to_string());
+    ensure!(wrong.is_none(), "{wrong:?}");
+    same(lines.last().map(String::as_str), Some("last"))?;
+    let since = context.kubectl(&["logs", "chatty"])?;
+    ensure!(since.ends_with("last\n"), "{since:?}");
+    Ok(())
+}

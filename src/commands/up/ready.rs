@@ -10,35 +10,78 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 mod dns;
 
-/// Waits for everything, without a limit of its own; says where it stands.
-pub async fn wait(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
-    progress.step("Waiting for the API server");
-    let client = knarr_component::client::connect(Some(&cluster.paths.kubeconfig("admin")), "cli").await?;
-    api_server(&client).await?;
-    if cluster.state.api_only {
-        return Ok(());
-    }
-    add_ons(cluster, &client).await?;
-    progress.step("Waiting for the node");
-    node(cluster, &client).await?;
-    progress.step("Waiting for DNS");
-    dns::answers(SocketAddr::from((cluster.state.dns_ip(), 53)), "kubernetes.default.svc.cluster.local.")
-        .await
+/// Starts of the API server that fail before it is given up: the first may only have met a port that another program
+/// held for a moment.
+const ATTEMPTS: usize = 3;
+
+/// The API server ended by itself: waiting longer cannot help.
+#[derive(Debug, thiserror::Error)]
+#[error("the API server cannot start: {0}")]
+pub struct Hopeless(String);
+
+/// One start of a cluster, begun before its processes are.
+pub struct Attempt {
+    log: PathBuf,
+    /// How much of the API server's log is of earlier starts.
+    before: u64,
 }
 
-async fn api_server(client: &Client) -> Result<()> {
-    loop {
-        let request = http::Request::get("/readyz").body(Vec::new())?;
-        if client.request_text(request).await.is_ok() {
+impl Attempt {
+    /// Notes where the log of the API server stands.
+    pub fn new(cluster: &Cluster) -> Self {
+        let log = cluster.paths.log("apiserver");
+        let before = std::fs::metadata(&log).map_or(0, |file| file.len());
+        Self { log, before }
+    }
+
+    /// Waits for everything, without a limit of its own; says where it stands.
+    pub async fn wait(&self, cluster: &Cluster, progress: &mut Progress) -> Result<()> {
+        progress.step("Waiting for the API server");
+        let client =
+            knarr_component::client::connect(Some(&cluster.paths.kubeconfig("admin")), "cli").await?;
+        self.api_server(&client).await?;
+        controller_roles(&client).await?;
+        if cluster.state.api_only {
             return Ok(());
         }
-        // The server is starting: nothing to watch yet.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        add_ons(cluster, &client).await?;
+        progress.step("Waiting for the node");
+        node(cluster, &client).await?;
+        progress.step("Waiting for DNS");
+        dns::answers(SocketAddr::from((cluster.state.dns_ip(), 53)), "kubernetes.default.svc.cluster.local.")
+            .await
+    }
+
+    async fn api_server(&self, client: &Client) -> Result<()> {
+        loop {
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            if client.request_text(request).await.is_ok() {
+                return Ok(());
+            }
+            if let Some(reason) = self.last_words() {
+                bail!(Hopeless(reason));
+            }
+            // The server is starting: nothing to watch yet.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Why the API server ends again and again, as a component's process says it with its last line.
+    fn last_words(&self) -> Option<String> {
+        let mut log = File::open(&self.log).ok()?;
+        log.seek(SeekFrom::Start(self.before)).ok()?;
+        let mut text = String::new();
+        log.read_to_string(&mut text).ok()?;
+        let mut ends = text.lines().filter_map(|line| line.strip_prefix("error: "));
+        ends.nth(ATTEMPTS - 1).map(str::to_owned)
     }
 }
 
@@ -62,8 +105,12 @@ async fn add_ons(cluster: &Cluster, client: &Client) -> Result<()> {
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     let kubelet_admin =
         binding("knarr:kubelet-api-admin", "system:kubelet-api-admin", "kube-apiserver-kubelet-client")?;
-    create(&bindings, &kubelet_admin).await?;
-    // One process runs all controllers under one name, so that name holds every controller's role.
+    create(&bindings, &kubelet_admin).await
+}
+
+/// One process runs all controllers under one name, so that name holds every controller's role.
+async fn controller_roles(client: &Client) -> Result<()> {
+    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     let roles: Api<ClusterRole> = Api::all(client.clone());
     for role in roles.list(&ListParams::default()).await? {
         let role = role.name_any();

@@ -1,5 +1,5 @@
 //! Merges a configuration into the live object: its fields win, items of keyed lists meet by their keys.
-use super::super::compare::{Walker, is_untracked};
+use super::super::compare::{Walker, is_untracked, is_untracked_metadata};
 use crate::kind::Kind;
 use crate::schema::{Field, ListType, Schema, Shape, TypeId};
 use crate::{Object, Value};
@@ -8,6 +8,12 @@ use crate::{Object, Value};
 pub(super) fn merge(schema: &Schema, kind: &Kind, live: &mut Value, config: Value, subresource: &str) {
     let (Value::Object(live), Value::Object(mut config)) = (live, config) else { return };
     config.retain(|name, _| !is_untracked(kind, subresource, name));
+    if let Some(Value::Object(metadata)) = config.get_mut("metadata") {
+        let identity = |name: &str| matches!(name, "name" | "namespace" | "uid" | "resourceVersion");
+        metadata.retain(|name, _| {
+            identity(name) || subresource != "status" || !is_untracked_metadata(kind, subresource, name)
+        });
+    }
     Merger { walker: Walker { schema } }.structure(kind.ty, live, config);
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::managed_fields::Alike;
 use crate::table;
 use crate::time::Timestamp;
 use serde_json::json;
@@ -10,7 +11,7 @@ fn kind(group: &str, plural: &str) -> &'static Kind {
 }
 
 fn by(manager: &str, at: i64) -> Write<'_> {
-    Write { manager, subresource: "", now: NOW.plus_seconds(at) }
+    Write { manager, subresource: "", now: NOW.plus_seconds(at), versions: &Alike }
 }
 
 fn applied(
@@ -175,6 +176,9 @@ fn kubectl_takes_over() {
     let taken =
         applied(maps, Some(&live), map(json!({"a": "2"})), &by("kubectl", 1), false).expect("taken over");
     assert_eq!(taken["data"]["a"], "2");
+    // The note of client-side apply stays current, so that it can take over again.
+    let note = taken["metadata"]["annotations"][LAST_APPLIED].as_str().expect("a note");
+    assert_eq!(note, format!("{}\n", map(json!({"a": "2"}))));
     assert!(applied(maps, Some(&live), map(json!({"a": "2"})), &by("other", 1), false).is_err());
     let mut new = live.clone();
     new["data"]["a"] = json!("3");

@@ -118,6 +118,7 @@ fn one(container: &At<'_>, volumes: &[Volume<'_>], place: Place) {
     mounts(container, volumes);
     container.get("imagePullPolicy").need_one_of(&["Always", "IfNotPresent", "Never"]);
     resources::container(&container.get("resources"));
+    container.get("resizePolicy").unique("resourceName");
     for policy in container.get("resizePolicy").items() {
         policy.get("resourceName").need_one_of(&["cpu", "memory"]);
         policy.get("restartPolicy").need_one_of(&["NotRequired", "RestartContainer"]);
@@ -366,7 +367,7 @@ pub(super) fn local_descending_path(path: &At<'_>) {
     no_backsteps(path);
 }
 
-pub(super) fn no_backsteps(path: &At<'_>) {
+pub(in super::super) fn no_backsteps(path: &At<'_>) {
     if path.text().split('/').any(|part| part == "..") {
         path.invalid("must not contain '..'");
     }

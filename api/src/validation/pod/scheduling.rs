@@ -101,7 +101,7 @@ fn match_label_keys(term: &At<'_>) {
     }
 }
 
-pub(super) fn tolerations(list: &At<'_>) {
+pub(in super::super) fn tolerations(list: &At<'_>) {
     for toleration in list.items() {
         let (key, operator, effect) =
             (toleration.get("key"), toleration.get("operator"), toleration.get("effect"));

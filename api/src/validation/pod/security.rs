@@ -28,6 +28,14 @@ pub(super) fn pod(spec: &At<'_>) {
                 name.forbidden("when `hostUsers` is false");
             }
         }
+    } else {
+        for list in ["containers", "initContainers"] {
+            for mount in spec.get(list).items().map(|container| container.get("securityContext.procMount")) {
+                if mount.text() == "Unmasked" {
+                    mount.invalid("`hostUsers` must be false to use `Unmasked`");
+                }
+            }
+        }
     }
 }
 

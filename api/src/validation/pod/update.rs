@@ -1,5 +1,6 @@
 //! What an update of a pod may change.
 use super::super::cursor::{At, same};
+use super::super::net;
 use crate::{Object, Value, names};
 
 /// Members of the specification that may change within the limits checked here.
@@ -22,6 +23,10 @@ pub(super) fn pod(at: &At<'_>, old: &Value) {
     tolerations(&spec.get("tolerations"), &old_spec["tolerations"]);
     gates(&spec.get("schedulingGates"), &old_spec["schedulingGates"]);
     let gated = old_spec["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+    if gated && !extends(spec.get("nodeSelector").value(), &old_spec["nodeSelector"]) {
+        let selector = spec.get("nodeSelector");
+        selector.invalid("only additions to spec.nodeSelector are allowed (no mutations or deletions)");
+    }
     let differences = differences(&spec, old_spec, gated);
     if !differences.is_empty() {
         let listed = differences.join("\n");
@@ -34,13 +39,55 @@ pub(super) fn pod(at: &At<'_>, old: &Value) {
 }
 
 pub(super) fn status(at: &At<'_>, old: &Value) {
-    let class = at.get("status.qosClass");
-    if !old["status"]["qosClass"].is_null() {
-        class.immutable(&old["status"]["qosClass"]);
-    }
+    let (status, old_status) = (at.get("status"), &old["status"]);
+    status.get("nominatedNodeName").format_if_set(names::dns_subdomain);
     let node = at.get("spec.nodeName");
     if !same(node.value(), &old["spec"]["nodeName"]) {
         at.get("status.nodeName").forbidden("may not be changed directly");
+    }
+    let class = status.get("qosClass");
+    if !old_status["qosClass"].is_null() {
+        class.immutable(&old_status["qosClass"]);
+    }
+    for list in ["containerStatuses", "initContainerStatuses"] {
+        stays_terminated(&status.get(list), &old_status[list], &old["spec"]);
+    }
+    for list in ["podIPs", "hostIPs"] {
+        let list = status.get(list);
+        let addresses: Vec<_> = list.items().filter_map(|entry| net::ip(&entry.get("ip"))).collect();
+        let same_family = |n: usize| addresses[..n].iter().any(|a| a.is_ipv4() == addresses[n].is_ipv4());
+        if (0..addresses.len()).any(same_family) {
+            list.invalid("may specify no more than one IP for each IP family");
+        }
+    }
+    for condition in status.get("conditions").items() {
+        condition.get("observedGeneration").not_negative();
+    }
+}
+
+/// A container that ended for good does not run again.
+fn stays_terminated(list: &At<'_>, old: &Value, spec: &Value) {
+    let policy = spec["restartPolicy"].as_str().unwrap_or_default();
+    let has_own_policy = |name: &Value| {
+        ["containers", "initContainers"].iter().any(|list| {
+            let containers = spec[*list].as_array();
+            containers
+                .is_some_and(|list| list.iter().any(|c| c["name"] == *name && !c["restartPolicy"].is_null()))
+        })
+    };
+    if policy == "Always" {
+        return;
+    }
+    for before in old.as_array().into_iter().flatten() {
+        let Some(code) = before["state"]["terminated"]["exitCode"].as_i64() else { continue };
+        if code != 0 && policy == "OnFailure" || has_own_policy(&before["name"]) {
+            continue;
+        }
+        for now in list.items().filter(|now| now.get("name").value() == &before["name"]) {
+            if !now.get("state.terminated").is_set() {
+                now.get("state").forbidden("may not be transitioned to non-terminated state");
+            }
+        }
     }
 }
 
@@ -95,7 +142,7 @@ fn differences(spec: &At<'_>, old: &Value, gated: bool) -> Vec<String> {
                 let mended = a.as_i64() == Some(1) && b.as_i64().is_some_and(|old| old < 0);
                 !same(a, b) && !mended
             }
-            "nodeSelector" if gated => !extends(a, b),
+            "nodeSelector" if gated => false,
             "affinity" if gated => !narrows(a, b),
             free if FREE.contains(&free) => false,
             _ => !same(a, b),

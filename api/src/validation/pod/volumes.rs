@@ -1,6 +1,7 @@
 //! Rules of a pod's volumes.
 use super::super::cursor::At;
-use super::containers;
+use super::super::sources;
+use super::{Place, containers};
 use crate::names;
 
 /// A volume as mounts see it.
@@ -48,7 +49,7 @@ const HOST_PATH_TYPES: [&str; 8] =
     ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
 /// All volumes; gives what mounts need to know of them.
-pub(super) fn volumes<'a>(list: &At<'a>) -> Vec<Volume<'a>> {
+pub(super) fn volumes<'a>(list: &At<'a>, place: Place) -> Vec<Volume<'a>> {
     let mut found: Vec<Volume<'a>> = Vec::new();
     for volume in list.items() {
         let name = volume.get("name");
@@ -57,17 +58,15 @@ pub(super) fn volumes<'a>(list: &At<'a>) -> Vec<Volume<'a>> {
             name.duplicate();
         }
         volume.exactly_one(&SOURCES, "may not specify more than 1 volume type", "must specify a volume type");
-        source(&volume);
+        source(&volume, place);
         let block = ["persistentVolumeClaim", "ephemeral"].iter().any(|n| volume.find(n).is_some());
         found.push(Volume { name: name.text(), block });
     }
     found
 }
 
-fn source(volume: &At<'_>) {
-    if let Some(path) = volume.find("hostPath") {
-        host_path(&path);
-    }
+fn source(volume: &At<'_>, place: Place) {
+    sources::all(volume);
     if let Some(dir) = volume.find("emptyDir") {
         let limit = dir.get("sizeLimit");
         if limit.quantity().is_some_and(|q| q.sign() < 0) {
@@ -100,15 +99,22 @@ fn source(volume: &At<'_>) {
             super::super::storage::claim_spec(&template.get("spec"));
         }
     }
-    if let Some(nfs) = volume.find("nfs") {
-        nfs.get("server").need();
-        let path = nfs.get("path");
-        if path.need() && !path.text().starts_with('/') {
-            path.invalid("must be an absolute path");
-        }
+    if let Some(repository) = volume.find("gitRepo") {
+        repository.get("repository").need();
+        containers::local_descending_path(&repository.get("directory"));
     }
-    if let Some(csi) = volume.find("csi") {
-        csi.get("driver").need();
+    if let Some(image) = volume.find("image") {
+        if place == Place::Pod {
+            image.get("reference").need();
+        }
+        image.get("pullPolicy").one_of_if_set(&["Always", "IfNotPresent", "Never"]);
+    }
+}
+
+/// A path from the root of a server.
+pub(in super::super) fn absolute_path(path: &At<'_>) {
+    if path.need() && !path.text().starts_with('/') {
+        path.invalid("must be an absolute path");
     }
 }
 

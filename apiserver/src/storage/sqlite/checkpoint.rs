@@ -18,7 +18,7 @@ const DUE: usize = 8 << 20;
 const PAGES: usize = 16 << 10;
 
 /// Frames (pages of 4 KiB) of log from which on it is worth holding the writer to copy the rest.
-const LONG: i64 = 8192;
+const LONG: i64 = 4096;
 
 /// The checkpoint task.
 pub(super) struct Checkpointer {

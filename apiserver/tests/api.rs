@@ -1,0 +1,14 @@
+//! The API as clients on real sockets see it: ownership, watches, limits, versions.
+#![allow(missing_docs, clippy::expect_used)]
+#[allow(dead_code, reason = "shared with other test programs")]
+#[path = "server/harness.rs"]
+mod harness;
+
+mod api {
+    mod apply;
+    mod bad_input;
+    mod flow;
+    mod forms;
+    mod options;
+    mod versions;
+}

@@ -1,0 +1,64 @@
+//! Versions beside the defaults: what `--runtime-config` and `--feature-gates` switch.
+use crate::harness::Server;
+use http::Method;
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_on_request() {
+    let directory = tempfile::tempdir().expect("directory");
+    let flags = ["--runtime-config=api/beta=true,autoscaling/v1=false"];
+    let server = Server::start(directory.path(), &flags).await;
+    let admin = server.admin();
+    assert_eq!(admin.get("/apis/scheduling.k8s.io/v1alpha2").await.0, 404, "alpha stays off");
+    assert_eq!(admin.get("/apis/autoscaling/v1/horizontalpodautoscalers").await.0, 404);
+    let (_, group) = admin.get("/apis/resource.k8s.io").await;
+    let versions: Vec<&str> =
+        group["versions"].as_array().expect("a list").iter().filter_map(|v| v["version"].as_str()).collect();
+    assert_eq!(versions, ["v1", "v1beta2", "v1beta1"]);
+    // One object in all versions, each with its own fields and name.
+    let claim = json!({"metadata": {"name": "a"}, "spec": {"devices": {"requests": [
+        {"name": "r", "deviceClassName": "c"}]}}});
+    let path = |version: &str| format!("/apis/resource.k8s.io/{version}/namespaces/default/resourceclaims");
+    let made = admin.create(&path("v1beta1"), &claim).await;
+    assert_eq!(made["apiVersion"], "resource.k8s.io/v1beta1");
+    assert_eq!(made["spec"]["devices"]["requests"][0]["deviceClassName"], "c", "{made}");
+    for version in ["v1", "v1beta2"] {
+        let (code, claim) = admin.get(&format!("{}/a", path(version))).await;
+        assert_eq!((code, &claim["apiVersion"]), (200, &json!(format!("resource.k8s.io/{version}"))));
+        assert_eq!(claim["spec"]["devices"]["requests"][0]["exactly"]["deviceClassName"], "c", "{claim}");
+        let (_, list) = admin.get(&path(version)).await;
+        assert_eq!(list["items"][0]["spec"]["devices"], claim["spec"]["devices"]);
+    }
+    // What is deprecated says so.
+    let reply = admin.raw(Method::GET, "/apis/storage.k8s.io/v1beta1/volumeattributesclasses", &[], "").await;
+    let warning = reply.headers()["warning"].to_str().expect("text");
+    assert!(
+        warning.contains("storage.k8s.io/v1beta1 VolumeAttributesClass is deprecated in v1.34+"),
+        "{warning}"
+    );
+    assert!(warning.contains("use storage.k8s.io/v1 VolumeAttributesClass"), "{warning}");
+    let reply = admin.raw(Method::GET, "/apis/storage.k8s.io/v1/volumeattributesclasses", &[], "").await;
+    assert!(!reply.headers().contains_key("warning"));
+    // OpenAPI follows.
+    let (_, index) = admin.get("/openapi/v3").await;
+    let paths = index["paths"].as_object().expect("paths");
+    assert!(paths.contains_key("apis/resource.k8s.io/v1beta1") && !paths.contains_key("apis/autoscaling/v1"));
+    server.stop().await;
+}
+
+/// Fields of gates that are off go on create, and on update unless the object has them already.
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_of_gates() {
+    let directory = tempfile::tempdir().expect("directory");
+    let server = Server::start(directory.path(), &[]).await;
+    let admin = server.admin();
+    let set = |extra: Value| {
+        json!({"metadata": {"name": "s"}, "spec": {"serviceName": "s", "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": extra}}})
+    };
+    let path = "/apis/apps/v1/namespaces/default/statefulsets";
+    let made = admin.create(path, &set(json!({"partition": 1, "maxUnavailable": 2}))).await;
+    assert_eq!(made["spec"]["updateStrategy"]["rollingUpdate"], json!({"partition": 1}));
+    server.stop().await;
+}

@@ -1,0 +1,80 @@
+//! The files of a new cluster.
+use super::settings::Settings;
+use crate::cluster::home::HomeLock;
+use crate::cluster::state::choose;
+use crate::cluster::{Cluster, Paths, State, pki};
+use crate::{kubeconfig, pause, supervisor};
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+
+/// Chooses and writes everything of a new cluster; leaves nothing behind if it fails.
+pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<Cluster> {
+    let _lock = HomeLock::acquire(home)?;
+    let others: Vec<State> = Cluster::all(home)?.into_iter().map(|cluster| cluster.state).collect();
+    let mut state = choose(name, &settings.wishes()?, &others)?;
+    state.api_only = settings.api_only;
+    state.ephemeral = settings.ephemeral;
+    state.runtime_endpoint = settings.container_runtime_endpoint.clone();
+    state.extra_args = settings.extra_args.clone();
+    let paths = Paths::new(home, name);
+    if Cluster::find(home, name)?.is_some() {
+        bail!("another `knarr up` has just created cluster {name:?}; run this again to wait for it");
+    }
+    if paths.root().exists() {
+        bail!("{} is in the way; `knarr down --name {name}` removes it", paths.root().display());
+    }
+    let cluster = Cluster { paths, state };
+    supervisor::check(&cluster)?;
+    let bridge = knarr_proxy::names::bridge(name);
+    if !settings.api_only && Path::new("/sys/class/net").join(&bridge).exists() {
+        bail!(
+            "the interface {bridge} exists, so another folder of clusters (KNARR_HOME) holds one named {name:?}, too; \
+             choose another --name, or remove what is left of one that is gone with `ip link delete {bridge}`"
+        );
+    }
+    let written = write(&cluster, settings);
+    if written.is_err() {
+        // Both were made just now; what cannot be removed either is part of that error's cause.
+        let _ = std::fs::remove_dir_all(cluster.paths.root());
+        let _ = std::fs::remove_dir_all(cluster.paths.run());
+    }
+    written.map(|()| cluster)
+}
+
+/// Makes what a stopped cluster's components need once more: `/run` does not survive a reboot.
+pub fn renew(home: &Path, cluster: &Cluster, settings: &Settings) -> Result<()> {
+    let _lock = HomeLock::acquire(home)?;
+    make_directories(&cluster.paths)?;
+    copy_images(cluster, settings)
+}
+
+fn write(cluster: &Cluster, settings: &Settings) -> Result<()> {
+    make_directories(&cluster.paths)?;
+    pki::create(cluster)?;
+    kubeconfig::write_all(cluster)?;
+    std::fs::write(cluster.paths.images().join("pause.tar"), pause::archive()?)?;
+    copy_images(cluster, settings)?;
+    cluster.state.save(&cluster.paths.state_file())
+}
+
+/// Copies the archives of `--images` to where the kubelet imports from when it starts.
+fn copy_images(cluster: &Cluster, settings: &Settings) -> Result<()> {
+    let Some(folder) = &settings.images else { return Ok(()) };
+    for archive in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let archive = archive?.path();
+        let name = archive.file_name().context("an archive without a name")?;
+        std::fs::copy(&archive, cluster.paths.images().join(name))
+            .with_context(|| format!("cannot copy {}", archive.display()))?;
+    }
+    Ok(())
+}
+
+fn make_directories(paths: &Paths) -> Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    for (folder, mode) in paths.directories() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(&folder);
+        made.with_context(|| format!("cannot create {}", folder.display()))?;
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}

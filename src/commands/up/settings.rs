@@ -1,0 +1,136 @@
+//! What the user asked for: the configuration file with the flags over it.
+use super::Args;
+use crate::cluster::State;
+use crate::cluster::state::{Publish, Wishes};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Settings of a cluster; also the form of the configuration file of `up --config`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    api_port: Option<u16>,
+    /// Just the API server.
+    pub api_only: bool,
+    /// The database is kept in memory.
+    pub ephemeral: bool,
+    node_name: Option<String>,
+    cluster_cidr: Option<String>,
+    service_cidr: Option<String>,
+    /// CRI socket of a running container runtime.
+    pub container_runtime_endpoint: Option<String>,
+    /// Folder of image archives; in a file, relative to that file.
+    pub images: Option<PathBuf>,
+    /// `PORT:NODEPORT` each.
+    publish: Vec<String>,
+    /// More flags by component: `apiserver: ["--v=2"]`.
+    pub extra_args: BTreeMap<String, Vec<String>>,
+}
+
+impl Settings {
+    /// Reads the configuration file, if one is named, and puts the flags over it.
+    pub fn read(args: &Args) -> Result<Self> {
+        let mut settings = args.config.as_deref().map_or_else(|| Ok(Self::default()), Self::from_file)?;
+        let args = args.clone();
+        settings.api_only |= args.api_only;
+        settings.ephemeral |= args.ephemeral;
+        settings.api_port = args.api_port.or(settings.api_port);
+        settings.node_name = args.node_name.or(settings.node_name);
+        settings.cluster_cidr = args.cluster_cidr.or(settings.cluster_cidr);
+        settings.service_cidr = args.service_cidr.or(settings.service_cidr);
+        settings.container_runtime_endpoint =
+            args.container_runtime_endpoint.or(settings.container_runtime_endpoint);
+        settings.images = args.images.or(settings.images);
+        settings.publish.extend(args.publish.iter().map(|p| format!("{}:{}", p.port, p.node_port)));
+        settings.wishes()?;
+        if settings.ephemeral && !settings.api_only {
+            bail!(
+                "an ephemeral database needs --api-only: pods would outlive what the cluster knows of them"
+            );
+        }
+        if let Some(folder) = &settings.images {
+            std::fs::read_dir(folder)
+                .with_context(|| format!("--images: cannot read {}", folder.display()))?;
+        }
+        Ok(settings)
+    }
+
+    fn from_file(file: &Path) -> Result<Self> {
+        let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let mut settings: Self = serde_yaml_ng::from_slice(&text)
+            .with_context(|| format!("{} is no configuration of a cluster", file.display()))?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        settings.images = settings.images.map(|images| folder.join(images));
+        Ok(settings)
+    }
+
+    /// What is wished of those things that are chosen otherwise.
+    pub fn wishes(&self) -> Result<Wishes> {
+        let publish: Result<Vec<Publish>, String> = self.publish.iter().map(|text| text.parse()).collect();
+        Ok(Wishes {
+            api_port: self.api_port,
+            node_name: self.node_name.clone(),
+            cluster_cidr: self.cluster_cidr.clone(),
+            service_cidr: self.service_cidr.clone(),
+            publish: publish.map_err(anyhow::Error::msg)?,
+        })
+    }
+
+    /// Refuses settings that an existing cluster does not have: they count when it is created.
+    pub fn fit(&self, state: &State) -> Result<()> {
+        fn other<T: PartialEq>(wish: Option<&T>, value: &T) -> bool {
+            wish.is_some_and(|wish| wish != value)
+        }
+        let wishes = self.wishes()?;
+        let runtime = self.container_runtime_endpoint.is_some();
+        let differing = [
+            ("--api-port", other(self.api_port.as_ref(), &state.ports.api)),
+            ("--api-only", self.api_only && !state.api_only),
+            ("--ephemeral", self.ephemeral && !state.ephemeral),
+            ("--node-name", other(self.node_name.as_ref(), &state.node_name)),
+            ("--cluster-cidr", other(self.cluster_cidr.as_ref(), &state.cluster_cidr)),
+            ("--service-cidr", other(self.service_cidr.as_ref(), &state.service_cidr)),
+            (
+                "--container-runtime-endpoint",
+                runtime && self.container_runtime_endpoint != state.runtime_endpoint,
+            ),
+            ("--publish", !wishes.publish.is_empty() && wishes.publish != state.publish),
+            ("extraArgs", !self.extra_args.is_empty() && self.extra_args != state.extra_args),
+        ];
+        if let Some((setting, _)) = differing.iter().find(|(_, differs)| *differs) {
+            let name = &state.name;
+            bail!(
+                "cluster {name:?} exists with another {setting}; \
+                 remove it first with `knarr down --name {name}`, or choose another --name"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_existing_cluster_lacks_is_refused() {
+        let state = State { node_name: "n".to_owned(), ..State::unknown("c") };
+        let check = |text: &str, expected: Option<&str>| {
+            let settings: Settings = serde_yaml_ng::from_str(text).unwrap();
+            let refused = settings.fit(&state).err().map(|e| e.to_string());
+            match (&refused, expected) {
+                (None, None) => {}
+                (Some(found), Some(expected)) if found.contains(expected) => {}
+                _ => panic!("{text}: {refused:?}, expected {expected:?}"),
+            }
+        };
+        check("{}", None);
+        check("nodeName: n", None);
+        check("nodeName: m", Some("--node-name"));
+        check("apiPort: 7", Some("--api-port"));
+        check("publish: ['1:2']", Some("--publish"));
+        check("extraArgs: {proxy: ['--v=4']}", Some("extraArgs"));
+    }
+}
