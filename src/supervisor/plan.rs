@@ -6,6 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Name of the API server.
+pub const API_SERVER: &str = "apiserver";
+/// Name of the controller manager.
+pub const CONTROLLERS: &str = "controllers";
+
 /// One process of a cluster.
 pub struct Component {
     /// Name of its log and lock, and of the hidden subcommand.
@@ -72,9 +77,9 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     if own_runtime {
         plan.push(runtime(cluster));
     }
-    plan.push(own("apiserver", cluster, apiserver(cluster), Vec::new())?);
+    plan.push(own(API_SERVER, cluster, apiserver(cluster), Vec::new())?);
     let api = || Need::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.state.ports.api)));
-    plan.push(own("controllers", cluster, controllers(cluster), vec![api()])?);
+    plan.push(own(CONTROLLERS, cluster, controllers(cluster), vec![api()])?);
     if cluster.state.api_only {
         return Ok(plan);
     }
