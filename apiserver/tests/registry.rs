@@ -9,6 +9,7 @@ mod registry {
     mod deletion;
     mod documents;
     mod errors;
+    mod fuzz;
     pub mod harness;
     mod kinds;
     mod lists;
