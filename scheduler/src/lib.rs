@@ -9,12 +9,22 @@ pub mod algorithm;
 pub mod args;
 pub mod cache;
 mod driver;
+pub mod index;
 pub mod node;
 pub mod plugin;
-mod plugins;
+pub mod plugins;
 pub mod pod;
+pub mod preemption;
+pub mod profile;
 pub mod queue;
 pub mod resources;
+pub mod selector;
+pub mod storage;
+pub mod terms;
+#[cfg(test)]
+mod testing;
+pub mod views;
+pub mod world;
 
 pub use args::Args;
 pub use driver::run;

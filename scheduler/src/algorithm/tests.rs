@@ -1,40 +1,8 @@
 //! Tables of pods and nodes: which node is chosen, or the message that says why none is.
 use super::*;
-use crate::node::NodeView;
-use crate::plugin::{filters, scores};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use crate::testing::{container, node, pod, world};
+use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
-use std::sync::Arc;
-
-fn node(name: &str, spec: Value, labels: Value) -> Node {
-    let allocatable = json!({"cpu": "2", "memory": "4Gi", "pods": "10", "ephemeral-storage": "10Gi"});
-    let object = json!({
-        "metadata": {"name": name, "labels": labels}, "spec": spec, "status": {"allocatable": allocatable},
-    });
-    serde_json::from_value(object).unwrap()
-}
-
-fn pod(name: &str, spec: Value) -> PodView {
-    let mut spec = spec;
-    if spec.get("containers").is_none() {
-        spec["containers"] = json!([{"name": "c", "image": "i"}]);
-    }
-    let object =
-        json!({"metadata": {"name": name, "namespace": "default", "labels": {"app": "a"}}, "spec": spec});
-    PodView::new(serde_json::from_value::<Pod>(object).unwrap())
-}
-
-fn world(nodes: Vec<Node>, pods: Vec<PodView>) -> Nodes {
-    let mut world = Nodes::new();
-    for node in nodes {
-        let node = Arc::new(NodeView::new(node));
-        world.insert(node.name.clone(), NodeInfo { node, ..NodeInfo::default() });
-    }
-    for pod in pods {
-        world.get_mut(&pod.node.clone()).unwrap().add(&Arc::new(pod));
-    }
-    world
-}
 
 fn three() -> Vec<Node> {
     let zone = |zone: &str| json!({"zone": zone, "kubernetes.io/hostname": zone});
@@ -46,13 +14,9 @@ fn three() -> Vec<Node> {
 }
 
 fn check(spec: Value, pods: Vec<PodView>, expected: &str) {
-    let mut algorithm = Algorithm::new(filters(), scores());
-    let result = algorithm.schedule(&pod("x", spec.clone()), &world(three(), pods));
+    let mut algorithm = Algorithm::new(Profile::default());
+    let result = algorithm.schedule(&pod("x", spec.clone()), &mut world(three(), pods));
     assert_eq!(result.unwrap_or_else(|e| e.message()), expected, "{spec}");
-}
-
-fn container(resources: Value) -> Value {
-    json!([{"name": "c", "image": "i", "resources": {"requests": resources}}])
 }
 
 #[test]
@@ -64,7 +28,7 @@ fn plain_pods_avoid_cordoned_and_tainted_nodes() {
 
 #[test]
 fn messages_count_reasons() {
-    let elsewhere = "1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable";
+    let elsewhere = "1 node(s) had untolerated taint(s), 1 node(s) were unschedulable";
     check(
         json!({"containers": container(json!({"cpu": "3"}))}),
         vec![],
@@ -90,8 +54,8 @@ fn messages_count_reasons() {
 
 #[test]
 fn no_nodes() {
-    let mut algorithm = Algorithm::new(filters(), scores());
-    let failure = algorithm.schedule(&pod("x", json!({})), &Nodes::new()).unwrap_err();
+    let mut algorithm = Algorithm::new(Profile::default());
+    let failure = algorithm.schedule(&pod("x", json!({})), &mut World::default()).unwrap_err();
     assert_eq!(failure.message(), "no nodes available to schedule pods");
     assert_eq!(failure.events, [Event::Node]);
 }
@@ -101,8 +65,8 @@ fn emptier_nodes_are_better() {
     let nodes = vec![node("n1", json!({}), json!({})), node("n2", json!({}), json!({}))];
     let busy =
         pod("busy", json!({"nodeName": "n1", "containers": container(json!({"cpu": "1", "memory": "2Gi"}))}));
-    let mut algorithm = Algorithm::new(filters(), scores());
-    assert_eq!(algorithm.schedule(&pod("x", json!({})), &world(nodes, vec![busy])).unwrap(), "n2");
+    let mut algorithm = Algorithm::new(Profile::default());
+    assert_eq!(algorithm.schedule(&pod("x", json!({})), &mut world(nodes, vec![busy])).unwrap(), "n2");
 }
 
 #[test]
@@ -116,7 +80,7 @@ fn spreading_over_zones() {
     // A zone nobody tolerates still counts, unless taints are honoured.
     let strict = json!({"topologySpreadConstraints": constraint});
     let message = "0/3 nodes are available: 1 node(s) didn't match pod topology spread constraints, \
-        1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable.";
+        1 node(s) had untolerated taint(s), 1 node(s) were unschedulable.";
     check(strict, vec![on("1", "n1"), on("2", "n2")], message);
 }
 
@@ -131,7 +95,7 @@ fn affinity_and_anti_affinity_between_pods() {
     check(join.clone(), vec![there()], "n3");
     check(join, vec![], "n1"); // the first of its group
     let lonely = json!({"affinity": {"podAffinity": required(term("b"))}});
-    let elsewhere = "1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable";
+    let elsewhere = "1 node(s) had untolerated taint(s), 1 node(s) were unschedulable";
     check(
         lonely,
         vec![],
@@ -158,6 +122,6 @@ fn affinity_and_anti_affinity_between_pods() {
 #[test]
 fn enough_nodes_are_looked_at() {
     for (nodes, expected) in [(0, 1), (50, 50), (100, 100), (1000, 420), (5000, 500), (10000, 500)] {
-        assert_eq!(enough(nodes), expected, "{nodes}");
+        assert_eq!(enough(nodes, 0), expected, "{nodes}");
     }
 }
