@@ -48,6 +48,10 @@ impl Attempt {
         let client =
             knarr_component::client::connect(Some(&cluster.paths.kubeconfig("admin")), "cli").await?;
         self.api_server(&client).await?;
+        for nth in 2..=cluster.server_urls().len() {
+            let file = cluster.paths.kubeconfig(&format!("admin-{nth}"));
+            self.api_server(&knarr_component::client::connect(Some(&file), "cli").await?).await?;
+        }
         controller_roles(&client).await?;
         if cluster.state.api_only {
             return Ok(());
