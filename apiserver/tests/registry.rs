@@ -13,6 +13,7 @@ mod registry {
     pub mod harness;
     mod kinds;
     mod lists;
+    mod ownership;
     mod pods;
     mod services;
     mod watches;
