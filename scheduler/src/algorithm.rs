@@ -176,11 +176,7 @@ impl Algorithm {
     /// # Errors
     /// Why there is none.
     pub fn schedule(&mut self, pod: &PodView, world: &mut World) -> Result<String, Unschedulable> {
-        let candidates = self.candidates(pod, world)?;
-        // The first of the best: the ring's turning start spreads ties over the nodes.
-        let best = candidates.iter().map(|(_, score)| *score).max().unwrap_or_default();
-        let chosen = candidates.into_iter().find(|(_, score)| *score == best);
-        Ok(chosen.map(|(name, _)| name).unwrap_or_default())
+        self.candidates(pod, world).map(best)
     }
 
     /// Nodes that can run the pod, with their scores.
@@ -274,6 +270,13 @@ impl Algorithm {
         }
         totals
     }
+}
+
+/// The node with the best score; the first of equals, since the ring's turning start spreads ties over the nodes.
+pub fn best(candidates: Vec<Candidate>) -> String {
+    let best = candidates.iter().map(|(_, score)| *score).max().unwrap_or_default();
+    let chosen = candidates.into_iter().find(|(_, score)| *score == best);
+    chosen.map(|(name, _)| name).unwrap_or_default()
 }
 
 /// How many feasible nodes are enough to choose from, as the original counts; `percentage` 0 lets the number of nodes
