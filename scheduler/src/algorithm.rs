@@ -175,7 +175,7 @@ impl Algorithm {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn schedule(&mut self, pod: &PodView, world: &mut World) -> Result<String, Unschedulable> {
+    pub fn schedule(&mut self, pod: &PodView, world: &mut World) -> Result<String, Box<Unschedulable>> {
         self.candidates(pod, world).map(best)
     }
 
@@ -183,7 +183,11 @@ impl Algorithm {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn candidates(&mut self, pod: &PodView, world: &mut World) -> Result<Vec<Candidate>, Unschedulable> {
+    pub fn candidates(
+        &mut self,
+        pod: &PodView,
+        world: &mut World,
+    ) -> Result<Vec<Candidate>, Box<Unschedulable>> {
         self.profile.ask(pod, world);
         let world = &*world;
         let feasible = self.feasible(pod, world)?;
@@ -192,9 +196,13 @@ impl Algorithm {
     }
 
     /// Nodes that can run the pod: enough of them to choose from, starting where the last search ended.
-    fn feasible<'n>(&mut self, pod: &PodView, world: &'n World) -> Result<Vec<&'n NodeInfo>, Unschedulable> {
+    fn feasible<'n>(
+        &mut self,
+        pod: &PodView,
+        world: &'n World,
+    ) -> Result<Vec<&'n NodeInfo>, Box<Unschedulable>> {
         let nodes = world.nodes();
-        let mut failure = Unschedulable { nodes: nodes.len(), ..Unschedulable::default() };
+        let mut failure = Box::new(Unschedulable { nodes: nodes.len(), ..Unschedulable::default() });
         if nodes.is_empty() {
             failure.events.push(Event::Node);
             return Err(failure);

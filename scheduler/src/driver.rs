@@ -273,7 +273,7 @@ impl State {
         &mut self,
         algorithm: &Algorithm,
         pod: &Arc<PodView>,
-        mut failure: Unschedulable,
+        mut failure: Box<Unschedulable>,
         now: Instant,
     ) -> Waiting {
         let mut waiting = Waiting::new(String::new());

@@ -123,7 +123,7 @@ fn filtered(answer: &Value) -> Filtered {
     let mut refused = failed("failedandunresolvablenodes", false);
     let others = failed("failednodes", true);
     refused.extend(
-        others.into_iter().filter(|(node, _)| !answer["failedandunresolvablenodes"].get(node).is_some()),
+        others.into_iter().filter(|(node, _)| answer["failedandunresolvablenodes"].get(node).is_none()),
     );
     Filtered { kept, refused }
 }
@@ -173,9 +173,9 @@ impl Scheduler {
         pod: &PodView,
         mut candidates: Vec<Candidate>,
         nodes: usize,
-    ) -> Result<Result<Vec<Candidate>, Unschedulable>, ExtenderError> {
+    ) -> Result<Result<Vec<Candidate>, Box<Unschedulable>>, ExtenderError> {
         let object = self.whole_pod(pod).await?;
-        let mut failure = Unschedulable { nodes, ..Unschedulable::default() };
+        let mut failure = Box::new(Unschedulable { nodes, ..Unschedulable::default() });
         for extender in self.extenders_for(pod).filter(|extender| !extender.settings.filter_verb.is_empty()) {
             let arguments = self.arguments(extender, &object, &candidates).await?;
             let answer = match extender.call(&extender.settings.filter_verb, &arguments).await {
