@@ -120,7 +120,11 @@ fn runtime(cluster: &Cluster) -> Component {
 }
 
 fn own(name: &'static str, cluster: &Cluster, mut flags: Flags, needs: Vec<Need>) -> Result<Component> {
-    flags.0.extend(cluster.state.extra_args.get(name).into_iter().flatten().cloned());
+    // The user's flags stand in for ours of the same name.
+    let extra = cluster.state.extra_args.get(name).map_or(&[][..], Vec::as_slice);
+    let name_of = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
+    flags.0.retain(|flag| extra.iter().all(|other| name_of(other) != name_of(flag)));
+    flags.0.extend_from_slice(extra);
     flags.0.insert(0, name.to_owned());
     let program = std::env::current_exe().context("cannot find the knarr program")?;
     Ok(Component { name, program, args: flags.0, env: Vec::new(), needs, stop: true })
@@ -242,6 +246,9 @@ fn kubelet(cluster: &Cluster) -> Flags {
         .set("cluster-dns", state.dns_ip())
         .set("cluster-domain", "cluster.local")
         .set("cgroup-root", format!("/knarr-{}", state.name))
+        // Images that were loaded could not be pulled again.
+        .set("image-gc-high-threshold", 100)
+        .set("pod-infra-container-image", containerd::PAUSE_IMAGE)
         .file("client-ca-file", &paths.pki("ca.crt"))
         .file("tls-cert-file", &paths.pki("kubelet-server.crt"))
         .file("tls-private-key-file", &paths.pki("kubelet-server.key"))

@@ -40,6 +40,7 @@ fn pod(at: &At<'_>) {
         mirror.invalid("must set spec.nodeName if mirror pod annotation is set");
     }
     spec(&at.get("spec"), Place::Pod);
+    volumes::ephemeral_claims(at);
 }
 
 /// A pod template inside a workload.
