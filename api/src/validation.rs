@@ -2,7 +2,7 @@
 //! paths and words.
 //!
 //! Objects must be decoded and defaulted before. The table of [`RULES`] names what a kind has beyond its metadata;
-//! a kind without a row gets the rules of metadata, which a test allows only to kinds that are not served by default.
+//! a kind without a row gets the rules of metadata, and a test finds such kinds.
 //! What a field alone must be is a row of [`constraints`]; what it must be among others is code. Sources: API conventions, the reference documentation of
 //! each kind, and the original's behaviour.
 mod admissionregistration;
@@ -23,6 +23,7 @@ mod net;
 mod networking;
 mod pod;
 mod policy;
+mod preview;
 mod rbac;
 mod resource;
 mod resources;
@@ -59,12 +60,6 @@ impl Rules {
         Self { name: names::dns_subdomain, object: |_| {}, update: |_, _| {}, status: |_, _| {} };
 }
 
-/// Kinds with nothing of their own but the form of their names.
-const NAMES: &[(&str, Rules)] = &[
-    ("ClusterTrustBundle", Rules { name: names::path_segment, ..Rules::PLAIN }),
-    ("StorageVersion", Rules { name: names::path_segment, ..Rules::PLAIN }),
-];
-
 /// The rows of all kinds by group.
 const RULES: &[(&str, &[(&str, Rules)])] = &[
     ("", core::RULES),
@@ -79,20 +74,24 @@ const RULES: &[(&str, &[(&str, Rules)])] = &[
     ("apps", apps::RULES),
     ("autoscaling", autoscaling::RULES),
     ("batch", batch::RULES),
-    ("certificates.k8s.io", NAMES),
     ("certificates.k8s.io", certificates::RULES),
+    ("certificates.k8s.io", preview::CERTIFICATE_RULES),
     ("coordination.k8s.io", policy::COORDINATION_RULES),
+    ("coordination.k8s.io", preview::COORDINATION_RULES),
     ("discovery.k8s.io", discovery::RULES),
     ("events.k8s.io", core::EVENTS_RULES),
     ("flowcontrol.apiserver.k8s.io", flowcontrol::RULES),
-    ("internal.apiserver.k8s.io", NAMES),
+    ("internal.apiserver.k8s.io", preview::INTERNAL_RULES),
     ("networking.k8s.io", networking::RULES),
     ("node.k8s.io", policy::NODE_RULES),
     ("policy", policy::RULES),
     ("rbac.authorization.k8s.io", rbac::RULES),
+    ("resource.k8s.io", preview::RESOURCE_RULES),
     ("resource.k8s.io", resource::RULES),
     ("scheduling.k8s.io", policy::SCHEDULING_RULES),
+    ("scheduling.k8s.io", preview::SCHEDULING_RULES),
     ("storage.k8s.io", storage::RULES),
+    ("storagemigration.k8s.io", preview::MIGRATION_RULES),
 ];
 
 /// The row of a kind.

@@ -9,9 +9,11 @@ mod registry {
     mod deletion;
     mod documents;
     mod errors;
+    mod fuzz;
     pub mod harness;
     mod kinds;
     mod lists;
+    mod ownership;
     mod pods;
     mod services;
     mod watches;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use knarr_component::flags::Logging;
+use knarr_component::flags::{Logging, duration};
 
 /// Flags of the kubelet.
 #[derive(Debug, Clone, clap::Args)]
@@ -72,6 +73,18 @@ pub struct Args {
     /// How many pods the node takes
     #[arg(long, default_value_t = 110)]
     pub max_pods: usize,
+    /// Percentage of the images' disk in use from which on unused images are removed; 100: never
+    #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub image_gc_high_threshold: u8,
+    /// Percentage to which that brings the use of the disk down
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub image_gc_low_threshold: u8,
+    /// How long an unused image stays at least
+    #[arg(long, default_value = "2m", value_parser = duration)]
+    pub minimum_image_ttl_duration: Duration,
+    /// Image of pods' sandboxes, which is never removed
+    #[arg(long, value_name = "IMAGE")]
+    pub pod_infra_container_image: Option<String>,
     /// How much to log
     #[command(flatten)]
     pub logging: Logging,

@@ -14,6 +14,7 @@ use crate::runtime::{Runtime, RuntimeError};
 use crate::volumes::Lookup;
 
 mod auth;
+pub mod collect;
 pub mod name;
 pub mod preload;
 

@@ -20,6 +20,7 @@ use crate::args::Args;
 use crate::cgroups::{self, Cgroups};
 use crate::container::resolv::{self, ClusterDns};
 use crate::context::{Context, Facts, Services};
+use crate::images::collect;
 use crate::logs::rotate;
 use crate::manager::Manager;
 use crate::node::NodeKeeper;
@@ -40,6 +41,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
     }
+    let image_policy = image_policy(&args)?;
     let machine = Machine::read();
     let facts = facts(&args, &machine);
     let cgroups = Cgroups::new(cgroups::MOUNT, &args.cgroup_root);
@@ -107,10 +109,22 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         }
     }
     tokio::spawn(rotate::run(Arc::clone(&manager), shutdown.clone()));
+    tokio::spawn(collect::run(Arc::clone(&manager), image_policy, shutdown.clone()));
     let server = Server::new(Arc::clone(&manager), config(&args), server_client);
     server.serve(listener, tls, shutdown.clone()).await;
     manager.stopped().await;
     Ok(())
+}
+
+/// When images are removed.
+fn image_policy(args: &Args) -> anyhow::Result<collect::Policy> {
+    let (high, low) = (args.image_gc_high_threshold, args.image_gc_low_threshold);
+    anyhow::ensure!(
+        low < high,
+        "--image-gc-low-threshold ({low}) must be below --image-gc-high-threshold ({high})"
+    );
+    let keep = args.pod_infra_container_image.iter().cloned().collect();
+    Ok(collect::Policy { high, low, min_age: args.minimum_image_ttl_duration, keep })
 }
 
 /// The settings in force, in the words of the original's configuration file.
@@ -130,6 +144,8 @@ fn config(args: &Args) -> serde_json::Value {
         "containerRuntimeEndpoint": args.container_runtime_endpoint,
         "podLogsDir": args.pod_logs_dir,
         "registerNode": args.register_node,
+        "imageGCHighThresholdPercent": args.image_gc_high_threshold,
+        "imageGCLowThresholdPercent": args.image_gc_low_threshold,
     })
 }
 

@@ -1,8 +1,11 @@
-//! Chooses a node for a pod: pure decision code over the nodes as they are known.
+//! Chooses a node for a pod: pure decision code over the world as it is known.
 use crate::node::NodeInfo;
-use crate::plugin::{Check, Event, Filter, Nodes, Reason, Score};
+use crate::plugin::{Check, Event, Filter, Prepared, Reason, Refusal};
 use crate::pod::PodView;
-use std::collections::BTreeMap;
+use crate::profile::Profile;
+use crate::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// With fewer nodes than this, all are looked at.
 const MIN_FEASIBLE: usize = 100;
@@ -12,12 +15,18 @@ const MIN_PERCENT: usize = 5;
 /// Why no node can run a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unschedulable {
-    /// All nodes that were looked at.
+    /// All nodes there are.
     pub nodes: usize,
+    /// The reason why no node at all can run the pod, when that is known without looking at nodes.
+    pub whole: Option<Reason>,
     /// How many nodes gave each reason.
     pub reasons: BTreeMap<String, usize>,
+    /// Nodes that could run the pod if other pods left them.
+    pub passing: Vec<String>,
     /// What may change that.
     pub events: Vec<Event>,
+    /// What came of preemption, when it made no room.
+    pub preemption: Option<String>,
 }
 
 impl Unschedulable {
@@ -26,106 +35,267 @@ impl Unschedulable {
         if self.nodes == 0 {
             return "no nodes available to schedule pods".to_owned();
         }
+        let mut message = format!("0/{} nodes are available:", self.nodes);
         let mut parts: Vec<String> =
             self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         parts.sort();
-        format!("0/{} nodes are available: {}.", self.nodes, parts.join(", "))
+        match &self.whole {
+            Some(whole) => message.push_str(&format!(" {whole}.")),
+            None if parts.is_empty() => {}
+            None => message.push_str(&format!(" {}.", parts.join(", "))),
+        }
+        if let Some(preemption) = &self.preemption {
+            // The plugin of resource claims is asked before preemption, and has nothing to give back.
+            message.push_str(&format!(" no new claims to deallocate, preemption: {preemption}"));
+        }
+        message
+    }
+
+    /// Counts the refusal of `nodes` nodes.
+    pub(crate) fn refused(&mut self, refusal: Refusal, nodes: usize) {
+        for reason in refusal.reasons {
+            *self.reasons.entry(reason.into_owned()).or_default() += nodes;
+        }
+    }
+
+    fn may_change_by(&mut self, events: &[Event]) {
+        for event in events {
+            if !self.events.contains(event) {
+                self.events.push(*event);
+            }
+        }
     }
 }
 
-/// The plugins, and where the search went on last time.
+/// The checks of all filters for one pod.
+pub(crate) struct Checks<'a> {
+    checks: Vec<(&'a dyn Filter, Box<dyn Check + 'a>)>,
+    /// The only nodes that can be meant, and the plugins that say so.
+    only: Option<(BTreeSet<String>, BTreeSet<&'static str>)>,
+}
+
+impl<'a> Checks<'a> {
+    /// Asks all filters; the first that refuses the pod altogether is returned with its reason.
+    pub(crate) fn prepare(
+        filters: &'a [Box<dyn Filter>],
+        pod: &'a PodView,
+        world: &'a World,
+    ) -> Result<Self, (&'a dyn Filter, Reason)> {
+        let mut all = Self { checks: Vec::new(), only: None };
+        for filter in filters {
+            let filter = filter.as_ref();
+            match filter.prepare(pod, world) {
+                Prepared::Skip => {}
+                Prepared::Refuse(reason) => return Err((filter, reason)),
+                Prepared::Check(check) => all.checks.push((filter, check)),
+                Prepared::Only(names, check) => {
+                    all.checks.push((filter, check));
+                    all.only = Some(match all.only {
+                        None => (names, BTreeSet::from([filter.name()])),
+                        Some((others, mut by)) => {
+                            by.insert(filter.name());
+                            (others.intersection(&names).cloned().collect(), by)
+                        }
+                    });
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The refusal of the first filter that has one, and the events that may change it.
+    pub(crate) fn refusal(&self, info: &NodeInfo) -> Option<(Refusal, &'static [Event])> {
+        self.checks.iter().find_map(|(filter, check)| Some((check.check(info)?, filter.events())))
+    }
+
+    /// As [`Self::refusal`], also with the pods of at least the pod's priority on the node that were promised room
+    /// there: the pod must fit with and without them, since it may depend on them (affinity) or they may never come.
+    pub(crate) fn refusal_with_nominated(
+        &mut self,
+        pod: &PodView,
+        world: &World,
+        info: &NodeInfo,
+    ) -> Option<(Refusal, &'static [Event])> {
+        let promised = world.nominated.on(&info.node.name);
+        let promised: Vec<_> = promised
+            .filter(|other| {
+                other.priority >= pod.priority && other.key != pod.key && !info.pods.contains_key(&other.key)
+            })
+            .collect();
+        if !promised.is_empty() {
+            let mut crowded = info.clone();
+            for other in &promised {
+                self.add(other, &mut crowded);
+            }
+            let refusal = self.refusal(&crowded);
+            for other in &promised {
+                self.remove(other, &mut crowded);
+            }
+            if refusal.is_some() {
+                return refusal;
+            }
+        }
+        self.refusal(info)
+    }
+
+    /// Supposes that the pod is on the node.
+    pub(crate) fn add(&mut self, pod: &Arc<PodView>, info: &mut NodeInfo) {
+        info.add(pod);
+        self.checks.iter_mut().for_each(|(_, check)| check.count(pod, &info.node, 1));
+    }
+
+    /// Supposes that the pod is not on the node.
+    pub(crate) fn remove(&mut self, pod: &PodView, info: &mut NodeInfo) {
+        info.remove(pod);
+        self.checks.iter_mut().for_each(|(_, check)| check.count(pod, &info.node, -1));
+    }
+}
+
+/// A node that can run the pod, and how well.
+pub type Candidate = (String, i64);
+
+/// A profile's decisions, and where the search went on last time.
 pub struct Algorithm {
-    filters: Vec<Box<dyn Filter>>,
-    scores: Vec<Box<dyn Score>>,
+    profile: Profile,
     next_start: usize,
 }
 
 impl Algorithm {
-    /// An algorithm of these plugins.
-    pub fn new(filters: Vec<Box<dyn Filter>>, scores: Vec<Box<dyn Score>>) -> Self {
-        Self { filters, scores, next_start: 0 }
+    /// The decisions of a profile.
+    pub fn new(profile: Profile) -> Self {
+        Self { profile, next_start: 0 }
+    }
+
+    /// The profile.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     /// The best node for the pod.
-    pub fn schedule(&mut self, pod: &PodView, nodes: &Nodes) -> Result<String, Unschedulable> {
-        let feasible = self.feasible(pod, nodes)?;
-        Ok(self.best(pod, nodes, &feasible))
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn schedule(&mut self, pod: &PodView, world: &mut World) -> Result<String, Box<Unschedulable>> {
+        self.candidates(pod, world).map(best)
+    }
+
+    /// Nodes that can run the pod, with their scores.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn candidates(
+        &mut self,
+        pod: &PodView,
+        world: &mut World,
+    ) -> Result<Vec<Candidate>, Box<Unschedulable>> {
+        self.profile.ask(pod, world);
+        let world = &*world;
+        let feasible = self.feasible(pod, world)?;
+        let scores = self.rate(pod, world, &feasible);
+        Ok(feasible.iter().map(|info| info.node.name.clone()).zip(scores).collect())
     }
 
     /// Nodes that can run the pod: enough of them to choose from, starting where the last search ended.
-    fn feasible<'n>(&mut self, pod: &PodView, nodes: &'n Nodes) -> Result<Vec<&'n NodeInfo>, Unschedulable> {
-        let checks: Vec<_> = self
-            .filters
-            .iter()
-            .filter_map(|filter| Some((filter.as_ref(), filter.prepare(pod, nodes)?)))
-            .collect();
-        let (total, wanted) = (nodes.len(), enough(nodes.len()));
-        let start = self.next_start % total.max(1);
-        let ring = nodes.values().skip(start).chain(nodes.values().take(start));
-        let mut feasible = Vec::new();
-        let mut failure = Unschedulable { nodes: total, ..Unschedulable::default() };
-        let mut looked_at = 0;
+    fn feasible<'n>(
+        &mut self,
+        pod: &PodView,
+        world: &'n World,
+    ) -> Result<Vec<&'n NodeInfo>, Box<Unschedulable>> {
+        let nodes = world.nodes();
+        let mut failure = Box::new(Unschedulable { nodes: nodes.len(), ..Unschedulable::default() });
+        if nodes.is_empty() {
+            failure.events.push(Event::Node);
+            return Err(failure);
+        }
+        let mut checks = match Checks::prepare(&self.profile.filters, pod, world) {
+            Ok(checks) => checks,
+            Err((filter, reason)) => {
+                failure.whole = Some(reason);
+                failure.may_change_by(filter.events());
+                return Err(failure);
+            }
+        };
+        // Room that was made for the pod is looked at first.
+        let promised = world.nominated.node_of(&pod.key).and_then(|node| nodes.get(node));
+        if let Some(info) = promised
+            && checks.refusal_with_nominated(pod, world, info).is_none()
+        {
+            return Ok(vec![info]);
+        }
+        let only = checks.only.take();
+        let named: Option<Vec<&NodeInfo>> =
+            only.as_ref().map(|(names, _)| names.iter().filter_map(|name| nodes.get(name)).collect());
+        let start = self.next_start % nodes.len();
+        let ring: Box<dyn Iterator<Item = &NodeInfo>> = match named {
+            Some(named) => Box::new(named.into_iter()),
+            None => Box::new(nodes.values().skip(start).chain(nodes.values().take(start))),
+        };
+        let wanted = enough(nodes.len(), self.profile.percentage);
+        let (mut feasible, mut looked_at) = (Vec::new(), 0);
         for info in ring {
             looked_at += 1;
-            let (reasons, events) = refusal(&checks, info);
-            if reasons.is_empty() {
+            let Some((refusal, events)) = checks.refusal_with_nominated(pod, world, info) else {
                 feasible.push(info);
                 if feasible.len() >= wanted {
                     break;
                 }
+                continue;
+            };
+            if refusal.passing {
+                failure.passing.push(info.node.name.clone());
             }
-            for reason in reasons {
-                *failure.reasons.entry(reason.into_owned()).or_default() += 1;
-            }
-            failure
-                .events
-                .extend(events.iter().filter(|event| !failure.events.contains(event)).collect::<Vec<_>>());
+            failure.refused(refusal, 1);
+            failure.may_change_by(events);
         }
-        drop(checks);
-        self.next_start = start + looked_at;
-        if total == 0 {
-            failure.events.push(Event::Node);
+        if let Some((_, plugins)) = only {
+            let others = nodes.len() - looked_at;
+            let plugins = plugins.into_iter().collect::<Vec<_>>().join(" ");
+            if others > 0 && feasible.is_empty() {
+                failure.refused(
+                    Refusal::lasting(format!("node(s) didn't satisfy plugin(s) [{plugins}]")),
+                    others,
+                );
+                failure.may_change_by(&[Event::Node]);
+            }
+        } else {
+            self.next_start = start + looked_at;
         }
         if feasible.is_empty() { Err(failure) } else { Ok(feasible) }
     }
 
-    fn best(&self, pod: &PodView, nodes: &Nodes, feasible: &[&NodeInfo]) -> String {
+    /// The sum of all plugins' scores for each of the nodes.
+    fn rate(&self, pod: &PodView, world: &World, feasible: &[&NodeInfo]) -> Vec<i64> {
         let mut totals = vec![0; feasible.len()];
         if feasible.len() > 1 {
-            for plugin in &self.scores {
-                let Some(rating) = plugin.prepare(pod, nodes) else { continue };
+            for (plugin, weight) in &self.profile.scores {
+                let Some(rating) = plugin.prepare(pod, world, feasible) else { continue };
                 let mut scores: Vec<i64> = feasible.iter().map(|info| (rating.score)(info)).collect();
                 rating.normalize.apply(&mut scores);
                 for (total, score) in totals.iter_mut().zip(&scores) {
-                    *total += score * plugin.weight();
+                    *total += score * weight;
                 }
             }
         }
-        // The first of the best: the ring's turning start spreads ties over the nodes.
-        let best = totals.iter().copied().max().unwrap_or_default();
-        let at = totals.iter().position(|total| *total == best).unwrap_or_default();
-        feasible[at].node.name.clone()
+        totals
     }
 }
 
-/// The reasons of the first filter that refuses the node, and what may change them.
-fn refusal(checks: &[(&dyn Filter, Check<'_>)], info: &NodeInfo) -> (Vec<Reason>, &'static [Event]) {
-    for (filter, check) in checks {
-        let reasons = check(info);
-        if !reasons.is_empty() {
-            return (reasons, filter.events());
-        }
-    }
-    (Vec::new(), &[])
+/// The node with the best score; the first of equals, since the ring's turning start spreads ties over the nodes.
+pub fn best(candidates: Vec<Candidate>) -> String {
+    let best = candidates.iter().map(|(_, score)| *score).max().unwrap_or_default();
+    let chosen = candidates.into_iter().find(|(_, score)| *score == best);
+    chosen.map(|(name, _)| name).unwrap_or_default()
 }
 
-/// How many feasible nodes are enough to choose from, as the original counts.
-fn enough(nodes: usize) -> usize {
+/// How many feasible nodes are enough to choose from, as the original counts; `percentage` 0 lets the number of nodes
+/// decide.
+fn enough(nodes: usize, percentage: usize) -> usize {
     if nodes <= MIN_FEASIBLE {
         return nodes.max(1);
     }
-    let percent = 50_usize.saturating_sub(nodes / 125).max(MIN_PERCENT);
-    (nodes * percent / 100).max(MIN_FEASIBLE)
+    let adaptive = || 50_usize.saturating_sub(nodes / 125).max(MIN_PERCENT);
+    let percent = if percentage == 0 { adaptive() } else { percentage };
+    (nodes * percent / 100).max(MIN_FEASIBLE).min(nodes)
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Nodes with the pods that run or are assumed to run on them, kept current by events.
-use crate::node::{NodeInfo, NodeView};
+use crate::node::NodeView;
 use crate::pod::PodView;
+use crate::world::World;
 use knarr_component::store::Key;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The state that scheduling decisions are made on.
 #[derive(Default)]
 pub struct Cache {
-    nodes: BTreeMap<String, NodeInfo>,
+    world: World,
     /// Where each counted pod is counted; assumed pods too.
     placed: HashMap<Key, Placed>,
     /// Pods whose node is not known (yet).
@@ -22,15 +23,20 @@ struct Placed {
 }
 
 impl Cache {
-    /// All nodes, by name.
-    pub fn nodes(&self) -> &BTreeMap<String, NodeInfo> {
-        &self.nodes
+    /// What decisions are made on.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// As [`Self::world`], for what is neither node nor pod and for decisions that ask for counts.
+    pub fn world_mut(&mut self) -> &mut World {
+        &mut self.world
     }
 
     /// A node appeared or changed.
     pub fn set_node(&mut self, node: Arc<NodeView>) {
         let name = node.name.clone();
-        self.nodes.entry(name.clone()).or_default().node = node;
+        self.world.set_node(node);
         for pod in self.strays.remove(&name).unwrap_or_default() {
             self.place(&pod, false);
         }
@@ -38,8 +44,10 @@ impl Cache {
 
     /// A node is gone; its pods are still there until the API says otherwise.
     pub fn remove_node(&mut self, name: &str) {
-        let Some(info) = self.nodes.remove(name) else { return };
-        self.strays.entry(name.to_owned()).or_default().extend(info.pods.into_values());
+        let pods = self.world.remove_node(name);
+        if !pods.is_empty() {
+            self.strays.entry(name.to_owned()).or_default().extend(pods);
+        }
     }
 
     /// A pod was seen as it is now; one that is assumed stays where it is assumed until it is seen bound.
@@ -60,11 +68,13 @@ impl Cache {
 
     /// A pod is gone.
     pub fn remove_pod(&mut self, pod: &PodView) {
+        self.world.nominated.remove(&pod.key);
         self.forget(&pod.key);
     }
 
     /// Counts a pod against a node before the API server knows.
     pub fn assume(&mut self, pod: &PodView, node: &str) {
+        self.world.nominated.remove(&pod.key);
         let pod = Arc::new(PodView { node: node.to_owned(), ..pod.clone() });
         self.place(&pod, true);
     }
@@ -76,6 +86,20 @@ impl Cache {
         }
     }
 
+    /// Notes the node on which a waiting pod was promised room, by its status (and `before`, the status known before)
+    /// or by a decision that its status does not show yet; whether room became free by that.
+    pub fn promised(&mut self, pod: &Arc<PodView>, before: &str) -> bool {
+        let nominated = &mut self.world.nominated;
+        if !pod.nominated.is_empty() {
+            nominated.set(Arc::clone(pod), &pod.nominated);
+        } else if !before.is_empty() {
+            return nominated.remove(&pod.key);
+        } else if let Some(node) = nominated.node_of(&pod.key).map(str::to_owned) {
+            nominated.set(Arc::clone(pod), &node);
+        }
+        false
+    }
+
     /// Whether the pod is assumed or known to be on a node.
     pub fn is_placed(&self, pod: &PodView) -> bool {
         self.placed.get(&pod.key).is_some_and(|placed| placed.uid == pod.uid)
@@ -84,19 +108,17 @@ impl Cache {
     fn place(&mut self, pod: &Arc<PodView>, assumed: bool) {
         let placed = Placed { node: pod.node.clone(), uid: pod.uid.clone(), assumed };
         self.placed.insert(pod.key.clone(), placed);
-        match self.nodes.get_mut(&pod.node) {
-            Some(info) => info.add(pod),
-            None => self.strays.entry(pod.node.clone()).or_default().push(Arc::clone(pod)),
+        if !self.world.add_pod(pod) {
+            self.strays.entry(pod.node.clone()).or_default().push(Arc::clone(pod));
         }
     }
 
     fn forget(&mut self, key: &Key) {
         let Some(placed) = self.placed.remove(key) else { return };
-        if let Some(info) = self.nodes.get_mut(&placed.node) {
-            if let Some(pod) = info.pods.get(key).cloned() {
-                info.remove(&pod);
-            }
-        } else if let Some(strays) = self.strays.get_mut(&placed.node) {
+        if self.world.remove_pod(&placed.node, key) {
+            return;
+        }
+        if let Some(strays) = self.strays.get_mut(&placed.node) {
             strays.retain(|pod| pod.key != *key);
             if strays.is_empty() {
                 self.strays.remove(&placed.node);
@@ -121,7 +143,7 @@ mod tests {
     }
 
     fn used(cache: &Cache, node: &str) -> i64 {
-        cache.nodes()[node].requested.milli_cpu
+        cache.world().nodes()[node].requested.milli_cpu
     }
 
     #[test]

@@ -1,31 +1,35 @@
-//! Feeds the queue and the cache from informers, asks the algorithm, binds pods and reports failures.
-use crate::algorithm::{Algorithm, Unschedulable};
+//! Feeds the queue and the cache from informers, asks the algorithm, binds pods, makes room and reports failures.
+mod bind;
+mod evict;
+mod extend;
+mod report;
+mod watch;
+
+use crate::algorithm::{Algorithm, Candidate, Unschedulable, best};
 use crate::args::{Args, DEFAULT_PORT};
 use crate::cache::Cache;
-use crate::node::NodeView;
-use crate::plugin::{Event, filters, scores};
+use crate::config::Settings;
+use crate::plugin::Event;
+use crate::plugins::{Plan, plan};
 use crate::pod::PodView;
+use crate::preemption::Eviction;
+use crate::profile::Profile;
 use crate::queue::Queue;
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
-use knarr_component::events::{Recorder, Type};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use knarr_component::events::Recorder;
 use knarr_component::health::Health;
-use knarr_component::informer::{Change, Informer};
 use knarr_component::lease::Elector;
 use knarr_component::store::Key;
 use knarr_component::{client, log};
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::watcher;
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch as channel};
 use tokio_util::sync::CancellationToken;
-
-/// Pods that have ended use nothing and need no place.
-const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Runs the scheduler until `shutdown`.
 ///
@@ -33,17 +37,31 @@ const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 /// The kubeconfig cannot be used, the health port is taken, or the leader's lease was lost.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     log::init(&args.logging);
-    let client = client::connect(args.connection.kubeconfig.as_deref(), "scheduler").await?;
+    let mut settings = settings(&args)?;
+    let kubeconfig = settings.kubeconfig.take().or_else(|| args.connection.kubeconfig.clone());
+    let client = client::connect(kubeconfig.as_deref(), "scheduler").await?;
     let health = Health::new();
     let started = health.start(&args.serving, DEFAULT_PORT, shutdown.clone()).await;
     started.context("cannot serve health and metrics")?;
-    if !args.leader_election.leader_elect {
-        return lead(args, client, health, shutdown).await;
+    let election = settings.leader_election.take().unwrap_or_else(|| args.leader_election.clone());
+    if !election.leader_elect {
+        return lead(args, settings, client, health, shutdown).await;
     }
     let host = host_name();
     let identity = format!("{host}_{}", std::process::id());
-    let elector = Elector::new(client.clone(), &args.leader_election, "kube-scheduler", identity);
-    elector.run(shutdown, |leading| lead(args, client, health, leading)).await
+    let elector = Elector::new(client.clone(), &election, "kube-scheduler", identity);
+    elector.run(shutdown, |leading| lead(args, settings, client, health, leading)).await
+}
+
+/// What the configuration file says, or the flags where there is none.
+fn settings(args: &Args) -> Result<Settings> {
+    match &args.config {
+        Some(path) => Ok(Settings::read(path)?),
+        None => {
+            let profile = Profile { name: args.scheduler_name.clone(), ..Profile::default() };
+            Ok(Settings { profiles: vec![profile], ..Settings::default() })
+        }
+    }
 }
 
 /// The host's name, to tell candidates apart.
@@ -60,96 +78,91 @@ struct State {
 
 /// The scheduler while it leads.
 struct Scheduler {
-    name: String,
+    /// What reports as each scheduler name.
+    recorders: HashMap<String, Recorder>,
     client: Client,
-    events: Recorder,
+    extenders: Vec<extend::Connected>,
     state: Mutex<State>,
     wake: Notify,
+    /// Changes whenever claims or volumes do.
+    storage_changed: channel::Sender<()>,
     bindings: Arc<Semaphore>,
     scheduled: Counter,
     unschedulable: Counter,
+    preemptions: Counter,
 }
 
-async fn lead(args: Args, client: Client, health: Health, stop: CancellationToken) -> Result<()> {
+/// What is to be done for a pod.
+enum Decision {
+    /// It goes to the node, once its volumes are there.
+    Bind { node: String, plan: Plan },
+    /// It cannot run now.
+    Wait(Waiting),
+}
+
+/// Why a pod waits, and what is done about it.
+struct Waiting {
+    reason: &'static str,
+    message: String,
+    /// The node the pod is promised room on from now on; empty for none any more.
+    promise: Option<String>,
+    eviction: Option<Eviction>,
+    /// Less important pods that lose their promised room.
+    displaced: Vec<Arc<PodView>>,
+}
+
+impl Waiting {
+    fn new(message: String) -> Self {
+        Self { reason: "Unschedulable", message, promise: None, eviction: None, displaced: Vec::new() }
+    }
+}
+
+async fn lead(
+    args: Args,
+    settings: Settings,
+    client: Client,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<()> {
+    let profiles = settings.profiles;
+    let mut extenders = Vec::new();
+    for extender in settings.extenders {
+        extenders.push(extend::Connected::new(extender).await?);
+    }
+    let queue = Queue::new(settings.first_backoff, settings.longest_backoff);
+    let recorder = |profile: &Profile| {
+        (profile.name.clone(), Recorder::new(client.clone(), &profile.name, "", stop.clone()))
+    };
     let scheduler = Arc::new(Scheduler {
-        events: Recorder::new(client.clone(), &args.scheduler_name, "", stop.clone()),
-        name: args.scheduler_name,
+        recorders: profiles.iter().map(recorder).collect(),
         client: client.clone(),
-        state: Mutex::default(),
+        state: Mutex::new(State { queue, ..State::default() }),
+        extenders,
         wake: Notify::new(),
+        storage_changed: channel::Sender::new(()),
         bindings: Arc::new(Semaphore::new(args.parallel_bindings.max(1))),
         scheduled: Counter::default(),
         unschedulable: Counter::default(),
+        preemptions: Counter::default(),
     });
     health.metrics(|registry| {
         let (scheduled, failed) = (scheduler.scheduled.clone(), scheduler.unschedulable.clone());
         registry.register("scheduler_pods_scheduled", "Pods that were bound", scheduled);
         registry.register("scheduler_pods_unschedulable", "Attempts that found no node", failed);
+        let preemptions = scheduler.preemptions.clone();
+        registry.register("scheduler_preemption_attempts", "Times that room was made", preemptions);
     });
-    let any = watcher::Config::default();
-    let nodes =
-        Informer::start_mapped(Api::<Node>::all(client.clone()), any.clone(), stop.clone(), NodeView::new);
-    let pods = Api::<Pod>::all(client);
-    let pods = Informer::start_mapped(pods, any.fields(UNFINISHED), stop.clone(), PodView::new);
-    let shared = Arc::clone(&scheduler);
-    nodes.on_change(move |change| shared.node_changed(&change));
-    let shared = Arc::clone(&scheduler);
-    pods.on_change(move |change| shared.pod_changed(&change));
-    // Before all nodes and pods are known a pod might be placed where there is no room.
-    nodes.synced().await;
-    pods.synced().await;
-    stop.run_until_cancelled(scheduler.work()).await;
+    // Before everything is known a pod might be placed where there is no room.
+    scheduler.watch(&stop).await;
+    stop.run_until_cancelled(scheduler.work(profiles)).await;
     Ok(())
 }
 
 impl Scheduler {
-    fn node_changed(&self, change: &Change<'_, NodeView>) {
-        let mut state = self.state.lock();
-        match change {
-            Change::Deleted(node) => state.cache.remove_node(&node.name),
-            Change::Added(node) => state.cache.set_node(Arc::clone(node)),
-            Change::Updated { old, new } => {
-                state.cache.set_node(Arc::clone(new));
-                if !may_help(old, new) {
-                    return;
-                }
-            }
-        }
-        state.queue.event(Event::Node, Instant::now());
-        drop(state);
-        self.wake.notify_one();
-    }
-
-    fn pod_changed(&self, change: &Change<'_, PodView>) {
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        let pod = change.object();
-        if change.is_deletion() {
-            state.queue.remove(&pod.key);
-            state.cache.remove_pod(pod);
-            state.queue.event(Event::PodGone, now);
-        } else if pod.waits_for(&self.name) {
-            state.cache.set_pod(pod);
-            if pod.gates.is_empty() && !state.cache.is_placed(pod) {
-                state.queue.set(Arc::clone(pod));
-            }
-        } else {
-            state.queue.remove(&pod.key);
-            let was_placed = state.cache.is_placed(pod);
-            state.cache.set_pod(pod);
-            match (was_placed, pod.occupies()) {
-                (true, false) => state.queue.event(Event::PodGone, now),
-                (false, true) => state.queue.event(Event::PodPlaced, now),
-                _ => {}
-            }
-        }
-        drop(state);
-        self.wake.notify_one();
-    }
-
     /// Takes one pod after the other; bindings go on beside.
-    async fn work(self: Arc<Self>) {
-        let mut algorithm = Algorithm::new(filters(), scores());
+    async fn work(self: Arc<Self>, profiles: Vec<Profile>) {
+        let by_name = profiles.into_iter().map(|profile| (profile.name.clone(), Algorithm::new(profile)));
+        let mut algorithms: HashMap<String, Algorithm> = by_name.collect();
         loop {
             let Ok(slot) = Arc::clone(&self.bindings).acquire_owned().await else { return };
             let woken = self.wake.notified();
@@ -167,12 +180,25 @@ impl Scheduler {
                 }
                 continue;
             };
-            let decision = self.decide(&mut algorithm, &pod);
+            let Some(algorithm) = algorithms.get_mut(&pod.scheduler) else {
+                self.state.lock().queue.remove(&pod.key);
+                continue;
+            };
+            let timeout = algorithm.profile().bind_timeout;
+            let decision = match self.extended(&pod) {
+                true => self.decide_extended(algorithm, &pod).await,
+                false => self.decide(algorithm, &pod),
+            };
             let scheduler = Arc::clone(&self);
             tokio::spawn(async move {
                 match decision {
-                    Ok(node) => scheduler.bind(&pod, &node).await,
-                    Err(failure) => scheduler.report(&pod, &failure).await,
+                    Decision::Bind { node, plan } if plan.is_empty() => scheduler.bind(&pod, &node).await,
+                    Decision::Bind { node, plan } => {
+                        // Making volumes takes its time: others are bound meanwhile.
+                        drop(slot);
+                        return scheduler.bind_with_volumes(&pod, &node, &plan, timeout).await;
+                    }
+                    Decision::Wait(waiting) => scheduler.put_off(&pod, waiting).await,
                 }
                 drop(slot);
             });
@@ -181,76 +207,99 @@ impl Scheduler {
         }
     }
 
-    fn decide(&self, algorithm: &mut Algorithm, pod: &PodView) -> Result<String, Unschedulable> {
+    fn decide(&self, algorithm: &mut Algorithm, pod: &Arc<PodView>) -> Decision {
+        let now = Instant::now();
         let mut state = self.state.lock();
-        let decision = algorithm.schedule(pod, state.cache.nodes());
-        match &decision {
-            Ok(node) => state.cache.assume(pod, node),
-            Err(failure) => state.queue.unschedulable(&pod.key, &failure.events, Instant::now()),
-        }
-        decision
-    }
-
-    async fn bind(&self, pod: &PodView, node: &str) {
-        let binding = serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": pod.key.name, "namespace": pod.key.namespace, "uid": pod.uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        });
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.key.namespace);
-        let params = PostParams::default();
-        let bound =
-            api.create_subresource::<_, serde_json::Value>("binding", &pod.key.name, &params, &binding);
-        match bound.await {
-            Ok(_) => {
-                self.scheduled.inc();
-                let message = format!("Successfully assigned {} to {node}", pod.key);
-                self.events.event(reference(pod), Type::Normal, "Scheduled", message);
-                self.state.lock().queue.remove(&pod.key);
-            }
-            Err(error) => self.binding_failed(pod, &error),
+        match algorithm.candidates(pod, state.cache.world_mut()) {
+            Ok(candidates) => state.settle(pod, candidates),
+            Err(failure) => Decision::Wait(state.make_room(algorithm, pod, failure, now)),
         }
     }
 
-    fn binding_failed(&self, pod: &PodView, error: &kube::Error) {
-        let gone = matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
-        if gone {
-            // Deleted or bound by someone else: the informer will say so.
-            tracing::debug!(pod = %pod.key, %error, "not bound");
-        } else {
-            tracing::warn!(pod = %pod.key, %error, "not bound");
-        }
-        let mut state = self.state.lock();
-        state.cache.unassume(&pod.key);
-        state.queue.failed(&pod.key, Instant::now());
-        state.queue.event(Event::PodGone, Instant::now());
-        drop(state);
-        self.wake.notify_one();
-    }
-
-    /// Tells the pod why no node fits: an event, and its `PodScheduled` condition where that says another thing.
-    async fn report(&self, pod: &PodView, failure: &Unschedulable) {
+    async fn put_off(self: &Arc<Self>, pod: &Arc<PodView>, waiting: Waiting) {
         self.unschedulable.inc();
-        let message = failure.message();
-        self.events.event(reference(pod), Type::Warning, "FailedScheduling", message.clone());
-        if pod.unscheduled_message.as_ref() == Some(&message) {
-            return;
+        self.report(pod, waiting.reason, &waiting.message, waiting.promise.as_deref()).await;
+        for other in &waiting.displaced {
+            self.break_promise(other).await;
         }
-        let now = jiff::Timestamp::now();
-        let patch = serde_json::json!({
-            "metadata": {"uid": pod.uid},
-            "status": {"conditions": [{
-                "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
-                "lastProbeTime": null, "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            }]},
-        });
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.key.namespace);
-        let patched =
-            api.patch_status(&pod.key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
-        if let Err(error) = patched {
-            tracing::debug!(pod = %pod.key, %error, "condition not set");
+        if let Some(eviction) = waiting.eviction {
+            self.preemptions.inc();
+            self.evict(pod, &eviction).await;
         }
+    }
+
+    fn pods(&self, key: &Key) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+}
+
+impl State {
+    /// Places the pod on the best of the nodes.
+    fn settle(&mut self, pod: &PodView, candidates: Vec<Candidate>) -> Decision {
+        let node = best(candidates);
+        let plan = self.assume(pod, &node);
+        self.queue.event(Event::PodPlaced, Instant::now());
+        Decision::Bind { node, plan }
+    }
+
+    /// Counts the pod against the node, and volumes against its claims.
+    fn assume(&mut self, pod: &PodView, node: &str) -> Plan {
+        let world = self.cache.world_mut();
+        let info = world.nodes().get(node);
+        let plan = info.and_then(|info| plan(pod, &world.storage, &info.node)).unwrap_or_default();
+        for (claim, volume) in &plan.bind {
+            world.storage.assumed.insert(volume.name.clone(), claim.key.clone());
+        }
+        for claim in &plan.provision {
+            world.storage.selected.insert(claim.key.clone(), node.to_owned());
+        }
+        self.cache.assume(pod, node);
+        plan
+    }
+
+    /// Volumes and claims count as the API says again.
+    fn forget_plan(&mut self, plan: &Plan) {
+        let storage = &mut self.cache.world_mut().storage;
+        for (_, volume) in &plan.bind {
+            storage.assumed.remove(&volume.name);
+        }
+        for claim in &plan.provision {
+            storage.selected.remove(&claim.key);
+        }
+    }
+
+    /// Sees whether less important pods can leave for the pod, and puts it off.
+    fn make_room(
+        &mut self,
+        algorithm: &Algorithm,
+        pod: &Arc<PodView>,
+        mut failure: Box<Unschedulable>,
+        now: Instant,
+    ) -> Waiting {
+        let mut waiting = Waiting::new(String::new());
+        let world = self.cache.world_mut();
+        match algorithm.preempt(pod, world, &failure) {
+            Ok(eviction) => {
+                let less = world.nominated.on(&eviction.node).filter(|other| other.priority < pod.priority);
+                waiting.displaced = less.cloned().collect();
+                waiting.displaced.iter().for_each(|other| {
+                    world.nominated.remove(&other.key);
+                });
+                world.nominated.set(Arc::clone(pod), &eviction.node);
+                waiting.promise = Some(eviction.node.clone());
+                failure.events.push(Event::PodGone);
+                waiting.eviction = Some(eviction);
+            }
+            Err(no_room) => {
+                if !no_room.keeps_promise && world.nominated.remove(&pod.key) {
+                    waiting.promise = Some(String::new());
+                }
+                failure.preemption = Some(no_room.message).filter(|message| !message.is_empty());
+            }
+        }
+        waiting.message = failure.message();
+        self.queue.unschedulable(&pod.key, &failure.events, now);
+        waiting
     }
 }
 
@@ -265,13 +314,4 @@ fn reference(pod: &PodView) -> ObjectReference {
         resource_version: Some(pod.resource_version.clone()),
         field_path: None,
     }
-}
-
-/// Whether a node's change may let a pod onto it: its heartbeat does not.
-fn may_help(old: &NodeView, new: &NodeView) -> bool {
-    old.labels != new.labels
-        || old.taints != new.taints
-        || old.unschedulable != new.unschedulable
-        || old.allocatable != new.allocatable
-        || old.max_pods != new.max_pods
 }

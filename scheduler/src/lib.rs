@@ -8,13 +8,24 @@
 pub mod algorithm;
 pub mod args;
 pub mod cache;
+pub mod config;
 mod driver;
+pub mod index;
 pub mod node;
 pub mod plugin;
-mod plugins;
+pub mod plugins;
 pub mod pod;
+pub mod preemption;
+pub mod profile;
 pub mod queue;
 pub mod resources;
+pub mod selector;
+pub mod storage;
+pub mod terms;
+#[cfg(test)]
+mod testing;
+pub mod views;
+pub mod world;
 
 pub use args::Args;
 pub use driver::run;

@@ -88,8 +88,6 @@ pub struct NodeInfo {
     pub score_requested: (i64, i64),
     /// Node ports that are taken.
     pub ports: Vec<HostPort>,
-    /// Pods here that repel others by required anti-affinity.
-    pub repelling: usize,
 }
 
 impl NodeInfo {
@@ -102,7 +100,6 @@ impl NodeInfo {
         self.score_requested.0 += pod.score_requests.0;
         self.score_requested.1 += pod.score_requests.1;
         self.ports.extend(pod.host_ports.iter().cloned());
-        self.repelling += usize::from(repels(pod));
         self.pods.insert(pod.key.clone(), Arc::clone(pod));
     }
 
@@ -112,17 +109,10 @@ impl NodeInfo {
         self.requested.sub(&pod.requests);
         self.score_requested.0 -= pod.score_requests.0;
         self.score_requested.1 -= pod.score_requests.1;
-        self.repelling -= usize::from(repels(&pod));
         for port in &pod.host_ports {
             if let Some(at) = self.ports.iter().position(|taken| taken == port) {
                 self.ports.swap_remove(at);
             }
         }
     }
-}
-
-fn repels(pod: &PodView) -> bool {
-    let anti = pod.affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
-    let required = anti.and_then(|anti| anti.required_during_scheduling_ignored_during_execution.as_ref());
-    required.is_some_and(|terms| !terms.is_empty())
 }

@@ -1,6 +1,7 @@
 //! A pod as the scheduler sees it: computed once, a fraction of the size of the whole object.
 use crate::resources::{Resources, pod_requests, pod_requests_for_score};
-use k8s_openapi::api::core::v1::{Affinity, Pod, Toleration, TopologySpreadConstraint};
+use crate::terms::{PodTerms, Spread};
+use k8s_openapi::api::core::v1::{NodeAffinity, Pod, PodStatus, Toleration};
 use knarr_component::store::{Key, Object};
 use std::collections::BTreeMap;
 
@@ -55,18 +56,32 @@ pub struct PodView {
     pub host_ports: Vec<HostPort>,
     /// Labels its node must have.
     pub node_selector: BTreeMap<String, String>,
-    /// Affinity to nodes and pods.
-    pub affinity: Option<Box<Affinity>>,
+    /// Affinity to nodes.
+    pub node_affinity: Option<Box<NodeAffinity>>,
+    /// Affinity to pods.
+    pub terms: Option<Box<PodTerms>>,
     /// Taints it tolerates.
     pub tolerations: Vec<Toleration>,
     /// How it is spread with others like it.
-    pub spread: Vec<TopologySpreadConstraint>,
+    pub spread: Vec<Spread>,
     /// Images of its containers.
     pub images: Vec<String>,
-    /// Persistent volume claims, by name.
-    pub claims: Vec<String>,
+    /// Persistent volume claims, by name; true for those of generic ephemeral volumes.
+    pub claims: Vec<(String, bool)>,
     /// The message of its `PodScheduled` condition, when that is False.
     pub unscheduled_message: Option<String>,
+    /// It never makes others leave (`preemptionPolicy: Never`).
+    pub never_preempts: bool,
+    /// The node on which it was promised room; empty for none.
+    pub nominated: String,
+    /// When its kubelet saw it first.
+    pub started: Option<jiff::Timestamp>,
+    /// How often its specification changed; 0 when unknown.
+    pub generation: i64,
+    /// It is being deleted to make room for another pod.
+    pub preempted: bool,
+    /// Kind and name of its controller.
+    pub controller: Option<(String, String)>,
 }
 
 impl PodView {
@@ -77,16 +92,34 @@ impl PodView {
         let phase = status.phase.as_deref().unwrap_or_default();
         let claims =
             spec.volumes.iter().flatten().filter_map(|volume| match &volume.persistent_volume_claim {
-                Some(claim) => Some(claim.claim_name.clone()),
+                Some(claim) => Some((claim.claim_name.clone(), false)),
                 None => {
                     let pod = pod.metadata.name.as_deref().unwrap_or_default();
-                    volume.ephemeral.as_ref().map(|_| format!("{pod}-{}", volume.name))
+                    volume.ephemeral.as_ref().map(|_| (format!("{pod}-{}", volume.name), true))
                 }
             });
         let scheduled =
             status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+        let key = Key::of(&pod.metadata);
+        let labels = pod.metadata.labels.unwrap_or_default();
+        let affinity = spec.affinity.as_ref();
+        let controller =
+            pod.metadata.owner_references.into_iter().flatten().find(|owner| owner.controller == Some(true));
         Self {
-            key: Key::of(&pod.metadata),
+            terms: affinity.and_then(|affinity| PodTerms::new(affinity, &key.namespace, &labels)),
+            spread: spec
+                .topology_spread_constraints
+                .iter()
+                .flatten()
+                .map(|constraint| Spread::new(constraint, &labels))
+                .collect(),
+            key,
+            labels,
+            controller: controller.map(|owner| (owner.kind, owner.name)),
+            generation: pod.metadata.generation.unwrap_or_default(),
+            never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
+            preempted: preempted(&status),
+            started: status.start_time.map(|time| time.0),
             unscheduled_message: scheduled
                 .filter(|condition| condition.status == "False")
                 .map(|condition| condition.message.clone().unwrap_or_default()),
@@ -100,14 +133,13 @@ impl PodView {
             gates: spec.scheduling_gates.into_iter().flatten().map(|gate| gate.name).collect(),
             uid: pod.metadata.uid.unwrap_or_default(),
             resource_version: pod.metadata.resource_version.unwrap_or_default(),
-            labels: pod.metadata.labels.unwrap_or_default(),
             node: spec.node_name.unwrap_or_default(),
             scheduler: spec.scheduler_name.unwrap_or_default(),
             priority: spec.priority.unwrap_or_default(),
             node_selector: spec.node_selector.unwrap_or_default(),
-            affinity: spec.affinity.map(Box::new),
+            node_affinity: spec.affinity.and_then(|affinity| affinity.node_affinity).map(Box::new),
+            nominated: status.nominated_node_name.unwrap_or_default(),
             tolerations: spec.tolerations.unwrap_or_default(),
-            spread: spec.topology_spread_constraints.unwrap_or_default(),
         }
     }
 
@@ -116,9 +148,9 @@ impl PodView {
         !self.node.is_empty() && !self.finished
     }
 
-    /// It waits for a scheduler of that name.
-    pub fn waits_for(&self, scheduler: &str) -> bool {
-        self.node.is_empty() && !self.finished && !self.deleting && self.scheduler == scheduler
+    /// It waits for a scheduler.
+    pub fn waits(&self) -> bool {
+        self.node.is_empty() && !self.finished && !self.deleting
     }
 }
 
@@ -138,6 +170,15 @@ impl Object for PodView {
     fn owners(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// Whether the scheduler said that it deletes the pod for another.
+fn preempted(status: &PodStatus) -> bool {
+    status.conditions.iter().flatten().any(|condition| {
+        condition.type_ == "DisruptionTarget"
+            && condition.status == "True"
+            && condition.reason.as_deref() == Some("PreemptionByScheduler")
+    })
 }
 
 fn host_ports(spec: &k8s_openapi::api::core::v1::PodSpec) -> Vec<HostPort> {

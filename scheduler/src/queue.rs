@@ -4,28 +4,31 @@ use crate::plugin::Event;
 use crate::pod::PodView;
 use knarr_component::store::Key;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Back-off after the first failure; it doubles with each.
+/// Back-off after the first failure, by default; it doubles with each.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-/// The longest back-off.
+/// The longest back-off, by default.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// A pod is tried again after this even if nothing seems to have changed for it.
 const UNSCHEDULABLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// All waiting pods.
-#[derive(Default)]
 pub struct Queue {
+    first_backoff: Duration,
+    longest_backoff: Duration,
     pods: HashMap<Key, Waiting>,
     /// Ready pods: larger priority first, then the longest waiting.
     active: BTreeSet<(Reverse<i32>, u64, Key)>,
     /// Pods that must wait until a time: back-off, or the time limit of the unschedulable.
     timed: BTreeSet<(Instant, Key)>,
+    /// Unschedulable pods by the events they wait for.
+    awaited: HashMap<Event, HashSet<Key>>,
     next_turn: u64,
     /// Number of the latest event of each kind, to notice those that came while a pod was being tried.
-    events: HashMap<u8, u64>,
+    events: HashMap<Event, u64>,
     next_event: u64,
 }
 
@@ -37,7 +40,10 @@ struct Waiting {
 }
 
 enum Place {
-    Active,
+    /// Its priority then, by which it is found again.
+    Active {
+        priority: i32,
+    },
     /// Being tried, since that event number.
     Tried {
         since: u64,
@@ -53,7 +59,32 @@ enum Place {
     },
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new(FIRST_BACKOFF, LONGEST_BACKOFF)
+    }
+}
+
 impl Queue {
+    /// An empty queue; failed pods wait for `first` at first, then twice as long each time, at most `longest`.
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first_backoff: first,
+            longest_backoff: longest,
+            pods: HashMap::new(),
+            active: BTreeSet::new(),
+            timed: BTreeSet::new(),
+            awaited: HashMap::new(),
+            next_turn: 0,
+            events: HashMap::new(),
+            next_event: 0,
+        }
+    }
+
+    fn backoff(&self, failures: u32) -> Duration {
+        (self.first_backoff * 2_u32.saturating_pow(failures.min(8))).min(self.longest_backoff)
+    }
+
     /// How many pods wait.
     pub fn len(&self) -> usize {
         self.pods.len()
@@ -72,7 +103,7 @@ impl Queue {
         {
             let changed = asks_for_more(&waiting.pod, &pod);
             waiting.pod = pod;
-            if changed && !matches!(waiting.place, Place::Active | Place::Tried { .. }) {
+            if changed && !matches!(waiting.place, Place::Active { .. } | Place::Tried { .. }) {
                 self.activate(&key);
             }
             return;
@@ -123,24 +154,21 @@ impl Queue {
     /// Trying the pod failed for a reason that passes: it is tried again after a back-off.
     pub fn failed(&mut self, key: &Key, now: Instant) {
         let Some(waiting) = self.pods.get(key) else { return };
-        let until = now + backoff(waiting.failures);
+        let until = now + self.backoff(waiting.failures);
         self.rest(key, Place::Backoff { until }, until);
     }
 
     /// Something happened that may make pods schedulable.
     pub fn event(&mut self, event: Event, now: Instant) {
-        self.events.insert(event as u8, self.next_event);
+        self.events.insert(event, self.next_event);
         self.next_event += 1;
-        let concerned: Vec<(Key, Instant)> = self
-            .pods
-            .iter()
-            .filter_map(|(key, waiting)| match &waiting.place {
-                Place::Unschedulable { events, failed, .. } if events.contains(&event) => {
-                    Some((key.clone(), *failed + backoff(waiting.failures.saturating_sub(1))))
-                }
-                _ => None,
-            })
-            .collect();
+        let Some(keys) = self.awaited.get(&event) else { return };
+        let concerned = keys.iter().filter_map(|key| {
+            let waiting = self.pods.get(key)?;
+            let Place::Unschedulable { failed, .. } = &waiting.place else { return None };
+            Some((key.clone(), *failed + self.backoff(waiting.failures.saturating_sub(1))))
+        });
+        let concerned: Vec<(Key, Instant)> = concerned.collect();
         for (key, until) in concerned {
             if until <= now {
                 self.activate(&key);
@@ -151,7 +179,7 @@ impl Queue {
     }
 
     fn seen_since(&self, event: Event, since: u64) -> bool {
-        self.events.get(&(event as u8)).is_some_and(|number| *number >= since)
+        self.events.get(&event).is_some_and(|number| *number >= since)
     }
 
     fn wake(&mut self, now: Instant) {
@@ -170,7 +198,8 @@ impl Queue {
     }
 
     fn activate(&mut self, key: &Key) {
-        self.relocate(key, Place::Active, None);
+        let Some(waiting) = self.pods.get(key) else { return };
+        self.relocate(key, Place::Active { priority: waiting.pod.priority }, None);
     }
 
     fn relocate(&mut self, key: &Key, place: Place, until: Option<Instant>) {
@@ -180,19 +209,31 @@ impl Queue {
             Some(until) => self.timed.insert((until, key.clone())),
             None => self.active.insert((Reverse(waiting.pod.priority), waiting.turn, key.clone())),
         };
+        if let Place::Unschedulable { events, .. } = &place {
+            for event in events {
+                self.awaited.entry(*event).or_default().insert(key.clone());
+            }
+        }
         waiting.place = place;
         self.pods.insert(key.clone(), waiting);
     }
 
     fn unlink(&mut self, key: &Key, waiting: &Waiting) {
         match &waiting.place {
-            Place::Active => {
-                // The priority may have changed since: search by turn, which has not.
-                self.active.retain(|(_, turn, _)| *turn != waiting.turn);
+            Place::Active { priority } => {
+                self.active.remove(&(Reverse(*priority), waiting.turn, key.clone()));
             }
             Place::Tried { .. } => {}
-            Place::Backoff { until } | Place::Unschedulable { until, .. } => {
+            Place::Backoff { until } => {
                 self.timed.remove(&(*until, key.clone()));
+            }
+            Place::Unschedulable { until, events, .. } => {
+                self.timed.remove(&(*until, key.clone()));
+                for event in events {
+                    if let Some(keys) = self.awaited.get_mut(event) {
+                        keys.remove(key);
+                    }
+                }
             }
         }
     }
@@ -205,11 +246,8 @@ fn asks_for_more(old: &PodView, new: &PodView) -> bool {
         || old.gates != new.gates
         || old.node_selector != new.node_selector
         || old.requests != new.requests
-        || old.affinity != new.affinity
-}
-
-fn backoff(failures: u32) -> Duration {
-    (FIRST_BACKOFF * 2_u32.saturating_pow(failures.min(8))).min(LONGEST_BACKOFF)
+        || old.node_affinity != new.node_affinity
+        || old.terms != new.terms
 }
 
 #[cfg(test)]

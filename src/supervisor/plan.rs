@@ -7,6 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Name of the API server.
+pub const API_SERVER: &str = "apiserver";
+/// Name of the controller manager.
+pub const CONTROLLERS: &str = "controllers";
+
 /// One process of a cluster.
 pub struct Component {
     /// Name of its log and lock, and of the hidden subcommand.
@@ -78,7 +83,7 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
         plan.push(api_server(name, cluster, port)?);
     }
     let api = || Need::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.state.ports.api)));
-    plan.push(own("controllers", cluster, controllers(cluster), vec![api()])?);
+    plan.push(own(CONTROLLERS, cluster, controllers(cluster), vec![api()])?);
     if cluster.state.api_only {
         return Ok(plan);
     }
@@ -97,7 +102,7 @@ const STORAGE: &str = "KNARR_STORAGE";
 
 /// The processes that serve the API; all but the first need a database that they can share.
 const API_SERVERS: [&str; 1 + MORE_API_SERVERS] = [
-    "apiserver",
+    API_SERVER,
     "apiserver-2",
     "apiserver-3",
     "apiserver-4",
@@ -114,7 +119,7 @@ fn api_server(name: &'static str, cluster: &Cluster, port: u16) -> Result<Compon
         // Pods reach the API at the first one; it is started again at once if it ends.
         flags = flags.set("endpoint-reconciler-type", "none");
     }
-    let mut component = own(API_SERVERS[0], cluster, flags, Vec::new())?;
+    let mut component = own(API_SERVER, cluster, flags, Vec::new())?;
     component.name = name;
     // Not on the command line, where everybody on the host could read the password.
     component.env.extend(cluster.state.datastore.clone().map(|url| (STORAGE.to_owned(), url)));
@@ -158,7 +163,11 @@ fn runtime(cluster: &Cluster) -> Component {
 }
 
 fn own(name: &'static str, cluster: &Cluster, mut flags: Flags, needs: Vec<Need>) -> Result<Component> {
-    flags.0.extend(cluster.state.extra_args.get(name).into_iter().flatten().cloned());
+    // The user's flags stand in for ours of the same name.
+    let extra = cluster.state.extra_args.get(name).map_or(&[][..], Vec::as_slice);
+    let name_of = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
+    flags.0.retain(|flag| extra.iter().all(|other| name_of(other) != name_of(flag)));
+    flags.0.extend_from_slice(extra);
     flags.0.insert(0, name.to_owned());
     let program = std::env::current_exe().context("cannot find the knarr program")?;
     Ok(Component { name, program, args: flags.0, env: Vec::new(), needs, stop: true })
@@ -282,6 +291,9 @@ fn kubelet(cluster: &Cluster) -> Flags {
         .set("cluster-dns", state.dns_ip())
         .set("cluster-domain", "cluster.local")
         .set("cgroup-root", format!("/knarr-{}", state.name))
+        // Images that were loaded could not be pulled again.
+        .set("image-gc-high-threshold", 100)
+        .set("pod-infra-container-image", containerd::PAUSE_IMAGE)
         .file("client-ca-file", &paths.pki("ca.crt"))
         .file("tls-cert-file", &paths.pki("kubelet-server.crt"))
         .file("tls-private-key-file", &paths.pki("kubelet-server.key"))

@@ -54,7 +54,7 @@ const SIGNER_MAX: usize = 571;
 
 fn signing_request(at: &At<'_>) {
     let spec = at.get("spec");
-    if !has_block(spec.get("request").text(), "CERTIFICATE REQUEST") {
+    if !has_block(&decoded(&spec.get("request")), "CERTIFICATE REQUEST") {
         spec.get("request").invalid("PEM block type must be CERTIFICATE REQUEST");
     }
     let (usages, signer) = (spec.get("usages"), spec.get("signerName"));
@@ -75,16 +75,19 @@ fn signing_request(at: &At<'_>) {
     conditions(&at.get("status.conditions"));
 }
 
-/// Whether a base64 text holds a PEM block with the title.
-fn has_block(text: &str, title: &str) -> bool {
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+fn decoded(at: &At<'_>) -> Vec<u8> {
+    base64::engine::general_purpose::STANDARD.decode(at.text()).unwrap_or_default()
+}
+
+/// Whether there is a PEM block with the title.
+pub(super) fn has_block(bytes: &[u8], title: &str) -> bool {
+    let text = String::from_utf8_lossy(bytes);
     let (begin, end) = (format!("-----BEGIN {title}-----"), format!("-----END {title}-----"));
     text.find(&begin).is_some_and(|at| text[at..].contains(&end))
 }
 
 /// `domain/path`, also of trust bundles.
-fn signer_name(signer: &At<'_>) {
+pub(super) fn signer_name(signer: &At<'_>) {
     if !signer.need() {
         return;
     }
@@ -150,7 +153,7 @@ fn issued(at: &At<'_>, old: &Value) {
                 "updates may not set certificate content if existing certificate content is present",
             );
         }
-    } else if !certificate.is_empty() && !has_block(certificate.text(), "CERTIFICATE") {
+    } else if !certificate.is_empty() && !has_block(&decoded(&certificate), "CERTIFICATE") {
         certificate.invalid_text("<certificate data>", "must contain at least one CERTIFICATE PEM block");
     }
 }

@@ -216,7 +216,7 @@ fn toleration(at: &At<'_>) {
 }
 
 /// A taint of a device.
-fn taint(taint: &At<'_>) {
+pub(super) fn taint(taint: &At<'_>) {
     taint.get("key").format(names::qualified_name);
     taint.get("value").format_if_set(names::label_value);
     taint.get("effect").need_one_of(&["NoExecute", "NoSchedule", "None"]);
@@ -260,7 +260,7 @@ fn identifier(at: &At<'_>, id: &str) {
 }
 
 /// The name of a pool: DNS subdomains joined by `/`.
-fn pool_name(pool: &At<'_>) {
+pub(super) fn pool_name(pool: &At<'_>) {
     if !pool.need() {
         return;
     }

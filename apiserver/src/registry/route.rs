@@ -137,6 +137,9 @@ impl Registry {
         let query = Query::parse(info.uri().query().unwrap_or_default());
         let scope = match info.verb {
             Verb::Watch => Scope::Stream,
+            // What is no object of its own has no table, nor metadata to cut it down to.
+            _ if !row.is_stored() && row.kind.list.is_none() => Scope::Plain,
+            _ if matches!(sub, "binding" | "eviction" | "token") => Scope::Plain,
             _ => Scope::Objects,
         };
         let accepted = negotiate::accept(headers, query.get("pretty"), scope)?;

@@ -68,6 +68,22 @@ async fn watches_over_web_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tables_of_what_has_none() {
+    let directory = tempfile::tempdir().expect("directory");
+    let server = Server::start(directory.path(), &[]).await;
+    let admin = server.admin();
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let review = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}).to_string();
+    const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for (accept, code) in [(TABLE.to_owned(), 406), (format!("{TABLE},application/json"), 201)] {
+        let headers = [("accept", accept.as_str()), ("content-type", "application/json")];
+        let reply = admin.raw(Method::POST, path, &headers, review.clone()).await;
+        assert_eq!(reply.status(), code, "{accept}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sizes() {
     let directory = tempfile::tempdir().expect("directory");
     let server = Server::start(directory.path(), &[]).await;

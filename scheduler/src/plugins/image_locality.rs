@@ -1,7 +1,8 @@
 //! Nodes that hold a pod's images already are better, the more the larger the images are.
 use crate::node::NodeInfo;
-use crate::plugin::{MAX_SCORE, Nodes, Normalize, Rating, Score};
+use crate::plugin::{MAX_SCORE, Normalize, Rating, Score};
 use crate::pod::PodView;
+use crate::world::World;
 
 const MIB: i64 = 1 << 20;
 /// Less than this is not worth a difference.
@@ -17,11 +18,8 @@ impl Score for ImageLocality {
         "ImageLocality"
     }
 
-    fn weight(&self) -> i64 {
-        1
-    }
-
-    fn prepare<'a>(&self, pod: &'a PodView, nodes: &'a Nodes) -> Option<Rating<'a>> {
+    fn prepare<'a>(&'a self, pod: &'a PodView, world: &'a World, _: &[&NodeInfo]) -> Option<Rating<'a>> {
+        let nodes = world.nodes();
         if pod.images.is_empty() {
             return None;
         }

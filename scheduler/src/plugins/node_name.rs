@@ -1,6 +1,7 @@
 //! A pod that names its node fits no other.
-use crate::plugin::{Check, Event, Filter, Nodes};
+use crate::plugin::{Event, Filter, Prepared, Refusal};
 use crate::pod::PodView;
+use crate::world::World;
 
 /// `spec.nodeName`.
 pub struct NodeName;
@@ -10,14 +11,14 @@ impl Filter for NodeName {
         "NodeName"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Nodes) -> Option<Check<'a>> {
+    fn prepare<'a>(&'a self, pod: &'a PodView, _: &'a World) -> Prepared<'a> {
         if pod.node.is_empty() {
-            return None;
+            return Prepared::Skip;
         }
-        Some(Box::new(|info| {
+        Prepared::check(|info| {
             let other = info.node.name != pod.node;
-            if other { vec!["node(s) didn't match the requested node name".into()] } else { Vec::new() }
-        }))
+            other.then(|| Refusal::lasting("node(s) didn't match the requested node name"))
+        })
     }
 
     fn events(&self) -> &'static [Event] {

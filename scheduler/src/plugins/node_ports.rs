@@ -1,6 +1,7 @@
 //! Node ports can be taken once.
-use crate::plugin::{Check, Event, Filter, Nodes};
+use crate::plugin::{Event, Filter, Prepared, Refusal};
 use crate::pod::PodView;
+use crate::world::World;
 
 /// `hostPort` of containers.
 pub struct NodePorts;
@@ -10,18 +11,15 @@ impl Filter for NodePorts {
         "NodePorts"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Nodes) -> Option<Check<'a>> {
+    fn prepare<'a>(&'a self, pod: &'a PodView, _: &'a World) -> Prepared<'a> {
         if pod.host_ports.is_empty() {
-            return None;
+            return Prepared::Skip;
         }
-        Some(Box::new(|info| {
+        Prepared::check(|info| {
             let taken = |wanted: &crate::pod::HostPort| info.ports.iter().any(|port| port.conflicts(wanted));
-            if pod.host_ports.iter().any(taken) {
-                vec!["node(s) didn't have free ports for the requested pod ports".into()]
-            } else {
-                Vec::new()
-            }
-        }))
+            let reason = "node(s) didn't have free ports for the requested pod ports";
+            pod.host_ports.iter().any(taken).then(|| Refusal::passing(reason))
+        })
     }
 
     fn events(&self) -> &'static [Event] {

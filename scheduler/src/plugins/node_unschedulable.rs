@@ -1,7 +1,8 @@
 //! Cordoned nodes take no pods, except those that tolerate the taint that cordoning also sets.
 use super::taint_toleration::tolerates;
-use crate::plugin::{Check, Event, Filter, Nodes};
+use crate::plugin::{Event, Filter, Prepared, Refusal};
 use crate::pod::PodView;
+use crate::world::World;
 use k8s_openapi::api::core::v1::Taint;
 
 /// `spec.unschedulable`.
@@ -12,18 +13,18 @@ impl Filter for NodeUnschedulable {
         "NodeUnschedulable"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Nodes) -> Option<Check<'a>> {
+    fn prepare<'a>(&'a self, pod: &'a PodView, _: &'a World) -> Prepared<'a> {
         let taint = Taint {
             key: "node.kubernetes.io/unschedulable".to_owned(),
             effect: "NoSchedule".to_owned(),
             ..Taint::default()
         };
         if pod.tolerations.iter().any(|toleration| tolerates(toleration, &taint)) {
-            return None;
+            return Prepared::Skip;
         }
-        Some(Box::new(|info| {
-            if info.node.unschedulable { vec!["node(s) were unschedulable".into()] } else { Vec::new() }
-        }))
+        Prepared::check(|info| {
+            info.node.unschedulable.then(|| Refusal::lasting("node(s) were unschedulable"))
+        })
     }
 
     fn events(&self) -> &'static [Event] {

@@ -1,7 +1,8 @@
 //! Taints keep pods away that do not tolerate them.
 use crate::node::NodeInfo;
-use crate::plugin::{Check, Event, Filter, Nodes, Normalize, Rating, Score};
+use crate::plugin::{Event, Filter, Normalize, Prepared, Rating, Refusal, Score};
 use crate::pod::PodView;
+use crate::world::World;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 /// Taints and tolerations.
@@ -37,16 +38,12 @@ impl Filter for TaintToleration {
         "TaintToleration"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Nodes) -> Option<Check<'a>> {
-        Some(Box::new(|info| {
+    fn prepare<'a>(&'a self, pod: &'a PodView, _: &'a World) -> Prepared<'a> {
+        Prepared::check(|info| {
             let mut taints = untolerated(pod, info, &["NoSchedule", "NoExecute"]);
             let taint = taints.next();
-            let reason = taint.map(|taint| {
-                let value = taint.value.as_deref().unwrap_or_default();
-                format!("node(s) had untolerated taint {{{}: {value}}}", taint.key).into()
-            });
-            reason.into_iter().collect()
-        }))
+            taint.map(|_| Refusal::lasting("node(s) had untolerated taint(s)"))
+        })
     }
 
     fn events(&self) -> &'static [Event] {
@@ -59,11 +56,7 @@ impl Score for TaintToleration {
         "TaintToleration"
     }
 
-    fn weight(&self) -> i64 {
-        3
-    }
-
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Nodes) -> Option<Rating<'a>> {
+    fn prepare<'a>(&'a self, pod: &'a PodView, _: &'a World, _: &[&NodeInfo]) -> Option<Rating<'a>> {
         let score = |info: &NodeInfo| untolerated(pod, info, &["PreferNoSchedule"]).count() as i64;
         Some(Rating { score: Box::new(score), normalize: Normalize::Smaller })
     }

@@ -1,7 +1,7 @@
 //! Rules of a pod's volumes.
 use super::super::cursor::At;
-use super::super::sources;
-use super::{Place, containers};
+use super::super::{certificates, labels, metadata, sources};
+use super::{Place, env, mounts};
 use crate::names;
 
 /// A volume as mounts see it.
@@ -65,6 +65,24 @@ pub(super) fn volumes<'a>(list: &At<'a>, place: Place) -> Vec<Volume<'a>> {
     found
 }
 
+/// Claims that are made for ephemeral volumes have names of their own, which must be good and no other volume's.
+pub(super) fn ephemeral_claims(pod: &At<'_>) {
+    let name = pod.get("metadata.name").text();
+    let list = pod.get("spec.volumes");
+    let ephemeral = |volume: &At<'_>| volume.find("ephemeral").is_some();
+    for volume in list.items().filter(|volume| !name.is_empty() && ephemeral(volume)) {
+        let claim = format!("{name}-{}", volume.get("name").text());
+        for fault in names::dns_subdomain(&claim) {
+            volume.get("name").invalid(format!("PVC name {claim:?}: {fault}"));
+        }
+        for other in list.items().map(|other| other.get("persistentVolumeClaim.claimName")) {
+            if other.text() == claim {
+                other.invalid("must not reference a PVC that gets created for an ephemeral volume");
+            }
+        }
+    }
+}
+
 fn source(volume: &At<'_>, place: Place) {
     sources::all(volume);
     if let Some(dir) = volume.find("emptyDir") {
@@ -95,13 +113,16 @@ fn source(volume: &At<'_>, place: Place) {
     }
     if let Some(ephemeral) = volume.find("ephemeral") {
         let template = ephemeral.get("volumeClaimTemplate");
-        if template.need() {
+        if template.is_set() {
+            metadata::template(&template.get("metadata"));
             super::super::storage::claim_spec(&template.get("spec"));
+        } else {
+            template.required("");
         }
     }
     if let Some(repository) = volume.find("gitRepo") {
         repository.get("repository").need();
-        containers::local_descending_path(&repository.get("directory"));
+        mounts::local_descending_path(&repository.get("directory"));
     }
     if let Some(image) = volume.find("image") {
         if place == Place::Pod {
@@ -122,7 +143,7 @@ pub(in super::super) fn absolute_path(path: &At<'_>) {
 pub(in super::super) fn host_path(source: &At<'_>) {
     let path = source.get("path");
     if path.need() {
-        containers::no_backsteps(&path);
+        mounts::no_backsteps(&path);
     }
     source.get("type").one_of_if_set(&HOST_PATH_TYPES);
 }
@@ -144,7 +165,7 @@ fn keys_to_paths(items: &At<'_>) {
 fn item_path(item: &At<'_>) {
     let path = item.get("path");
     if path.need() {
-        containers::local_descending_path(&path);
+        mounts::local_descending_path(&path);
         if path.text().starts_with("..") && !path.text().starts_with("../") {
             path.invalid("must not start with '..'");
         }
@@ -154,10 +175,10 @@ fn item_path(item: &At<'_>) {
 fn downward_item(item: &At<'_>) {
     item_path(item);
     match (item.find("fieldRef"), item.find("resourceFieldRef")) {
-        (Some(field), None) => containers::field_ref(&field, &DOWNWARD_FIELDS),
-        (None, Some(resource)) => containers::resource_field_ref(&resource, true),
+        (Some(field), None) => env::field_ref(&field, &DOWNWARD_FIELDS),
+        (None, Some(resource)) => env::resource_field_ref(&resource, true),
         (Some(field), Some(_)) => {
-            containers::field_ref(&field, &DOWNWARD_FIELDS);
+            env::field_ref(&field, &DOWNWARD_FIELDS);
             item.invalid_text(
                 "resource",
                 "fieldRef and resourceFieldRef can not be specified simultaneously",
@@ -205,6 +226,10 @@ fn projection(projected: &At<'_>) {
             token_projection(&token);
             conflict(&token, &token.get("path"));
         }
+        if let Some(bundle) = source.find("clusterTrustBundle") {
+            trust_bundle_projection(&bundle);
+            conflict(&bundle, &bundle.get("path"));
+        }
     }
 }
 
@@ -218,6 +243,25 @@ fn token_projection(token: &At<'_>) {
     }
     let path = token.get("path");
     if path.need() {
-        containers::local_descending_path(&path);
+        mounts::local_descending_path(&path);
     }
+}
+
+/// Trust bundles come by name, or by signer and labels.
+fn trust_bundle_projection(bundle: &At<'_>) {
+    let (name, signer, selector) =
+        (bundle.get("name"), bundle.get("signerName"), bundle.get("labelSelector"));
+    match (name.is_set(), signer.is_set()) {
+        (true, true) => bundle.invalid("only one of name and signerName may be used"),
+        (true, false) if selector.is_set() => {
+            selector.invalid("labelSelector must be unset if name is specified")
+        }
+        (true, false) => name.required_format(names::path_segment),
+        (false, true) => {
+            certificates::signer_name(&signer);
+            labels::selector(&selector);
+        }
+        (false, false) => bundle.required("either name or signerName must be specified"),
+    }
+    item_path(bundle);
 }

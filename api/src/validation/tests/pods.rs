@@ -29,6 +29,19 @@ fn claims_and_pod_resources() {
             ],
         ),
         (
+            json!({"volumes": [
+                {"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {
+                    "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}}},
+                {"name": "w", "persistentVolumeClaim": {"claimName": "x-v"}},
+                {"name": "t", "projected": {"sources": [{"clusterTrustBundle": {"path": "p"}}]}}]}),
+            vec![
+                "spec.volumes[2].projected.sources[0].clusterTrustBundle: Required value: either name or signerName \
+                 must be specified",
+                "spec.volumes[1].persistentVolumeClaim.claimName: Invalid value: \"x-v\": must not reference a PVC \
+                 that gets created for an ephemeral volume",
+            ],
+        ),
+        (
             json!({"volumes": [{"name": "v", "image": {"pullPolicy": "Now"}}]}),
             vec![
                 "spec.volumes[0].image.reference: Required value",

@@ -1,0 +1,57 @@
+//! What pods are told: events, the `PodScheduled` condition and the node they are promised.
+use super::{Scheduler, reference};
+use crate::pod::PodView;
+use k8s_openapi::api::core::v1::ObjectReference;
+use knarr_component::events::Type;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+/// The time, as conditions give it.
+pub(super) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+impl Scheduler {
+    /// Records an event in the name of the pod's scheduler.
+    pub(super) fn event(
+        &self,
+        pod: &PodView,
+        of: ObjectReference,
+        kind: Type,
+        reason: &str,
+        message: String,
+    ) {
+        if let Some(recorder) = self.recorders.get(&pod.scheduler) {
+            recorder.event(of, kind, reason, message);
+        }
+    }
+
+    /// Tells the pod why it has no node: an event, and its status where that says another thing. `promise` is the
+    /// node on which room is made for it, empty when that is not so any more.
+    pub(super) async fn report(&self, pod: &PodView, reason: &str, message: &str, promise: Option<&str>) {
+        self.event(pod, reference(pod), Type::Warning, "FailedScheduling", message.to_owned());
+        let promise = promise.filter(|node| *node != pod.nominated);
+        let told = pod.unscheduled_message.as_deref() == Some(message);
+        if told && promise.is_none() {
+            return;
+        }
+        let mut condition = json!({
+            "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
+            "lastProbeTime": null, "lastTransitionTime": now(),
+        });
+        if pod.generation > 0 {
+            condition["observedGeneration"] = pod.generation.into();
+        }
+        let mut status = json!({"conditions": [condition]});
+        if let Some(node) = promise {
+            status["nominatedNodeName"] = if node.is_empty() { serde_json::Value::Null } else { node.into() };
+        }
+        let patch = json!({"metadata": {"uid": pod.uid}, "status": status});
+        let api = self.pods(&pod.key);
+        let patched =
+            api.patch_status(&pod.key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+        if let Err(error) = patched {
+            tracing::debug!(pod = %pod.key, %error, "condition not set");
+        }
+    }
+}
