@@ -175,19 +175,19 @@ impl Algorithm {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn schedule(&mut self, pod: &PodView, world: &mut World) -> Result<String, Unschedulable> {
-        let candidates = self.candidates(pod, world)?;
-        // The first of the best: the ring's turning start spreads ties over the nodes.
-        let best = candidates.iter().map(|(_, score)| *score).max().unwrap_or_default();
-        let chosen = candidates.into_iter().find(|(_, score)| *score == best);
-        Ok(chosen.map(|(name, _)| name).unwrap_or_default())
+    pub fn schedule(&mut self, pod: &PodView, world: &mut World) -> Result<String, Box<Unschedulable>> {
+        self.candidates(pod, world).map(best)
     }
 
     /// Nodes that can run the pod, with their scores.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn candidates(&mut self, pod: &PodView, world: &mut World) -> Result<Vec<Candidate>, Unschedulable> {
+    pub fn candidates(
+        &mut self,
+        pod: &PodView,
+        world: &mut World,
+    ) -> Result<Vec<Candidate>, Box<Unschedulable>> {
         self.profile.ask(pod, world);
         let world = &*world;
         let feasible = self.feasible(pod, world)?;
@@ -196,9 +196,13 @@ impl Algorithm {
     }
 
     /// Nodes that can run the pod: enough of them to choose from, starting where the last search ended.
-    fn feasible<'n>(&mut self, pod: &PodView, world: &'n World) -> Result<Vec<&'n NodeInfo>, Unschedulable> {
+    fn feasible<'n>(
+        &mut self,
+        pod: &PodView,
+        world: &'n World,
+    ) -> Result<Vec<&'n NodeInfo>, Box<Unschedulable>> {
         let nodes = world.nodes();
-        let mut failure = Unschedulable { nodes: nodes.len(), ..Unschedulable::default() };
+        let mut failure = Box::new(Unschedulable { nodes: nodes.len(), ..Unschedulable::default() });
         if nodes.is_empty() {
             failure.events.push(Event::Node);
             return Err(failure);
@@ -274,6 +278,13 @@ impl Algorithm {
         }
         totals
     }
+}
+
+/// The node with the best score; the first of equals, since the ring's turning start spreads ties over the nodes.
+pub fn best(candidates: Vec<Candidate>) -> String {
+    let best = candidates.iter().map(|(_, score)| *score).max().unwrap_or_default();
+    let chosen = candidates.into_iter().find(|(_, score)| *score == best);
+    chosen.map(|(name, _)| name).unwrap_or_default()
 }
 
 /// How many feasible nodes are enough to choose from, as the original counts; `percentage` 0 lets the number of nodes

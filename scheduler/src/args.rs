@@ -1,6 +1,7 @@
 //! Flags of the scheduler, named as the original's.
 use clap::Args as ClapArgs;
 use knarr_component::flags::{Connection, LeaderElection, Logging, Serving};
+use std::path::PathBuf;
 
 /// The port on which the original serves health and metrics.
 pub const DEFAULT_PORT: u16 = 10259;
@@ -20,6 +21,9 @@ pub struct Args {
     /// Election among replicas.
     #[command(flatten)]
     pub leader_election: LeaderElection,
+    /// Configuration file (`KubeSchedulerConfiguration`); it takes the place of the flags that say the same.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Name of this scheduler: pods choose it by `spec.schedulerName`.
     #[arg(long, default_value = "default-scheduler", value_name = "NAME")]
     pub scheduler_name: String,

@@ -1,12 +1,14 @@
 //! Feeds the queue and the cache from informers, asks the algorithm, binds pods, makes room and reports failures.
 mod bind;
 mod evict;
+mod extend;
 mod report;
 mod watch;
 
-use crate::algorithm::{Algorithm, Unschedulable};
+use crate::algorithm::{Algorithm, Candidate, Unschedulable, best};
 use crate::args::{Args, DEFAULT_PORT};
 use crate::cache::Cache;
+use crate::config::Settings;
 use crate::plugin::Event;
 use crate::plugins::{Plan, plan};
 use crate::pod::PodView;
@@ -35,17 +37,31 @@ use tokio_util::sync::CancellationToken;
 /// The kubeconfig cannot be used, the health port is taken, or the leader's lease was lost.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     log::init(&args.logging);
-    let client = client::connect(args.connection.kubeconfig.as_deref(), "scheduler").await?;
+    let mut settings = settings(&args)?;
+    let kubeconfig = settings.kubeconfig.take().or_else(|| args.connection.kubeconfig.clone());
+    let client = client::connect(kubeconfig.as_deref(), "scheduler").await?;
     let health = Health::new();
     let started = health.start(&args.serving, DEFAULT_PORT, shutdown.clone()).await;
     started.context("cannot serve health and metrics")?;
-    if !args.leader_election.leader_elect {
-        return lead(args, client, health, shutdown).await;
+    let election = settings.leader_election.take().unwrap_or_else(|| args.leader_election.clone());
+    if !election.leader_elect {
+        return lead(args, settings, client, health, shutdown).await;
     }
     let host = host_name();
     let identity = format!("{host}_{}", std::process::id());
-    let elector = Elector::new(client.clone(), &args.leader_election, "kube-scheduler", identity);
-    elector.run(shutdown, |leading| lead(args, client, health, leading)).await
+    let elector = Elector::new(client.clone(), &election, "kube-scheduler", identity);
+    elector.run(shutdown, |leading| lead(args, settings, client, health, leading)).await
+}
+
+/// What the configuration file says, or the flags where there is none.
+fn settings(args: &Args) -> Result<Settings> {
+    match &args.config {
+        Some(path) => Ok(Settings::read(path)?),
+        None => {
+            let profile = Profile { name: args.scheduler_name.clone(), ..Profile::default() };
+            Ok(Settings { profiles: vec![profile], ..Settings::default() })
+        }
+    }
 }
 
 /// The host's name, to tell candidates apart.
@@ -65,6 +81,7 @@ struct Scheduler {
     /// What reports as each scheduler name.
     recorders: HashMap<String, Recorder>,
     client: Client,
+    extenders: Vec<extend::Connected>,
     state: Mutex<State>,
     wake: Notify,
     /// Changes whenever claims or volumes do.
@@ -85,6 +102,7 @@ enum Decision {
 
 /// Why a pod waits, and what is done about it.
 struct Waiting {
+    reason: &'static str,
     message: String,
     /// The node the pod is promised room on from now on; empty for none any more.
     promise: Option<String>,
@@ -93,15 +111,33 @@ struct Waiting {
     displaced: Vec<Arc<PodView>>,
 }
 
-async fn lead(args: Args, client: Client, health: Health, stop: CancellationToken) -> Result<()> {
-    let profiles = vec![Profile { name: args.scheduler_name.clone(), ..Profile::default() }];
+impl Waiting {
+    fn new(message: String) -> Self {
+        Self { reason: "Unschedulable", message, promise: None, eviction: None, displaced: Vec::new() }
+    }
+}
+
+async fn lead(
+    args: Args,
+    settings: Settings,
+    client: Client,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<()> {
+    let profiles = settings.profiles;
+    let mut extenders = Vec::new();
+    for extender in settings.extenders {
+        extenders.push(extend::Connected::new(extender).await?);
+    }
+    let queue = Queue::new(settings.first_backoff, settings.longest_backoff);
     let recorder = |profile: &Profile| {
         (profile.name.clone(), Recorder::new(client.clone(), &profile.name, "", stop.clone()))
     };
     let scheduler = Arc::new(Scheduler {
         recorders: profiles.iter().map(recorder).collect(),
         client: client.clone(),
-        state: Mutex::default(),
+        state: Mutex::new(State { queue, ..State::default() }),
+        extenders,
         wake: Notify::new(),
         storage_changed: channel::Sender::new(()),
         bindings: Arc::new(Semaphore::new(args.parallel_bindings.max(1))),
@@ -149,7 +185,10 @@ impl Scheduler {
                 continue;
             };
             let timeout = algorithm.profile().bind_timeout;
-            let decision = self.decide(algorithm, &pod);
+            let decision = match self.extended(&pod) {
+                true => self.decide_extended(algorithm, &pod).await,
+                false => self.decide(algorithm, &pod),
+            };
             let scheduler = Arc::clone(&self);
             tokio::spawn(async move {
                 match decision {
@@ -171,19 +210,15 @@ impl Scheduler {
     fn decide(&self, algorithm: &mut Algorithm, pod: &Arc<PodView>) -> Decision {
         let now = Instant::now();
         let mut state = self.state.lock();
-        match algorithm.schedule(pod, state.cache.world_mut()) {
-            Ok(node) => {
-                let plan = state.assume(pod, &node);
-                state.queue.event(Event::PodPlaced, now);
-                Decision::Bind { node, plan }
-            }
+        match algorithm.candidates(pod, state.cache.world_mut()) {
+            Ok(candidates) => state.settle(pod, candidates),
             Err(failure) => Decision::Wait(state.make_room(algorithm, pod, failure, now)),
         }
     }
 
     async fn put_off(self: &Arc<Self>, pod: &Arc<PodView>, waiting: Waiting) {
         self.unschedulable.inc();
-        self.report(pod, "Unschedulable", &waiting.message, waiting.promise.as_deref()).await;
+        self.report(pod, waiting.reason, &waiting.message, waiting.promise.as_deref()).await;
         for other in &waiting.displaced {
             self.break_promise(other).await;
         }
@@ -199,6 +234,14 @@ impl Scheduler {
 }
 
 impl State {
+    /// Places the pod on the best of the nodes.
+    fn settle(&mut self, pod: &PodView, candidates: Vec<Candidate>) -> Decision {
+        let node = best(candidates);
+        let plan = self.assume(pod, &node);
+        self.queue.event(Event::PodPlaced, Instant::now());
+        Decision::Bind { node, plan }
+    }
+
     /// Counts the pod against the node, and volumes against its claims.
     fn assume(&mut self, pod: &PodView, node: &str) -> Plan {
         let world = self.cache.world_mut();
@@ -230,11 +273,10 @@ impl State {
         &mut self,
         algorithm: &Algorithm,
         pod: &Arc<PodView>,
-        mut failure: Unschedulable,
+        mut failure: Box<Unschedulable>,
         now: Instant,
     ) -> Waiting {
-        let mut waiting =
-            Waiting { message: String::new(), promise: None, eviction: None, displaced: Vec::new() };
+        let mut waiting = Waiting::new(String::new());
         let world = self.cache.world_mut();
         match algorithm.preempt(pod, world, &failure) {
             Ok(eviction) => {

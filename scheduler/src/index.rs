@@ -199,3 +199,6 @@ fn change(counts: &mut HashMap<String, i64>, name: &str, by: i64) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 pub mod algorithm;
 pub mod args;
 pub mod cache;
+pub mod config;
 mod driver;
 pub mod index;
 pub mod node;

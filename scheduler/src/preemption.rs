@@ -69,7 +69,7 @@ impl Algorithm {
         let total = world.nodes().len();
         let mut failed = Unschedulable { nodes: total, ..Unschedulable::default() };
         let hopeless = Refusal::lasting("Preemption is not helpful for scheduling");
-        failed.refused(hopeless.clone(), total - failure.passing.len());
+        failed.refused(hopeless, total - failure.passing.len());
         failed.reasons.retain(|_, nodes| *nodes > 0);
         let mut checks = match Checks::prepare(&self.profile().filters, pod, world) {
             Ok(checks) if !failure.passing.is_empty() => checks,

@@ -8,16 +8,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Back-off after the first failure; it doubles with each.
+/// Back-off after the first failure, by default; it doubles with each.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-/// The longest back-off.
+/// The longest back-off, by default.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// A pod is tried again after this even if nothing seems to have changed for it.
 const UNSCHEDULABLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// All waiting pods.
-#[derive(Default)]
 pub struct Queue {
+    first_backoff: Duration,
+    longest_backoff: Duration,
     pods: HashMap<Key, Waiting>,
     /// Ready pods: larger priority first, then the longest waiting.
     active: BTreeSet<(Reverse<i32>, u64, Key)>,
@@ -58,7 +59,32 @@ enum Place {
     },
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new(FIRST_BACKOFF, LONGEST_BACKOFF)
+    }
+}
+
 impl Queue {
+    /// An empty queue; failed pods wait for `first` at first, then twice as long each time, at most `longest`.
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first_backoff: first,
+            longest_backoff: longest,
+            pods: HashMap::new(),
+            active: BTreeSet::new(),
+            timed: BTreeSet::new(),
+            awaited: HashMap::new(),
+            next_turn: 0,
+            events: HashMap::new(),
+            next_event: 0,
+        }
+    }
+
+    fn backoff(&self, failures: u32) -> Duration {
+        (self.first_backoff * 2_u32.saturating_pow(failures.min(8))).min(self.longest_backoff)
+    }
+
     /// How many pods wait.
     pub fn len(&self) -> usize {
         self.pods.len()
@@ -128,7 +154,7 @@ impl Queue {
     /// Trying the pod failed for a reason that passes: it is tried again after a back-off.
     pub fn failed(&mut self, key: &Key, now: Instant) {
         let Some(waiting) = self.pods.get(key) else { return };
-        let until = now + backoff(waiting.failures);
+        let until = now + self.backoff(waiting.failures);
         self.rest(key, Place::Backoff { until }, until);
     }
 
@@ -140,7 +166,7 @@ impl Queue {
         let concerned = keys.iter().filter_map(|key| {
             let waiting = self.pods.get(key)?;
             let Place::Unschedulable { failed, .. } = &waiting.place else { return None };
-            Some((key.clone(), *failed + backoff(waiting.failures.saturating_sub(1))))
+            Some((key.clone(), *failed + self.backoff(waiting.failures.saturating_sub(1))))
         });
         let concerned: Vec<(Key, Instant)> = concerned.collect();
         for (key, until) in concerned {
@@ -222,10 +248,6 @@ fn asks_for_more(old: &PodView, new: &PodView) -> bool {
         || old.requests != new.requests
         || old.node_affinity != new.node_affinity
         || old.terms != new.terms
-}
-
-fn backoff(failures: u32) -> Duration {
-    (FIRST_BACKOFF * 2_u32.saturating_pow(failures.min(8))).min(LONGEST_BACKOFF)
 }
 
 #[cfg(test)]

@@ -27,6 +27,15 @@ enum VolumesError {
 impl Scheduler {
     /// Tells the API server where the pod runs.
     pub(super) async fn bind(&self, pod: &PodView, node: &str) {
+        if let Some(bound) = self.bind_by_extender(pod, node).await {
+            return match bound {
+                Ok(()) => self.is_bound(pod, node),
+                Err(error) => {
+                    tracing::warn!(pod = %pod.key, %error, "not bound");
+                    self.take_back(pod);
+                }
+            };
+        }
         let binding = json!({
             "apiVersion": "v1",
             "kind": "Binding",
@@ -37,14 +46,16 @@ impl Scheduler {
         let bound =
             api.create_subresource::<_, serde_json::Value>("binding", &pod.key.name, &params, &binding);
         match bound.await {
-            Ok(_) => {
-                self.scheduled.inc();
-                let message = format!("Successfully assigned {} to {node}", pod.key);
-                self.event(pod, reference(pod), Type::Normal, "Scheduled", message);
-                self.state.lock().queue.remove(&pod.key);
-            }
+            Ok(_) => self.is_bound(pod, node),
             Err(error) => self.binding_failed(pod, &error),
         }
+    }
+
+    fn is_bound(&self, pod: &PodView, node: &str) {
+        self.scheduled.inc();
+        let message = format!("Successfully assigned {} to {node}", pod.key);
+        self.event(pod, reference(pod), Type::Normal, "Scheduled", message);
+        self.state.lock().queue.remove(&pod.key);
     }
 
     fn binding_failed(&self, pod: &PodView, error: &kube::Error) {

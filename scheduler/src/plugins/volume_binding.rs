@@ -186,3 +186,6 @@ impl Filter for VolumeBinding {
         &[Event::Node, Event::Volume]
     }
 }
+
+#[cfg(test)]
+mod tests;
