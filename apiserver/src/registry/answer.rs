@@ -9,7 +9,7 @@ pub enum Content {
     Stored(Arc<Stored>),
     /// An object in the requested version with its resourceVersion.
     Object(Value),
-    /// Another document (a `Status`, a `Scale`), never transformed.
+    /// Another document (a `Status`, a `Scale`); only a `Scale` has a table.
     Document(Value),
 }
 

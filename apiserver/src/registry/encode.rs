@@ -24,7 +24,17 @@ pub(super) fn content(
 ) -> Result<Response, Status> {
     let accepted = call.accepted;
     let value = match content {
-        Content::Document(value) => return with_code(code, document(&value, accepted)?),
+        Content::Document(value) => {
+            let is_scale = value.get("kind").is_some_and(|kind| kind == "Scale");
+            let value = match accepted.transform {
+                Transform::Table(version) if is_scale => {
+                    table::of_scale(version, &value, table::include(call)?)
+                }
+                Transform::Metadata(version) if is_scale => metadata(&value, version),
+                _ => value,
+            };
+            return with_code(code, document(&value, accepted)?);
+        }
         Content::Stored(stored) => {
             let as_stored = accepted.transform == Transform::None && call.row.conversion.is_none();
             match accepted.format {

@@ -53,6 +53,14 @@ pub(super) fn of_rows(row: &Row, version: &str, values: &[Value], include: Inclu
     build(row, version, values, include, json!({}), false)
 }
 
+/// The table of a scale.
+pub(super) fn of_scale(version: &str, scale: &Value, include: IncludeObject) -> Value {
+    let (columns, version) = (columns::of_kind("autoscaling", "Scale"), group_version(version));
+    let meta = json!({"resourceVersion": super::object::resource_version(scale)});
+    let row = columns.row(scale, include, &version, Timestamp::now());
+    columns::table(&version, meta, Some(columns), vec![row])
+}
+
 /// The table of a bookmark: its one row has no cells; the object tells the revision.
 pub(super) fn bookmark(version: &str, object: Value) -> Value {
     let meta = json!({"resourceVersion": super::object::resource_version(&object)});

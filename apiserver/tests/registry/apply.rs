@@ -199,6 +199,12 @@ async fn scales_are_applied_too() {
     let entries = web["metadata"]["managedFields"].as_array().unwrap();
     assert!(entries.iter().any(|e| e["manager"] == "scaler" && e["subresource"] == "scale"));
     assert_eq!(fields(&web, "one")["f:spec"].get("f:replicas"), None);
+    let table = [("accept", "application/json;as=Table;g=meta.k8s.io;v=v1")];
+    let table = server.send(Method::GET, &path, &table, Vec::new()).await.expect(200);
+    let names: Vec<&Value> =
+        table["columnDefinitions"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+    assert_eq!(names, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("web"), json!(5), json!(0)]);
     apply(&server, &path, "fieldManager=scaler", "{apiVersion: v1, kind: Scale}").await.expect(400);
     apply(&server, &path, "fieldManager=scaler", &scale(-1)).await.expect(422);
 }
