@@ -82,3 +82,53 @@ impl Rule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cursor::Report;
+    use super::*;
+    use crate::names;
+    use serde_json::json;
+
+    #[track_caller]
+    fn case(object: &crate::Value, rows: &[Row], expected: &[&str]) {
+        let report = Report::default();
+        check(&At::root(object, &report), rows);
+        let found: Vec<String> = report.into_errors().iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn paths_lead_to_fields() {
+        let object = json!({"a": {"b": ""}, "list": [{"n": "x"}, {}, {"n": "x"}], "map": {"k": {"v": -1}}});
+        case(&object, &[("a.b", Rule::Need), ("c?.d", Rule::Need)], &["a.b: Required value"]);
+        case(&object, &[("c.d", Rule::NeedFor("why"))], &["c.d: Required value: why"]);
+        case(&object, &[("list[].n", Rule::Need)], &["list[1].n: Required value"]);
+        case(&object, &[("list", Rule::Unique("n"))], &["list[2].n: Duplicate value: \"x\""]);
+        case(&object, &[("list", Rule::MaxItems(2))], &["list: Too many: 3: must have at most 2 items"]);
+        case(
+            &object,
+            &[("map{}.v", Rule::NotNegative)],
+            &["map[k].v: Invalid value: -1: must be greater than or equal to 0"],
+        );
+    }
+
+    #[test]
+    fn absent_fields_have_no_format() {
+        let rows: &[Row] =
+            &[("a", Rule::Format(names::dns_label)), ("a", Rule::OneOf(&["x"])), ("a", Rule::Range(1, 2))];
+        case(&json!({}), rows, &[]);
+        case(&json!({"a": "x"}), rows, &[]);
+        case(&json!({"a": "y"}), rows, &["a: Unsupported value: \"y\": supported values: \"x\""]);
+        case(
+            &json!({"a": 3}),
+            &[("a", Rule::Range(1, 2))],
+            &["a: Invalid value: 3: must be between 1 and 2, inclusive"],
+        );
+        case(
+            &json!({"a": "abc"}),
+            &[("a", Rule::MaxBytes(2))],
+            &["a: Too long: may not be more than 2 bytes"],
+        );
+    }
+}
