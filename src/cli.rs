@@ -68,6 +68,10 @@ enum Command {
     Logs(commands::logs::Args),
     /// Write logs, events and objects of a cluster into a folder, for a failed CI run
     ExportLogs(commands::export_logs::Args),
+    /// Write keys, settings and objects of a running cluster into one file
+    Backup(commands::backup::Args),
+    /// Make a cluster from a backup, on either database
+    Restore(commands::restore::Args),
     /// Measure this program on this machine
     Bench(commands::bench::Args),
     /// Container images of a cluster
@@ -111,6 +115,8 @@ impl Cli {
             Command::Kubeconfig(args) => command(async move { commands::kubeconfig::run(&args) }),
             Command::Logs(args) => command(async move { commands::logs::run(&args) }),
             Command::ExportLogs(args) => command(commands::export_logs::run(args)),
+            Command::Backup(args) => command(commands::backup::run(args)),
+            Command::Restore(args) => command(commands::restore::run(args)),
             Command::Bench(args) => command(commands::bench::run(args)),
             Command::Image(args) => command(commands::image::run(args)),
             Command::Supervisor(name) => {

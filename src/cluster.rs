@@ -6,6 +6,7 @@ pub mod preflight;
 pub mod state;
 
 use anyhow::{Context, Result, bail};
+use knarr_apiserver::storage::transfer::Place;
 pub use paths::Paths;
 pub use state::State;
 use std::path::Path;
@@ -69,8 +70,26 @@ impl Cluster {
         Self { state: State { api_only: !ran_containers, ..State::unknown(name) }, paths }
     }
 
-    /// The URL of the API server, as clients on this host reach it.
-    pub fn server_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.state.ports.api)
+    /// Where its state is.
+    pub fn place(&self) -> Place {
+        match &self.state.datastore {
+            Some(url) => Place::Postgres(url.clone()),
+            None => Place::Sqlite(self.paths.database()),
+        }
     }
+
+    /// The URL of the API server, as clients on this host reach it; of the first, where there are several.
+    pub fn server_url(&self) -> String {
+        server_url(self.state.ports.api)
+    }
+
+    /// The URLs of all API servers, the first one first.
+    pub fn server_urls(&self) -> Vec<String> {
+        let ports = std::iter::once(&self.state.ports.api).chain(&self.state.more_api_ports);
+        ports.map(|port| server_url(*port)).collect()
+    }
+}
+
+fn server_url(port: u16) -> String {
+    format!("https://127.0.0.1:{port}")
 }

@@ -1,9 +1,11 @@
 //! The user's commands, one file each.
+pub mod backup;
 pub mod bench;
 pub mod down;
 pub mod export_logs;
 pub mod image;
 pub mod kubeconfig;
 pub mod logs;
+pub mod restore;
 pub mod status;
 pub mod up;

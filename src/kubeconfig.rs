@@ -21,13 +21,22 @@ pub fn context_name(cluster: &str) -> String {
     format!("knarr-{cluster}")
 }
 
-/// Writes the kubeconfig of every component and of the administrator.
+/// Writes the kubeconfig of every component and of the administrator, and `admin-N` for the administrator at the N-th
+/// API server where there are several; all else uses the first.
 pub fn write_all(cluster: &Cluster) -> Result<()> {
+    let server = cluster.server_url();
     for user in ["admin", "controllers", "scheduler", "kubelet", "proxy"] {
-        let text = serde_yaml_ng::to_string(&document(cluster, user)?)?;
-        write_secret(&cluster.paths.kubeconfig(user), text.as_bytes())?;
+        write(cluster, user, user, &server)?;
+    }
+    for (nth, server) in cluster.server_urls().iter().enumerate().skip(1) {
+        write(cluster, &format!("admin-{}", nth + 1), "admin", server)?;
     }
     Ok(())
+}
+
+fn write(cluster: &Cluster, file: &str, user: &str, server: &str) -> Result<()> {
+    let text = serde_yaml_ng::to_string(&document(cluster, user, server)?)?;
+    write_secret(&cluster.paths.kubeconfig(file), text.as_bytes())
 }
 
 /// The user's kubeconfig: the first file of `$KUBECONFIG`, else `~/.kube/config`.
@@ -50,7 +59,7 @@ pub fn check(file: &Path) -> Result<()> {
 
 /// Puts the cluster's context into `file` and makes it the current one.
 pub fn merge(cluster: &Cluster, file: &Path) -> Result<()> {
-    let ours = document(cluster, "admin")?;
+    let ours = document(cluster, "admin", &cluster.server_url())?;
     let name = context_name(&cluster.state.name);
     edit(file, |config| {
         for section in SECTIONS {
@@ -143,14 +152,14 @@ fn section_of<'a>(config: &'a mut Mapping, section: &str) -> Result<&'a mut Vec<
 }
 
 /// A kubeconfig with the credentials of one user, embedded.
-fn document(cluster: &Cluster, user: &str) -> Result<Value> {
+fn document(cluster: &Cluster, user: &str, server: &str) -> Result<Value> {
     let paths = &cluster.paths;
     let name = context_name(&cluster.state.name);
     let text = serde_json::json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": name, "cluster": {
-            "server": cluster.server_url(),
+            "server": server,
             "certificate-authority-data": embedded(paths, "ca.crt")?,
             // Loopback is faster than gzip.
             "disable-compression": true,

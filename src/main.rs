@@ -1,5 +1,7 @@
 //! The `knarr` command: clusters up and down, and one hidden subcommand for each component, so that one file is
 //! installed and every component still runs as a process of its own.
+mod add_ons;
+mod backup;
 mod cli;
 mod cluster;
 mod commands;

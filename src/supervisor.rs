@@ -9,6 +9,8 @@ mod process;
 use crate::cluster::Cluster;
 use anyhow::{Context, Result, bail};
 pub use lock::{Lock, holder};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 pub use plan::{Component, check, components, runtime_endpoint};
 pub use process::Process;
 use std::os::unix::process::CommandExt;
@@ -63,6 +65,8 @@ pub async fn run(cluster: Cluster) -> Result<()> {
 /// Keeps one component running until told to stop.
 async fn keep(cluster: Cluster, component: Component, mut stopped: watch::Receiver<bool>) {
     let mut backoff = process::Backoff::default();
+    // The first database is filled by the command that waits for it.
+    let mut filled = true;
     loop {
         let started = tokio::select! {
             process = start(&cluster, &component) => process,
@@ -71,6 +75,12 @@ async fn keep(cluster: Cluster, component: Component, mut stopped: watch::Receiv
         let failure = match started {
             Ok(mut process) => {
                 tracing::info!(component = component.name, pid = process.pid(), "running");
+                if cluster.state.ephemeral
+                    && component.name == plan::API_SERVER
+                    && !std::mem::take(&mut filled)
+                {
+                    tokio::spawn(refill(cluster.clone()));
+                }
                 tokio::select! {
                     status = process.wait() => format!("ended: {status}"),
                     () = told(&mut stopped) => {
@@ -89,6 +99,21 @@ async fn keep(cluster: Cluster, component: Component, mut stopped: watch::Receiv
             () = tokio::time::sleep(pause) => {} // the back-off itself
             () = told(&mut stopped) => return,
         }
+    }
+}
+
+/// An ephemeral database was lost with its server: the controllers need their rights once more, and must forget the
+/// revisions of the old one, for the new one counts from the beginning.
+async fn refill(cluster: Cluster) {
+    let refilled = async {
+        crate::add_ons::renew(&cluster).await?;
+        if let Some(pid) = holder(&cluster.paths.lock(plan::CONTROLLERS))? {
+            kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
+        }
+        anyhow::Ok(())
+    };
+    if let Err(e) = refilled.await {
+        tracing::warn!("the new database lacks what `up` puts there: {e:#}");
     }
 }
 

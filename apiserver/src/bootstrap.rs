@@ -126,6 +126,8 @@ pub struct Advertised {
     pub address: SocketAddr,
     /// The ranges of service addresses.
     pub ranges: Vec<IpNet>,
+    /// False where another server of the same cluster publishes itself.
+    pub publish: bool,
 }
 
 /// Publishes the server as the Service `default/kubernetes`, at the first address of the service range, with its
@@ -144,6 +146,9 @@ pub async fn kubernetes_service(client: &Loopback, advertised: &Advertised) -> R
     let ranges = "/apis/networking.k8s.io/v1/servicecidrs";
     ensure(client, ranges, &range, &[]).await?;
     mark_ready(client, &format!("{ranges}/kubernetes")).await?;
+    if !advertised.publish {
+        return Ok(());
+    }
     let (address, port) = (advertised.address.ip(), advertised.address.port());
     let first = advertised.ranges.first().and_then(|range| range.hosts().next());
     let spec = json!({

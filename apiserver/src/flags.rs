@@ -12,8 +12,15 @@ use std::time::Duration;
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_line_help = false)]
 pub struct Args {
-    /// Where state is kept: `sqlite:FILE`; the scheme picks the backend.
-    #[arg(long, value_name = "URL")]
+    /// Where state is kept: `sqlite:DIRECTORY`, or `postgres://USER@HOST/DATABASE?sslmode=…` which any number of API
+    /// servers may share. A password is better given in the variable than on the command line.
+    #[arg(
+        long,
+        visible_alias = "datastore",
+        value_name = "URL",
+        env = "KNARR_STORAGE",
+        hide_env_values = true
+    )]
     pub storage: String,
     /// Port to serve HTTPS on; 0 picks a free one.
     #[arg(long, default_value_t = 6443)]
@@ -24,6 +31,10 @@ pub struct Args {
     /// Address that members of the cluster reach this server at; default: the bind address, or the host's own.
     #[arg(long)]
     pub advertise_address: Option<IpAddr>,
+    /// Whether this server publishes its address as the endpoint of default/kubernetes: `lease` does, `none` leaves that
+    /// to another one.
+    #[arg(long, default_value = "lease", value_parser = ["lease", "none"])]
+    pub endpoint_reconciler_type: String,
     /// Host name for URLs handed out to clients outside.
     #[arg(long, default_value = "")]
     pub external_hostname: String,

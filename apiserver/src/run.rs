@@ -15,6 +15,7 @@ use crate::objects::{Change, Objects};
 use crate::own_paths::OwnPaths;
 use crate::registry::{self, Registry, Settings};
 use crate::server::{chain::Chain, limits::Limits, listen};
+use crate::storage::postgres::Postgres;
 use crate::storage::sqlite::Sqlite;
 use crate::storage::{Backend, Options, Store};
 use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
@@ -91,7 +92,7 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
 
 async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
     let Some((scheme, rest)) = args.storage.split_once(':') else {
-        bail!("--storage {:?} is no URL (sqlite:DIRECTORY)", args.storage);
+        bail!("--storage is no URL (sqlite:DIRECTORY, postgres://HOST/DATABASE)");
     };
     let backend: Arc<dyn Backend> = match (scheme, rest.trim_start_matches("//")) {
         ("sqlite", ":memory:" | "") => Arc::new(Sqlite::ephemeral().await?),
@@ -99,7 +100,11 @@ async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
             let opened = Sqlite::open(Path::new(path)).await;
             Arc::new(opened.with_context(|| format!("cannot open the database in {path}"))?)
         }
-        (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite)"),
+        ("postgres" | "postgresql", _) => {
+            let opened = Postgres::open(&args.storage).await;
+            Arc::new(opened.context("cannot open the database")?)
+        }
+        (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite, postgres)"),
     };
     let resources = registry::resources(knarr_api::table::builtin(), &args.served()?);
     Store::open(backend, resources, Options::default(), shutdown).await.context("cannot load the database")
@@ -291,6 +296,7 @@ impl Server {
         let advertised = bootstrap::Advertised {
             address: SocketAddr::new(self.args.advertised(), self.args.secure_port),
             ranges: self.args.service_cluster_ip_range.clone(),
+            publish: self.args.endpoint_reconciler_type != "none",
         };
         futures::join!(
             self.until_done("default/kubernetes", &self.service, || {

@@ -12,12 +12,14 @@ pub mod index;
 mod load;
 mod locks;
 mod maintain;
+pub mod postgres;
 pub mod resource;
 mod ring;
 pub mod snapshot;
 pub mod sqlite;
 pub mod store;
 pub mod stored;
+pub mod transfer;
 mod view;
 pub mod watcher;
 

@@ -1,15 +1,19 @@
 //! The registry over a real store, driven as the HTTP side drives it: every kind of the table, the exact errors,
 //! paging, watches, deletion.
 #![allow(clippy::unwrap_used, reason = "a test ends where its expectation does")]
+#[path = "postgres/database.rs"]
+mod database;
 mod registry {
     mod apply;
     mod crud;
     mod deletion;
     mod documents;
     mod errors;
+    mod fuzz;
     pub mod harness;
     mod kinds;
     mod lists;
+    mod ownership;
     mod pods;
     mod services;
     mod watches;

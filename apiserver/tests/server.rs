@@ -1,5 +1,7 @@
 //! The API server as its clients meet it: TLS, authentication, authorization, admission, tokens, streams, shutdown.
 #![allow(missing_docs, clippy::expect_used)]
+#[path = "postgres/database.rs"]
+mod database;
 #[allow(dead_code, reason = "shared with other test programs")]
 #[path = "server/harness.rs"]
 mod harness;

@@ -1,7 +1,11 @@
-//! The suite every backend passes. A second backend adds a function that opens it and calls `suite`.
+//! The suite every backend passes: each adds a function that opens it and calls `suite`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+#[path = "postgres/database.rs"]
+mod database;
+
 use bytes::Bytes;
 use knarr_apiserver::storage::backend::{Backend, BackendError, Range};
+use knarr_apiserver::storage::postgres::{self, Postgres};
 use knarr_apiserver::storage::sqlite::Sqlite;
 use knarr_apiserver::storage::{CommitError, Group, Guard, Key, Revision, Write};
 use std::collections::BTreeMap;
@@ -248,18 +252,105 @@ async fn sqlite_passes_the_suite_ephemerally() {
 async fn reopening_finds_everything() {
     let directory = tempfile::tempdir().unwrap();
     let backend = Sqlite::open(directory.path()).await.unwrap();
-    commit(&backend, create("a")).await;
-    commit(&backend, Group::update(key("a"), Revision(2), value("a2"))).await;
-    commit(&backend, create("b").delete(key("b"))).await;
+    written_before_reopening(&backend).await;
+    drop(backend);
+    found_after_reopening(&Sqlite::open(directory.path()).await.unwrap()).await;
+}
+
+/// Closes the backend.
+async fn written_before_reopening(backend: &dyn Backend) {
+    commit(backend, create("a")).await;
+    commit(backend, Group::update(key("a"), Revision(2), value("a2"))).await;
+    commit(backend, create("b").delete(key("b"))).await;
     backend.compact(Revision(3), 100).await.unwrap();
     backend.close().await;
-    drop(backend);
-    let backend = Sqlite::open(directory.path()).await.unwrap();
+}
+
+async fn found_after_reopening(backend: &dyn Backend) {
     let extent = backend.extent().await.unwrap();
     assert_eq!((extent.head.0, extent.compacted.0), (5, 3));
-    assert_eq!(names(&backend, None).await, ["a@3"]);
+    assert_eq!(names(backend, None).await, ["a@3"]);
     assert!(revisions(&backend.commit(&[create("a")]).await[0]).is_err());
-    assert_eq!(commit(&backend, create("b")).await, [6]);
+    assert_eq!(commit(backend, create("b")).await, [6]);
+}
+
+/// A connection beside the backend's.
+async fn beside(url: &str) -> sqlx::postgres::PgConnection {
+    use sqlx::Connection;
+    sqlx::postgres::PgConnection::connect(url).await.unwrap()
+}
+
+#[tokio::test]
+async fn postgres_passes_the_suite() {
+    let Some(url) = database::database().await else { return };
+    let backend = Postgres::open(&url).await.unwrap();
+    suite(&backend).await;
+    no_table_was_scanned(&url).await;
+    backend.close().await;
+    let closed = backend.commit(&[create("z")]).await;
+    assert!(matches!(closed[0], Err(CommitError::Unavailable(_))));
+    assert!(matches!(backend.extent().await, Err(BackendError::Unavailable(_))));
+}
+
+/// Every statement's plan, as the server caches it, finds its rows by an index.
+async fn no_table_was_scanned(url: &str) {
+    use sqlx::{AssertSqlSafe, Executor, Row};
+    let mut connection = beside(url).await;
+    connection.execute(postgres::SETTINGS).await.unwrap();
+    for (name, statement) in postgres::STATEMENTS {
+        let parameters = (1..20).take_while(|n| statement.contains(&format!("${n}"))).count();
+        let prepare = format!("PREPARE {name} AS {statement}");
+        connection.execute(AssertSqlSafe(prepare)).await.unwrap();
+        let nulls =
+            if parameters == 0 { String::new() } else { format!("({})", vec!["NULL"; parameters].join(",")) };
+        let explain = format!("EXPLAIN EXECUTE {name}{nulls}");
+        let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut connection).await.unwrap();
+        let plan = rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n");
+        assert!(!plan.contains("Seq Scan") && plan.contains("Index"), "{name}:\n{plan}");
+        assert!(!plan.contains("Hash Join") && !plan.contains("Merge Join"), "{name}:\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn postgres_reopened_finds_everything() {
+    let Some(url) = database::database().await else { return };
+    written_before_reopening(&Postgres::open(&url).await.unwrap()).await;
+    found_after_reopening(&Postgres::open(&url).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn servers_that_start_at_once_create_one_schema() {
+    let Some(url) = database::database().await else { return };
+    let opened = futures::future::join_all((0..4).map(|_| Postgres::open(&url))).await;
+    for (n, backend) in opened.into_iter().enumerate() {
+        let backend = backend.unwrap();
+        assert!(!backend.exclusive());
+        assert_eq!(commit(&backend, create(&n.to_string())).await, [n as u64 + 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_postgres_schema_is_refused() {
+    use sqlx::Executor;
+    let Some(url) = database::database().await else { return };
+    Postgres::open(&url).await.unwrap().close().await;
+    beside(&url).await.execute("UPDATE knarr.schema SET version = 99").await.unwrap();
+    let error = Postgres::open(&url).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, BackendError::Newer { found: 99, supported: 1, .. }), "{error}");
+    assert!(!error.to_string().contains("knarr@"), "{error}");
+}
+
+#[tokio::test]
+async fn people_can_query_the_live_objects_of_postgres() {
+    use sqlx::Row;
+    let Some(url) = database::database().await else { return };
+    let backend = Postgres::open(&url).await.unwrap();
+    commit(&backend, create("a")).await;
+    let query =
+        "SELECT api_group, resource, namespace, name, object->'metadata'->>'resourceVersion' FROM knarr.live";
+    let row = sqlx::query(query).fetch_one(&mut beside(&url).await).await.unwrap();
+    let columns: Vec<String> = (0..5).map(|column| row.get(column)).collect();
+    assert_eq!(columns, ["core", "configmaps", "ns", "a", "2"]);
 }
 
 #[tokio::test]

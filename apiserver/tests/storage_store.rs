@@ -1,10 +1,14 @@
 //! The store over a real database: reads, commits, watches, history, failure.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+#[path = "postgres/database.rs"]
+mod database;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::join_all;
 use knarr_apiserver::storage::backend::{Extent, LogRow, Outcome, Range, Row};
+use knarr_apiserver::storage::postgres::Postgres;
 use knarr_apiserver::storage::sqlite::Sqlite;
 use knarr_apiserver::storage::{
     Backend, BackendError, CommitError, Delivery, Group, Guard, Key, Options, ReadError, Resource, Revision,
@@ -40,7 +44,10 @@ impl Cluster {
     }
 
     async fn new(options: Options) -> Self {
-        Self::on(Arc::new(Sqlite::ephemeral().await.unwrap()), options).await
+        match database::chosen().await {
+            Some(url) => Self::on(Arc::new(Postgres::open(&url).await.unwrap()), options).await,
+            None => Self::on(Arc::new(Sqlite::ephemeral().await.unwrap()), options).await,
+        }
     }
 
     async fn at(directory: &Path) -> Self {

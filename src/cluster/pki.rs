@@ -8,6 +8,7 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -29,11 +30,42 @@ pub const CLIENTS: [(&str, &str, &str); 5] = [
     ("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ""),
 ];
 
+/// Files that a backup holds: what others trust. All else is made from them.
+pub const BACKED_UP: [&str; 6] =
+    ["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub"];
+
 /// Makes every certificate and key of a new cluster.
 pub fn create(cluster: &Cluster) -> Result<()> {
     let paths = &cluster.paths;
     let ca = Authority::create(paths, "ca", "kubernetes-ca")?;
     let front_proxy = Authority::create(paths, "front-proxy-ca", "front-proxy-ca")?;
+    let signing = KeyPair::generate().context("cannot make the service account key")?;
+    write_secret(&paths.pki("sa.key"), signing.serialize_pem().as_bytes())?;
+    write_secret(&paths.pki("sa.pub"), signing.public_key_pem().as_bytes())?;
+    issue(cluster, &ca, &front_proxy)
+}
+
+/// Reads the files of [`BACKED_UP`].
+pub fn read(paths: &Paths) -> Result<BTreeMap<String, Vec<u8>>> {
+    let read = |name: &str| {
+        let file = paths.pki(name);
+        let content = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok((name.to_owned(), content))
+    };
+    BACKED_UP.into_iter().map(read).collect()
+}
+
+/// Writes the files of [`BACKED_UP`] and makes the other certificates, for this host's addresses.
+pub fn restore(cluster: &Cluster, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    for (name, content) in files {
+        write_secret(&cluster.paths.pki(name), content)?;
+    }
+    let ca = Authority::load(&cluster.paths, "ca")?;
+    issue(cluster, &ca, &Authority::load(&cluster.paths, "front-proxy-ca")?)
+}
+
+fn issue(cluster: &Cluster, ca: &Authority, front_proxy: &Authority) -> Result<()> {
+    let paths = &cluster.paths;
     for (file, name, group) in CLIENTS {
         ca.client(paths, file, name, group)?;
     }
@@ -42,10 +74,7 @@ pub fn create(cluster: &Cluster) -> Result<()> {
     front_proxy.client(paths, "front-proxy-client", "front-proxy-client", "")?;
     ca.server(paths, "apiserver", "kube-apiserver", &api_names(cluster))?;
     let node_names = [cluster.state.node_name.clone(), cluster.state.node_ip.to_string(), "127.0.0.1".into()];
-    ca.server(paths, "kubelet-server", &node, &node_names)?;
-    let signing = KeyPair::generate().context("cannot make the service account key")?;
-    write_secret(&paths.pki("sa.key"), signing.serialize_pem().as_bytes())?;
-    write_secret(&paths.pki("sa.pub"), signing.public_key_pem().as_bytes())
+    ca.server(paths, "kubelet-server", &node, &node_names)
 }
 
 /// Every name and address under which clients reach the API server.
@@ -75,6 +104,15 @@ impl Authority {
         let certificate = params.self_signed(&key)?;
         save(paths, file, &certificate, &key)?;
         Ok(Self { issuer: Issuer::new(params, key) })
+    }
+
+    fn load(paths: &Paths, file: &str) -> Result<Self> {
+        let read = |file: std::path::PathBuf| {
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+        };
+        let key = KeyPair::from_pem(&read(paths.pki(&format!("{file}.key")))?)?;
+        let issuer = Issuer::from_ca_cert_pem(&read(paths.pki(&format!("{file}.crt")))?, key)?;
+        Ok(Self { issuer })
     }
 
     fn client(&self, paths: &Paths, file: &str, name: &str, group: &str) -> Result<()> {

@@ -49,7 +49,16 @@ pub struct State {
     pub merged_into: Option<PathBuf>,
     /// More flags for components, by component.
     pub extra_args: BTreeMap<String, Vec<String>>,
+    /// URL of a database outside of the cluster, with its password; none: SQLite in the cluster's directory.
+    #[serde(default)]
+    pub datastore: Option<String>,
+    /// Ports of the API servers beside the first, at most [`MORE_API_SERVERS`].
+    #[serde(default)]
+    pub more_api_ports: Vec<u16>,
 }
+
+/// API servers of one cluster beside the first, at most.
+pub const MORE_API_SERVERS: usize = 8;
 
 /// Ports of a cluster's components.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -109,6 +118,8 @@ impl State {
             publish: Vec::new(),
             merged_into: None,
             extra_args: BTreeMap::new(),
+            datastore: None,
+            more_api_ports: Vec::new(),
         }
     }
 

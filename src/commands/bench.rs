@@ -32,6 +32,9 @@ pub struct Args {
     /// Only measurements whose name begins with one of these; memory is that of what was made for them
     #[arg(long, global = true, value_delimiter = ',', value_name = "PREFIX")]
     only: Vec<String>,
+    /// Measure the API server on this Postgres database instead of SQLite; what it holds is deleted
+    #[arg(long, global = true, value_name = "URL")]
+    datastore: Option<String>,
     /// Form of the result
     #[arg(long, global = true, value_enum, default_value_t)]
     output: Output,
@@ -62,6 +65,8 @@ pub struct Scale {
     pub pod_starts: usize,
     /// Watchers at once.
     pub watchers: usize,
+    /// URL of the API server's database; none: SQLite.
+    pub datastore: Option<String>,
     only: Vec<String>,
 }
 
@@ -76,6 +81,7 @@ impl Scale {
             lists: pick(21, 7),
             pod_starts: pick(7, 3),
             watchers: 1_000,
+            datastore: args.datastore.clone(),
             only: args.only.clone(),
         }
     }

@@ -9,7 +9,7 @@ use settings::Settings;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-mod create;
+pub(super) mod create;
 mod ready;
 mod settings;
 
@@ -18,7 +18,8 @@ mod settings;
 #[command(after_help = "Examples:
   knarr up --name ci-1 --output json
   knarr up --config cluster.yaml
-  knarr up --api-only --ephemeral --kubeconfig ./kubeconfig")]
+  knarr up --api-only --ephemeral --kubeconfig ./kubeconfig
+  KNARR_DATASTORE=postgres://knarr:secret@db/knarr?sslmode=verify-full knarr up --apiservers 3")]
 pub struct Args {
     #[command(flatten)]
     cluster: cli::ClusterName,
@@ -31,6 +32,13 @@ pub struct Args {
     /// Keep the database in memory only; it is gone with the API server
     #[arg(long)]
     ephemeral: bool,
+    /// Database to keep the state in: postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full (SQLite in the
+    /// cluster's directory); `down` leaves it as it is
+    #[arg(long, value_name = "URL", env = "KNARR_DATASTORE", hide_env_values = true)]
+    datastore: Option<String>,
+    /// API servers on that database, each a process with a port of its own; kubeconfig and components use the first
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    apiservers: Option<u8>,
     /// Port of the API server (a free one from 6443 up)
     #[arg(long, value_name = "PORT")]
     api_port: Option<u16>,
@@ -196,6 +204,7 @@ fn report(cluster: &Cluster, output: Output, what: &str, started: Instant) -> Re
                 "name": name,
                 "status": what,
                 "server": cluster.server_url(),
+                "servers": cluster.server_urls(),
                 "context": context,
                 "kubeconfig": cluster.paths.kubeconfig("admin"),
                 "nodeIP": cluster.state.node_ip,

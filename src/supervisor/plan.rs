@@ -1,10 +1,16 @@
 //! Which processes a cluster consists of, and with which flags: the original's names throughout.
+use crate::cluster::state::MORE_API_SERVERS;
 use crate::cluster::{Cluster, preflight};
 use crate::containerd;
 use anyhow::{Context, Result, bail};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Name of the API server.
+pub const API_SERVER: &str = "apiserver";
+/// Name of the controller manager.
+pub const CONTROLLERS: &str = "controllers";
 
 /// One process of a cluster.
 pub struct Component {
@@ -72,9 +78,12 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     if own_runtime {
         plan.push(runtime(cluster));
     }
-    plan.push(own("apiserver", cluster, apiserver(cluster), Vec::new())?);
+    let ports = std::iter::once(cluster.state.ports.api).chain(cluster.state.more_api_ports.iter().copied());
+    for (name, port) in API_SERVERS.into_iter().zip(ports) {
+        plan.push(api_server(name, cluster, port)?);
+    }
     let api = || Need::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.state.ports.api)));
-    plan.push(own("controllers", cluster, controllers(cluster), vec![api()])?);
+    plan.push(own(CONTROLLERS, cluster, controllers(cluster), vec![api()])?);
     if cluster.state.api_only {
         return Ok(plan);
     }
@@ -88,16 +97,50 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     Ok(plan)
 }
 
+/// The variable that names the API server's database.
+const STORAGE: &str = "KNARR_STORAGE";
+
+/// The processes that serve the API; all but the first need a database that they can share.
+const API_SERVERS: [&str; 1 + MORE_API_SERVERS] = [
+    API_SERVER,
+    "apiserver-2",
+    "apiserver-3",
+    "apiserver-4",
+    "apiserver-5",
+    "apiserver-6",
+    "apiserver-7",
+    "apiserver-8",
+    "apiserver-9",
+];
+
+fn api_server(name: &'static str, cluster: &Cluster, port: u16) -> Result<Component> {
+    let mut flags = apiserver(cluster, port);
+    if port != cluster.state.ports.api {
+        // Pods reach the API at the first one; it is started again at once if it ends.
+        flags = flags.set("endpoint-reconciler-type", "none");
+    }
+    let mut component = own(API_SERVER, cluster, flags, Vec::new())?;
+    component.name = name;
+    // Not on the command line, where everybody on the host could read the password.
+    component.env.extend(cluster.state.datastore.clone().map(|url| (STORAGE.to_owned(), url)));
+    Ok(component)
+}
+
 /// Checks what the user added to the components' flags: the flags of every component must be ones it takes.
 pub fn check(cluster: &Cluster) -> Result<()> {
     let plan = components(cluster)?;
     for name in cluster.state.extra_args.keys() {
-        if *name == containerd::NAME || !plan.iter().any(|component| component.name == name) {
+        let more = API_SERVERS[1..].contains(&name.as_str());
+        if *name == containerd::NAME || more || !plan.iter().any(|component| component.name == name) {
             bail!("extraArgs: the cluster has no component {name:?} that takes flags");
         }
     }
     for component in plan.iter().filter(|component| component.name != containerd::NAME) {
-        if let Err(e) = crate::cli::check(&component.args) {
+        let mut args = component.args.clone();
+        if component.env.iter().any(|(variable, _)| variable == STORAGE) {
+            args.push("--storage=postgres:".to_owned());
+        }
+        if let Err(e) = crate::cli::check(&args) {
             let text = e.to_string();
             let line = text.lines().next().unwrap_or_default();
             bail!("extraArgs: {}: {}", component.name, line.trim_start_matches("error: "));
@@ -145,16 +188,18 @@ impl Flags {
     }
 }
 
-fn apiserver(cluster: &Cluster) -> Flags {
+fn apiserver(cluster: &Cluster, port: u16) -> Flags {
     let (paths, state) = (&cluster.paths, &cluster.state);
     let pki = |file: &str| paths.pki(file);
-    let database =
-        if state.ephemeral { ":memory:".to_owned() } else { paths.database().display().to_string() };
-    let flags = Flags::default()
-        .set("secure-port", state.ports.api)
+    let flags = match &state.datastore {
+        Some(_) => Flags::default(),
+        None if state.ephemeral => Flags::default().set("storage", "sqlite::memory:"),
+        None => Flags::default().set("storage", format!("sqlite:{}", paths.database().display())),
+    };
+    let flags = flags
+        .set("secure-port", port)
         .set("bind-address", "0.0.0.0")
         .set("advertise-address", state.node_ip)
-        .set("storage", format!("sqlite:{database}"))
         .file("tls-cert-file", &pki("apiserver.crt"))
         .file("tls-private-key-file", &pki("apiserver.key"))
         .file("client-ca-file", &pki("ca.crt"))

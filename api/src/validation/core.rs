@@ -192,13 +192,7 @@ fn node_status(at: &At<'_>, _: &Value) {
             resources::amount(&quantity, name);
         }
     }
-    let mut seen: Vec<&Value> = Vec::new();
-    for address in at.get("status.addresses").items() {
-        if seen.contains(&address.value()) {
-            address.duplicate();
-        }
-        seen.push(address.value());
-    }
+    at.get("status.addresses").unique("");
 }
 
 fn replication_controller(at: &At<'_>) {

@@ -1,4 +1,6 @@
 //! Rules of endpoints and endpoint slices.
+use super::constraints::Rule::{Need, Unique};
+use super::constraints::check;
 use super::cursor::At;
 use super::{Rules, net};
 use crate::{Value, names};
@@ -94,16 +96,8 @@ fn one(endpoint: &At<'_>, ty: &str) {
     endpoint.get("hostname").format_if_set(names::dns_label);
     for hints in ["forZones", "forNodes"].map(|name| endpoint.get("hints").get(name)) {
         hints.at_most(HINTS_MAX);
-        let mut seen: Vec<&str> = Vec::new();
-        for hint in hints.items() {
-            let name = hint.get("name");
-            if name.is_empty() {
-                name.required("");
-            } else if seen.contains(&name.text()) {
-                name.duplicate();
-            }
-            seen.push(name.text());
-        }
+        check(&hints, &[("", Unique("name"))]);
+        hints.items().for_each(|hint| check(&hint, &[("name", Need)]));
     }
 }
 

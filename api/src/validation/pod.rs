@@ -1,6 +1,8 @@
 //! Rules of pods and of pod templates.
 mod claims;
 mod containers;
+mod env;
+mod mounts;
 mod os;
 mod scheduling;
 mod security;
@@ -8,7 +10,7 @@ mod subresources;
 mod update;
 mod volumes;
 
-pub(super) use containers::no_backsteps;
+pub(super) use mounts::no_backsteps;
 pub(super) use scheduling::{node_selector, taints, tolerations};
 pub(super) use subresources::{ephemeral_containers, resize};
 pub(super) use volumes::{absolute_path, host_path};

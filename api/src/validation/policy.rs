@@ -38,14 +38,9 @@ fn quota(at: &At<'_>) {
     let spec = at.get("spec");
     amounts(&spec.get("hard"));
     let scopes = spec.get("scopes");
-    let mut seen: Vec<&str> = Vec::new();
-    for scope in scopes.items() {
-        scope.one_of(&SCOPES);
-        if seen.contains(&scope.text()) {
-            scope.duplicate();
-        }
-        seen.push(scope.text());
-    }
+    scopes.items().for_each(|scope| scope.one_of(&SCOPES));
+    scopes.unique("");
+    let seen: Vec<&str> = scopes.items().map(|scope| scope.text()).collect();
     let hard = spec.get("hard");
     if seen.iter().any(|scope| !hard.entries().all(|(name, _)| scope_fits(scope, name))) {
         scopes.invalid("unsupported scope applied to resource");
@@ -136,17 +131,13 @@ fn quota_status(at: &At<'_>, _: &Value) {
 }
 
 fn limit_range(at: &At<'_>) {
-    let mut seen: Vec<&str> = Vec::new();
+    at.get("spec.limits").unique("type");
     for limit in at.get("spec.limits").items() {
         let ty = limit.get("type");
         ty.format(names::qualified_name);
         if !ty.text().contains('/') && !matches!(ty.text(), "Container" | "Pod" | "PersistentVolumeClaim") {
             ty.invalid("must be a standard limit type or fully qualified");
         }
-        if seen.contains(&ty.text()) {
-            ty.duplicate();
-        }
-        seen.push(ty.text());
         if ty.text() == "Pod" {
             for name in ["default", "defaultRequest"].iter().filter_map(|name| limit.find(name)) {
                 if !name.is_empty() {

@@ -51,17 +51,13 @@ fn ports(spec: &At<'_>, ty: &str, headless: bool) {
         list.required("");
     }
     let several = list.len() > 1;
-    let mut seen_names: Vec<&str> = Vec::new();
     let mut seen_ports: Vec<(&str, Option<i64>)> = Vec::new();
     let mut seen_node_ports: Vec<(&str, i64)> = Vec::new();
+    list.unique("name");
     for port in list.items() {
         let (name, number, protocol) = (port.get("name"), port.get("port"), port.get("protocol"));
         if !name.is_empty() {
             name.format(names::dns_label);
-            if seen_names.contains(&name.text()) {
-                name.duplicate();
-            }
-            seen_names.push(name.text());
         } else if several {
             name.required("");
         }

@@ -118,8 +118,10 @@ impl Registry {
                 ));
             }
             let at = u64::try_from(token.rv).ok().map(Revision);
-            if at.is_none() {
-                self.fresh().await?;
+            match at {
+                // The page before may have come from another server, which was ahead of this one.
+                Some(at) => self.reach(at).await?,
+                None => self.fresh().await?,
             }
             return match self.snapshot(call, at).await {
                 Ok(view) => Ok((view, Some(token))),

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 
 /// Bytes kept.
-const BUDGET: usize = 32 << 20;
+const BUDGET: usize = 64 << 20;
 /// Bytes that an entry costs beside its message, about.
 const OVERHEAD: usize = 96;
 
@@ -30,9 +30,9 @@ struct Kept {
 }
 
 impl Messages {
-    /// Would objects with so many bytes of JSON leave room for others?
+    /// Would all objects with so many bytes of JSON be kept? Their messages are smaller.
     pub(super) fn has_room_for(bytes: usize) -> bool {
-        bytes <= BUDGET / 2
+        bytes <= BUDGET
     }
 
     /// The bare message of an object in its stored version. `keep` it for others to come?

@@ -1,5 +1,6 @@
 //! Watches: the present objects where asked, then every change in view, with bookmarks between.
 use super::call::Call;
+use super::messages::Messages;
 use super::negotiate::{Accepted, Format, Transform};
 use super::options::ListOptions;
 use super::select::Selection;
@@ -13,7 +14,9 @@ use http::{HeaderValue, header};
 use knarr_api::Value;
 use knarr_api::columns::IncludeObject;
 use knarr_api::field::Error;
+use knarr_api::protobuf;
 use knarr_api::status::Status;
+use knarr_api::table::Api;
 use rand::Rng;
 use serde_json::json;
 use std::collections::VecDeque;
@@ -35,7 +38,7 @@ impl Registry {
             options.field_selector.push_str(&format!("{separator}metadata.name={}", call.name));
         }
         let selection = Selection::new(call.row, call.namespace, &options)?;
-        let encoder = Encoder::new(call)?;
+        let encoder = Encoder::new(self, call)?;
         let begun = self.begin(call, &options, &selection).await;
         let (initial, watcher, error) = match begun {
             Ok((initial, watcher)) => (initial, Some(watcher), None),
@@ -199,6 +202,8 @@ async fn tick(interval: &mut Option<Interval>) {
 /// Writes events in the form one watcher asked for.
 struct Encoder {
     row: Arc<Row>,
+    api: &'static Api,
+    messages: Arc<Messages>,
     accepted: Accepted,
     include: IncludeObject,
     /// Tables name their columns once.
@@ -206,9 +211,11 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn new(call: &Call<'_>) -> Result<Self, Status> {
+    fn new(registry: &Registry, call: &Call<'_>) -> Result<Self, Status> {
         let include = table::include(call)?;
-        Ok(Self { row: call.row.clone(), accepted: call.accepted, include, columns_sent: false })
+        let (api, messages) = (registry.api, registry.messages.clone());
+        let (row, accepted) = (call.row.clone(), call.accepted);
+        Ok(Self { row, api, messages, accepted, include, columns_sent: false })
     }
 
     /// The form whose bytes watchers share.
@@ -232,6 +239,14 @@ impl Encoder {
                 object.write_json(object.revision, out);
                 out.extend_from_slice(b"}\n");
             }
+            Some(Form::Protobuf) => match self.messages.of(self.api, self.row.kind, object, true) {
+                Ok(message) => {
+                    let (gvk, mut document) = (&self.row.kind.gvk, Vec::new());
+                    protobuf::seal(&gvk.api_version(), &gvk.kind, &message, "", &mut document);
+                    protobuf::watch_frame("ADDED", &document, out);
+                }
+                Err(status) => out.extend_from_slice(&self.error(&status)),
+            },
             _ => self.object(EventType::Added, object, object.revision, out),
         }
     }

@@ -12,11 +12,15 @@ use super::view::Batch;
 use super::{BackendError, Change, CommitError, Group, Index, Key, Revision, Stored};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Log rows read at once when other servers have written.
 const TAIL: usize = 500;
+
+/// Pause before the log is read again after it could not be.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// What the task is asked to do, in order.
 pub(super) enum Command {
@@ -51,11 +55,13 @@ pub(super) struct Prepared {
 pub(super) struct Committer {
     pub inner: Arc<Inner>,
     pub commands: mpsc::Receiver<Command>,
+    pub shutdown: CancellationToken,
 }
 
 impl Committer {
     /// Runs until shutdown; what is queued by then is still committed. Closes the backend.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(mut self) {
+        let shutdown = self.shutdown.clone();
         let limit = self.inner.options.batch_writes;
         let mut commands = Vec::with_capacity(limit);
         let mut open = true;
@@ -114,26 +120,62 @@ impl Committer {
         drop(groups);
         self.inner.health.observe(&outcomes);
         let doubtful = outcomes.iter().any(|outcome| matches!(outcome, Err(CommitError::Unknown(_))));
-        if let Some(first) = outcomes.iter().flatten().flatten().next() {
-            self.follow(Some(Revision(first.revision.0 - 1))).await;
-        }
+        let contiguous = match outcomes.iter().flatten().flatten().next() {
+            Some(first) => self.meet(Revision(first.revision.0 - 1)).await,
+            None => true,
+        };
         let mut batch = self.inner.batch();
         let mut answers = Vec::with_capacity(waiting.len());
+        let mut refusals = Vec::new();
         for ((writes, reply), outcome) in waiting.into_iter().zip(outcomes) {
-            let answer: Answer = match outcome {
-                Ok(applied) => Ok(self.enter(&mut batch, writes, &applied).await),
-                Err(error) => Err(error),
-            };
-            answers.push((reply, answer));
-        }
-        self.inner.publish(batch, || {
-            for (reply, answer) in answers {
-                // A caller that has gone away does not want its answer.
-                let _ = reply.send(answer);
+            match outcome {
+                Ok(applied) => answers.push((reply, self.enter(&mut batch, writes, &applied).await)),
+                Err(error) => refusals.push((reply, error)),
             }
-        });
-        if doubtful {
+        }
+        // A caller that has gone away does not want its answer.
+        let answer = || answers.into_iter().for_each(|(reply, changes)| drop(reply.send(Ok(changes))));
+        if contiguous {
+            self.inner.publish(batch, answer)
+        } else {
+            answer()
+        }
+        // Who lost against another server's write must find it when trying again.
+        let conflict = refusals.iter().any(|(_, error)| matches!(error, CommitError::Guard { .. }));
+        if doubtful || (conflict && !self.inner.backend.exclusive()) {
             self.follow(None).await;
+        }
+        refusals.into_iter().for_each(|(reply, error)| drop(reply.send(Err(error))));
+    }
+
+    /// Makes memory complete up to the revision before this task's own transaction, which is committed: other servers
+    /// may have written in between. False if memory was loaded anew and holds the transaction already, or if the
+    /// store closes.
+    async fn meet(&mut self, before: Revision) -> bool {
+        loop {
+            let seen = self.inner.view().revision;
+            if seen == before {
+                return true;
+            }
+            if seen < before {
+                self.follow(Some(before)).await;
+            } else {
+                tracing::warn!(%seen, %before, "the database has lost writes that were read; loading anew");
+                match Loader::new(&self.inner).reload().await {
+                    Ok(()) => return false,
+                    Err(error) => tracing::error!(%error, "loading failed"),
+                }
+            }
+            match self.inner.view().revision {
+                now if now > before => return false,
+                now if now == before => return true,
+                _ => {}
+            }
+            // The database has gone away since; nothing that comes after can enter before this.
+            tokio::select! {
+                () = self.shutdown.cancelled() => return false,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
         }
     }
 
@@ -145,9 +187,12 @@ impl Committer {
             let current = object.map(|object| Arc::new(object.at(applied.revision)));
             let previous = match (applied.previous, hub.resource.residence) {
                 (None, _) => None,
-                (Some(_), Residence::Memory) => batch.previous(&key),
-                (Some(revision), Residence::Log) => {
-                    Some(self.replaced(batch, &hub, key, revision, previous).await)
+                (Some(revision), residence) => {
+                    let cached = (residence == Residence::Memory).then(|| batch.previous(&key)).flatten();
+                    match cached.filter(|object| object.revision == revision) {
+                        Some(object) => Some(object),
+                        None => Some(self.replaced(batch, &hub, key, revision, previous).await),
+                    }
                 }
             };
             changes.push(batch.enter(&hub, Change { revision: applied.revision, current, previous }));

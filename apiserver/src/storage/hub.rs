@@ -86,9 +86,11 @@ impl Hub {
         }
     }
 
-    /// Takes `objects` of this resource back in time; see [`Ring::undo`].
+    /// Takes `objects` of this resource back in time; see [`Ring::undo`]. Not once the hub has ended: memory was loaded
+    /// anew, and this ring does not lead there.
     pub fn undo(&self, objects: &mut Objects, now: Revision, at: Revision) -> bool {
-        self.state.lock().ring.undo(objects, now, at)
+        let state = self.state.lock();
+        state.ended.is_none() && state.ring.undo(objects, now, at)
     }
 
     /// Seats a watcher. `visible` tells the revision that readers see; it is asked under the hub's lock.

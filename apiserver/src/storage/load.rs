@@ -29,14 +29,19 @@ impl<'a> Loader<'a> {
 
     /// Loads resources; those known before are rebuilt and their watches end.
     pub async fn register(&self, resources: Vec<Resource>) -> Result<(), BackendError> {
-        let View { revision, mut objects } = self.inner.view().as_ref().clone();
+        let mut view = self.inner.view().as_ref().clone();
         for resource in &resources {
-            self.end(&resource.name);
-            remove(&mut objects, &resource.name);
-            if resource.residence == Residence::Memory {
-                let prefix = format!("{}/", resource.name);
-                self.inner.fetch(resource, prefix, revision, &mut objects).await?;
-            }
+            remove(&mut view.objects, &resource.name);
+        }
+        self.load(resources, view).await
+    }
+
+    /// Loads resources into a view that holds none of their objects, and shows it. If that fails, nothing changes.
+    async fn load(&self, resources: Vec<Resource>, view: View) -> Result<(), BackendError> {
+        let View { revision, mut objects } = view;
+        for resource in resources.iter().filter(|resource| resource.residence == Residence::Memory) {
+            let prefix = format!("{}/", resource.name);
+            self.inner.fetch(resource, prefix, revision, &mut objects).await?;
         }
         let compacted = self.inner.backend.extent().await?.compacted;
         let start = compacted.max(Revision(revision.0.saturating_sub(REFILL)));
@@ -47,6 +52,10 @@ impl<'a> Loader<'a> {
         });
         let hubs: HashMap<_, _> = hubs.collect();
         self.refill(&hubs, start, revision, &objects).await?;
+        // The old ring does not lead to the new view: it ends before that can be seen.
+        for old in hubs.keys().filter_map(|name| self.inner.hub(name)) {
+            old.end(WatchEnd::Gone);
+        }
         self.inner.replace(View { revision, objects });
         self.inner.hubs.write().extend(hubs);
         Ok(())
@@ -64,9 +73,7 @@ impl<'a> Loader<'a> {
     pub async fn reload(&self) -> Result<(), BackendError> {
         let resources = self.inner.hubs.read().values().map(|hub| hub.resource.clone()).collect();
         let revision = self.inner.backend.extent().await?.head;
-        let objects = self.inner.view().objects.clone();
-        self.inner.replace(View { revision, objects });
-        self.register(resources).await
+        self.load(resources, View { revision, objects: Objects::new() }).await
     }
 
     fn end(&self, name: &str) {

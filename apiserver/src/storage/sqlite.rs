@@ -7,6 +7,7 @@ mod checkpoint;
 mod lock;
 mod read;
 mod schema;
+pub(super) mod transfer;
 mod wal;
 mod write;
 

@@ -139,8 +139,9 @@ impl Store {
         Loader::new(&inner).register(resources).await?;
         let store = Self { inner };
         let tasks = &store.inner.tasks;
-        let committer = Committer { inner: store.inner.clone(), commands: received };
-        tasks.spawn(committer.run(shutdown.clone()));
+        let inner = store.inner.clone();
+        let committer = Committer { inner, commands: received, shutdown: shutdown.clone() };
+        tasks.spawn(committer.run());
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(maintain::compact(store.clone())));
         tasks.spawn(shutdown.run_until_cancelled_owned(maintain::expire(store.clone())));
         tasks.close();
@@ -365,7 +366,7 @@ impl Inner {
         let revision = view.revision;
         self.view.store(Arc::new(view));
         self.reached.send_replace(revision);
-        self.published.fetch_max(revision.0, Ordering::Release);
+        self.published.store(revision.0, Ordering::Release);
     }
 
     /// Makes a batch visible, calls `answer`, then tells the watchers.

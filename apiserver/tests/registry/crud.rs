@@ -5,7 +5,7 @@ use knarr_api::Value;
 use knarr_api::kind::Kind;
 use serde_json::json;
 
-fn collection(kind: &Kind) -> String {
+pub(super) fn collection(kind: &Kind) -> String {
     let prefix = if kind.gvk.group.is_empty() { "/api" } else { "/apis" };
     let base = format!("{prefix}/{}", kind.gvk.api_version());
     if kind.namespaced {

@@ -7,8 +7,9 @@ use knarr_apiserver::admission::Chain;
 use knarr_apiserver::registry::{NoHooks, Registry, Settings, resources};
 use knarr_apiserver::request_info::RequestInfo;
 use knarr_apiserver::server::{Body, Handler, RequestBody, RequestContext};
+use knarr_apiserver::storage::postgres::Postgres;
 use knarr_apiserver::storage::sqlite::Sqlite;
-use knarr_apiserver::storage::{Options, Store};
+use knarr_apiserver::storage::{Backend, Options, Store};
 use knarr_apiserver::user::User;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -60,7 +61,10 @@ impl Server {
     pub async fn start_with(options: Options, settings: Settings) -> Self {
         let api = knarr_api::table::builtin();
         let shutdown = CancellationToken::new();
-        let backend = Arc::new(Sqlite::ephemeral().await.unwrap());
+        let backend: Arc<dyn Backend> = match crate::database::chosen().await {
+            Some(url) => Arc::new(Postgres::open(&url).await.unwrap()),
+            None => Arc::new(Sqlite::ephemeral().await.unwrap()),
+        };
         let store = Store::open(backend, resources(api, &settings.runtime_config), options, shutdown.clone())
             .await
             .unwrap();

@@ -92,7 +92,16 @@ impl Server {
             Ok(known) => known,
             Err(_) => signing,
         };
-        let storage = format!("sqlite:{}", directory.join("db").display());
+        let storage = match crate::database::chosen().await {
+            Some(url) => {
+                // One database a directory, so that a server started again finds it.
+                let known = directory.join("database");
+                let url = std::fs::read_to_string(&known).unwrap_or(url);
+                std::fs::write(&known, &url).expect("file");
+                url
+            }
+            None => format!("sqlite:{}", directory.join("db").display()),
+        };
         let words = [
             "apiserver",
             "--storage",

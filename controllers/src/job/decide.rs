@@ -306,7 +306,9 @@ pub(super) fn plan(world: &World<'_>) -> Plan {
         plan.requeue = Some(plan.requeue.map_or(wait, |known| known.min(wait)));
     }
     status.active = Some(left as i32).filter(|count| *count != 0);
-    status.ready = Some(active.iter().filter(|pod| pods::is_ready(pod)).count() as i32);
+    // A pod that is being ended is not active any more, and so not ready either.
+    let stays = |pod: &&Arc<Pod>| !plan.delete.iter().any(|ended| Arc::ptr_eq(ended, pod));
+    status.ready = Some(active.iter().filter(stays).filter(|pod| pods::is_ready(pod)).count() as i32);
     let terminating = world.pods.iter().filter(|pod| is_terminating(pod)).count() + plan.delete.len();
     status.terminating = Some(terminating as i32);
     if let Some(verdict) = verdict {

@@ -1,5 +1,5 @@
 //! Choosing what a new cluster gets, so that it meets neither the other clusters of the host nor the host itself.
-use super::{Ports, Publish, State};
+use super::{MORE_API_SERVERS, Ports, Publish, State};
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 
@@ -19,6 +19,8 @@ pub struct Wishes {
     pub service_cidr: Option<String>,
     /// Host ports that lead to node ports.
     pub publish: Vec<Publish>,
+    /// API servers beside the first.
+    pub more_api_servers: usize,
 }
 
 /// Chooses slot, networks, address and ports of a new cluster beside the `others` of this host.
@@ -41,6 +43,7 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
     let mut chooser = PortChooser { taken: Vec::new() };
     for other in others {
         chooser.taken.extend(other.ports.all().map(|(_, port)| port));
+        chooser.taken.extend(&other.more_api_ports);
         chooser.taken.extend(other.publish.iter().map(|publish| publish.port));
     }
     let api = wishes.api_port.map(|port| chooser.wished("api-port", port)).transpose()?;
@@ -54,6 +57,8 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
         scheduler: chooser.free_from(10259)?,
         proxy: chooser.free_from(10256)?,
     };
+    let more = (0..wishes.more_api_servers.min(MORE_API_SERVERS)).map(|_| chooser.free_from(6444));
+    let more_api_ports = more.collect::<Result<Vec<_>>>()?;
     Ok(State {
         slot,
         node_name: wishes.node_name.clone().map_or_else(host_name, Ok)?,
@@ -62,6 +67,7 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
         cluster_cidr: cluster_cidr.to_string(),
         service_cidr: service_cidr.to_string(),
         publish: wishes.publish.clone(),
+        more_api_ports,
         ..State::unknown(name)
     })
 }

@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 4;
 
 /// Takes all measurements.
 pub async fn measure(scale: &Scale, report: &mut Report, progress: &mut Progress) -> Result<()> {
-    let site = Site::new()?;
+    let site = Site::new(scale.datastore.clone())?;
     if scale.wants("start") {
         progress.step("Starting API servers");
         let mut starts = Vec::new();

@@ -4,6 +4,7 @@ use crate::cluster::state::{Wishes, choose};
 use crate::cluster::{Cluster, Paths, pki};
 use crate::supervisor::components;
 use anyhow::{Context, Result, bail};
+use knarr_apiserver::storage::Revision;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -29,10 +30,11 @@ pub struct Server {
 
 impl Site {
     /// Makes directories, certificates and keys; no database yet.
-    pub fn new() -> Result<Self> {
+    pub fn new(datastore: Option<String>) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("knarr-bench-").tempdir()?;
         let mut state = choose("bench", &Wishes::default(), &[])?;
         state.api_only = true;
+        state.datastore = datastore;
         let cluster = Cluster { paths: Paths::new(directory.path(), "bench"), state };
         for (folder, _) in cluster.paths.directories() {
             std::fs::create_dir_all(folder)?;
@@ -46,6 +48,9 @@ impl Site {
         let database = self.cluster.paths.database();
         std::fs::remove_dir_all(&database)?;
         std::fs::create_dir(&database)?;
+        if self.cluster.state.datastore.is_some() {
+            self.cluster.place().import(Revision(1), &mut std::iter::empty(), true).await?;
+        }
         let plan = components(&self.cluster)?;
         let component = plan.into_iter().find(|component| component.name == "apiserver");
         let component = component.context("a cluster without an API server")?;
@@ -53,7 +58,12 @@ impl Site {
         let log = std::fs::File::create(self.cluster.paths.log("apiserver"))?;
         let begin = Instant::now();
         let mut command = Command::new(&component.program);
-        command.args(&component.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .args(&component.args)
+            .envs(component.env)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         let child = command.spawn().context("cannot start the API server")?;
         let mut server = Server { child, target };
         server.ready().await.map_err(|e| {

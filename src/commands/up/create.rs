@@ -11,9 +11,15 @@ use std::path::Path;
 pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<Cluster> {
     let _lock = HomeLock::acquire(home)?;
     let others: Vec<State> = Cluster::all(home)?.into_iter().map(|cluster| cluster.state).collect();
+    if let Some(url) = &settings.datastore
+        && let Some(other) = others.iter().find(|other| other.datastore.as_ref() == Some(url))
+    {
+        bail!("cluster {:?} keeps its state in that database", other.name);
+    }
     let mut state = choose(name, &settings.wishes()?, &others)?;
     state.api_only = settings.api_only;
     state.ephemeral = settings.ephemeral;
+    state.datastore = settings.datastore.clone();
     state.runtime_endpoint = settings.container_runtime_endpoint.clone();
     state.extra_args = settings.extra_args.clone();
     let paths = Paths::new(home, name);
@@ -48,11 +54,16 @@ pub fn renew(home: &Path, cluster: &Cluster, settings: &Settings) -> Result<()> 
     copy_images(cluster, settings)
 }
 
-fn write(cluster: &Cluster, settings: &Settings) -> Result<()> {
+/// Writes all files of a new cluster but the one that makes it exist; `keys` writes the certificates.
+pub fn prepare(cluster: &Cluster, keys: impl FnOnce() -> Result<()>) -> Result<()> {
     make_directories(&cluster.paths)?;
-    pki::create(cluster)?;
+    keys()?;
     kubeconfig::write_all(cluster)?;
-    std::fs::write(cluster.paths.images().join("pause.tar"), pause::archive()?)?;
+    Ok(std::fs::write(cluster.paths.images().join("pause.tar"), pause::archive()?)?)
+}
+
+fn write(cluster: &Cluster, settings: &Settings) -> Result<()> {
+    prepare(cluster, || pki::create(cluster))?;
     copy_images(cluster, settings)?;
     cluster.state.save(&cluster.paths.state_file())
 }

@@ -1,15 +1,13 @@
 //! Waiting until a cluster can be used: the API server is ready, the node too, and DNS answers.
+use crate::add_ons;
 use crate::cluster::Cluster;
 use crate::progress::Progress;
 use anyhow::{Result, bail};
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{Node, Service};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::{Api, ListParams, PostParams};
+use k8s_openapi::api::core::v1::Node;
+use kube::Client;
+use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
@@ -48,11 +46,14 @@ impl Attempt {
         let client =
             knarr_component::client::connect(Some(&cluster.paths.kubeconfig("admin")), "cli").await?;
         self.api_server(&client).await?;
-        controller_roles(&client).await?;
+        for nth in 2..=cluster.server_urls().len() {
+            let file = cluster.paths.kubeconfig(&format!("admin-{nth}"));
+            self.api_server(&knarr_component::client::connect(Some(&file), "cli").await?).await?;
+        }
+        add_ons::ensure(cluster, &client).await?;
         if cluster.state.api_only {
             return Ok(());
         }
-        add_ons(cluster, &client).await?;
         progress.step("Waiting for the node");
         node(cluster, &client).await?;
         progress.step("Waiting for DNS");
@@ -62,8 +63,7 @@ impl Attempt {
 
     async fn api_server(&self, client: &Client) -> Result<()> {
         loop {
-            let request = http::Request::get("/readyz").body(Vec::new())?;
-            if client.request_text(request).await.is_ok() {
+            if add_ons::is_ready(client).await {
                 return Ok(());
             }
             if let Some(reason) = self.last_words() {
@@ -96,63 +96,4 @@ async fn node(cluster: &Cluster, client: &Client) -> Result<()> {
         }
     }
     bail!("the watch of the node ended")
-}
-
-/// Objects that a cluster made by `up` has beside those the API server makes itself.
-async fn add_ons(cluster: &Cluster, client: &Client) -> Result<()> {
-    let system: Api<Service> = Api::namespaced(client.clone(), "kube-system");
-    create(&system, &dns_service(cluster)?).await?;
-    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
-    let kubelet_admin =
-        binding("knarr:kubelet-api-admin", "system:kubelet-api-admin", "kube-apiserver-kubelet-client")?;
-    create(&bindings, &kubelet_admin).await
-}
-
-/// One process runs all controllers under one name, so that name holds every controller's role.
-async fn controller_roles(client: &Client) -> Result<()> {
-    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
-    let roles: Api<ClusterRole> = Api::all(client.clone());
-    for role in roles.list(&ListParams::default()).await? {
-        let role = role.name_any();
-        if let Some(controller) = role.strip_prefix("system:controller:") {
-            let name = format!("knarr:controller:{controller}");
-            create(&bindings, &binding(&name, &role, "system:kube-controller-manager")?).await?;
-        }
-    }
-    Ok(())
-}
-
-fn dns_service(cluster: &Cluster) -> Result<Service> {
-    let port =
-        |name: &str, protocol: &str| serde_json::json!({"name": name, "port": 53, "protocol": protocol});
-    Ok(serde_json::from_value(serde_json::json!({
-        "metadata": {
-            "name": "kube-dns",
-            "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"},
-        },
-        // Without a selector: every node answers by itself.
-        "spec": {
-            "clusterIP": cluster.state.dns_ip().to_string(),
-            "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
-        },
-    }))?)
-}
-
-fn binding(name: &str, role: &str, user: &str) -> Result<ClusterRoleBinding> {
-    Ok(serde_json::from_value(serde_json::json!({
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-    }))?)
-}
-
-/// Creates an object unless it is there: a Service that exists is refused for its address before its name.
-async fn create<K>(api: &Api<K>, object: &K) -> Result<()>
-where
-    K: kube::Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
-{
-    if api.get_metadata_opt(&object.name_any()).await?.is_none() {
-        api.create(&PostParams::default(), object).await?;
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the user asked for: the configuration file with the flags over it.
 use super::Args;
 use crate::cluster::State;
-use crate::cluster::state::{Publish, Wishes};
+use crate::cluster::state::{MORE_API_SERVERS, Publish, Wishes};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -16,6 +16,9 @@ pub struct Settings {
     pub api_only: bool,
     /// The database is kept in memory.
     pub ephemeral: bool,
+    /// URL of a Postgres database.
+    pub datastore: Option<String>,
+    apiservers: Option<u8>,
     node_name: Option<String>,
     cluster_cidr: Option<String>,
     service_cidr: Option<String>,
@@ -36,6 +39,8 @@ impl Settings {
         let args = args.clone();
         settings.api_only |= args.api_only;
         settings.ephemeral |= args.ephemeral;
+        settings.datastore = args.datastore.or(settings.datastore);
+        settings.apiservers = args.apiservers.or(settings.apiservers);
         settings.api_port = args.api_port.or(settings.api_port);
         settings.node_name = args.node_name.or(settings.node_name);
         settings.cluster_cidr = args.cluster_cidr.or(settings.cluster_cidr);
@@ -45,6 +50,7 @@ impl Settings {
         settings.images = args.images.or(settings.images);
         settings.publish.extend(args.publish.iter().map(|p| format!("{}:{}", p.port, p.node_port)));
         settings.wishes()?;
+        settings.check_datastore()?;
         if settings.ephemeral && !settings.api_only {
             bail!(
                 "an ephemeral database needs --api-only: pods would outlive what the cluster knows of them"
@@ -55,6 +61,25 @@ impl Settings {
                 .with_context(|| format!("--images: cannot read {}", folder.display()))?;
         }
         Ok(settings)
+    }
+
+    fn check_datastore(&self) -> Result<()> {
+        match &self.datastore {
+            Some(_) if self.ephemeral => {
+                bail!("a database of your own is not ephemeral: leave out one of the two")
+            }
+            Some(url) if !url.starts_with("postgres://") && !url.starts_with("postgresql://") => {
+                bail!("--datastore: the URL must begin with postgres://")
+            }
+            None if self.apiservers.is_some_and(|count| count > 1) => {
+                bail!("several API servers need a database that they can share: --datastore postgres://…")
+            }
+            _ => {}
+        }
+        if self.apiservers.is_some_and(|count| !(1..=1 + MORE_API_SERVERS).contains(&usize::from(count))) {
+            bail!("--apiservers is a number from 1 to {}", 1 + MORE_API_SERVERS);
+        }
+        Ok(())
     }
 
     fn from_file(file: &Path) -> Result<Self> {
@@ -75,6 +100,7 @@ impl Settings {
             cluster_cidr: self.cluster_cidr.clone(),
             service_cidr: self.service_cidr.clone(),
             publish: publish.map_err(anyhow::Error::msg)?,
+            more_api_servers: usize::from(self.apiservers.unwrap_or(1)).saturating_sub(1),
         })
     }
 
@@ -89,6 +115,11 @@ impl Settings {
             ("--api-port", other(self.api_port.as_ref(), &state.ports.api)),
             ("--api-only", self.api_only && !state.api_only),
             ("--ephemeral", self.ephemeral && !state.ephemeral),
+            ("--datastore", self.datastore.is_some() && self.datastore != state.datastore),
+            (
+                "--apiservers",
+                other(self.apiservers.map(usize::from).as_ref(), &(1 + state.more_api_ports.len())),
+            ),
             ("--node-name", other(self.node_name.as_ref(), &state.node_name)),
             ("--cluster-cidr", other(self.cluster_cidr.as_ref(), &state.cluster_cidr)),
             ("--service-cidr", other(self.service_cidr.as_ref(), &state.service_cidr)),

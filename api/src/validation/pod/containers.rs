@@ -2,51 +2,10 @@
 use super::super::cursor::At;
 use super::super::resources;
 use super::volumes::Volume;
-use super::{Place, security};
+use super::{Place, env, mounts, security};
 use crate::names;
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
-const ENV_FIELDS: [&str; 9] = [
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
-/// Field labels that pods know, though not every place may use each.
-const POD_FIELDS: [&str; 19] = [
-    "metadata.annotations",
-    "metadata.labels",
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.host",
-    "spec.hostNetwork",
-    "spec.nodeName",
-    "spec.restartPolicy",
-    "spec.schedulerName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.nominatedNodeName",
-    "status.phase",
-    "status.podIP",
-    "status.podIPs",
-    "status.qosClass",
-    "status.reason",
-];
-const RESOURCE_FIELDS: [&str; 6] = [
-    "limits.cpu",
-    "limits.ephemeral-storage",
-    "limits.memory",
-    "requests.cpu",
-    "requests.ephemeral-storage",
-    "requests.memory",
-];
 /// Members that an ephemeral container may not have.
 const NOT_EPHEMERAL: [&str; 7] =
     ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy"];
@@ -113,9 +72,9 @@ fn one(container: &At<'_>, volumes: &[Volume<'_>], place: Place) {
         image.invalid("must not have leading or trailing whitespace");
     }
     container.get("terminationMessagePolicy").need_one_of(&["FallbackToLogsOnError", "File"]);
-    container.get("env").items().for_each(|variable| env(&variable));
-    env_from(&container.get("envFrom"));
-    mounts(container, volumes);
+    container.get("env").items().for_each(|variable| env::env(&variable));
+    env::env_from(&container.get("envFrom"));
+    mounts::mounts(container, volumes);
     container.get("imagePullPolicy").need_one_of(&["Always", "IfNotPresent", "Never"]);
     resources::container(&container.get("resources"));
     container.get("resizePolicy").unique("resourceName");
@@ -175,201 +134,6 @@ fn ports(ports: &At<'_>, host_network: bool, taken: &mut Vec<String>) {
             host.duplicate_text(&key);
         }
         taken.push(key);
-    }
-}
-
-fn env(variable: &At<'_>) {
-    variable.get("name").required_format(names::env_var_name);
-    let Some(from) = variable.find("valueFrom") else { return };
-    let mut sources = 0;
-    if let Some(source) = from.find("fieldRef") {
-        sources += 1;
-        field_ref(&source, &ENV_FIELDS);
-    }
-    if let Some(source) = from.find("resourceFieldRef") {
-        sources += 1;
-        resource_field_ref(&source, false);
-    }
-    for source in ["configMapKeyRef", "secretKeyRef"].iter().filter_map(|name| from.find(name)) {
-        sources += 1;
-        source.get("name").need();
-        source.get("key").required_format(names::config_map_key);
-    }
-    sources += usize::from(from.find("fileKeyRef").is_some());
-    if sources == 0 {
-        from.invalid_text(
-            "",
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
-        );
-    } else if !variable.get("value").is_empty() {
-        from.invalid_text("", "may not be specified when `value` is not empty");
-    } else if sources > 1 {
-        from.invalid_text("", "may not have more than one field specified at a time");
-    }
-}
-
-fn env_from(list: &At<'_>) {
-    for source in list.items() {
-        source.get("prefix").format_if_set(names::env_var_name);
-        let set: Vec<At<'_>> =
-            ["configMapRef", "secretRef"].iter().filter_map(|name| source.find(name)).collect();
-        set.iter().for_each(|reference| {
-            reference.get("name").need();
-        });
-        match set.len() {
-            1 => {}
-            0 => list.invalid_text("", "must specify one of: `configMapRef` or `secretRef`"),
-            _ => list.invalid_text("", "may not have more than one field specified at a time"),
-        }
-    }
-}
-
-/// A reference to one of some fields of the pod, or to one of its labels or annotations.
-pub(super) fn field_ref(reference: &At<'_>, fields: &[&str]) {
-    reference.get("apiVersion").need();
-    let path = reference.get("fieldPath");
-    if !path.need() {
-        return;
-    }
-    let text = path.text();
-    if let Some((head, key)) = text.strip_suffix("']").and_then(|t| t.split_once("['")) {
-        let faults = match head {
-            "metadata.annotations" => names::qualified_name(&key.to_lowercase()),
-            "metadata.labels" => names::qualified_name(key),
-            _ => {
-                reference.invalid_text(head, "does not support subscript");
-                return;
-            }
-        };
-        faults.into_iter().for_each(|fault| reference.invalid_text(key, fault));
-    } else if !POD_FIELDS.contains(&text) {
-        path.invalid(format!("error converting fieldPath: field label not supported: {text}"));
-    } else if !fields.contains(&text) {
-        let mut supported = fields.to_vec();
-        supported.sort_unstable();
-        path.not_supported(&supported);
-    }
-}
-
-/// A reference to an amount of a container's resources.
-pub(super) fn resource_field_ref(reference: &At<'_>, volume: bool) {
-    let resource = reference.get("resource");
-    if volume && !reference.get("containerName").need() || !resource.need() {
-        return;
-    }
-    let text = resource.text();
-    let huge = text.starts_with("limits.hugepages-") || text.starts_with("requests.hugepages-");
-    if !RESOURCE_FIELDS.contains(&text) && !huge {
-        resource.not_supported(&RESOURCE_FIELDS);
-    }
-    let divisor = reference.get("divisor");
-    let Some(unit) = divisor.quantity().filter(|unit| !unit.is_zero()).map(|unit| unit.to_string()) else {
-        return;
-    };
-    let name = text.split_once('.').map_or(text, |(_, name)| name);
-    let sizes = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
-    if name == "cpu" {
-        if !["1m", "1"].contains(&unit.as_str()) {
-            divisor.invalid_text(name, "only divisor's values 1m and 1 are supported with the cpu resource");
-        }
-    } else if !sizes.contains(&unit.as_str()) {
-        let sizes = sizes.join(", ");
-        divisor.invalid_text(
-            name,
-            format!("only divisor's values {sizes} are supported with the {name} resource"),
-        );
-    }
-}
-
-fn mounts(container: &At<'_>, volumes: &[Volume<'_>]) {
-    let mut paths: Vec<&str> = Vec::new();
-    let devices: Vec<(&str, &str)> = container
-        .get("volumeDevices")
-        .items()
-        .map(|device| (device.get("name").text(), device.get("devicePath").text()))
-        .collect();
-    for mount in container.get("volumeMounts").items() {
-        let (name, path) = (mount.get("name"), mount.get("mountPath"));
-        if name.need() && !volumes.iter().any(|v| v.name == name.text()) {
-            name.not_found();
-        }
-        if path.need() && paths.contains(&path.text()) {
-            path.invalid("must be unique");
-        }
-        paths.push(path.text());
-        if devices.iter().any(|(device, _)| *device == name.text()) {
-            name.invalid("must not already exist in volumeDevices");
-        }
-        if devices.iter().any(|(_, device)| *device == path.text()) {
-            path.invalid("must not already exist as a path in volumeDevices");
-        }
-        let (sub, expression) = (mount.get("subPath"), mount.get("subPathExpr"));
-        local_descending_path(&sub);
-        if !expression.is_empty() {
-            if !sub.is_empty() {
-                expression.invalid("subPathExpr and subPath are mutually exclusive");
-            }
-            local_descending_path(&expression);
-        }
-        propagation(&mount, container);
-        recursive_read_only(&mount);
-    }
-    let mut device_paths: Vec<&str> = Vec::new();
-    for device in container.get("volumeDevices").items() {
-        let (name, path) = (device.get("name"), device.get("devicePath"));
-        if name.need() {
-            match volumes.iter().find(|v| v.name == name.text()) {
-                None => name.not_found(),
-                Some(volume) if !volume.block => name.invalid(
-                    "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
-                ),
-                Some(_) => {}
-            }
-        }
-        if path.need() {
-            if device_paths.contains(&path.text()) {
-                path.invalid("must be unique");
-            }
-            no_backsteps(&path);
-        }
-        device_paths.push(path.text());
-    }
-}
-
-fn propagation(mount: &At<'_>, container: &At<'_>) {
-    let propagation = mount.get("mountPropagation");
-    propagation.one_of_if_set(&["Bidirectional", "HostToContainer", "None"]);
-    let privileged = container.get("securityContext.privileged").is_true();
-    if propagation.text() == "Bidirectional" && !privileged {
-        propagation.forbidden("Bidirectional mount propagation is available only to privileged containers");
-    }
-}
-
-fn recursive_read_only(mount: &At<'_>) {
-    let recursive = mount.get("recursiveReadOnly");
-    recursive.one_of_if_set(&["Disabled", "Enabled", "IfPossible"]);
-    if !matches!(recursive.text(), "Enabled" | "IfPossible") {
-        return;
-    }
-    if !mount.get("readOnly").is_true() {
-        recursive.forbidden("may only be specified when readOnly is true");
-    }
-    if !matches!(mount.get("mountPropagation").text(), "" | "None") {
-        recursive.forbidden("may only be specified when mountPropagation is None or not specified");
-    }
-}
-
-/// A relative path that does not leave its place.
-pub(super) fn local_descending_path(path: &At<'_>) {
-    if path.text().starts_with('/') {
-        path.invalid("must be a relative path");
-    }
-    no_backsteps(path);
-}
-
-pub(in super::super) fn no_backsteps(path: &At<'_>) {
-    if path.text().split('/').any(|part| part == "..") {
-        path.invalid("must not contain '..'");
     }
 }
 

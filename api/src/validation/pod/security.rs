@@ -77,7 +77,7 @@ fn profiles(context: &At<'_>) {
         ty.one_of(&["Localhost", "RuntimeDefault", "Unconfined"]);
         match (ty.text(), file.is_set()) {
             ("Localhost", false) => file.required("must be set when seccomp type is Localhost"),
-            ("Localhost", true) => super::containers::local_descending_path(&file),
+            ("Localhost", true) => super::mounts::local_descending_path(&file),
             (_, true) => file.invalid("can only be set when seccomp type is Localhost"),
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Rules of a pod's volumes.
 use super::super::cursor::At;
 use super::super::{certificates, labels, metadata, sources};
-use super::{Place, containers};
+use super::{Place, env, mounts};
 use crate::names;
 
 /// A volume as mounts see it.
@@ -122,7 +122,7 @@ fn source(volume: &At<'_>, place: Place) {
     }
     if let Some(repository) = volume.find("gitRepo") {
         repository.get("repository").need();
-        containers::local_descending_path(&repository.get("directory"));
+        mounts::local_descending_path(&repository.get("directory"));
     }
     if let Some(image) = volume.find("image") {
         if place == Place::Pod {
@@ -143,7 +143,7 @@ pub(in super::super) fn absolute_path(path: &At<'_>) {
 pub(in super::super) fn host_path(source: &At<'_>) {
     let path = source.get("path");
     if path.need() {
-        containers::no_backsteps(&path);
+        mounts::no_backsteps(&path);
     }
     source.get("type").one_of_if_set(&HOST_PATH_TYPES);
 }
@@ -165,7 +165,7 @@ fn keys_to_paths(items: &At<'_>) {
 fn item_path(item: &At<'_>) {
     let path = item.get("path");
     if path.need() {
-        containers::local_descending_path(&path);
+        mounts::local_descending_path(&path);
         if path.text().starts_with("..") && !path.text().starts_with("../") {
             path.invalid("must not start with '..'");
         }
@@ -175,10 +175,10 @@ fn item_path(item: &At<'_>) {
 fn downward_item(item: &At<'_>) {
     item_path(item);
     match (item.find("fieldRef"), item.find("resourceFieldRef")) {
-        (Some(field), None) => containers::field_ref(&field, &DOWNWARD_FIELDS),
-        (None, Some(resource)) => containers::resource_field_ref(&resource, true),
+        (Some(field), None) => env::field_ref(&field, &DOWNWARD_FIELDS),
+        (None, Some(resource)) => env::resource_field_ref(&resource, true),
         (Some(field), Some(_)) => {
-            containers::field_ref(&field, &DOWNWARD_FIELDS);
+            env::field_ref(&field, &DOWNWARD_FIELDS);
             item.invalid_text(
                 "resource",
                 "fieldRef and resourceFieldRef can not be specified simultaneously",
@@ -243,7 +243,7 @@ fn token_projection(token: &At<'_>) {
     }
     let path = token.get("path");
     if path.need() {
-        containers::local_descending_path(&path);
+        mounts::local_descending_path(&path);
     }
 }
 
