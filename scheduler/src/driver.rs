@@ -286,6 +286,7 @@ impl State {
                     world.nominated.remove(&other.key);
                 });
                 world.nominated.set(Arc::clone(pod), &eviction.node);
+                world.nominated.made_by(&pod.key, &eviction.victims);
                 waiting.promise = Some(eviction.node.clone());
                 failure.events.push(Event::PodGone);
                 waiting.eviction = Some(eviction);

@@ -1,4 +1,5 @@
 //! The plugins, one file each, under the original's names.
+mod dynamic_resources;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
@@ -14,6 +15,7 @@ mod volume_binding;
 mod volume_restrictions;
 mod volume_zone;
 
+pub use dynamic_resources::DynamicResources;
 pub use image_locality::ImageLocality;
 pub use inter_pod_affinity::InterPodAffinity;
 pub use node_affinity::NodeAffinity;

@@ -68,6 +68,8 @@ pub struct PodView {
     pub images: Vec<String>,
     /// Persistent volume claims, by name; true for those of generic ephemeral volumes.
     pub claims: Vec<(String, bool)>,
+    /// Names of its resource claims.
+    pub resource_claims: Vec<String>,
     /// The message of its `PodScheduled` condition, when that is False.
     pub unscheduled_message: Option<String>,
     /// It never makes others leave (`preemptionPolicy: Never`).
@@ -130,6 +132,7 @@ impl PodView {
             host_ports: host_ports(&spec),
             images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
             claims: claims.collect(),
+            resource_claims: spec.resource_claims.into_iter().flatten().map(|claim| claim.name).collect(),
             gates: spec.scheduling_gates.into_iter().flatten().map(|gate| gate.name).collect(),
             uid: pod.metadata.uid.unwrap_or_default(),
             resource_version: pod.metadata.resource_version.unwrap_or_default(),

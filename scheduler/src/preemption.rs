@@ -99,7 +99,10 @@ fn eligible(pod: &PodView, world: &World, failure: &Unschedulable) -> Result<(),
     let Some(node) = world.nominated.node_of(&pod.key) else { return Ok(()) };
     // A node that became impossible will not become possible by waiting.
     let waits = failure.passing.iter().any(|name| name == node);
-    let leaving = |other: &Arc<PodView>| other.priority < pod.priority && other.deleting && other.preempted;
+    let leaving = |other: &Arc<PodView>| {
+        other.priority < pod.priority && other.deleting && other.preempted
+            || world.nominated.waits_for(&pod.key, other)
+    };
     let leaves = world.nodes().get(node).is_some_and(|info| info.pods.values().any(leaving));
     if waits && leaves {
         return Err(NoRoom::not_eligible("not eligible due to a terminating pod on the nominated node."));

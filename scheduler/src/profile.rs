@@ -42,6 +42,7 @@ impl Default for Profile {
                 Box::new(plugins::VolumeZone),
                 Box::new(plugins::PodTopologySpread::default()),
                 Box::new(plugins::InterPodAffinity::default()),
+                Box::new(plugins::DynamicResources),
             ],
             scores: vec![
                 (Box::new(plugins::TaintToleration), 3),

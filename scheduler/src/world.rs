@@ -29,18 +29,37 @@ pub struct Budget {
 pub struct Nominated {
     nodes: HashMap<String, HashMap<Key, Arc<PodView>>>,
     pods: HashMap<Key, String>,
+    /// Pods that must leave before the promised room is there, with their uids.
+    victims: HashMap<Key, Vec<(Key, String)>>,
 }
 
 impl Nominated {
     /// Promises room on the node, in place of an earlier promise.
     pub fn set(&mut self, pod: Arc<PodView>, node: &str) {
-        self.remove(&pod.key);
+        self.unlink(&pod.key);
         self.pods.insert(pod.key.clone(), node.to_owned());
         self.nodes.entry(node.to_owned()).or_default().insert(pod.key.clone(), pod);
     }
 
     /// Takes a promise back; whether there was one.
     pub fn remove(&mut self, key: &Key) -> bool {
+        self.victims.remove(key);
+        self.unlink(key)
+    }
+
+    /// Notes who makes the room that the pod was promised.
+    pub fn made_by(&mut self, key: &Key, victims: &[Arc<PodView>]) {
+        let victims = victims.iter().map(|victim| (victim.key.clone(), victim.uid.clone()));
+        self.victims.insert(key.clone(), victims.collect());
+    }
+
+    /// Whether the pod waits for this one to leave, be it that its deletion was not seen yet.
+    pub fn waits_for(&self, key: &Key, other: &PodView) -> bool {
+        let victims = self.victims.get(key).into_iter().flatten();
+        victims.into_iter().any(|(victim, uid)| *victim == other.key && *uid == other.uid)
+    }
+
+    fn unlink(&mut self, key: &Key) -> bool {
         let Some(node) = self.pods.remove(key) else { return false };
         if let Some(pods) = self.nodes.get_mut(&node) {
             pods.remove(key);

@@ -96,6 +96,7 @@ async fn work(client: &Client) {
     }
     profiles(&pods).await;
     volumes(client, &pods).await;
+    given_volume(client, &pods).await;
     preemption(client, &pods).await;
 }
 
@@ -173,6 +174,35 @@ async fn volumes(client: &Client, pods: &Api<Pod>) {
     let user = wait(pods, "user", "bound", anywhere).await;
     assert_eq!(user.spec.and_then(|spec| spec.node_name), Some(node));
     pods.delete("user", &DeleteParams::default().grace_period(0)).await.expect("deleted");
+}
+
+/// A volume that exists is reserved for the claim of its first consumer.
+async fn given_volume(client: &Client, pods: &Api<Pod>) {
+    let class = json!({"metadata": {"name": "by-hand"}, "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer"});
+    create::<StorageClass>(&Api::all(client.clone()), class).await;
+    let host = json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]}]);
+    let volume = json!({"metadata": {"name": "given"}, "spec": {"capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "by-hand", "hostPath": {"path": "/v"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": host}}}});
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    create(&volumes, volume).await;
+    let spec = json!({"storageClassName": "by-hand", "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}}});
+    let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(client.clone());
+    create(&claims, json!({"metadata": {"name": "taker"}, "spec": spec})).await;
+    let volume = json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "taker"}}]});
+    create(pods, pod("taker", volume)).await;
+    let reserved = |volume: Option<&PersistentVolume>| {
+        let claim = volume.and_then(|volume| volume.spec.as_ref()?.claim_ref.as_ref()?.name.as_deref());
+        claim == Some("taker")
+    };
+    wait(&volumes, "given", "reserved", reserved).await;
+    let bind = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+        "spec": {"volumeName": "given"}});
+    claims.patch("taker", &PatchParams::default(), &Patch::Merge(bind)).await.expect("bound");
+    wait(pods, "taker", "bound", bound_to("n2")).await;
+    pods.delete("taker", &DeleteParams::default().grace_period(0)).await.expect("deleted");
 }
 
 /// The less important pod is told why and leaves; the more important one gets its place.

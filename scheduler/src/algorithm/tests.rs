@@ -53,6 +53,12 @@ fn messages_count_reasons() {
 }
 
 #[test]
+fn claims_of_devices_are_not_ignored() {
+    let message = "0/3 nodes are available: resource claim \"gpu\" cannot be allocated by this scheduler.";
+    check(json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "g"}]}), vec![], message);
+}
+
+#[test]
 fn no_nodes() {
     let mut algorithm = Algorithm::new(Profile::default());
     let failure = algorithm.schedule(&pod("x", json!({})), &mut World::default()).unwrap_err();

@@ -161,6 +161,7 @@ fn filter(name: &str, arguments: &Arguments) -> Option<Box<dyn Filter>> {
         "VolumeZone" => Box::new(plugins::VolumeZone),
         "PodTopologySpread" => Box::new(spread(arguments)),
         "InterPodAffinity" => Box::new(arguments.inter_pod_affinity),
+        "DynamicResources" => Box::new(plugins::DynamicResources),
         _ => return None,
     })
 }

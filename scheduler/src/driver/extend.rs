@@ -275,6 +275,46 @@ impl Scheduler {
 mod tests {
     use super::*;
 
+    /// An extender that answers one request; returns the request's first line and body.
+    async fn answer_once(listener: tokio::net::TcpListener, body: &str) -> (String, Value) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        loop {
+            let mut part = [0; 4096];
+            let read = stream.read(&mut part).await.unwrap();
+            assert!(read > 0, "the request ended too early");
+            request.extend_from_slice(&part[..read]);
+            let text = String::from_utf8_lossy(&request).into_owned();
+            let Some((head, sent)) = text.split_once("\r\n\r\n") else { continue };
+            if let Ok(sent) = serde_json::from_str(sent) {
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                return (head.lines().next().unwrap_or_default().to_owned(), sent);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_go_below_the_prefix() {
+        let check = async |body: &'static str, expected: Result<Value, &str>| {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url_prefix = format!("http://{}/scheduler/", listener.local_addr().unwrap());
+            let settings = Extender { url_prefix: url_prefix.clone(), ..Extender::default() };
+            let extender = Connected::new(settings).await.unwrap();
+            let arguments = json!({"NodeNames": ["a"]});
+            let (answer, (line, sent)) =
+                tokio::join!(extender.call("filter", &arguments), answer_once(listener, body));
+            assert_eq!(line, "POST /scheduler/filter HTTP/1.1");
+            assert_eq!(sent, arguments);
+            let expected = expected.map_err(|error| format!("extender {url_prefix}filter: {error}"));
+            assert_eq!(answer.map_err(|error| error.to_string()), expected);
+        };
+        check(r#"{"NodeNames": ["a"]}"#, Ok(json!({"nodenames": ["a"]}))).await;
+        check(r#"{"Error": "no"}"#, Err("no")).await;
+    }
+
     #[test]
     fn answers_of_filters() {
         let check = |answer: Value, kept: &[&str], refused: &[(&str, &str, bool)]| {

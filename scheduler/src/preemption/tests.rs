@@ -151,7 +151,16 @@ fn promised_room_is_kept_and_waited_for() {
     let mut victim = placed("a n 0 1 00");
     (victim.deleting, victim.preempted) = (true, true);
     world.add_pod(&Arc::new(victim));
-    world.add_pod(&Arc::new(placed("b n 0 500m 00")));
+    let other = Arc::new(placed("b n 0 500m 00"));
+    world.add_pod(&other);
     let message = preempt(&important("1500m"), world);
-    assert!(message.ends_with("not eligible due to a terminating pod on the nominated node."), "{message}");
+    let waits = "not eligible due to a terminating pod on the nominated node.";
+    assert!(message.ends_with(waits), "{message}");
+    // Nor before the deletion is seen.
+    let mut unseen =
+        crate::testing::world(nodes(&["n"]), vec![placed("a n 0 1 00"), placed("b n 0 500m 00")]);
+    unseen.nominated.set(Arc::new(important("1500m")), "n");
+    unseen.nominated.made_by(&important("1500m").key, &[Arc::new(placed("a n 0 1 00"))]);
+    let message = preempt(&important("1500m"), unseen);
+    assert!(message.ends_with(waits), "{message}");
 }
