@@ -84,7 +84,7 @@ async fn pods_find_nodes() {
         assert!(stop.is_cancelled(), "the scheduler ended too early");
     };
     tokio::join!(ended, async {
-        work(&client).await;
+        Box::pin(work(&client)).await;
         stop.cancel();
     });
 }
@@ -97,7 +97,7 @@ async fn work(client: &Client) {
     profiles(&pods).await;
     volumes(client, &pods).await;
     given_volume(client, &pods).await;
-    preemption(client, &pods).await;
+    Box::pin(preemption(client, &pods)).await;
 }
 
 async fn add_node(client: &Client, name: &str) {
