@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "Examples:
   knarr restore prod.backup --passphrase-file /etc/knarr/passphrase && knarr up --name prod
-  KNARR_DATASTORE=postgres://knarr:secret@db/knarr knarr restore ci.backup --name ci-2 --apiservers 2")]
+  knarr restore ci.backup --name ci-2 --datastore postgres://knarr@db/knarr --apiservers 2")]
 pub struct Args {
     /// File written by `knarr backup`
     file: PathBuf,
