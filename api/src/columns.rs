@@ -3,6 +3,7 @@
 //! The columns of each kind are rows of `api/table/columns.txt`; cells that a path cannot express are functions
 //! in [`cells`]. Source of columns and cells: the original's printed tables.
 mod cells;
+mod custom;
 mod parse;
 
 use crate::kind::Kind;
@@ -36,6 +37,7 @@ struct Column {
     name: String,
     ty: &'static str,
     format: &'static str,
+    description: String,
     /// 0, or 1 for columns of wide output.
     priority: u8,
     cell: Cell,
@@ -49,6 +51,8 @@ enum Cell {
         absent: Value,
     },
     Age,
+    /// A JSONPath in an object of a custom resource.
+    Custom(custom::JsonPath),
     Since {
         path: Path,
         absent: String,
@@ -101,11 +105,24 @@ pub fn of_kind(group: &str, kind: &str) -> &'static Columns {
 }
 
 impl Columns {
+    /// The columns of a version of a custom resource: its name, then its `additionalPrinterColumns`, or its age where
+    /// it has none.
+    pub fn custom(additional: &[Value]) -> Self {
+        let mut columns =
+            of_kind("*", "*").columns.iter().filter(|c| c.name == "Name").cloned().collect::<Vec<_>>();
+        columns.extend(additional.iter().map(custom::column));
+        if additional.is_empty() {
+            let path = ".metadata.creationTimestamp";
+            columns.push(custom::column(&json!({"name": "Age", "type": "date", "jsonPath": path})));
+        }
+        Self { columns }
+    }
+
     /// `columnDefinitions` of the `Table`.
     pub fn definitions(&self) -> Vec<Value> {
         let definition = |c: &Column| {
             json!({
-                "name": c.name, "type": c.ty, "format": c.format, "description": "", "priority": c.priority,
+                "name": c.name, "type": c.ty, "format": c.format, "description": c.description, "priority": c.priority,
             })
         };
         self.columns.iter().map(definition).collect()
@@ -165,6 +182,7 @@ impl Cell {
                 None if *absent == "" && ty == "boolean" => Value::from(false),
                 None => absent.clone(),
             },
+            Self::Custom(path) => path.cell(object, ty, now),
             Self::Age => Value::from(since(&object["metadata"]["creationTimestamp"], now, "<unknown>")),
             Self::Since { path, absent } => {
                 Value::from(since(path.find(object).unwrap_or(&Value::Null), now, absent))

@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// Sets the defaults of an object of the type, in place. The object must be canonical ([`crate::json::normalize`]).
 pub fn apply(api: &Api, ty: TypeId, value: &mut Value) {
+    if let Some(custom) = api.custom.get(&ty) {
+        return crate::custom::default_object(custom, value);
+    }
     if let Value::Object(object) = value {
         api.defaults.structure(ty, object);
     }

@@ -4,6 +4,7 @@
 //! every mechanism (codecs, patches, field ownership, defaults, OpenAPI, columns) reads those. Documents are
 //! [`Value`]s: JSON, with maps in key order; [`json::encode`] output is ordered by the schema.
 pub mod columns;
+pub mod custom;
 pub mod defaults;
 pub mod field;
 pub mod gates;

@@ -104,6 +104,9 @@ pub struct Type {
     pub union: bool,
     /// Unknown fields are kept (`x-kubernetes-preserve-unknown-fields`, custom resources only).
     pub preserve_unknown: bool,
+    /// A type of a custom resource: nulls and values of another form are kept when decoding, since the structural
+    /// schema judges them ([`crate::custom`]).
+    pub custom: bool,
     /// `(JSON name, position in fields)`, sorted by name; inline members are not flattened here.
     pub by_name: Vec<(Arc<str>, u16)>,
     /// Positions of the fields that have a protobuf form, by field number.

@@ -51,6 +51,8 @@ pub struct Api {
     pub gates: BTreeMap<Arc<str>, Gate>,
     /// What defaulting sets; see [`crate::defaults`].
     pub defaults: Plan,
+    /// What is known beyond the table of types of custom resources; empty in the built-in table.
+    pub custom: HashMap<TypeId, crate::custom::Custom>,
     by_gvk: HashMap<GroupVersionKind, TypeId>,
 }
 

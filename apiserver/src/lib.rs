@@ -5,6 +5,7 @@ pub mod authz;
 pub mod bootstrap;
 pub mod certs;
 pub mod clock;
+pub mod custom;
 pub mod discovery;
 pub mod flags;
 pub mod flowcontrol;

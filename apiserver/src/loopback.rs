@@ -50,6 +50,14 @@ impl Loopback {
         self.send(Method::PUT, path, Some(object)).await
     }
 
+    /// Deletes the object at a path.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn delete(&self, path: &str) -> Result<Value, Status> {
+        self.send(Method::DELETE, path, None).await
+    }
+
     async fn send(&self, method: Method, path: &str, object: Option<&Value>) -> Result<Value, Status> {
         let uri: Uri = path.parse().map_err(Status::internal)?;
         let info = RequestInfo::new(&method, &uri).map_err(Status::bad_request)?;

@@ -13,6 +13,7 @@ mod call;
 pub mod codec;
 mod convert;
 mod create;
+pub mod custom;
 mod delete;
 mod delete_collection;
 pub mod encode;
@@ -48,6 +49,7 @@ use crate::openapi::OpenApi;
 use crate::runtime_config::RuntimeConfig;
 use crate::server::{Handler, Request, RequestContext, Response};
 use crate::storage::{ReadError, Store};
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use knarr_api::status::Status;
@@ -107,9 +109,10 @@ pub struct Registry {
     pub settings: Settings,
     admission: Chain,
     hooks: Arc<dyn Hooks>,
-    discovery: Discovery,
+    discovery: ArcSwap<Discovery>,
     openapi: OpenApi,
     messages: Arc<Messages>,
+    custom: tokio::sync::Mutex<custom::Loaded>,
 }
 
 impl Registry {
@@ -130,9 +133,10 @@ impl Registry {
             settings,
             admission,
             hooks,
-            discovery,
+            discovery: ArcSwap::from_pointee(discovery),
             openapi,
             messages: Arc::default(),
+            custom: tokio::sync::Mutex::default(),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::storage::sqlite::Sqlite;
 use crate::storage::{Backend, Options, Store};
 use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
-use crate::{bootstrap, certs};
+use crate::{bootstrap, certs, custom};
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -65,6 +65,7 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     let _stop = stop.clone().drop_guard();
     let store = open_store(&args, stop.clone()).await?;
     let server = assemble(&args, store.clone(), shutdown.clone())?;
+    server.registry.sync_custom().await.context("cannot load the custom resources")?;
     tracing::info!(address = %listener.local_addr()?, took = ?started.elapsed(), "serving");
     let tasks = TaskTracker::new();
     let background = CancellationToken::new();
@@ -73,6 +74,8 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().bootstrap(started)));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().keep_flows()));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().count()));
+    let custom = custom::keep(server.registry.clone(), server.client.clone());
+    tasks.spawn(background.clone().run_until_cancelled_owned(custom));
     let ending = server.clone();
     let stopping = shutdown.clone();
     tasks.spawn(async move {
@@ -117,6 +120,7 @@ struct Server {
     objects: Arc<dyn Objects>,
     authorizer: Authorizer,
     client: Loopback,
+    registry: Arc<Registry>,
     args: Args,
     synced: Arc<Step>,
     roles: Arc<Step>,
@@ -209,7 +213,8 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         chain: Arc::new(chain),
         tls: certs::server_config(identity, hints)?,
         objects,
-        client: Loopback::new(registry, shutdown),
+        client: Loopback::new(registry.clone(), shutdown),
+        registry,
         authorizer,
         args: args.clone(),
         synced,

@@ -2,7 +2,7 @@
 //! methods all have defaults, and is listed in [`RULES`] together with what is plain data about it.
 mod api_service;
 pub(crate) mod certificate;
-mod custom_resource_definition;
+pub(crate) mod crd;
 mod daemon_set;
 mod deployment;
 mod endpoint_slice;
@@ -17,7 +17,7 @@ mod service;
 mod service_account;
 mod table;
 
-pub use table::{RULES, Rules, rules};
+pub use table::{CUSTOM, RULES, Rules, rules};
 
 use crate::registry::Registry;
 use crate::registry::object;
@@ -106,6 +106,10 @@ pub trait Strategy: Send + Sync {
     fn grace(&self, _object: &Value, _asked: Option<i64>) -> Option<i64> {
         None
     }
+
+    /// Adds to an object whose deletion is asked for the first time what keeps it until other things are gone. The
+    /// default adds nothing.
+    fn begin_deletion(&self, _object: &mut Value, _now: Timestamp) {}
 
     /// Further conditions for the removal of an object whose metadata allows it. The default has none.
     fn may_vanish(&self, _object: &Value) -> bool {

@@ -6,6 +6,7 @@ mod database;
 mod registry {
     mod apply;
     mod crud;
+    mod custom;
     mod deletion;
     mod documents;
     mod errors;

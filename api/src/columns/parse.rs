@@ -43,7 +43,7 @@ fn column(line: &str) -> Result<Column, String> {
         other => return Err(format!("no such type: {other}")),
     };
     let priority = u8::from(line.contains("+  "));
-    Ok(Column { name: name.to_owned(), ty, format, priority, cell: cell(text)? })
+    Ok(Column { name: name.to_owned(), ty, format, description: String::new(), priority, cell: cell(text)? })
 }
 
 fn cell(text: &str) -> Result<Cell, String> {

@@ -94,9 +94,11 @@ impl<'a> Encoder<'a, '_> {
                 count += 1;
             }
         }
+        let keeps_null = this.custom;
         let found = if count > INLINE { &mut spill[..] } else { &mut found[..count] };
         found.sort_unstable_by_key(|(at, _)| *at);
-        let mut found = found.iter().map(|(at, value)| (*at, value.filter(|v| !v.is_null()))).peekable();
+        let mut found =
+            found.iter().map(|(at, value)| (*at, value.filter(|v| keeps_null || !v.is_null()))).peekable();
         let mut always = this.always.iter().copied().peekable();
         loop {
             let (at, value) = match (found.peek(), always.peek()) {

@@ -47,6 +47,9 @@ impl Walk<'_> {
         let schema = self.schema;
         let this = schema.get(ty);
         let Value::Object(object) = value else {
+            if this.custom && owner.is_some() {
+                return Ok(());
+            }
             return Err(mismatch(value, owner, path, this.go_name()));
         };
         let mut failure = None;
@@ -86,7 +89,7 @@ impl Walk<'_> {
             return Ok(this.preserve_unknown);
         };
         if member.is_null() {
-            return Ok(false);
+            return Ok(this.custom);
         }
         self.value(&field.shape, field.alias.as_deref(), member, &path, Some(this))?;
         Ok(!(member.is_null() || omitted(field, member)))
@@ -125,10 +128,12 @@ impl Walk<'_> {
             Shape::Struct(ty) => self.structure(*ty, value, path, owner),
             Shape::List(item) => match value {
                 Value::Array(items) => self.items(item, items, path, owner),
+                _ if is_custom(owner) => Ok(()),
                 _ => Err(self.wrong(shape, alias, value, path, owner)),
             },
             Shape::Map(item) => match value {
                 Value::Object(members) => self.members(item, members, path, owner),
+                _ if is_custom(owner) => Ok(()),
                 _ => Err(self.wrong(shape, alias, value, path, owner)),
             },
             Shape::Special(special) => self.special(*special, value, path, owner),
@@ -176,6 +181,9 @@ impl Walk<'_> {
         path: &Frame<'_>,
         owner: Option<&Type>,
     ) -> Result<(), DecodeError> {
+        if value.is_null() && is_custom(owner) {
+            return Ok(());
+        }
         if value.is_null() {
             *value = scalar::zero(self.schema, shape);
             return Ok(());
@@ -226,6 +234,10 @@ impl Walk<'_> {
         let go = alias.map_or_else(|| go_type(self.schema, shape), str::to_owned);
         mismatch(value, owner, path, &go)
     }
+}
+
+fn is_custom(owner: Option<&Type>) -> bool {
+    owner.is_some_and(|owner| owner.custom)
 }
 
 /// Whether Go leaves the (canonical) member out.

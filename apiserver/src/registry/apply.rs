@@ -79,7 +79,7 @@ impl Registry {
         }
         let mut canonical = config.clone();
         let warnings =
-            codec::normalize(self.api, kind.ty, &kind.gvk, &mut canonical, options.field_validation)?;
+            codec::normalize(call.row.api, kind.ty, &kind.gvk, &mut canonical, options.field_validation)?;
         respell(&mut config, &canonical);
         Ok((config, warnings))
     }
@@ -101,10 +101,10 @@ impl Registry {
             versions: &siblings,
         };
         let mut wanted =
-            managed_fields::apply(self.api, kind, present, config.clone(), &write, options.force)?;
-        codec::normalize(self.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;
+            managed_fields::apply(call.row.api, kind, present, config.clone(), &write, options.force)?;
+        codec::normalize(call.row.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;
         create::set_namespace(call, &mut wanted)?;
-        codec::default(self.api, kind.ty, &mut wanted);
+        codec::default(call.row.api, kind.ty, &mut wanted);
         Ok(Wish { value: wanted, applied: true, warnings: Vec::new() })
     }
 }

@@ -135,6 +135,14 @@ pub fn validate(row: &Row, subresource: &str, value: &Value, old: Option<&Value>
             Some(old) => validation::update(row.kind, &serve(value), &serve(old)),
         };
     }
+    let mut errors = validate_kind(row, subresource, value, old);
+    if let Some(custom) = row.custom {
+        errors.extend(knarr_api::custom::validate(custom, value, old));
+    }
+    errors
+}
+
+fn validate_kind(row: &Row, subresource: &str, value: &Value, old: Option<&Value>) -> ErrorList {
     match (old, subresource) {
         (None, _) => validation::create(row.stored, value),
         (Some(old), "" | "scale" | "finalize") => validation::update(row.stored, value, old),
@@ -202,8 +210,8 @@ fn encode_protobuf(value: &Value) -> Result<Bytes, Status> {
 }
 
 /// An object of a type in JSON without white space.
-pub fn typed_json(ty: TypeId, value: &Value) -> Vec<u8> {
-    json::to_vec(&table::builtin().schema, ty, value)
+pub fn typed_json(api: &Api, ty: TypeId, value: &Value) -> Vec<u8> {
+    json::to_vec(&api.schema, ty, value)
 }
 
 /// 406 for what has no protobuf form.

@@ -35,7 +35,7 @@ impl Registry {
     pub(super) async fn create(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
         let format = negotiate::body_format(call.headers)?;
-        let decode = || self.decode(call.row.kind, format, body, options.field_validation);
+        let decode = || self.decode(call.row, format, body, options.field_validation);
         let decoded = decode()?;
         let again = || decode().map(|d| d.value);
         let answer = self.create_object(call, &options, decoded.value, false, &again).await?;
@@ -52,6 +52,9 @@ impl Registry {
         applied: bool,
         again: &(dyn Fn() -> Result<Value, Status> + Sync),
     ) -> Result<Answer, Status> {
+        if call.row.terminating {
+            return Err(terminating());
+        }
         let mut first = Some(wanted);
         let mut names = 0;
         for _ in 0..ATTEMPTS {
@@ -100,6 +103,12 @@ impl Registry {
         let stored = self.store.get(&key)?;
         Some(Guard::At(key, stored.revision))
     }
+}
+
+/// 405: what is being removed as a whole takes nothing new.
+fn terminating() -> Status {
+    let text = "create not allowed while custom resource definition is terminating";
+    Status::new(405, "MethodNotAllowed", text)
 }
 
 /// Checks and completes the metadata of a new object.

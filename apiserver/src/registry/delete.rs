@@ -62,7 +62,7 @@ impl Registry {
                 turn = Some(self.store.lock(&call.key()).await);
             }
             let existing = self.find(call).await?;
-            let old = codec::read(self.api, call.row, &existing)?;
+            let old = codec::read(call.row.api, call.row, &existing)?;
             check_preconditions(call, options, &existing, &old)?;
             if !std::mem::replace(&mut admitted, true) {
                 self.admit_delete(call, options, &old).await?;
@@ -125,7 +125,7 @@ impl Registry {
         existing: &Arc<Stored>,
         mut value: Value,
     ) -> Result<Arc<Stored>, CommitError> {
-        let bytes = codec::canonical(self.api, call.row.stored, &mut value);
+        let bytes = codec::canonical(call.row.api, call.row.stored, &mut value);
         let bytes = bytes.map_err(|e| CommitError::Invalid(e.message))?;
         let group = Group::update(existing.key.clone(), existing.revision, bytes);
         let index = row::index(&value, &call.row.stored.field_selectors);
@@ -200,6 +200,9 @@ fn plan(call: &Call<'_>, options: &DeleteOptions, old: &Value, now: Timestamp) -
     }
     let deleting = object::deleting(old);
     let mut value = old.clone();
+    if !deleting {
+        rules.strategy.begin_deletion(&mut value, now);
+    }
     let finalizers_change = set_finalizers(&mut value, options.propagation, rules.propagation);
     let finalized = object::finalizers(&value).is_empty();
     let grace = rules.strategy.grace(old, options.grace_period_seconds);

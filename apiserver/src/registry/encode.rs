@@ -86,7 +86,7 @@ pub(crate) fn served(row: &Row, stored: &Stored) -> Result<Value, Status> {
 /// An object of the stored version in the version of a row.
 pub(crate) fn serve(row: &Row, value: Value) -> Value {
     match row.conversion {
-        Some(conversion) => named((conversion.serve)(value), row.kind),
+        Some(conversion) => fitted(row, named((conversion.serve)(value), row.kind)),
         None => value,
     }
 }
@@ -97,6 +97,16 @@ pub(crate) fn store(row: &Row, value: Value) -> Value {
         Some(conversion) => named((conversion.store)(value), row.stored),
         None => value,
     }
+}
+
+/// What the version of a custom resource does not have is not shown, and its defaults are.
+fn fitted(row: &Row, mut value: Value) -> Value {
+    if row.custom.is_some() {
+        // Metadata was read before; nothing else can fail.
+        let _ = knarr_api::json::normalize(&row.api.schema, row.kind.ty, &mut value, &mut Vec::new());
+        codec::default(row.api, row.kind.ty, &mut value);
+    }
+    value
 }
 
 fn named(mut value: Value, kind: &Kind) -> Value {

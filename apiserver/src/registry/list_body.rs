@@ -99,7 +99,7 @@ fn text(call: &Call<'_>, page: &Page) -> Result<(Frame, Write), Status> {
             let item: Write = Box::new(move |object, out| {
                 let mut value = encode::served(&row, object)?;
                 strip(&mut value);
-                out.extend_from_slice(&codec::typed_json(row.kind.ty, &value));
+                out.extend_from_slice(&codec::typed_json(row.api, row.kind.ty, &value));
                 Ok(())
             });
             (head(&list_kind, &api_version), item)

@@ -86,6 +86,19 @@ pub enum Scope {
 
 /// Chooses the form of the answer from `Accept`, the `pretty` option and the user agent; 406 when nothing fits.
 pub fn accept(headers: &HeaderMap, pretty: Option<&str>, scope: Scope) -> Result<Accepted, Status> {
+    accept_of(headers, pretty, scope, true)
+}
+
+/// The same for what may have no protobuf form (`binary` false).
+///
+/// # Errors
+/// 406.
+pub fn accept_of(
+    headers: &HeaderMap,
+    pretty: Option<&str>,
+    scope: Scope,
+    binary: bool,
+) -> Result<Accepted, Status> {
     let header: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
     let header = header.join(",");
     let pretty = match pretty {
@@ -95,7 +108,10 @@ pub fn accept(headers: &HeaderMap, pretty: Option<&str>, scope: Scope) -> Result
     let mut chosen = if header.trim().is_empty() {
         Accepted::JSON
     } else {
-        clauses(&header).into_iter().find_map(|c| c.matches(scope)).ok_or_else(|| not_acceptable(scope))?
+        clauses(&header)
+            .into_iter()
+            .find_map(|c| c.matches(scope).filter(|a| binary || a.format != Format::Protobuf))
+            .ok_or_else(|| not_acceptable(scope))?
     };
     chosen.pretty |= pretty;
     Ok(chosen)

@@ -1,15 +1,17 @@
 //! From a request to the verb that answers it.
 use super::answer::Answer;
 use super::call::Call;
+use super::custom::DEFINITIONS;
 use super::negotiate::{self, Scope};
 use super::options::Query;
-use super::{Registry, encode, subresource, websocket};
+use super::{Registry, Row, encode, subresource, websocket};
 use crate::request_info::Verb;
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::kind::Kind;
 use knarr_api::status::Status;
 use knarr_api::table::Api;
+use std::sync::Arc;
 
 /// What is said about resources that clients should leave.
 fn deprecation(api: &Api, kind: &Kind) -> Option<String> {
@@ -66,13 +68,22 @@ impl Registry {
             return self.non_resource(&context, &request).await;
         }
         let info = &context.info;
-        if !self.rows.has_version(info.group(), info.version()) {
+        let find = || self.rows.find(info.group(), info.version(), info.resource());
+        let mut row = find();
+        if row.is_none() {
+            // Another server may know its definition already.
+            self.learn_custom().await;
+            row = find();
+        }
+        if row.is_none() && !self.rows.has_version(info.group(), info.version()) {
             return page_not_found();
         }
-        let row = self.rows.find(info.group(), info.version(), info.resource());
-        let deprecated = row.and_then(|row| deprecation(self.api, row.kind));
+        let deprecated = row.as_ref().and_then(|row| match row.custom {
+            Some(custom) => custom.deprecation.clone(),
+            None => deprecation(row.api, row.kind),
+        });
         let (parts, body) = request.into_parts();
-        match self.resource(context, &parts, body).await {
+        match self.resource(context, row, &parts, body).await {
             Ok(mut response) => {
                 if let Some(text) = deprecated {
                     warn(response.headers_mut(), &[text]);
@@ -95,19 +106,19 @@ impl Registry {
                 None => page_not_found(),
             };
         }
-        self.discovery.serve(path, request.headers(), pretty.as_deref()).unwrap_or_else(page_not_found)
+        self.discovery.load().serve(path, request.headers(), pretty.as_deref()).unwrap_or_else(page_not_found)
     }
 
     async fn resource(
         &self,
         context: RequestContext,
+        row: Option<Arc<Row>>,
         parts: &http::request::Parts,
         body: RequestBody,
     ) -> Result<Response, Status> {
         let headers = &parts.headers;
         let info = &context.info;
-        let row =
-            self.rows.find(info.group(), info.version(), info.resource()).ok_or_else(unknown_resource)?;
+        let row = &row.ok_or_else(unknown_resource)?;
         let (namespace, name, sub) = (info.namespace(), info.name(), info.subresource());
         let namespace = if row.kind.namespaced { namespace } else { "" };
         let in_path = info.parts().nth(1).is_some();
@@ -142,7 +153,8 @@ impl Registry {
             _ if matches!(sub, "binding" | "eviction" | "token") => Scope::Plain,
             _ => Scope::Objects,
         };
-        let accepted = negotiate::accept(headers, query.get("pretty"), scope)?;
+        let binary = row.custom.is_none() || sub == "scale";
+        let accepted = negotiate::accept_of(headers, query.get("pretty"), scope, binary)?;
         // The name of a list comes from its field selector, not from the path.
         let name = if in_path { name } else { "" };
         let call =
@@ -157,6 +169,9 @@ impl Registry {
             Verb::DeleteCollection => return self.delete_collection(&call, &body).await,
             _ => self.single(&call, body).await?,
         };
+        if &*row.resource == DEFINITIONS && !info.verb.is_read() {
+            self.synced_custom().await;
+        }
         self.finish(&call, answer)
     }
 

@@ -3,8 +3,10 @@ use super::convert::{self, Conversion};
 use super::encode;
 use crate::runtime_config::RuntimeConfig;
 use crate::storage::{Index, Key, Resource};
-use crate::strategy::{Rules, rules};
+use crate::strategy::{CUSTOM, Rules, rules};
+use arc_swap::ArcSwap;
 use knarr_api::Value;
+use knarr_api::custom::Custom;
 use knarr_api::kind::Kind;
 use knarr_api::managed_fields::{Other, Versions};
 use knarr_api::status::{self, Status};
@@ -29,9 +31,35 @@ pub struct Row {
     pub rules: &'static Rules,
     /// Objects are kept in the log only.
     pub in_log: bool,
+    /// The table that its types belong to.
+    pub api: &'static Api,
+    /// The structural schema of a custom resource and what else is known of it.
+    pub custom: Option<&'static Custom>,
+    /// The definition of the resource is being deleted: no object can be created.
+    pub terminating: bool,
 }
 
 impl Row {
+    /// The row of one version of a custom resource.
+    pub(super) fn custom(
+        api: &'static Api,
+        kind: &'static Kind,
+        stored: &'static Kind,
+        terminating: bool,
+    ) -> Self {
+        Self {
+            kind,
+            stored,
+            resource: resource_name(stored).into(),
+            conversion: convert::between(&kind.gvk, &stored.gvk),
+            rules: &CUSTOM,
+            in_log: false,
+            api,
+            custom: api.custom.get(&kind.ty),
+            terminating,
+        }
+    }
+
     /// The storage key of an object.
     pub fn key(&self, namespace: &str, name: &str) -> Key {
         Key::new(&self.resource, namespace, name)
@@ -58,9 +86,14 @@ impl Row {
     }
 }
 
-/// The served resources, found by group, version and plural.
+/// Rows by API version and plural.
+pub(super) type Dynamic = HashMap<String, HashMap<&'static str, Arc<Row>>>;
+
+/// The served resources, found by group, version and plural: the built-in ones, which stay, and the custom ones, which
+/// are exchanged as a whole.
 pub struct Rows {
-    versions: HashMap<String, HashMap<&'static str, Arc<Row>>>,
+    versions: Dynamic,
+    custom: ArcSwap<Dynamic>,
 }
 
 impl Rows {
@@ -71,17 +104,26 @@ impl Rows {
             let row = Arc::new(row(api, kind));
             versions.entry(kind.gvk.api_version()).or_default().insert(&kind.plural, row);
         }
-        Self { versions }
+        Self { versions, custom: ArcSwap::default() }
+    }
+
+    /// Exchanges the rows of custom resources.
+    pub(super) fn set_custom(&self, rows: Dynamic) {
+        self.custom.store(Arc::new(rows));
     }
 
     /// Is the group version served?
     pub fn has_version(&self, group: &str, version: &str) -> bool {
         self.version(group, version).is_some()
+            || self.custom.load().contains_key(&format!("{group}/{version}"))
     }
 
     /// The row of a resource.
-    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Row>> {
-        self.version(group, version)?.get(plural)
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Row>> {
+        if let Some(row) = self.version(group, version).and_then(|rows| rows.get(plural)) {
+            return Some(row.clone());
+        }
+        self.custom.load().get(&format!("{group}/{version}"))?.get(plural).cloned()
     }
 
     fn version(&self, group: &str, version: &str) -> Option<&HashMap<&'static str, Arc<Row>>> {
@@ -96,7 +138,7 @@ impl Rows {
         }
     }
 
-    /// All rows.
+    /// All built-in rows.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Row>> {
         self.versions.values().flat_map(HashMap::values)
     }
@@ -107,7 +149,7 @@ impl Rows {
 pub struct Siblings<'a> {
     /// The row written through.
     pub row: &'a Row,
-    /// All rows.
+    /// All built-in rows.
     pub rows: &'a Rows,
 }
 
@@ -118,9 +160,12 @@ impl std::fmt::Debug for Siblings<'_> {
 }
 
 impl Siblings<'_> {
-    fn of(&self, api_version: &str) -> Option<&Arc<Row>> {
-        let found = self.rows.versions.get(api_version)?.values();
-        found.into_iter().find(|row| row.resource == self.row.resource)
+    fn of(&self, api_version: &str) -> Option<Arc<Row>> {
+        let same = |row: &&Arc<Row>| row.resource == self.row.resource;
+        if let Some(rows) = self.rows.versions.get(api_version) {
+            return rows.values().find(same).cloned();
+        }
+        self.rows.custom.load().get(api_version)?.values().find(same).cloned()
     }
 }
 
@@ -136,11 +181,11 @@ impl Versions for Siblings<'_> {
     fn convert(&self, object: &Value, to: &Kind) -> Value {
         let from = object.get("apiVersion").and_then(Value::as_str).and_then(|version| self.of(version));
         let stored = match from {
-            Some(row) => encode::store(row, object.clone()),
+            Some(row) => encode::store(&row, object.clone()),
             None => object.clone(),
         };
         match self.of(&to.gvk.api_version()) {
-            Some(row) => encode::serve(row, stored),
+            Some(row) => encode::serve(&row, stored),
             None => stored,
         }
     }
@@ -159,6 +204,9 @@ fn row(api: &'static Api, kind: &'static Kind) -> Row {
         rules: rules(&stored.gvk.group, &stored.plural),
         in_log: resource == "core/events",
         resource: resource.into(),
+        api,
+        custom: None,
+        terminating: false,
     }
 }
 

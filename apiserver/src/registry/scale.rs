@@ -6,7 +6,7 @@ use super::options::{FieldValidation, WriteOptions, WriteVerb};
 use super::patch::Patch;
 use super::row::Siblings;
 use super::update::Wish;
-use super::{Registry, codec, object};
+use super::{Registry, Row, codec, object};
 use crate::request_info::Verb;
 use knarr_api::field::Error;
 use knarr_api::kind::GroupVersionKind;
@@ -17,26 +17,57 @@ use knarr_api::time::Timestamp;
 use knarr_api::{Object, Value, yaml};
 use serde_json::json;
 
-/// `autoscaling/v1` `Scale` of an object.
-fn scale_of(value: &Value) -> Value {
+/// `autoscaling/v1` `Scale` of an object; a custom resource says where its numbers are.
+fn scale_of(row: &Row, value: &Value) -> Value {
     let mut metadata = Object::new();
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(v) = object::meta(value).get(name) {
             metadata.insert(name.to_owned(), v.clone());
         }
     }
+    let (spec_path, status_path) = paths(row);
     let number = |path: &[&str]| object::at(value, path).and_then(Value::as_i64).unwrap_or(0);
-    let mut status = json!({"replicas": number(&["status", "replicas"])});
-    let selector = selector_text(object::at(value, &["spec", "selector"]));
+    let mut status = json!({"replicas": number(&status_path)});
+    let selector = match row.custom.and_then(|custom| custom.scale.as_ref()) {
+        Some(scale) => {
+            scale.selector.as_deref().map_or("", |path| object::text(value, &texts(path))).to_owned()
+        }
+        None => selector_text(object::at(value, &["spec", "selector"])),
+    };
     if !selector.is_empty() {
         status["selector"] = selector.into();
     }
     let mut spec = Object::new();
-    let replicas = number(&["spec", "replicas"]);
+    let replicas = number(&spec_path);
     if replicas != 0 {
         spec.insert("replicas".into(), replicas.into());
     }
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+fn texts(path: &[String]) -> Vec<&str> {
+    path.iter().map(String::as_str).collect()
+}
+
+/// Where the wanted and the observed number are.
+fn paths(row: &Row) -> (Vec<&str>, Vec<&str>) {
+    match row.custom.and_then(|custom| custom.scale.as_ref()) {
+        Some(scale) => (texts(&scale.spec), texts(&scale.status)),
+        None => (vec!["spec", "replicas"], vec!["status", "replicas"]),
+    }
+}
+
+/// Sets a member at a path of names, making the objects above it.
+fn set(value: &mut Value, path: &[&str], to: Value) {
+    match path {
+        [] => *value = to,
+        [name, rest @ ..] => {
+            if !value.is_object() {
+                *value = codec::empty();
+            }
+            set(&mut value[*name], rest, to);
+        }
+    }
 }
 
 /// A selector as text; a ReplicationController's is a plain map.
@@ -58,7 +89,7 @@ impl Registry {
         if call.context.info.verb == Verb::Get {
             let stored = self.find(call).await?;
             let value = stored.value().map_err(Status::internal)?;
-            return Ok(Answer::new(200, Content::Document(scale_of(&value))));
+            return Ok(Answer::new(200, Content::Document(scale_of(call.row, &value))));
         }
         let patching = call.context.info.verb == Verb::Patch;
         if patching && negotiate::patch_type(call.headers)? == PatchType::Apply {
@@ -86,7 +117,7 @@ impl Registry {
         let versioned = put.as_ref().is_some_and(|p| !object::resource_version(p).is_empty());
         let answer = self
             .change(call, &options, versioned, |present| {
-                let mut scale = scale_of(present);
+                let mut scale = scale_of(call.row, present);
                 match (&patch, &put) {
                     (Some(patch), _) => {
                         patch.apply(self.api, ty, &mut scale)?;
@@ -98,7 +129,7 @@ impl Registry {
                 rescaled(call, present, &scale)
             })
             .await?;
-        shown(answer)
+        shown(call, answer)
     }
 
     /// Server-side apply of a scale: the applier comes to own the replicas of the object.
@@ -118,7 +149,7 @@ impl Registry {
         let kind = call.row.kind;
         let mut config = json!({"apiVersion": kind.gvk.api_version(), "kind": &*kind.gvk.kind});
         if let Some(replicas) = object::at(&scale, &["spec", "replicas"]).filter(|r| !r.is_null()) {
-            config["spec"] = json!({"replicas": replicas});
+            set(&mut config, &paths(call.row).0, replicas.clone());
         }
         let versioned = !object::resource_version(&scale).is_empty();
         let wish = |present: &Value| {
@@ -131,26 +162,32 @@ impl Registry {
                 now: Timestamp::now(),
                 versions: &siblings,
             };
-            let mut value =
-                managed_fields::apply(self.api, kind, Some(present), config.clone(), &write, options.force)?;
-            codec::normalize(self.api, kind.ty, &kind.gvk, &mut value, options.field_validation)?;
+            let mut value = managed_fields::apply(
+                call.row.api,
+                kind,
+                Some(present),
+                config.clone(),
+                &write,
+                options.force,
+            )?;
+            codec::normalize(call.row.api, kind.ty, &kind.gvk, &mut value, options.field_validation)?;
             for name in ["resourceVersion", "uid"] {
                 object::copy_meta(&mut value, &checked.value, name);
             }
-            codec::default(self.api, kind.ty, &mut value);
+            codec::default(call.row.api, kind.ty, &mut value);
             Ok(Wish { value, applied: true, warnings: Vec::new() })
         };
-        shown(self.change(call, &options, versioned, wish).await?)
+        shown(call, self.change(call, &options, versioned, wish).await?)
     }
 }
 
 /// The scale of what was written.
-fn shown(answer: Answer) -> Result<Answer, Status> {
+fn shown(call: &Call<'_>, answer: Answer) -> Result<Answer, Status> {
     let value = match answer.content {
         Content::Stored(stored) => stored.value().map_err(Status::internal)?,
         Content::Object(value) | Content::Document(value) => value,
     };
-    Ok(Answer { content: Content::Document(scale_of(&value)), ..answer })
+    Ok(Answer { content: Content::Document(scale_of(call.row, &value)), ..answer })
 }
 
 /// The object with the replicas of a scale.
@@ -169,7 +206,7 @@ fn rescaled(call: &Call<'_>, present: &Value, scale: &Value) -> Result<Wish, Sta
         return Err(Status::invalid("autoscaling", "Scale", call.name, &[error]));
     }
     let mut value = present.clone();
-    object::child_mut(&mut value, "spec").insert("replicas".into(), replicas.into());
+    set(&mut value, &paths(call.row).0, replicas.into());
     let version = object::resource_version(scale);
     let version = if version.is_empty() { None } else { Some(version.into()) };
     object::set_meta(&mut value, "resourceVersion", version);

@@ -72,7 +72,7 @@ impl Registry {
         }
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
         let format = negotiate::body_format(call.headers)?;
-        let decoded = self.decode(call.row.kind, format, body, options.field_validation)?;
+        let decoded = self.decode(call.row, format, body, options.field_validation)?;
         let answered = self.hooks.review(call.user(), call.row.kind, call.namespace, decoded.value).await?;
         Ok(Answer::new(201, Content::Document(answered)).warn(decoded.warnings))
     }

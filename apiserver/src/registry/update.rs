@@ -29,7 +29,7 @@ impl Registry {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Update, false)?;
         let format = negotiate::body_format(call.headers)?;
         let decode = || -> Result<codec::Decoded, Status> {
-            let mut decoded = self.decode(call.row.kind, format, body, options.field_validation)?;
+            let mut decoded = self.decode(call.row, format, body, options.field_validation)?;
             check_name(call, &mut decoded.value)?;
             create::set_namespace(call, &mut decoded.value)?;
             Ok(decoded)
@@ -75,7 +75,7 @@ impl Registry {
                 turn = Some(self.store.lock(&key).await);
             }
             let existing = self.find(call).await?;
-            let old = codec::read(self.api, call.row, &existing)?;
+            let old = codec::read(call.row.api, call.row, &existing)?;
             let Wish { value: mut wanted, applied, mut warnings } = match call.row.conversion {
                 None => wish(&old)?,
                 Some(_) => wish(&encode::serve(call.row, old.clone()))?,

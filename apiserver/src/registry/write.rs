@@ -4,13 +4,12 @@ use super::codec::{self, Decoded};
 use super::negotiate::Format;
 use super::options::{FieldValidation, WriteOptions};
 use super::row::Siblings;
-use super::{Registry, encode, object, row};
+use super::{Registry, Row, encode, object, row};
 use crate::admission::{Attributes, Operation};
 use crate::storage::{CommitError, Group, Guard, Index, Key, Stored, Write, WriteFacts};
 use crate::strategy::{self, Companions, Scene};
 use bytes::Bytes;
 use knarr_api::Value;
-use knarr_api::kind::Kind;
 use knarr_api::managed_fields::Entry;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
@@ -39,13 +38,14 @@ impl Registry {
     /// 400 for text that does not parse, strict faults, or another `apiVersion` or `kind`.
     pub(super) fn decode(
         &self,
-        kind: &Kind,
+        row: &Row,
         format: Format,
         body: &[u8],
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
+        let kind = row.kind;
         let ty = kind.ty;
-        let mut decoded = codec::decode(self.api, Some((ty, &kind.gvk)), format, body, validation)?;
+        let mut decoded = codec::decode(row.api, Some((ty, &kind.gvk)), format, body, validation)?;
         let gvk = (text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"));
         let (api_version, wanted) = (kind.gvk.api_version(), &*kind.gvk.kind);
         if !gvk.1.is_empty() && gvk.1 != wanted {
@@ -62,7 +62,7 @@ impl Registry {
         }
         decoded.value["apiVersion"] = api_version.into();
         decoded.value["kind"] = wanted.into();
-        codec::default(self.api, ty, &mut decoded.value);
+        codec::default(row.api, ty, &mut decoded.value);
         Ok(decoded)
     }
 
@@ -81,7 +81,7 @@ impl Registry {
         let old_served = old.map(|o| encode::serve(row, o.clone()));
         if !applied {
             let siblings = Siblings { row, rows: &self.rows };
-            codec::own(self.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+            codec::own(row.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
         }
         let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
         let tracked = object::meta(&wanted).get("managedFields").cloned();
@@ -104,8 +104,8 @@ impl Registry {
         let mut value = attributes.object.take().unwrap_or_default();
         warnings.extend(keep_tracked(&mut value, tracked));
         warnings.extend(dedup_owners(&mut value, true));
-        codec::default(self.api, row.kind.ty, &mut value);
-        codec::drop_disabled(self.api, row.kind.ty, &mut value, attributes.old.as_ref());
+        codec::default(row.api, row.kind.ty, &mut value);
+        codec::drop_disabled(row.api, row.kind.ty, &mut value, attributes.old.as_ref());
         let mut value = encode::store(row, value);
         let scene = Scene {
             registry: self,
@@ -127,7 +127,7 @@ impl Registry {
         } else {
             Companions::default()
         };
-        codec::settle(self.api, row.stored, &mut value)?;
+        codec::settle(row.api, row.stored, &mut value)?;
         let mut errors = codec::validate(row, call.subresource, &value, old);
         errors.extend(row.rules.strategy.check(&scene, &value, old));
         if !errors.is_empty() {
@@ -150,7 +150,7 @@ impl Registry {
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), row.kind, &value, old)?;
         }
-        let bytes = codec::bytes(self.api, row.stored, &mut value);
+        let bytes = codec::bytes(row.api, row.stored, &mut value);
         Ok(Ready { value, bytes, companions, warnings })
     }
 

@@ -15,15 +15,17 @@ pub struct Generation {
     pub annotations: bool,
     /// A change of the labels counts.
     pub labels: bool,
+    /// A change of any top-level member but `metadata` counts (custom resources).
+    pub rest: bool,
 }
 
 impl Generation {
-    const NONE: Self = Self { starts: false, members: &[], annotations: false, labels: false };
+    const NONE: Self = Self { starts: false, members: &[], annotations: false, labels: false, rest: false };
     const FIXED: Self = Self { starts: true, ..Self::NONE };
     const SPEC: Self = Self::of(&["spec"]);
 
     const fn of(members: &'static [&'static str]) -> Self {
-        Self { starts: true, members, annotations: false, labels: false }
+        Self { starts: true, members, annotations: false, labels: false, rest: false }
     }
 
     pub(super) fn changed(&self, new: &Value, old: &Value) -> bool {
@@ -31,7 +33,15 @@ impl Generation {
         self.members.iter().any(|m| !object::same(new.get(m), old.get(m)))
             || (self.annotations && meta("annotations"))
             || (self.labels && meta("labels"))
+            || (self.rest && differs(new, old) | differs(old, new))
     }
+}
+
+/// Has `a` a member, `metadata` and what names its type aside, that `b` has not?
+fn differs(a: &Value, b: &Value) -> bool {
+    let counted = |name: &str| !matches!(name, "metadata" | "apiVersion" | "kind");
+    let members = a.as_object().into_iter().flatten();
+    members.into_iter().any(|(name, value)| counted(name) && !object::same(Some(value), b.get(name)))
 }
 
 /// What the registry knows of a kind beside its row in the API table.
@@ -106,6 +116,10 @@ impl Rules {
 /// Kinds without a row.
 static DEFAULT: Rules = Rules::new("", "");
 
+/// Custom resources.
+pub static CUSTOM: Rules =
+    Rules::new("", "").counts(Generation { rest: true, ..Generation::FIXED }).status_alone();
+
 /// Rows by group and plural, sorted; a test keeps the order.
 pub static RULES: &[Rules] = &[
     Rules { propagation: None, expires: true, ..Rules::new("", "events") },
@@ -134,7 +148,7 @@ pub static RULES: &[Rules] = &[
     Rules::new("apiextensions.k8s.io", "customresourcedefinitions")
         .counts(Generation::SPEC)
         .status_alone()
-        .by(&super::custom_resource_definition::CustomResourceDefinition),
+        .by(&super::crd::CustomResourceDefinition),
     Rules::new("apiregistration.k8s.io", "apiservices").status_alone().by(&super::api_service::ApiService),
     Rules::new("apps", "daemonsets").counts(Generation::SPEC).by(&super::daemon_set::DaemonSet),
     Rules::new("apps", "deployments")

@@ -30,6 +30,7 @@ impl Registry {
         }
         let node = checked_target(&binding, &name)?;
         let pods = self.rows.find("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
+        let pods = &pods;
         let key = pods.key(call.namespace, &name);
         for _ in 0..ATTEMPTS {
             let stored = self.store.get(&key).ok_or_else(|| pods.not_found(&name))?;

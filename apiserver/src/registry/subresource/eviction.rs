@@ -51,6 +51,7 @@ impl Registry {
             }
         }
         let pods = self.rows.find("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
+        let pods = &pods;
         let target = Call {
             row: pods,
             context: call.context,

@@ -1,0 +1,285 @@
+//! Validation of an object by its structural schema, worded as the original's schema validator words it.
+//!
+//! What did not change is not judged again (ratcheting, KEP-4008): lists of type map are compared by their keys, all
+//! others as wholes. Of `format` there is what can be told without a locale; formats that are not known here say
+//! nothing, as in the original.
+use super::Custom;
+use crate::Value;
+use crate::field::{Error, ErrorList, ErrorType};
+use crate::time::Timestamp;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The faults of an object; `old` is the live object, none on create.
+pub fn validate(custom: &Custom, object: &Value, old: Option<&Value>) -> ErrorList {
+    let mut walk = Walk { custom, errors: ErrorList::new() };
+    walk.value(&custom.schema, object, old, "");
+    walk.errors
+}
+
+struct Walk<'a> {
+    custom: &'a Custom,
+    errors: ErrorList,
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn has_type(value: &Value, wanted: &str) -> bool {
+    match (wanted, value) {
+        ("number", Value::Number(_)) => true,
+        ("integer", Value::Number(n)) => n.as_f64().is_some_and(|n| n.fract() == 0.0),
+        _ => type_name(value) == wanted,
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn limit(schema: &Value, name: &str) -> Option<usize> {
+    schema[name].as_u64().and_then(|n| usize::try_from(n).ok())
+}
+
+impl Walk<'_> {
+    fn invalid(&mut self, path: &str, value: &Value, text: &str) {
+        self.errors.push(Error::invalid(path, value, format!("{path} in body {text}")));
+    }
+
+    fn wrong_type(&mut self, path: &str, shown: &str, wanted: &str) {
+        let body = format!("Invalid value: {shown:?}: {path} in body must be of type {wanted}: {shown:?}");
+        self.errors.push(Error::new(ErrorType::TypeInvalid, path, body));
+    }
+
+    fn value(&mut self, schema: &Value, value: &Value, old: Option<&Value>, path: &str) {
+        if old == Some(value) {
+            return;
+        }
+        if value.is_null() && schema["nullable"] == true {
+            return;
+        }
+        if schema["x-kubernetes-int-or-string"] == true {
+            if !(value.is_string() || has_type(value, "integer")) {
+                return self.wrong_type(path, type_name(value), "integer,string");
+            }
+        } else if let Some(wanted) = schema["type"].as_str().filter(|wanted| !has_type(value, wanted)) {
+            return self.wrong_type(path, type_name(value), wanted);
+        }
+        self.enumeration(schema, value, path);
+        match value {
+            Value::String(text) => self.string(schema, value, text, path),
+            Value::Number(n) => self.number(schema, value, n.as_f64().unwrap_or(0.0), path),
+            Value::Array(items) => self.array(schema, value, items, old, path),
+            Value::Object(_) => self.object(schema, value, old, path),
+            _ => {}
+        }
+        self.combinations(schema, value, path);
+    }
+
+    fn enumeration(&mut self, schema: &Value, value: &Value, path: &str) {
+        let Some(list) = schema["enum"].as_array().filter(|list| !list.contains(value)) else { return };
+        let texts: Vec<String> =
+            list.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        self.errors.push(Error::not_supported(path, value, &texts));
+    }
+
+    fn string(&mut self, schema: &Value, value: &Value, text: &str, path: &str) {
+        let length = text.chars().count();
+        if let Some(max) = limit(schema, "maxLength").filter(|max| length > *max) {
+            self.errors.push(Error::too_long(path, max));
+        }
+        if let Some(min) = limit(schema, "minLength").filter(|min| length < *min) {
+            self.invalid(path, value, &format!("should be at least {min} chars long"));
+        }
+        if let Some(pattern) = schema["pattern"].as_str()
+            && self.custom.patterns.get(pattern).is_some_and(|regex| !regex.is_match(text))
+        {
+            self.invalid(path, value, &format!("should match '{pattern}'"));
+        }
+        if let Some(format) = schema["format"].as_str().filter(|format| !has_format(format, text)) {
+            self.wrong_type(path, text, format);
+        }
+    }
+
+    fn number(&mut self, schema: &Value, value: &Value, n: f64, path: &str) {
+        let (max, min) = (&schema["maximum"], &schema["minimum"]);
+        let exclusive = |name: &str| schema[name] == true;
+        if let Some(bound) = max.as_f64() {
+            if exclusive("exclusiveMaximum") && n >= bound {
+                self.invalid(path, value, &format!("should be less than {max}"));
+            } else if n > bound {
+                self.invalid(path, value, &format!("should be less than or equal to {max}"));
+            }
+        }
+        if let Some(bound) = min.as_f64() {
+            if exclusive("exclusiveMinimum") && n <= bound {
+                self.invalid(path, value, &format!("should be greater than {min}"));
+            } else if n < bound {
+                self.invalid(path, value, &format!("should be greater than or equal to {min}"));
+            }
+        }
+        if let Some(of) = schema["multipleOf"].as_f64().filter(|of| *of > 0.0 && (n / of).fract() != 0.0) {
+            self.invalid(path, value, &format!("should be a multiple of {of}"));
+        }
+        let fits = match schema["format"].as_str() {
+            Some("int32") => value.as_i64().is_none_or(|n| i32::try_from(n).is_ok()),
+            _ => true,
+        };
+        if !fits {
+            self.invalid(path, value, "must be of type int32");
+        }
+    }
+
+    fn array(&mut self, schema: &Value, value: &Value, items: &[Value], old: Option<&Value>, path: &str) {
+        if let Some(max) = limit(schema, "maxItems").filter(|max| items.len() > *max) {
+            self.errors.push(Error::too_many(path, items.len(), max));
+        }
+        if let Some(min) = limit(schema, "minItems").filter(|min| items.len() < *min) {
+            self.invalid(path, value, &format!("should have at least {min} items"));
+        }
+        let keys: Vec<&str> = match schema["x-kubernetes-list-type"].as_str() {
+            Some("map") => schema["x-kubernetes-list-map-keys"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect(),
+            _ => Vec::new(),
+        };
+        self.duplicates(schema, items, &keys, path);
+        let same = |a: &Value, b: &Value| keys.iter().all(|key| a.get(*key) == b.get(*key));
+        let olds = old.and_then(Value::as_array).filter(|_| !keys.is_empty());
+        for (at, item) in items.iter().enumerate() {
+            let old = olds.and_then(|olds| olds.iter().find(|old| same(old, item)));
+            self.value(&schema["items"], item, old, &format!("{path}[{at}]"));
+        }
+    }
+
+    /// Items of sets and maps come once.
+    fn duplicates(&mut self, schema: &Value, items: &[Value], keys: &[&str], path: &str) {
+        let set = schema["x-kubernetes-list-type"] == "set";
+        if !set && keys.is_empty() {
+            return;
+        }
+        let identity = |item: &Value| -> Value {
+            if set {
+                return item.clone();
+            }
+            let key = |key: &&str| item.get(*key).map(|value| ((*key).to_owned(), value.clone()));
+            Value::Object(keys.iter().filter_map(key).collect())
+        };
+        let mut seen: std::collections::HashSet<String> = std::collections::HashSet::new();
+        for (at, item) in items.iter().enumerate() {
+            let identity = identity(item);
+            if !seen.insert(identity.to_string()) {
+                self.errors.push(Error::duplicate(format!("{path}[{at}]"), &identity));
+            }
+        }
+    }
+
+    fn object(&mut self, schema: &Value, value: &Value, old: Option<&Value>, path: &str) {
+        let Value::Object(members) = value else { return };
+        if schema["x-kubernetes-embedded-resource"] == true {
+            for name in ["apiVersion", "kind"] {
+                if members.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
+                    self.errors.push(Error::required(join(path, name), "must not be empty"));
+                }
+            }
+        }
+        if let Some(max) = limit(schema, "maxProperties").filter(|max| members.len() > *max) {
+            self.errors.push(Error::too_many(path, members.len(), max));
+        }
+        if let Some(min) = limit(schema, "minProperties").filter(|min| members.len() < *min) {
+            self.invalid(path, value, &format!("should have at least {min} properties"));
+        }
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if !members.contains_key(name) {
+                self.errors.push(Error::required(join(path, name), ""));
+            }
+        }
+        for (name, member) in members {
+            let child = schema["properties"].get(name);
+            let additional = || Some(&schema["additionalProperties"]).filter(|a| a.is_object());
+            if let Some(child) = child.or_else(additional) {
+                let old = old.and_then(|old| old.get(name));
+                self.value(child, member, old, &join(path, name));
+            }
+        }
+    }
+
+    /// How many of the schemas under a key the value passes; none without the key.
+    fn passed(&self, schema: &Value, key: &str, value: &Value, path: &str) -> Option<(usize, usize)> {
+        let list = schema[key].as_array()?;
+        let passes = |schema: &&Value| {
+            let mut walk = Walk { custom: self.custom, errors: ErrorList::new() };
+            walk.value(schema, value, None, path);
+            walk.errors.is_empty()
+        };
+        Some((list.iter().filter(passes).count(), list.len()))
+    }
+
+    fn combinations(&mut self, schema: &Value, value: &Value, path: &str) {
+        let mut say = |text: String| self.errors.push(Error::invalid(path, value, text));
+        let mut found = Vec::new();
+        let probe = Walk { custom: self.custom, errors: ErrorList::new() };
+        if let Some((0, _)) = probe.passed(schema, "anyOf", value, path) {
+            found.push(format!("{path:?} must validate at least one schema (anyOf)"));
+        }
+        match probe.passed(schema, "oneOf", value, path) {
+            Some((0, _)) => found
+                .push(format!("{path:?} must validate one and only one schema (oneOf). Found none valid")),
+            Some((n, _)) if n > 1 => found.push(format!(
+                "{path:?} must validate one and only one schema (oneOf). Found {n} valid alternatives"
+            )),
+            _ => {}
+        }
+        if let Some((n, all)) = probe.passed(schema, "allOf", value, path)
+            && n < all
+        {
+            found.push(format!("{path:?} must validate all the schemas (allOf)"));
+        }
+        if schema["not"].is_object() {
+            let mut inner = Walk { custom: self.custom, errors: ErrorList::new() };
+            inner.value(&schema["not"], value, None, path);
+            if inner.errors.is_empty() {
+                found.push(format!("{path:?} must not validate the schema (not)"));
+            }
+        }
+        found.into_iter().for_each(&mut say);
+    }
+}
+
+fn has_format(format: &str, text: &str) -> bool {
+    match format {
+        "date-time" | "datetime" => Timestamp::parse(text).is_ok(),
+        "date" => Timestamp::parse(&format!("{text}T00:00:00Z")).is_ok(),
+        "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
+        "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
+        "cidr" => text.split_once('/').is_some_and(|(address, bits)| {
+            let bits = bits.parse::<u8>().ok();
+            match address.parse::<IpAddr>() {
+                Ok(IpAddr::V4(_)) => bits.is_some_and(|bits| bits <= 32),
+                Ok(IpAddr::V6(_)) => bits.is_some_and(|bits| bits <= 128),
+                Err(_) => false,
+            }
+        }),
+        "uuid" => is_uuid(text),
+        _ => true,
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let hex: Vec<&str> = text.split('-').collect();
+    let digits = |part: &&str| part.bytes().all(|b| b.is_ascii_hexdigit());
+    hex.iter().all(digits)
+        && (hex.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) || (hex.len() == 1 && text.len() == 32))
+}

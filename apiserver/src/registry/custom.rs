@@ -1,0 +1,169 @@
+//! Custom resources: CustomResourceDefinitions become rows beside those of the built-in table.
+//!
+//! What is served is a function of the definitions in the store and of nothing else, so every server of a cluster
+//! comes to the same: [`Registry::sync_custom`] compares the definitions with what is loaded and brings rows, store
+//! and discovery up to date. It is called for every change of a definition that the store tells of, after every write
+//! to one (so that an object can be created as soon as its definition is), and before a resource is said not to exist.
+//!
+//! **Limit**: a table lives as long as the process. Tables are interned by content, so memory grows with the number of
+//! different definitions ever seen, not with the number of changes.
+use super::Registry;
+use super::row::{Dynamic, Row, index};
+use crate::discovery::Discovery;
+use crate::storage::{BackendError, Index, Resource, Revision};
+use knarr_api::kind::Kind;
+use knarr_api::table::Api;
+use knarr_api::{Value, defaults, json};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+/// The resource of the definitions, as storage keys begin.
+pub const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
+
+type Interned = parking_lot::Mutex<HashMap<[u8; 32], &'static Api>>;
+
+/// What is loaded.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// Of every definition.
+    revisions: Vec<(Arc<str>, Revision)>,
+    /// Of every resource that the store holds.
+    tables: HashMap<Arc<str>, &'static Api>,
+}
+
+/// One definition whose resource is served.
+struct Definition {
+    resource: Arc<str>,
+    api: &'static Api,
+    rows: Vec<Arc<Row>>,
+}
+
+/// Is a condition of a definition true?
+pub(crate) fn has_condition(crd: &Value, name: &str) -> bool {
+    let conditions = super::object::list(crd, &["status", "conditions"]);
+    conditions.iter().any(|c| c["type"] == name && c["status"] == "True")
+}
+
+/// The table of a definition; the same one for the same content.
+fn table(crd: &Value) -> Option<&'static Api> {
+    static TABLES: LazyLock<Interned> = LazyLock::new(Interned::default);
+    let spec = &crd["spec"];
+    let shape = json!({"spec": {
+        "group": spec["group"], "scope": spec["scope"], "names": crd["status"]["acceptedNames"],
+        "versions": spec["versions"],
+    }});
+    let digest: [u8; 32] = Sha256::digest(shape.to_string()).into();
+    if let Some(known) = TABLES.lock().get(&digest) {
+        return Some(known);
+    }
+    match knarr_api::custom::table(&shape) {
+        Ok(api) => Some(TABLES.lock().entry(digest).or_insert_with(|| Box::leak(Box::new(api)))),
+        Err(error) => {
+            let name = super::object::name(crd);
+            tracing::warn!(name, %error, "the resource of a CustomResourceDefinition cannot be served");
+            None
+        }
+    }
+}
+
+fn definition(crd: &Value) -> Option<Definition> {
+    if !has_condition(crd, "Established") {
+        return None;
+    }
+    let api = table(crd)?;
+    let versions = super::object::list(crd, &["spec", "versions"]);
+    let storage = versions.iter().find(|v| v["storage"] == true)?["name"].as_str()?;
+    let kind_of = |name: &str| api.kinds.iter().find(|kind| &*kind.gvk.version == name);
+    let stored = kind_of(storage)?;
+    let webhook = crd["spec"]["conversion"]["strategy"] == "Webhook";
+    let served = versions.iter().filter(|v| v["served"] == true && (!webhook || v["storage"] == true));
+    let terminating = super::object::deleting(crd);
+    let rows = served.filter_map(|v| kind_of(v["name"].as_str()?));
+    let rows: Vec<_> = rows.map(|kind| Arc::new(Row::custom(api, kind, stored, terminating))).collect();
+    Some(Definition { resource: super::row::resource_name(stored).into(), api, rows })
+}
+
+/// What the store is to know of a resource. Objects written under an older schema are brought under this one as they
+/// are read.
+fn resource(definition: &Definition) -> Option<Resource> {
+    let api = definition.api;
+    let stored = definition.api.kinds.iter().find(|kind| kind.storage.as_ref() == Some(&kind.gvk))?;
+    let fields = stored.field_selectors.clone();
+    let mut resource = Resource::new(&definition.resource, fields.clone());
+    resource.indexer = Arc::new(move |body| match serde_json::from_slice::<Value>(body) {
+        Ok(object) => index(&object, &fields),
+        Err(_) => Index::default(),
+    });
+    resource.upgrade = Some(Arc::new(move |body| {
+        let mut value: Value = serde_json::from_slice(body).ok()?;
+        value["apiVersion"] = stored.gvk.api_version().into();
+        json::normalize(&api.schema, stored.ty, &mut value, &mut Vec::new()).ok()?;
+        defaults::apply(api, stored.ty, &mut value);
+        let bytes = json::to_vec(&api.schema, stored.ty, &value);
+        (bytes != body).then(|| bytes.into())
+    }));
+    Some(resource)
+}
+
+impl Registry {
+    /// Brings what is served in line with the definitions in the store.
+    ///
+    /// # Errors
+    /// A database that cannot be read; what was served before is served on.
+    pub async fn sync_custom(&self) -> Result<(), BackendError> {
+        let mut loaded = self.custom.lock().await;
+        let snapshot = self.store.snapshot(DEFINITIONS);
+        let revisions: Vec<(Arc<str>, Revision)> =
+            snapshot.iter(None, None).map(|stored| (stored.key.name().into(), stored.revision)).collect();
+        if revisions == loaded.revisions {
+            return Ok(());
+        }
+        let definitions: Vec<Definition> =
+            snapshot.iter(None, None).filter_map(|stored| definition(&stored.value().ok()?)).collect();
+        let tables: HashMap<Arc<str>, &'static Api> =
+            definitions.iter().map(|d| (d.resource.clone(), d.api)).collect();
+        let is_new =
+            |d: &&Definition| loaded.tables.get(&d.resource).is_none_or(|known| !std::ptr::eq(*known, d.api));
+        let fresh: Vec<Resource> = definitions.iter().filter(is_new).filter_map(resource).collect();
+        if !fresh.is_empty() {
+            self.store.register(fresh).await?;
+        }
+        let mut rows = Dynamic::new();
+        for row in definitions.iter().flat_map(|d| &d.rows) {
+            let version = rows.entry(row.kind.gvk.api_version()).or_default();
+            version.insert(&*row.kind.plural, row.clone());
+        }
+        self.publish(rows);
+        for gone in loaded.tables.keys().filter(|resource| !tables.contains_key(*resource)) {
+            self.store.unregister(gone).await;
+        }
+        *loaded = Loaded { revisions, tables };
+        Ok(())
+    }
+
+    fn publish(&self, rows: Dynamic) {
+        let custom: Vec<&'static Kind> =
+            rows.values().flat_map(HashMap::values).map(|row| row.kind).collect();
+        let builtin = self.settings.runtime_config.kinds(self.api);
+        let discovery = Discovery::new(builtin.chain(custom), &self.settings.address);
+        self.rows.set_custom(rows);
+        self.discovery.store(Arc::new(discovery));
+    }
+
+    /// Learns of definitions that other servers have acknowledged.
+    pub(super) async fn learn_custom(&self) {
+        if let Err(status) = self.fresh().await {
+            tracing::debug!(%status, "the newest CustomResourceDefinitions are not known");
+        }
+        self.synced_custom().await;
+    }
+
+    /// The same after a write of this server; a failure is tried again by the follower of the definitions.
+    pub(super) async fn synced_custom(&self) {
+        if let Err(error) = self.sync_custom().await {
+            tracing::warn!(%error, "custom resources could not be loaded");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! CustomResourceDefinitions: their names are accepted or refused as they are written, they remember every version that
+//! objects were ever stored in, and they outlive their objects.
+use super::{Scene, Strategy};
+use crate::registry::custom::{DEFINITIONS, has_condition};
+use crate::registry::object;
+use knarr_api::Value;
+use knarr_api::time::Timestamp;
+use serde_json::json;
+use std::collections::HashSet;
+
+/// Keeps a definition until its objects are gone.
+pub const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// Rules of `customresourcedefinitions`.
+pub struct CustomResourceDefinition;
+
+impl Strategy for CustomResourceDefinition {
+    fn prepare_create(&self, scene: &Scene<'_>, value: &mut Value) {
+        value["status"] =
+            json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []});
+        remember(value);
+        settle(value, &all(scene), scene.now);
+    }
+
+    fn prepare_update(&self, scene: &Scene<'_>, value: &mut Value, _old: &Value) {
+        remember(value);
+        settle(value, &all(scene), scene.now);
+    }
+
+    fn begin_deletion(&self, value: &mut Value, now: Timestamp) {
+        let mut finalizers: Vec<String> = object::finalizers(value).into_iter().map(str::to_owned).collect();
+        if !finalizers.iter().any(|f| f == FINALIZER) {
+            finalizers.push(FINALIZER.to_owned());
+            object::set_meta(value, "finalizers", Some(json!(finalizers)));
+        }
+        let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+        set_condition(value, "Terminating", true, "InstanceDeletionPending", message, now);
+    }
+}
+
+fn all(scene: &Scene<'_>) -> Vec<Value> {
+    let snapshot = scene.registry.store.snapshot(DEFINITIONS);
+    snapshot.iter(None, None).filter_map(|stored| stored.value().ok()).collect()
+}
+
+/// Adds the version that is stored now.
+fn remember(value: &mut Value) {
+    let stored = |version: &&Value| version["storage"] == true;
+    let versions = object::list(value, &["spec", "versions"]);
+    let Some(name) = versions.iter().find(stored).map(|version| version["name"].clone()) else { return };
+    let status = object::child_mut(value, "status");
+    let list = status.entry("storedVersions").or_insert_with(|| json!([]));
+    if let Some(list) = list.as_array_mut().filter(|list| !list.contains(&name)) {
+        list.push(name);
+    }
+}
+
+/// Do the accepted names of a definition belong to it: has it ever been established?
+pub fn owns_names(crd: &Value) -> bool {
+    has_condition(crd, "Established")
+}
+
+/// The names that other definitions of the group hold: resources, then kinds.
+fn taken<'v>(crd: &Value, all: &'v [Value]) -> (HashSet<&'v str>, HashSet<&'v str>) {
+    let (mut resources, mut kinds) = (HashSet::new(), HashSet::new());
+    let others = all.iter().filter(|other| {
+        object::name(other) != object::name(crd) && other["spec"]["group"] == crd["spec"]["group"]
+    });
+    for names in others.map(|other| &other["status"]["acceptedNames"]) {
+        resources.extend(["plural", "singular"].iter().filter_map(|name| names[*name].as_str()));
+        resources.extend(object::list(names, &["shortNames"]).iter().filter_map(Value::as_str));
+        kinds.extend(["kind", "listKind"].iter().filter_map(|name| names[*name].as_str()));
+    }
+    resources.remove("");
+    kinds.remove("");
+    (resources, kinds)
+}
+
+/// Accepts the names that nobody else has and sets the conditions that say so.
+pub fn settle(crd: &mut Value, all: &[Value], now: Timestamp) {
+    let (resources, kinds) = taken(crd, all);
+    let wanted = crd["spec"]["names"].clone();
+    let mut accepted = crd["status"]["acceptedNames"].clone();
+    let mut conflict: Option<(&str, String)> = None;
+    let rows = [
+        ("plural", &resources, "PluralConflict"),
+        ("singular", &resources, "SingularConflict"),
+        ("shortNames", &resources, "ShortNamesConflict"),
+        ("kind", &kinds, "KindConflict"),
+        ("listKind", &kinds, "ListKindConflict"),
+    ];
+    for (member, used, reason) in rows {
+        let names: Vec<&str> = match &wanted[member] {
+            Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+            one => one.as_str().into_iter().collect(),
+        };
+        match names.into_iter().find(|name| used.contains(name)) {
+            Some(name) if accepted[member] != wanted[member] => {
+                conflict = Some((reason, format!("{name:?} is already in use")));
+            }
+            _ => take(&mut accepted, &wanted, member),
+        }
+    }
+    take(&mut accepted, &wanted, "categories");
+    object::child_mut(crd, "status").insert("acceptedNames".to_owned(), accepted);
+    match conflict {
+        None => {
+            set_condition(crd, "NamesAccepted", true, "NoConflicts", "no conflicts found", now);
+            if !has_condition(crd, "Established") {
+                let message = "the initial names have been accepted";
+                set_condition(crd, "Established", true, "InitialNamesAccepted", message, now);
+            }
+        }
+        Some((reason, message)) => {
+            set_condition(crd, "NamesAccepted", false, reason, &message, now);
+            if !has_condition(crd, "Established") {
+                let message = "not all names are accepted";
+                set_condition(crd, "Established", false, "NotAccepted", message, now);
+            }
+        }
+    }
+}
+
+fn take(accepted: &mut Value, wanted: &Value, member: &str) {
+    match wanted.get(member) {
+        Some(value) => accepted[member] = value.clone(),
+        None => object::remove(accepted, member),
+    }
+}
+
+/// Sets a condition; its time changes only with its status.
+fn set_condition(crd: &mut Value, name: &str, status: bool, reason: &str, message: &str, now: Timestamp) {
+    let list = object::child_mut(crd, "status").entry("conditions").or_insert_with(|| json!([]));
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    let Some(list) = list.as_array_mut() else { return };
+    let status = if status { "True" } else { "False" };
+    let mut condition = json!({"type": name, "status": status, "reason": reason, "message": message});
+    match list.iter_mut().find(|c| c["type"] == name) {
+        Some(known) => {
+            condition["lastTransitionTime"] = match known["status"] == status {
+                true => known["lastTransitionTime"].clone(),
+                false => object::time(now),
+            };
+            let mut merged = known.clone();
+            for (member, value) in condition.as_object().into_iter().flatten() {
+                merged[member] = value.clone();
+            }
+            *known = merged;
+        }
+        None => {
+            condition["lastTransitionTime"] = object::time(now);
+            list.push(condition);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::settle;
+    use knarr_api::Value;
+    use knarr_api::time::Timestamp;
+    use serde_json::json;
+
+    fn crd(name: &str, short: &str, kind: &str) -> Value {
+        json!({"metadata": {"name": format!("{name}.example.com")}, "spec": {"group": "example.com", "names": {
+            "plural": name, "singular": kind.to_lowercase(), "shortNames": [short], "kind": kind,
+            "listKind": format!("{kind}List")}},
+            "status": {"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []}})
+    }
+
+    fn conditions(crd: &Value) -> Vec<String> {
+        let list = crd["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let text = |c: &Value, name: &str| c[name].as_str().unwrap_or_default().to_owned();
+        list.iter()
+            .map(|c| format!("{}={} {}", text(c, "type"), text(c, "status"), text(c, "reason")))
+            .collect()
+    }
+
+    #[test]
+    fn free_names_are_accepted_and_taken_ones_are_not() {
+        let now = Timestamp::now();
+        let mut first = crd("widgets", "w", "Widget");
+        settle(&mut first, &[], now);
+        assert_eq!(
+            conditions(&first),
+            ["NamesAccepted=True NoConflicts", "Established=True InitialNamesAccepted"]
+        );
+        assert_eq!(first["status"]["acceptedNames"], first["spec"]["names"]);
+        let mut second = crd("whales", "w", "Whale");
+        settle(&mut second, &[first.clone()], now);
+        assert_eq!(
+            conditions(&second),
+            ["NamesAccepted=False ShortNamesConflict", "Established=False NotAccepted"]
+        );
+        assert_eq!(second["status"]["acceptedNames"]["plural"], "whales");
+        settle(&mut second, &[], now);
+        assert_eq!(
+            conditions(&second),
+            ["NamesAccepted=True NoConflicts", "Established=True InitialNamesAccepted"]
+        );
+        let settled = second.clone();
+        settle(&mut second, &[], now);
+        assert_eq!(second, settled);
+    }
+}

@@ -1,0 +1,212 @@
+//! Custom resources: a definition comes, its resource is served, and both go.
+use super::harness::{Reply, Server};
+use http::Method;
+use knarr_api::Value;
+use knarr_apiserver::custom;
+use knarr_apiserver::loopback::Loopback;
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
+
+fn definition() -> Value {
+    let schema = json!({"type": "object", "required": ["spec"], "properties": {
+        "spec": {"type": "object", "required": ["size"], "properties": {
+            "size": {"type": "integer", "minimum": 1},
+            "color": {"type": "string", "default": "red"},
+            "replicas": {"type": "integer"},
+            "parts": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                      "items": {"type": "object", "required": ["name"], "properties": {
+                          "name": {"type": "string"}, "weight": {"type": "integer"}}}},
+        }},
+        "status": {"type": "object", "properties": {
+            "phase": {"type": "string"}, "replicas": {"type": "integer"}, "selector": {"type": "string"}}},
+    }});
+    let old = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let scale = json!({"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
+                       "labelSelectorPath": ".status.selector"});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["all"]},
+            "versions": [
+                {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+                 "subresources": {"status": {}, "scale": scale},
+                 "selectableFields": [{"jsonPath": ".spec.color"}],
+                 "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]},
+                {"name": "v1beta1", "served": true, "storage": false, "deprecated": true,
+                 "schema": {"openAPIV3Schema": old}},
+            ],
+        },
+    })
+}
+
+fn widget(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec})
+}
+
+async fn start() -> Server {
+    let server = Server::start().await;
+    server.get(WIDGETS).await.code_is(404);
+    let created = server.post(CRDS, &definition()).await.expect(201);
+    let conditions = created["status"]["conditions"].as_array().unwrap();
+    let state: Vec<_> =
+        conditions.iter().map(|c| (c["type"].as_str().unwrap(), c["status"].as_str().unwrap())).collect();
+    assert_eq!(state, [("NamesAccepted", "True"), ("Established", "True")]);
+    assert_eq!(created["status"]["acceptedNames"]["singular"], "widget");
+    assert_eq!(created["status"]["storedVersions"], json!(["v1"]));
+    server
+}
+
+impl Reply {
+    #[track_caller]
+    fn code_is(&self, code: u16) {
+        assert_eq!(self.code, code, "{}", String::from_utf8_lossy(&self.bytes));
+    }
+}
+
+#[tokio::test]
+async fn objects_live_as_those_of_other_kinds() {
+    let server = start().await;
+    let made = server.post(WIDGETS, &widget("a", json!({"size": 2, "other": 1}))).await.expect(201);
+    assert_eq!(made["spec"], json!({"size": 2, "color": "red"}));
+    assert_eq!(made["metadata"]["generation"], 1);
+    let path = format!("{WIDGETS}/a");
+    let mut object = server.get(&path).await.expect(200);
+    assert_eq!(object, made);
+    object["spec"]["size"] = 3.into();
+    object["status"] = json!({"phase": "No"});
+    let updated = server.put(&path, &object).await.expect(200);
+    assert_eq!((&updated["metadata"]["generation"], updated.get("status")), (&json!(2), None));
+    server.put(&path, &object).await.code_is(409);
+    let mut status = updated.clone();
+    status["status"] = json!({"phase": "Ready", "replicas": 4, "selector": "a=b"});
+    status["spec"]["size"] = 9.into();
+    let status = server.put(&format!("{path}/status"), &status).await.expect(200);
+    assert_eq!((&status["spec"]["size"], &status["status"]["phase"]), (&json!(3), &json!("Ready")));
+    assert_eq!(status["metadata"]["generation"], 2);
+    let patched =
+        server.patch(&path, "merge-patch+json", &json!({"spec": {"color": "blue"}})).await.expect(200);
+    assert_eq!(patched["spec"]["color"], "blue");
+    server.patch(&path, "strategic-merge-patch+json", &json!({"spec": {}})).await.code_is(415);
+    let list = server.get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dblue")).await.expect(200);
+    assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("WidgetList"), 1));
+    let none = server.get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dred")).await.expect(200);
+    assert_eq!(none["items"], json!([]));
+    let scale =
+        server.patch(&format!("{path}/scale"), "merge-patch+json", &json!({"spec": {"replicas": 7}})).await;
+    let scale = scale.expect(200);
+    assert_eq!(
+        (&scale["spec"]["replicas"], &scale["status"]),
+        (&json!(7), &json!({"replicas": 4, "selector": "a=b"}))
+    );
+    assert_eq!(server.get(&path).await.expect(200)["spec"]["replicas"], 7);
+    assert_eq!(server.delete(&path).await.expect(200)["status"], "Success");
+    server.get(&path).await.code_is(404);
+}
+
+#[tokio::test]
+async fn faults_are_those_of_the_schema() {
+    let server = start().await;
+    let refused = server.post(WIDGETS, &widget("a", json!({"size": "big"}))).await.expect(422);
+    let text = r#"Widget.example.com "a" is invalid: spec.size: Invalid value: "string": spec.size in body must be of type integer: "string""#;
+    assert_eq!(refused["message"], text);
+    server.post(WIDGETS, &widget("a", json!({}))).await.code_is(422);
+    server.post(WIDGETS, &widget("A_b", json!({"size": 1}))).await.code_is(422);
+    let strict = format!("{WIDGETS}?fieldValidation=Strict");
+    let unknown = server.post(&strict, &widget("a", json!({"size": 1, "zise": 1}))).await.expect(400);
+    assert!(unknown["message"].as_str().unwrap().contains(r#"unknown field "spec.zise""#), "{unknown}");
+    let warned = server
+        .post(&format!("{WIDGETS}?fieldValidation=Warn"), &widget("a", json!({"size": 1, "zise": 1})))
+        .await;
+    warned.code_is(201);
+    assert!(warned.headers["warning"].to_str().unwrap().contains("spec.zise"));
+}
+
+#[tokio::test]
+async fn managers_share_lists_by_their_keys() {
+    let server = start().await;
+    let path = format!("{WIDGETS}/a");
+    for (manager, part) in [("one", "x"), ("two", "y")] {
+        let config = widget("a", json!({"size": 1, "parts": [{"name": part, "weight": 1}]}));
+        let applied =
+            server.patch(&format!("{path}?fieldManager={manager}"), "apply-patch+yaml", &config).await;
+        assert!(applied.code < 300, "{applied:?}");
+    }
+    let parts = server.get(&path).await.expect(200)["spec"]["parts"].clone();
+    assert_eq!(parts, json!([{"name": "x", "weight": 1}, {"name": "y", "weight": 1}]));
+}
+
+#[tokio::test]
+async fn versions_tables_and_discovery_show_it() {
+    let server = start().await;
+    server.post(WIDGETS, &widget("a", json!({"size": 2}))).await.code_is(201);
+    let beta = server.get("/apis/example.com/v1beta1/namespaces/default/widgets/a").await;
+    assert_eq!(beta.headers["warning"], "299 - \"example.com/v1beta1 Widget is deprecated\"");
+    assert_eq!(beta.expect(200)["apiVersion"], "example.com/v1beta1");
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let table = server.send(Method::GET, WIDGETS, &[("accept", accept)], Vec::new()).await.expect(200);
+    assert_eq!(table["rows"][0]["cells"], json!(["a", 2]));
+    let only = [("accept", "application/vnd.kubernetes.protobuf,application/json")];
+    let list = server.send(Method::GET, WIDGETS, &only, Vec::new()).await;
+    assert_eq!(list.headers["content-type"], "application/json");
+    let yaml = server.send(Method::GET, WIDGETS, &[("accept", "application/yaml")], Vec::new()).await;
+    yaml.code_is(200);
+    let groups = server.get("/apis").await.expect(200);
+    let group =
+        groups["groups"].as_array().unwrap().iter().find(|g| g["name"] == "example.com").unwrap().clone();
+    assert_eq!(group["preferredVersion"]["version"], "v1");
+    let resources = server.get("/apis/example.com/v1").await.expect(200);
+    let names: Vec<_> =
+        resources["resources"].as_array().unwrap().iter().map(|r| r["name"].clone()).collect();
+    assert_eq!(names, ["widgets", "widgets/scale", "widgets/status"]);
+    assert_eq!(resources["resources"][0]["shortNames"], json!(["wd"]));
+}
+
+#[tokio::test]
+async fn a_watch_tells_of_changes() {
+    let server = start().await;
+    let mut watch = server.watch(&format!("{WIDGETS}?watch=true")).await;
+    server.post(WIDGETS, &widget("a", json!({"size": 2}))).await.code_is(201);
+    let event = watch.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["kind"]), (&json!("ADDED"), &json!("Widget")));
+}
+
+#[tokio::test]
+async fn a_definition_outlives_its_objects() {
+    let server = start().await;
+    server.post(WIDGETS, &widget("a", json!({"size": 2}))).await.code_is(201);
+    let mut held = widget("held", json!({"size": 2}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    server.post(WIDGETS, &held).await.code_is(201);
+    let path = format!("{CRDS}/widgets.example.com");
+    let marked = server.delete(&path).await.expect(200);
+    assert_eq!(marked["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
+    server.post(WIDGETS, &widget("b", json!({"size": 2}))).await.code_is(405);
+    let stop = CancellationToken::new();
+    let client = Loopback::new(server.registry.clone(), stop.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(custom::keep(server.registry.clone(), client)));
+    until(async || server.get(&format!("{WIDGETS}/a")).await.code == 404).await;
+    server.get(&path).await.code_is(200);
+    server
+        .patch(&format!("{WIDGETS}/held"), "merge-patch+json", &json!({"metadata": {"finalizers": null}}))
+        .await
+        .code_is(200);
+    until(async || server.get(&path).await.code == 404).await;
+    until(async || server.get(WIDGETS).await.code == 404).await;
+    let groups = server.get("/apis").await.expect(200);
+    assert!(groups["groups"].as_array().unwrap().iter().all(|g| g["name"] != "example.com"));
+    stop.cancel();
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(Instant::now() < end, "it did not come to hold in time");
+        tokio::task::yield_now().await;
+    }
+}
