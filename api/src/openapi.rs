@@ -65,6 +65,28 @@ impl<'a> Source<'a> {
     }
 }
 
+impl<'a> Source<'a> {
+    /// Resources of the table of a CustomResourceDefinition; their schemas are those of the definition.
+    pub fn custom(api: &'a table::Api, kinds: Vec<&'a Kind>) -> Self {
+        let ready = |kind: &&Kind| {
+            let custom = api.custom.get(&kind.ty)?;
+            Some((api.schema.get(kind.ty).name.to_string(), schemas::custom(&custom.schema, &kind.gvk)))
+        };
+        let overrides = kinds.iter().filter_map(ready).collect();
+        Self { schema: &api.schema, kinds, overrides }
+    }
+}
+
+/// Puts the paths and schemas of a v3 document into another of the same group version.
+pub fn v3_merge(into: &mut Value, from: Value) {
+    for part in ["/paths", "/components/schemas"] {
+        let more = from.pointer(part).and_then(Value::as_object).cloned().unwrap_or_default();
+        if let Some(members) = into.pointer_mut(part).and_then(Value::as_object_mut) {
+            members.extend(more);
+        }
+    }
+}
+
 /// The path of a group version below `/openapi/v3/`: `api/v1`, `apis/apps/v1`.
 pub fn v3_path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
@@ -78,6 +100,10 @@ pub fn v3_hash(source: &Source<'_>, group: &str, version: &str) -> String {
     for kind in of_group_version(source, group, version) {
         hash.update(&*kind.plural);
         hash.update([0]);
+        for sub in &kind.subresources {
+            hash.update(&*sub.name);
+            hash.update([1]);
+        }
     }
     for (name, schema) in &source.overrides {
         hash.update(name);

@@ -4,14 +4,16 @@
 //! Every server runs it; all it does can be done twice.
 use crate::loopback::Loopback;
 use crate::objects::Objects;
-use crate::registry::custom::DEFINITIONS;
+use crate::registry::custom::{DEFINITIONS, has_condition};
 use crate::registry::{Registry, object};
+use crate::storage::Revision;
 use crate::strategy::crd::{self, FINALIZER};
 use futures::{FutureExt, StreamExt};
 use knarr_api::Value;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
 use serde_json::json;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub async fn keep(registry: Arc<Registry>, client: Loopback) {
     let mut changes = Objects::follow(&registry.store, GROUP, PLURAL);
     let mut unfinished = false;
+    let mut seen: HashMap<Arc<str>, Revision> = HashMap::new();
     loop {
         let next = if unfinished {
             tokio::time::timeout(AGAIN, changes.next()).await.ok().flatten()
@@ -36,23 +39,44 @@ pub async fn keep(registry: Arc<Registry>, client: Loopback) {
         // What is ready by now is one change.
         while let Some(Some(_)) = changes.next().now_or_never() {}
         unfinished = registry.sync_custom().await.is_err();
-        let all: Vec<Value> =
-            Objects::list(&registry.store, GROUP, PLURAL, None).iter().map(|crd| (**crd).clone()).collect();
-        for crd in &all {
-            let outcome = if object::deleting(crd) && object::finalizers(crd).contains(&FINALIZER) {
-                clean(&registry, &client, crd).await
+        if unfinished {
+            continue;
+        }
+        let snapshot = registry.store.snapshot(DEFINITIONS);
+        seen.retain(|name, _| snapshot.iter(None, None).any(|stored| stored.key.name() == &**name));
+        for stored in snapshot.iter(None, None) {
+            let name = stored.key.name();
+            if seen.get(name) == Some(&stored.revision) {
+                continue;
+            }
+            let Ok(crd) = stored.value() else { continue };
+            let outcome = if object::deleting(&crd) && object::finalizers(&crd).contains(&FINALIZER) {
+                clean(&registry, &client, &crd).await
             } else {
-                settle(&client, crd, &all).await.map(|()| true)
+                settle(&registry, &client, &crd).await
             };
             match outcome {
-                Ok(done) => unfinished |= !done,
+                Ok(Next::Done) => drop(seen.insert(name.into(), stored.revision)),
+                // Another definition must change first.
+                Ok(Next::Wait) => {}
+                Ok(Next::Again) => unfinished = true,
                 Err(status) => {
-                    unfinished |= !matches!(status.code, 404);
-                    tracing::debug!(name = object::name(crd), %status, "a definition could not be settled");
+                    unfinished |= status.code != 404;
+                    tracing::debug!(name, %status, "a definition could not be settled");
                 }
             }
         }
     }
+}
+
+/// When a definition is to be looked at again.
+enum Next {
+    /// When it changes.
+    Done,
+    /// When any definition changes.
+    Wait,
+    /// Soon.
+    Again,
 }
 
 fn path(crd: &Value) -> String {
@@ -60,19 +84,18 @@ fn path(crd: &Value) -> String {
 }
 
 /// Notes names that have become free, or definitions that came from elsewhere than a create.
-async fn settle(client: &Loopback, crd: &Value, all: &[Value]) -> Result<(), Status> {
+async fn settle(registry: &Registry, client: &Loopback, crd: &Value) -> Result<Next, Status> {
     let mut wanted = crd.clone();
-    crd::settle(&mut wanted, all, Timestamp::now());
-    if wanted == *crd {
-        return Ok(());
+    let others = crd::in_group(&registry.store, object::text(crd, &["spec", "group"]));
+    crd::settle(&mut wanted, &others, Timestamp::now());
+    if wanted != *crd {
+        client.update(&format!("{}/status", path(crd)), &wanted).await?;
     }
-    client.update(&format!("{}/status", path(crd)), &wanted).await.map(drop)
+    Ok(if has_condition(&wanted, "NamesAccepted") { Next::Done } else { Next::Wait })
 }
 
-/// Deletes the objects of a definition that is being deleted, and lets it go when there are none; returns whether it
-/// is gone.
-async fn clean(registry: &Registry, client: &Loopback, crd: &Value) -> Result<bool, Status> {
-    debug_assert!(DEFINITIONS.ends_with(PLURAL));
+/// Deletes the objects of a definition that is being deleted, and lets it go when there are none.
+async fn clean(registry: &Registry, client: &Loopback, crd: &Value) -> Result<Next, Status> {
     let (group, plural) =
         (object::text(crd, &["spec", "group"]), object::text(crd, &["spec", "names", "plural"]));
     let resource = format!("{group}/{plural}");
@@ -83,7 +106,11 @@ async fn clean(registry: &Registry, client: &Loopback, crd: &Value) -> Result<bo
         Some(version) if registry.rows.find(group, version, plural).is_some() => version,
         _ => served.unwrap_or_default(),
     };
-    if crd::owns_names(crd) && registry.rows.find(group, version, plural).is_some() {
+    if crd::owns_names(crd) {
+        if !registry.store.resources().iter().any(|(name, _)| **name == *resource) {
+            // Objects that cannot be seen must not be forgotten.
+            return Ok(Next::Wait);
+        }
         for stored in registry.store.snapshot(&resource).iter(None, None) {
             let (namespace, name) = (stored.key.namespace(), stored.key.name());
             let scope = if namespace.is_empty() { String::new() } else { format!("namespaces/{namespace}/") };
@@ -93,7 +120,7 @@ async fn clean(registry: &Registry, client: &Loopback, crd: &Value) -> Result<bo
             }
         }
         if registry.store.snapshot(&resource).iter(None, None).next().is_some() {
-            return Ok(false);
+            return Ok(Next::Again);
         }
     }
     let mut wanted = client.get(&path(crd)).await?;
@@ -101,5 +128,5 @@ async fn clean(registry: &Registry, client: &Loopback, crd: &Value) -> Result<bo
         object::finalizers(&wanted).into_iter().filter(|f| *f != FINALIZER).map(str::to_owned).collect();
     object::set_meta(&mut wanted, "finalizers", (!left.is_empty()).then(|| json!(left)));
     client.update(&path(crd), &wanted).await?;
-    Ok(true)
+    Ok(Next::Done)
 }

@@ -62,6 +62,8 @@ impl<'a> Builder<'a> {
         if !self.done.contains_key(&*name) {
             if let Some(ready) = self.source.overrides.get(&*name) {
                 self.done.insert(name.to_string(), ready.clone());
+                // A ready schema is that of a custom resource, which refers to nothing else.
+                self.meta("ObjectMeta");
             } else {
                 self.done.insert(name.to_string(), Value::Null);
                 self.open.push(ty);
@@ -280,6 +282,17 @@ impl<'a> Builder<'a> {
         }
         self.form.reference(name)
     }
+}
+
+/// The schema of a custom resource with what the server adds to it.
+pub(super) fn custom(schema: &Value, gvk: &GroupVersionKind) -> Value {
+    let mut schema = schema.clone();
+    schema["properties"]["apiVersion"] = json!({"type": "string", "description": API_VERSION});
+    schema["properties"]["kind"] = json!({"type": "string", "description": KIND});
+    let meta = Form::V3.reference(&format!("{META}.ObjectMeta"));
+    schema["properties"]["metadata"] = json!({"allOf": [meta], "description": "Standard object's metadata."});
+    schema["x-kubernetes-group-version-kind"] = json!([gvk_value(gvk)]);
+    schema
 }
 
 fn list_description(ty: &Type) -> Option<String> {

@@ -10,7 +10,7 @@
 use super::Registry;
 use super::row::{Dynamic, Row, index};
 use crate::discovery::Discovery;
-use crate::storage::{BackendError, Index, Resource, Revision};
+use crate::storage::{BackendError, Index, Resource, Revision, Stored};
 use knarr_api::kind::Kind;
 use knarr_api::table::Api;
 use knarr_api::{Value, defaults, json};
@@ -27,8 +27,8 @@ type Interned = parking_lot::Mutex<HashMap<[u8; 32], &'static Api>>;
 /// What is loaded.
 #[derive(Default)]
 pub(super) struct Loaded {
-    /// Of every definition.
-    revisions: Vec<(Arc<str>, Revision)>,
+    /// Every definition as it was read; none where its resource is not served.
+    definitions: HashMap<Arc<str>, (Revision, Option<Arc<Definition>>)>,
     /// Of every resource that the store holds.
     tables: HashMap<Arc<str>, &'static Api>,
 }
@@ -115,18 +115,30 @@ impl Registry {
     pub async fn sync_custom(&self) -> Result<(), BackendError> {
         let mut loaded = self.custom.lock().await;
         let snapshot = self.store.snapshot(DEFINITIONS);
-        let revisions: Vec<(Arc<str>, Revision)> =
-            snapshot.iter(None, None).map(|stored| (stored.key.name().into(), stored.revision)).collect();
-        if revisions == loaded.revisions {
+        let known = &loaded.definitions;
+        let is_known =
+            |stored: &Arc<Stored>| known.get(stored.key.name()).is_some_and(|k| k.0 == stored.revision);
+        if snapshot.iter(None, None).count() == known.len() && snapshot.iter(None, None).all(is_known) {
             return Ok(());
         }
-        let definitions: Vec<Definition> =
-            snapshot.iter(None, None).filter_map(|stored| definition(&stored.value().ok()?)).collect();
+        // Only what changed is read again: there may be hundreds of large ones.
+        let read = |stored: &Arc<Stored>| {
+            let name: Arc<str> = stored.key.name().into();
+            if let Some(found) = known.get(&name).filter(|found| found.0 == stored.revision) {
+                return (name, found.clone());
+            }
+            let found = stored.value().ok().and_then(|crd| definition(&crd));
+            (name, (stored.revision, found.map(Arc::new)))
+        };
+        let all: HashMap<_, _> = snapshot.iter(None, None).map(read).collect();
+        let definitions: Vec<&Arc<Definition>> =
+            all.values().filter_map(|(_, found)| found.as_ref()).collect();
         let tables: HashMap<Arc<str>, &'static Api> =
             definitions.iter().map(|d| (d.resource.clone(), d.api)).collect();
-        let is_new =
-            |d: &&Definition| loaded.tables.get(&d.resource).is_none_or(|known| !std::ptr::eq(*known, d.api));
-        let fresh: Vec<Resource> = definitions.iter().filter(is_new).filter_map(resource).collect();
+        let is_new = |d: &&&Arc<Definition>| {
+            loaded.tables.get(&d.resource).is_none_or(|known| !std::ptr::eq(*known, d.api))
+        };
+        let fresh: Vec<Resource> = definitions.iter().filter(is_new).filter_map(|d| resource(d)).collect();
         if !fresh.is_empty() {
             self.store.register(fresh).await?;
         }
@@ -139,11 +151,13 @@ impl Registry {
         for gone in loaded.tables.keys().filter(|resource| !tables.contains_key(*resource)) {
             self.store.unregister(gone).await;
         }
-        *loaded = Loaded { revisions, tables };
+        *loaded = Loaded { definitions: all, tables };
         Ok(())
     }
 
     fn publish(&self, rows: Dynamic) {
+        let tables: Vec<_> = rows.values().flat_map(HashMap::values).map(|row| (row.api, row.kind)).collect();
+        self.openapi.set_custom(&tables);
         let custom: Vec<&'static Kind> =
             rows.values().flat_map(HashMap::values).map(|row| row.kind).collect();
         let builtin = self.settings.runtime_config.kinds(self.api);

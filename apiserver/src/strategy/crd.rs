@@ -3,6 +3,7 @@
 use super::{Scene, Strategy};
 use crate::registry::custom::{DEFINITIONS, has_condition};
 use crate::registry::object;
+use crate::storage::Store;
 use knarr_api::Value;
 use knarr_api::time::Timestamp;
 use serde_json::json;
@@ -19,12 +20,14 @@ impl Strategy for CustomResourceDefinition {
         value["status"] =
             json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []});
         remember(value);
-        settle(value, &all(scene), scene.now);
+        let others = all(scene, value);
+        settle(value, &others, scene.now);
     }
 
     fn prepare_update(&self, scene: &Scene<'_>, value: &mut Value, _old: &Value) {
         remember(value);
-        settle(value, &all(scene), scene.now);
+        let others = all(scene, value);
+        settle(value, &others, scene.now);
     }
 
     fn begin_deletion(&self, value: &mut Value, now: Timestamp) {
@@ -38,9 +41,16 @@ impl Strategy for CustomResourceDefinition {
     }
 }
 
-fn all(scene: &Scene<'_>) -> Vec<Value> {
-    let snapshot = scene.registry.store.snapshot(DEFINITIONS);
-    snapshot.iter(None, None).filter_map(|stored| stored.value().ok()).collect()
+fn all(scene: &Scene<'_>, crd: &Value) -> Vec<Value> {
+    in_group(&scene.registry.store, object::text(crd, &["spec", "group"]))
+}
+
+/// The definitions of a group, which their names end with; no others are read.
+pub fn in_group(store: &Store, group: &str) -> Vec<Value> {
+    let is_in = |name: &str| name.split_once('.').is_some_and(|(_, rest)| rest == group);
+    let snapshot = store.snapshot(DEFINITIONS);
+    let found = snapshot.iter(None, None).filter(|stored| is_in(stored.key.name()));
+    found.filter_map(|stored| stored.value().ok()).collect()
 }
 
 /// Adds the version that is stored now.

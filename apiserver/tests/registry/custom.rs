@@ -165,6 +165,15 @@ async fn versions_tables_and_discovery_show_it() {
         resources["resources"].as_array().unwrap().iter().map(|r| r["name"].clone()).collect();
     assert_eq!(names, ["widgets", "widgets/scale", "widgets/status"]);
     assert_eq!(resources["resources"][0]["shortNames"], json!(["wd"]));
+    let index = server.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap();
+    let document = server.get(url).await.expect(200);
+    let schema = &document["components"]["schemas"]["com.example.v1.Widget"];
+    assert_eq!(schema["properties"]["spec"]["properties"]["size"], json!({"type": "integer", "minimum": 1}));
+    assert!(document["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"].is_object());
+    assert!(
+        document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"].is_object()
+    );
 }
 
 #[tokio::test]
