@@ -4,7 +4,11 @@ use http::Method;
 use knarr_api::Value;
 use knarr_apiserver::custom;
 use knarr_apiserver::loopback::Loopback;
+use knarr_apiserver::registry::Settings;
+use knarr_apiserver::storage::Options;
+use knarr_apiserver::storage::postgres::Postgres;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -209,6 +213,34 @@ async fn a_definition_outlives_its_objects() {
     until(async || server.get(WIDGETS).await.code == 404).await;
     let groups = server.get("/apis").await.expect(200);
     assert!(groups["groups"].as_array().unwrap().iter().all(|g| g["name"] != "example.com"));
+    stop.cancel();
+}
+
+/// Skipped where PostgreSQL is not installed.
+#[tokio::test]
+async fn servers_learn_of_each_others_definitions() {
+    let Some(url) = crate::database::database().await else { return };
+    let server = async || {
+        let backend = Arc::new(Postgres::open(&url).await.unwrap());
+        Server::over(backend, Options::default(), Settings::default()).await
+    };
+    let (one, two) = (server().await, server().await);
+    one.post("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await.code_is(201);
+    one.post(CRDS, &definition()).await.code_is(201);
+    // Without a follower: what is asked for is learnt of.
+    two.post(WIDGETS, &widget("a", json!({"size": 2}))).await.code_is(201);
+    one.get(&format!("{WIDGETS}/a")).await.code_is(200);
+    let path = format!("{CRDS}/widgets.example.com");
+    one.delete(&path).await.code_is(200);
+    // With one, what nobody asks for.
+    let stop = CancellationToken::new();
+    let client = Loopback::new(two.registry.clone(), stop.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(custom::keep(two.registry.clone(), client)));
+    until(async || one.get(&path).await.code == 404).await;
+    one.registry.sync_custom().await.unwrap();
+    one.get(WIDGETS).await.code_is(404);
+    let groups = async || two.get("/apis").await.expect(200)["groups"].to_string();
+    until(async || !groups().await.contains("example.com")).await;
     stop.cancel();
 }
 

@@ -59,20 +59,25 @@ impl Server {
 
     /// The same with sizes and times of its own.
     pub async fn start_with(options: Options, settings: Settings) -> Self {
-        let api = knarr_api::table::builtin();
-        let shutdown = CancellationToken::new();
         let backend: Arc<dyn Backend> = match crate::database::chosen().await {
             Some(url) => Arc::new(Postgres::open(&url).await.unwrap()),
             None => Arc::new(Sqlite::ephemeral().await.unwrap()),
         };
+        let server = Self::over(backend, options, settings).await;
+        let namespace = json!({"metadata": {"name": "default"}});
+        server.post("/api/v1/namespaces", &namespace).await.expect(201);
+        server
+    }
+
+    /// A server over a database that others may use too.
+    pub async fn over(backend: Arc<dyn Backend>, options: Options, settings: Settings) -> Self {
+        let api = knarr_api::table::builtin();
+        let shutdown = CancellationToken::new();
         let store = Store::open(backend, resources(api, &settings.runtime_config), options, shutdown.clone())
             .await
             .unwrap();
         let registry = Registry::new(api, store, Chain::default(), Arc::new(NoHooks), settings);
-        let server = Self { registry: Arc::new(registry), shutdown };
-        let namespace = json!({"metadata": {"name": "default"}});
-        server.post("/api/v1/namespaces", &namespace).await.expect(201);
-        server
+        Self { registry: Arc::new(registry), shutdown }
     }
 
     /// Sends a request and returns the unread answer.
