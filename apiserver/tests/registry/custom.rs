@@ -216,6 +216,56 @@ async fn a_definition_outlives_its_objects() {
     stop.cancel();
 }
 
+#[tokio::test]
+async fn a_changed_schema_counts_for_objects_there_are() {
+    let server = start().await;
+    let made = server.post(WIDGETS, &widget("a", json!({"size": 2}))).await.expect(201);
+    let path = format!("{CRDS}/widgets.example.com");
+    let size = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let patch = json!([
+        {"op": "add", "path": format!("{size}/shape"), "value": {"type": "string", "default": "round"}},
+        {"op": "add", "path": format!("{size}/size/maximum"), "value": 1},
+        {"op": "add", "path": format!("{size}/color/x-kubernetes-validations"),
+         "value": [{"rule": "self != 'green'", "message": "no"}]},
+    ]);
+    let changed = server.patch(&path, "json-patch+json", &patch).await;
+    changed.code_is(200);
+    let warning = changed.headers["warning"].to_str().unwrap().to_owned();
+    assert!(warning.contains("x-kubernetes-validations"), "{warning}");
+    let read = server.get(&format!("{WIDGETS}/a")).await.expect(200);
+    assert_eq!(read["spec"], json!({"size": 2, "color": "red", "shape": "round"}));
+    assert_eq!(read["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    // The size was there before its limit, and stays until it is changed.
+    let merge = |spec: Value| json!({"spec": spec});
+    let one = format!("{WIDGETS}/a");
+    server.patch(&one, "merge-patch+json", &merge(json!({"shape": "flat"}))).await.code_is(200);
+    server.patch(&one, "merge-patch+json", &merge(json!({"size": 3}))).await.code_is(422);
+}
+
+#[tokio::test]
+async fn cluster_scope_and_names_that_are_taken() {
+    let server = start().await;
+    let mut other = definition();
+    other["metadata"]["name"] = "wands.example.com".into();
+    other["spec"]["scope"] = "Cluster".into();
+    other["spec"]["names"] = json!({"plural": "wands", "kind": "Wand", "shortNames": ["wd"]});
+    let refused = server.post(CRDS, &other).await.expect(201);
+    let text = refused["status"]["conditions"].to_string();
+    assert!(text.contains("ShortNamesConflict") && text.contains("NotAccepted"), "{text}");
+    server.get("/apis/example.com/v1/wands").await.code_is(404);
+    let stop = CancellationToken::new();
+    let client = Loopback::new(server.registry.clone(), stop.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(custom::keep(server.registry.clone(), client)));
+    server.delete(&format!("{CRDS}/widgets.example.com")).await.code_is(200);
+    until(async || server.get("/apis/example.com/v1/wands").await.code == 200).await;
+    let wand = json!({"apiVersion": "example.com/v1", "kind": "Wand", "metadata": {"name": "w"}, "spec": {"size": 1}});
+    server.post("/apis/example.com/v1/wands", &wand).await.code_is(201);
+    server.get("/apis/example.com/v1/namespaces/default/wands").await.code_is(404);
+    let all = server.delete("/apis/example.com/v1/wands").await.expect(200);
+    assert_eq!(all["items"].as_array().unwrap().len(), 1);
+    stop.cancel();
+}
+
 /// Skipped where PostgreSQL is not installed.
 #[tokio::test]
 async fn servers_learn_of_each_others_definitions() {
