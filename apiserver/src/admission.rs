@@ -2,6 +2,7 @@
 //!
 //! Plugins lie one to a file below; [`plugins`] lists them in the order they run. All plugins first
 //! change (in order), then all check the final object (in order).
+pub mod claim_resize;
 pub mod default_toleration_seconds;
 pub mod defaults;
 pub mod limit_ranger;
@@ -156,6 +157,7 @@ fn plugins(args: &Args, objects: &Arc<dyn Objects>) -> Vec<Arc<dyn Plugin>> {
         }),
         Arc::new(defaults::DefaultStorageClass { objects: objects() }),
         Arc::new(defaults::StorageObjectInUseProtection),
+        Arc::new(claim_resize::ClaimResize { objects: objects() }),
         Arc::new(runtime_class::RuntimeClass { objects: objects() }),
         Arc::new(defaults::DefaultIngressClass { objects: objects() }),
     ]
@@ -166,7 +168,7 @@ const OPTIONAL: [&str; 1] = ["NodeRestriction"];
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 20] = [
+const ABSENT: [&str; 19] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -182,7 +184,6 @@ const ABSENT: [&str; 20] = [
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "OwnerReferencesPermissionEnforcement",
-    "PersistentVolumeClaimResize",
     "PodNodeSelector",
     "PodTolerationRestriction",
     "ResourceQuota",
