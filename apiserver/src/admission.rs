@@ -1,7 +1,7 @@
 //! Admission: what may change or refuse a write after it was authorized and before it is validated and stored.
 //!
 //! Plugins lie one to a file below; [`plugins`] lists them in the order they run. All plugins first
-//! change (in order), then all check the final object (in order).
+//! change (in order), then all check the final object (in order), then add what is committed with it.
 pub mod claim_resize;
 pub mod default_toleration_seconds;
 pub mod defaults;
@@ -10,12 +10,14 @@ pub mod namespace_lifecycle;
 pub mod node_restriction;
 pub mod pod_security;
 pub mod priority;
+pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
 pub mod taint_nodes;
 
 use crate::flags::{Args, FlagError};
 use crate::objects::Objects;
+use crate::strategy::Companions;
 use crate::user::User;
 use async_trait::async_trait;
 use knarr_api::{Value, kind::Kind, status::Status};
@@ -74,14 +76,14 @@ impl Attributes<'_> {
     }
 }
 
-/// One admission plugin. Both phases default to doing nothing; a plugin keeps no state of single requests and must
+/// One admission plugin. All phases default to doing nothing; a plugin keeps no state of single requests and must
 /// be idempotent, for an update or patch reruns the whole chain for each attempt.
 #[async_trait]
 pub trait Plugin: Send + Sync {
     /// The name `--enable-admission-plugins` knows it by.
     fn name(&self) -> &'static str;
 
-    /// Does this write concern the plugin? Asked before either phase.
+    /// Does this write concern the plugin? Asked before each phase.
     fn handles(&self, operation: Operation, attributes: &Attributes<'_>) -> bool;
 
     /// Changes `attributes.object`.
@@ -98,6 +100,15 @@ pub trait Plugin: Send + Sync {
     /// The refusal, as the client is to see it.
     async fn validate(&self, _attributes: &Attributes<'_>) -> Result<(), Status> {
         Ok(())
+    }
+
+    /// What must be written, and hold, in the same commit as the object; asked after everything was checked, and
+    /// dropped on dry run.
+    ///
+    /// # Errors
+    /// The refusal, as the client is to see it.
+    async fn charge(&self, _attributes: &Attributes<'_>) -> Result<Companions, Status> {
+        Ok(Companions::default())
     }
 }
 
@@ -138,6 +149,22 @@ impl Chain {
         }
         Ok(())
     }
+
+    /// Collects what is committed with the object.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn charge(&self, attributes: &Attributes<'_>) -> Result<Companions, Status> {
+        let mut all = Companions::default();
+        for plugin in self.plugins.iter() {
+            if plugin.handles(attributes.operation, attributes) {
+                let Companions { guards, writes } = plugin.charge(attributes).await?;
+                all.guards.extend(guards);
+                all.writes.extend(writes);
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// All plugins in the original's order, which is the order they run in whatever the flags say.
@@ -160,6 +187,8 @@ fn plugins(args: &Args, objects: &Arc<dyn Objects>) -> Vec<Arc<dyn Plugin>> {
         Arc::new(claim_resize::ClaimResize { objects: objects() }),
         Arc::new(runtime_class::RuntimeClass { objects: objects() }),
         Arc::new(defaults::DefaultIngressClass { objects: objects() }),
+        // Last: what is refused after it would be charged.
+        Arc::new(resource_quota::ResourceQuota { objects: objects() }),
     ]
 }
 
@@ -168,7 +197,7 @@ const OPTIONAL: [&str; 1] = ["NodeRestriction"];
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 19] = [
+const ABSENT: [&str; 18] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -186,7 +215,6 @@ const ABSENT: [&str; 19] = [
     "OwnerReferencesPermissionEnforcement",
     "PodNodeSelector",
     "PodTolerationRestriction",
-    "ResourceQuota",
     "ValidatingAdmissionWebhook",
 ];
 

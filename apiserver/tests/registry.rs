@@ -15,6 +15,7 @@ mod registry {
     mod lists;
     mod ownership;
     mod pods;
+    mod quotas;
     mod services;
     mod watches;
 }
