@@ -2,12 +2,17 @@
 //!
 //! Plugins lie one to a file below; [`plugins`] lists them in the order they run. All plugins first
 //! change (in order), then all check the final object (in order), then add what is committed with it.
+pub mod always_pull_images;
+pub mod certificates;
 pub mod claim_resize;
 pub mod default_toleration_seconds;
 pub mod defaults;
+pub mod deny_service_external_ips;
+pub mod extended_resource_toleration;
 pub mod limit_ranger;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod owner_references;
 pub mod pod_security;
 pub mod priority;
 pub mod resource_quota;
@@ -15,6 +20,7 @@ pub mod runtime_class;
 pub mod service_account;
 pub mod taint_nodes;
 
+use crate::authz::Authorizer;
 use crate::flags::{Args, FlagError};
 use crate::objects::Objects;
 use crate::strategy::Companions;
@@ -168,51 +174,58 @@ impl Chain {
 }
 
 /// All plugins in the original's order, which is the order they run in whatever the flags say.
-fn plugins(args: &Args, objects: &Arc<dyn Objects>) -> Vec<Arc<dyn Plugin>> {
+fn plugins(args: &Args, objects: &Arc<dyn Objects>, authorizer: &Authorizer) -> Vec<Arc<dyn Plugin>> {
     let objects = || objects.clone();
+    let authorizer = || authorizer.clone();
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
         Arc::new(limit_ranger::LimitRanger { objects: objects() }),
         Arc::new(service_account::ServiceAccount { objects: objects() }),
         Arc::new(node_restriction::NodeRestriction { objects: objects() }),
         Arc::new(taint_nodes::TaintNodesByCondition),
+        Arc::new(always_pull_images::AlwaysPullImages),
         Arc::new(pod_security::PodSecurity { objects: objects() }),
         Arc::new(priority::Priority { objects: objects() }),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds {
             not_ready: args.default_not_ready_toleration_seconds,
             unreachable: args.default_unreachable_toleration_seconds,
         }),
+        Arc::new(extended_resource_toleration::ExtendedResourceToleration),
         Arc::new(defaults::DefaultStorageClass { objects: objects() }),
         Arc::new(defaults::StorageObjectInUseProtection),
+        Arc::new(owner_references::OwnerReferences { authorizer: authorizer() }),
         Arc::new(claim_resize::ClaimResize { objects: objects() }),
         Arc::new(runtime_class::RuntimeClass { objects: objects() }),
+        Arc::new(certificates::CertificateApproval { authorizer: authorizer() }),
+        Arc::new(certificates::CertificateSigning { authorizer: authorizer() }),
+        Arc::new(certificates::CertificateSubjectRestriction),
         Arc::new(defaults::DefaultIngressClass { objects: objects() }),
+        Arc::new(deny_service_external_ips::DenyServiceExternalIps),
         // Last: what is refused after it would be charged.
         Arc::new(resource_quota::ResourceQuota { objects: objects() }),
     ]
 }
 
 /// Plugins that run only when enabled, as in the original.
-const OPTIONAL: [&str; 1] = ["NodeRestriction"];
+const OPTIONAL: [&str; 5] = [
+    "AlwaysPullImages",
+    "DenyServiceExternalIPs",
+    "ExtendedResourceToleration",
+    "NodeRestriction",
+    "OwnerReferencesPermissionEnforcement",
+];
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 18] = [
+const ABSENT: [&str; 11] = [
     "AlwaysAdmit",
     "AlwaysDeny",
-    "AlwaysPullImages",
-    "CertificateApproval",
-    "CertificateSigning",
-    "CertificateSubjectRestriction",
     "ClusterTrustBundleAttest",
-    "DenyServiceExternalIPs",
     "EventRateLimit",
-    "ExtendedResourceToleration",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
-    "OwnerReferencesPermissionEnforcement",
     "PodNodeSelector",
     "PodTolerationRestriction",
     "ValidatingAdmissionWebhook",
@@ -223,8 +236,12 @@ impl Chain {
     ///
     /// # Errors
     /// A name that is no plugin, or to be enabled and absent.
-    pub fn from_flags(args: &Args, objects: &Arc<dyn Objects>) -> Result<Self, FlagError> {
-        let mut all = plugins(args, objects);
+    pub fn from_flags(
+        args: &Args,
+        objects: &Arc<dyn Objects>,
+        authorizer: &Authorizer,
+    ) -> Result<Self, FlagError> {
+        let mut all = plugins(args, objects, authorizer);
         let known = |name: &String| all.iter().any(|plugin| plugin.name() == name);
         let unknown = |name: &&String| !known(name);
         if let Some(name) = args.enable_admission_plugins.iter().find(unknown) {
