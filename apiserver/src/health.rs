@@ -2,8 +2,8 @@
 use crate::request_info::RequestInfo;
 use crate::server::{Response, body};
 use async_trait::async_trait;
-use parking_lot::RwLock;
-use std::collections::BTreeSet;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -82,6 +82,8 @@ impl Check for Step {
 #[derive(Default)]
 pub struct Health {
     checks: RwLock<Vec<Arc<dyn Check>>>,
+    /// What failed when last looked at, and why: whoever waits for a start asks many times a second.
+    failing: Mutex<BTreeMap<String, String>>,
 }
 
 impl Health {
@@ -112,39 +114,57 @@ impl Health {
                 Err(error) => body::text(500, format!("internal server error: {error}\n")),
             });
         }
-        Some(run(endpoint, &checks, info).await)
+        Some(self.run(endpoint, &checks, info).await)
     }
-}
 
-async fn run(endpoint: &str, checks: &[Arc<dyn Check>], info: &RequestInfo) -> Response {
-    let mut excluded: BTreeSet<String> = info.queries("exclude").map(|name| name.into_owned()).collect();
-    let (mut lines, mut failed) = (String::new(), Vec::new());
-    for check in checks {
-        let name = check.name();
-        if excluded.remove(name) {
-            lines += &format!("[+]{name} excluded: ok\n");
-            continue;
+    async fn run(&self, endpoint: &str, checks: &[Arc<dyn Check>], info: &RequestInfo) -> Response {
+        let mut excluded: BTreeSet<String> = info.queries("exclude").map(|name| name.into_owned()).collect();
+        let (mut lines, mut failed) = (String::new(), Vec::new());
+        for check in checks {
+            let name = check.name();
+            if excluded.remove(name) {
+                lines += &format!("[+]{name} excluded: ok\n");
+                continue;
+            }
+            let checked = check.check().await;
+            self.note(name, checked.as_ref().err());
+            match checked {
+                Ok(()) => lines += &format!("[+]{name} ok\n"),
+                Err(_) => {
+                    lines += &format!("[-]{name} failed: reason withheld\n");
+                    failed.push(name);
+                }
+            }
         }
-        match check.check().await {
-            Ok(()) => lines += &format!("[+]{name} ok\n"),
-            Err(error) => {
+        if !excluded.is_empty() {
+            let names = excluded.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+            lines += &format!("warn: some health checks cannot be excluded: no matches for {names}\n");
+        }
+        if !failed.is_empty() {
+            return body::text(500, format!("{lines}{endpoint} check failed\n"));
+        }
+        if info.query("verbose").is_none() {
+            return body::text(200, "ok");
+        }
+        body::text(200, format!("{lines}{endpoint} check passed\n"))
+    }
+
+    /// Logs a check that fails anew or for another reason.
+    fn note(&self, name: &str, error: Option<&String>) {
+        let mut failing = self.failing.lock();
+        if failing.get(name) == error {
+            return;
+        }
+        match error {
+            Some(error) => {
                 tracing::info!(check = name, error, "health check failed");
-                lines += &format!("[-]{name} failed: reason withheld\n");
-                failed.push(name);
+                failing.insert(name.to_owned(), error.clone());
+            }
+            None => {
+                failing.remove(name);
             }
         }
     }
-    if !excluded.is_empty() {
-        let names = excluded.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        lines += &format!("warn: some health checks cannot be excluded: no matches for {names}\n");
-    }
-    if !failed.is_empty() {
-        return body::text(500, format!("{lines}{endpoint} check failed\n"));
-    }
-    if info.query("verbose").is_none() {
-        return body::text(200, "ok");
-    }
-    body::text(200, format!("{lines}{endpoint} check passed\n"))
 }
 
 #[cfg(test)]

@@ -80,5 +80,6 @@ pub fn all() -> Vec<Scenario> {
         scenario("volumes_updates", volumes::updates),
         scenario("volumes_shared", volumes::shared),
         Scenario { name: "node_drain", alone: true, play: nodes::drain },
+        Scenario { name: "node_lost", alone: true, play: nodes::lost },
     ]
 }

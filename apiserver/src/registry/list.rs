@@ -98,8 +98,11 @@ impl Registry {
         let mut meta = ListMeta { revision: view.revision().0, ..ListMeta::default() };
         if let (true, Some(last)) = (more, objects.last()) {
             let revision = i64::try_from(view.revision().0).unwrap_or(i64::MAX);
-            meta.next = Token::after(revision, last.key.namespace(), last.key.name()).encode();
-            meta.remaining = everything.then(|| rest.count() as u64 + 1);
+            let known = after.and_then(|token| token.left?.checked_sub(objects.len() as u64));
+            meta.remaining = everything.then(|| known.unwrap_or_else(|| rest.count() as u64 + 1));
+            let mut token = Token::after(revision, last.key.namespace(), last.key.name());
+            token.left = meta.remaining;
+            meta.next = token.encode();
         }
         Ok(Page { objects, meta })
     }

@@ -1,7 +1,7 @@
 //! Continue tokens: opaque to clients, the key after which the next page begins and the revision it is read at.
 //!
 //! The form is the original's: unpadded URL-safe base64 of `{"v":"meta.k8s.io/v1","rv":…,"start":"…"}`, where
-//! `start` is the last key's `namespace/name` and a zero byte.
+//! `start` is the last key's `namespace/name` and a zero byte; `left` is ours.
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::{DecodeError, Engine};
 use knarr_api::status::Status;
@@ -15,13 +15,16 @@ pub struct Token {
     /// Revision of the first page; -1: take the newest state, whatever it is.
     pub rv: i64,
     start: String,
+    /// Objects behind that key at that revision, where they were counted: no page after the first counts again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
 }
 
 impl Token {
     /// The token of the page after the object at `namespace/name`.
     pub fn after(revision: i64, namespace: &str, name: &str) -> Self {
         let start = if namespace.is_empty() { format!("{name}\0") } else { format!("{namespace}/{name}\0") };
-        Self { v: "meta.k8s.io/v1".to_owned(), rv: revision, start }
+        Self { v: "meta.k8s.io/v1".to_owned(), rv: revision, start, left: None }
     }
 
     /// Decodes a token.

@@ -41,7 +41,10 @@ impl Snapshot {
             Some(key) if key.as_str() > prefix.as_str() => Bound::Excluded(key.as_str()),
             _ => Bound::Included(prefix.as_str()),
         };
-        let found = self.objects.range::<_, str>((start, Bound::Unbounded));
-        found.take_while(move |(key, _)| key.as_str().starts_with(&prefix)).map(|(_, object)| object)
+        // The first text behind all that begin with the prefix, which ends in a slash: no key is looked at on the way.
+        let end = format!("{}0", prefix.strip_suffix('/').unwrap_or(&prefix));
+        let empty = after.is_some_and(|key| *key.as_str() >= *end);
+        let found = (!empty).then(|| self.objects.range::<_, str>((start, Bound::Excluded(end.as_str()))));
+        found.into_iter().flatten().map(|(_, object)| object)
     }
 }
