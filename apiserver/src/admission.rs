@@ -9,7 +9,9 @@ pub mod default_toleration_seconds;
 pub mod defaults;
 pub mod deny_service_external_ips;
 pub mod extended_resource_toleration;
+pub mod hard_anti_affinity;
 pub mod limit_ranger;
+pub mod namespace_exists;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
 pub mod owner_references;
@@ -178,7 +180,9 @@ fn plugins(args: &Args, objects: &Arc<dyn Objects>, authorizer: &Authorizer) -> 
     let objects = || objects.clone();
     let authorizer = || authorizer.clone();
     vec![
+        Arc::new(namespace_exists::NamespaceExists { objects: objects() }),
         Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
+        Arc::new(hard_anti_affinity::HardAntiAffinity),
         Arc::new(limit_ranger::LimitRanger { objects: objects() }),
         Arc::new(service_account::ServiceAccount { objects: objects() }),
         Arc::new(node_restriction::NodeRestriction { objects: objects() }),
@@ -207,27 +211,32 @@ fn plugins(args: &Args, objects: &Arc<dyn Objects>, authorizer: &Authorizer) -> 
 }
 
 /// Plugins that run only when enabled, as in the original.
-const OPTIONAL: [&str; 5] = [
+const OPTIONAL: [&str; 7] = [
     "AlwaysPullImages",
     "DenyServiceExternalIPs",
     "ExtendedResourceToleration",
+    "LimitPodHardAntiAffinityTopology",
+    "NamespaceExists",
     "NodeRestriction",
     "OwnerReferencesPermissionEnforcement",
 ];
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 11] = [
+const ABSENT: [&str; 14] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "ClusterTrustBundleAttest",
     "EventRateLimit",
     "ImagePolicyWebhook",
-    "LimitPodHardAntiAffinityTopology",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
+    "NamespaceAutoProvision",
+    "NodeDeclaredFeatureValidator",
     "PodNodeSelector",
     "PodTolerationRestriction",
+    "PodTopologyLabels",
+    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];
 
