@@ -1,20 +1,31 @@
 //! Admission: what may change or refuse a write after it was authorized and before it is validated and stored.
 //!
 //! Plugins lie one to a file below; [`plugins`] lists them in the order they run. All plugins first
-//! change (in order), then all check the final object (in order).
+//! change (in order), then all check the final object (in order), then add what is committed with it.
+pub mod always_pull_images;
+pub mod certificates;
+pub mod claim_resize;
 pub mod default_toleration_seconds;
 pub mod defaults;
+pub mod deny_service_external_ips;
+pub mod extended_resource_toleration;
+pub mod hard_anti_affinity;
 pub mod limit_ranger;
+pub mod namespace_exists;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod owner_references;
 pub mod pod_security;
 pub mod priority;
+pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
 pub mod taint_nodes;
 
+use crate::authz::Authorizer;
 use crate::flags::{Args, FlagError};
 use crate::objects::Objects;
+use crate::strategy::Companions;
 use crate::user::User;
 use async_trait::async_trait;
 use knarr_api::{Value, kind::Kind, status::Status};
@@ -73,14 +84,14 @@ impl Attributes<'_> {
     }
 }
 
-/// One admission plugin. Both phases default to doing nothing; a plugin keeps no state of single requests and must
+/// One admission plugin. All phases default to doing nothing; a plugin keeps no state of single requests and must
 /// be idempotent, for an update or patch reruns the whole chain for each attempt.
 #[async_trait]
 pub trait Plugin: Send + Sync {
     /// The name `--enable-admission-plugins` knows it by.
     fn name(&self) -> &'static str;
 
-    /// Does this write concern the plugin? Asked before either phase.
+    /// Does this write concern the plugin? Asked before each phase.
     fn handles(&self, operation: Operation, attributes: &Attributes<'_>) -> bool;
 
     /// Changes `attributes.object`.
@@ -97,6 +108,15 @@ pub trait Plugin: Send + Sync {
     /// The refusal, as the client is to see it.
     async fn validate(&self, _attributes: &Attributes<'_>) -> Result<(), Status> {
         Ok(())
+    }
+
+    /// What must be written, and hold, in the same commit as the object; asked after everything was checked, and
+    /// dropped on dry run.
+    ///
+    /// # Errors
+    /// The refusal, as the client is to see it.
+    async fn charge(&self, _attributes: &Attributes<'_>) -> Result<Companions, Status> {
+        Ok(Companions::default())
     }
 }
 
@@ -137,55 +157,86 @@ impl Chain {
         }
         Ok(())
     }
+
+    /// Collects what is committed with the object.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn charge(&self, attributes: &Attributes<'_>) -> Result<Companions, Status> {
+        let mut all = Companions::default();
+        for plugin in self.plugins.iter() {
+            if plugin.handles(attributes.operation, attributes) {
+                let Companions { guards, writes } = plugin.charge(attributes).await?;
+                all.guards.extend(guards);
+                all.writes.extend(writes);
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// All plugins in the original's order, which is the order they run in whatever the flags say.
-fn plugins(args: &Args, objects: &Arc<dyn Objects>) -> Vec<Arc<dyn Plugin>> {
+fn plugins(args: &Args, objects: &Arc<dyn Objects>, authorizer: &Authorizer) -> Vec<Arc<dyn Plugin>> {
     let objects = || objects.clone();
+    let authorizer = || authorizer.clone();
     vec![
+        Arc::new(namespace_exists::NamespaceExists { objects: objects() }),
         Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
+        Arc::new(hard_anti_affinity::HardAntiAffinity),
         Arc::new(limit_ranger::LimitRanger { objects: objects() }),
         Arc::new(service_account::ServiceAccount { objects: objects() }),
         Arc::new(node_restriction::NodeRestriction { objects: objects() }),
         Arc::new(taint_nodes::TaintNodesByCondition),
+        Arc::new(always_pull_images::AlwaysPullImages),
         Arc::new(pod_security::PodSecurity { objects: objects() }),
         Arc::new(priority::Priority { objects: objects() }),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds {
             not_ready: args.default_not_ready_toleration_seconds,
             unreachable: args.default_unreachable_toleration_seconds,
         }),
+        Arc::new(extended_resource_toleration::ExtendedResourceToleration),
         Arc::new(defaults::DefaultStorageClass { objects: objects() }),
         Arc::new(defaults::StorageObjectInUseProtection),
+        Arc::new(owner_references::OwnerReferences { authorizer: authorizer() }),
+        Arc::new(claim_resize::ClaimResize { objects: objects() }),
         Arc::new(runtime_class::RuntimeClass { objects: objects() }),
+        Arc::new(certificates::CertificateApproval { authorizer: authorizer() }),
+        Arc::new(certificates::CertificateSigning { authorizer: authorizer() }),
+        Arc::new(certificates::CertificateSubjectRestriction),
         Arc::new(defaults::DefaultIngressClass { objects: objects() }),
+        Arc::new(deny_service_external_ips::DenyServiceExternalIps),
+        // Last: what is refused after it would be charged.
+        Arc::new(resource_quota::ResourceQuota { objects: objects() }),
     ]
 }
 
 /// Plugins that run only when enabled, as in the original.
-const OPTIONAL: [&str; 1] = ["NodeRestriction"];
+const OPTIONAL: [&str; 7] = [
+    "AlwaysPullImages",
+    "DenyServiceExternalIPs",
+    "ExtendedResourceToleration",
+    "LimitPodHardAntiAffinityTopology",
+    "NamespaceExists",
+    "NodeRestriction",
+    "OwnerReferencesPermissionEnforcement",
+];
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 20] = [
+const ABSENT: [&str; 14] = [
     "AlwaysAdmit",
     "AlwaysDeny",
-    "AlwaysPullImages",
-    "CertificateApproval",
-    "CertificateSigning",
-    "CertificateSubjectRestriction",
     "ClusterTrustBundleAttest",
-    "DenyServiceExternalIPs",
     "EventRateLimit",
-    "ExtendedResourceToleration",
     "ImagePolicyWebhook",
-    "LimitPodHardAntiAffinityTopology",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
-    "OwnerReferencesPermissionEnforcement",
-    "PersistentVolumeClaimResize",
+    "NamespaceAutoProvision",
+    "NodeDeclaredFeatureValidator",
     "PodNodeSelector",
     "PodTolerationRestriction",
-    "ResourceQuota",
+    "PodTopologyLabels",
+    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];
 
@@ -194,8 +245,12 @@ impl Chain {
     ///
     /// # Errors
     /// A name that is no plugin, or to be enabled and absent.
-    pub fn from_flags(args: &Args, objects: &Arc<dyn Objects>) -> Result<Self, FlagError> {
-        let mut all = plugins(args, objects);
+    pub fn from_flags(
+        args: &Args,
+        objects: &Arc<dyn Objects>,
+        authorizer: &Authorizer,
+    ) -> Result<Self, FlagError> {
+        let mut all = plugins(args, objects, authorizer);
         let known = |name: &String| all.iter().any(|plugin| plugin.name() == name);
         let unknown = |name: &&String| !known(name);
         if let Some(name) = args.enable_admission_plugins.iter().find(unknown) {

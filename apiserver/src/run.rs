@@ -140,7 +140,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let (authenticator, hints) = authenticator(args, &objects, &tokens)?;
-    let admission = Admission::from_flags(args, &objects)?;
+    let admission = Admission::from_flags(args, &objects, &authorizer)?;
     let hooks = ServerHooks {
         authorizer: authorizer.clone(),
         authenticator: authenticator.clone(),

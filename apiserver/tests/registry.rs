@@ -16,6 +16,7 @@ mod registry {
     mod lists;
     mod ownership;
     mod pods;
+    mod quotas;
     mod services;
     mod watches;
 }

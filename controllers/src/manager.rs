@@ -45,6 +45,7 @@ controllers! {
     "pod-garbage-collector-controller" "podgc" pod_gc::run,
     "replicaset-controller" "replicaset" replicaset::run,
     "replicationcontroller-controller" "replicationcontroller" replicaset::run_replication_controllers,
+    "resourcequota-controller" "resourcequota" resource_quota::run,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" root_ca::run,
     "serviceaccount-controller" "serviceaccount" service_account::run,
     "statefulset-controller" "statefulset" statefulset::run,

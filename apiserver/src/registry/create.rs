@@ -57,6 +57,7 @@ impl Registry {
         }
         let mut first = Some(wanted);
         let mut names = 0;
+        let mut turn = None;
         for _ in 0..ATTEMPTS {
             let mut wanted = match first.take() {
                 Some(wanted) => wanted,
@@ -86,8 +87,12 @@ impl Registry {
                         return Err(Status::already_exists(call.row.subject(), &name));
                     }
                 }
-                // The namespace changed, or an address was taken by another: look again.
-                Err(CommitError::Guard { .. }) => {}
+                // The namespace or a quota changed, or an address was taken by another: look again, those who look
+                // for the same thing one after another.
+                Err(CommitError::Guard { key, .. }) => {
+                    drop(turn.take());
+                    turn = Some(self.store.lock(&key).await);
+                }
                 Err(error) => return Err(commit_status(&error)),
             }
         }

@@ -122,7 +122,7 @@ impl Registry {
             }
         }
         let main = matches!(call.subresource, "" | "scale");
-        let companions = if main {
+        let mut companions = if main {
             row.rules.strategy.companions(&scene, Some(&mut value), old)?
         } else {
             Companions::default()
@@ -145,6 +145,9 @@ impl Registry {
         attributes.namespace = call.admission_namespace(&final_name);
         attributes.object = Some(encode::serve(row, value));
         self.admission.validate(&attributes).await?;
+        let charged = self.admission.charge(&attributes).await?;
+        companions.guards.extend(charged.guards);
+        companions.writes.extend(charged.writes);
         warnings.append(&mut attributes.warnings);
         let mut value = encode::store(row, attributes.object.take().unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {

@@ -4,6 +4,7 @@ use http::{HeaderMap, Method, Uri};
 use http_body_util::BodyExt;
 use knarr_api::Value;
 use knarr_apiserver::admission::Chain;
+use knarr_apiserver::objects::Objects;
 use knarr_apiserver::registry::{NoHooks, Registry, Settings, resources};
 use knarr_apiserver::request_info::RequestInfo;
 use knarr_apiserver::server::{Body, Handler, RequestBody, RequestContext};
@@ -59,11 +60,20 @@ impl Server {
 
     /// The same with sizes and times of its own.
     pub async fn start_with(options: Options, settings: Settings) -> Self {
+        Self::start_admitting(options, settings, |_| Chain::default()).await
+    }
+
+    /// The same with admission plugins.
+    pub async fn start_admitting(
+        options: Options,
+        settings: Settings,
+        chain: impl FnOnce(Arc<dyn Objects>) -> Chain,
+    ) -> Self {
         let backend: Arc<dyn Backend> = match crate::database::chosen().await {
             Some(url) => Arc::new(Postgres::open(&url).await.unwrap()),
             None => Arc::new(Sqlite::ephemeral().await.unwrap()),
         };
-        let server = Self::over(backend, options, settings).await;
+        let server = Self::assemble(backend, options, settings, chain).await;
         let namespace = json!({"metadata": {"name": "default"}});
         server.post("/api/v1/namespaces", &namespace).await.expect(201);
         server
@@ -71,12 +81,22 @@ impl Server {
 
     /// A server over a database that others may use too.
     pub async fn over(backend: Arc<dyn Backend>, options: Options, settings: Settings) -> Self {
+        Self::assemble(backend, options, settings, |_| Chain::default()).await
+    }
+
+    async fn assemble(
+        backend: Arc<dyn Backend>,
+        options: Options,
+        settings: Settings,
+        chain: impl FnOnce(Arc<dyn Objects>) -> Chain,
+    ) -> Self {
         let api = knarr_api::table::builtin();
         let shutdown = CancellationToken::new();
         let store = Store::open(backend, resources(api, &settings.runtime_config), options, shutdown.clone())
             .await
             .unwrap();
-        let registry = Registry::new(api, store, Chain::default(), Arc::new(NoHooks), settings);
+        let admission = chain(Arc::new(store.clone()));
+        let registry = Registry::new(api, store, admission, Arc::new(NoHooks), settings);
         Self { registry: Arc::new(registry), shutdown }
     }
 
