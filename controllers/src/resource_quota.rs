@@ -257,6 +257,14 @@ impl Counter {
             }
         });
         tracing::debug!(resource = resource.name(), "watching for quotas");
+        // What was deleted after it was counted and before the watch began is told by nobody.
+        let (synced, this) = (informer.synced(), Arc::downgrade(self));
+        tokio::spawn(async move {
+            synced.await;
+            if let Some(this) = this.upgrade() {
+                this.quotas.list().iter().for_each(|quota| this.queue.add(Key::of(&quota.metadata)));
+            }
+        });
         followed.insert(counted.clone(), informer);
     }
 }
