@@ -51,8 +51,10 @@ pub trait Object: Send + Sync + 'static {
     fn uid(&self) -> &str;
     /// Its version, empty when unknown. Equal versions are not reported as changes after a relist.
     fn resource_version(&self) -> &str;
-    /// UIDs of its owners.
-    fn owners(&self) -> Vec<String>;
+    /// UIDs of its owners; none for a view that does not keep them, and so is not found by owner.
+    fn owners(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl<K: Resource + Send + Sync + 'static> Object for K {

@@ -65,10 +65,6 @@ impl knarr_component::store::Object for Trace {
     fn resource_version(&self) -> &str {
         &self.version
     }
-
-    fn owners(&self) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// The resources that a quota's limits count.

@@ -69,10 +69,6 @@ impl Object for NodeView {
     fn resource_version(&self) -> &str {
         &self.resource_version
     }
-
-    fn owners(&self) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// A node and what is on it.

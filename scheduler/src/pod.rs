@@ -169,10 +169,6 @@ impl Object for PodView {
     fn resource_version(&self) -> &str {
         &self.resource_version
     }
-
-    fn owners(&self) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// Whether the scheduler said that it deletes the pod for another.

@@ -221,10 +221,6 @@ macro_rules! objects {
             fn resource_version(&self) -> &str {
                 &self.resource_version
             }
-
-            fn owners(&self) -> Vec<String> {
-                Vec::new()
-            }
         }
     )*};
 }

@@ -42,10 +42,6 @@ impl<T: Send + Sync + 'static> Object for Named<T> {
     fn resource_version(&self) -> &str {
         &self.resource_version
     }
-
-    fn owners(&self) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// Labels of a namespace.
