@@ -41,7 +41,7 @@ mod write;
 use messages::Messages;
 
 pub use hooks::{Hooks, NoHooks};
-pub use row::{NODE_PORTS, Row, Rows, resources};
+pub use row::{NODE_PORTS, Row, Rows, Siblings, resources};
 
 use crate::admission::Chain;
 use crate::discovery::Discovery;

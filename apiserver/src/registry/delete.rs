@@ -6,7 +6,7 @@ use super::options::{DeleteOptions, FieldValidation, Propagation};
 use super::update::MODIFIED;
 use super::write::{ATTEMPTS, commit_status};
 use super::{Registry, codec, encode, object, row};
-use crate::admission::{Attributes, Operation};
+use crate::admission::Operation;
 use crate::storage::{CommitError, Group, Guard, Stored, Write, WriteFacts};
 use knarr_api::Value;
 use knarr_api::status::Status;
@@ -16,6 +16,17 @@ use std::sync::Arc;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+
+/// How a deletion was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// By name.
+    ByName,
+    /// As one of a collection: admission is told no name.
+    InCollection,
+    /// By an eviction, which admission has let pass.
+    ByEviction,
+}
 
 /// What deletion does to an object.
 #[derive(Debug, PartialEq)]
@@ -31,7 +42,7 @@ enum Step {
 impl Registry {
     pub(super) async fn delete(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let options = self.delete_options(call, body)?;
-        self.delete_object(call, &options).await
+        self.delete_object(call, &options, Asked::ByName).await
     }
 
     /// `DeleteOptions` from the body, or from the query when there is none.
@@ -54,9 +65,10 @@ impl Registry {
         &self,
         call: &Call<'_>,
         options: &DeleteOptions,
+        asked: Asked,
     ) -> Result<Answer, Status> {
         let mut turn = None;
-        let mut admitted = false;
+        let mut admitted = asked == Asked::ByEviction;
         for attempt in 0..ATTEMPTS {
             if attempt == 1 {
                 turn = Some(self.store.lock(&call.key()).await);
@@ -65,7 +77,7 @@ impl Registry {
             let old = codec::read(call.row.api, call.row, &existing)?;
             check_preconditions(call, options, &existing, &old)?;
             if !std::mem::replace(&mut admitted, true) {
-                self.admit_delete(call, options, &old).await?;
+                self.admit_delete(call, options, &old, asked).await?;
             }
             let step = plan(call, options, &old, Timestamp::now());
             if options.dry_run {
@@ -101,20 +113,15 @@ impl Registry {
         call: &Call<'_>,
         options: &DeleteOptions,
         old: &Value,
+        asked: Asked,
     ) -> Result<(), Status> {
-        let mut attributes = Attributes {
-            operation: Operation::Delete,
-            kind: call.row.kind,
-            subresource: call.subresource,
-            namespace: call.admission_namespace(call.name),
-            name: call.name,
-            user: call.user(),
-            dry_run: options.dry_run,
-            object: None,
-            old: Some(encode::serve(call.row, old.clone())),
-            options: Value::Null,
-            warnings: Vec::new(),
-        };
+        let mut attributes = self.attributes(call, Operation::Delete, call.name);
+        if asked == Asked::InCollection {
+            attributes.name = "";
+        }
+        attributes.dry_run = options.dry_run;
+        attributes.options = options.document();
+        attributes.old = Some(encode::serve(call.row, old.clone()));
         self.admission.admit(&mut attributes).await?;
         self.admission.validate(&attributes).await
     }

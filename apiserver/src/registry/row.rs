@@ -160,6 +160,38 @@ impl std::fmt::Debug for Siblings<'_> {
 }
 
 impl Siblings<'_> {
+    /// The rows of the resource's other versions, other groups' included, ordered by API version.
+    pub fn others(&self) -> Vec<Arc<Row>> {
+        if !self.row.is_stored() {
+            return Vec::new();
+        }
+        let custom = self.rows.custom.load();
+        let custom = custom.values().flat_map(HashMap::values);
+        let same = |other: &&Arc<Row>| {
+            other.resource == self.row.resource && other.kind.gvk.version != self.row.kind.gvk.version
+                || other.resource == self.row.resource && other.kind.gvk.group != self.row.kind.gvk.group
+        };
+        let mut found: Vec<Arc<Row>> = self.rows.iter().chain(custom).filter(same).cloned().collect();
+        found.sort_by_key(|other| other.kind.gvk.api_version());
+        found
+    }
+
+    /// An object of the row's version in another version of the resource.
+    ///
+    /// # Errors
+    /// A conversion that failed.
+    pub async fn to_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
+        Ok(encode::serve(other, encode::store(self.row, object)))
+    }
+
+    /// The other way round.
+    ///
+    /// # Errors
+    /// A conversion that failed.
+    pub async fn from_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
+        Ok(encode::serve(self.row, encode::store(other, object)))
+    }
+
     fn of(&self, api_version: &str) -> Option<Arc<Row>> {
         let same = |row: &&Arc<Row>| row.resource == self.row.resource;
         if let Some(rows) = self.rows.versions.get(api_version) {
