@@ -3,8 +3,8 @@
 //!
 //! Types hold what codecs, pruning and field ownership need; the structural schema itself is kept beside them
 //! ([`Custom`]) for [defaulting](default_object) and [validation](validate). All versions of a resource share one
-//! [`Api`], so that their types can be compared. CEL rules and conversion by webhook are not carried out;
-//! [`unsupported`] tells of them.
+//! [`Api`], so that their types can be compared. CEL rules are not carried out;
+//! [`unsupported`] tells of them. Conversion by webhook is the API server's.
 mod defaults;
 mod types;
 mod validate;
@@ -85,12 +85,6 @@ pub fn unsupported(crd: &Value) -> Vec<String> {
                 text(&version["name"])
             ));
         }
-    }
-    if crd["spec"]["conversion"]["strategy"] == "Webhook" && versions.len() > 1 {
-        out.push(
-            "conversion webhooks are not called by this server: only the storage version is served"
-                .to_owned(),
-        );
     }
     out
 }

@@ -273,11 +273,11 @@ impl Outbound {
         };
         let url = format!("https://{}{}", endpoint.authority, endpoint.path);
         let failed = |text: String| format!("Get {url:?}: {text}");
-        let answer: Result<_, Box<dyn StdError + Send + Sync>> = match tokio::time::timeout(timeout, work).await
-        {
-            Ok(answer) => answer,
-            Err(_) => return Err(failed("context deadline exceeded".to_owned())),
-        };
+        let answer: Result<_, Box<dyn StdError + Send + Sync>> =
+            match tokio::time::timeout(timeout, work).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(failed("context deadline exceeded".to_owned())),
+            };
         answer.map_err(|error| failed(texts::of_error(&*error)))
     }
 

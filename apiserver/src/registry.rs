@@ -11,6 +11,7 @@ mod answer;
 mod apply;
 mod call;
 pub mod codec;
+mod conversion;
 mod convert;
 mod create;
 pub mod custom;

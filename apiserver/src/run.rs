@@ -143,14 +143,18 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
     let (authenticator, hints) = authenticator(args, &objects, &tokens)?;
     let metrics = Arc::new(Metrics::default());
     let outbound = Arc::new(outbound(args, &objects, &provider)?);
-    let webhooks =
-        webhook::Caller { objects: objects.clone(), outbound, metrics: metrics.webhooks.clone() };
+    let webhooks = webhook::Caller {
+        objects: objects.clone(),
+        outbound: outbound.clone(),
+        metrics: metrics.webhooks.clone(),
+    };
     let admission = Admission::from_flags(args, &objects, &authorizer, &webhooks)?;
     let hooks = ServerHooks {
         authorizer: authorizer.clone(),
         authenticator: authenticator.clone(),
         tokens: tokens.clone(),
         objects: objects.clone(),
+        outbound: outbound.clone(),
         streaming: Streaming::new(Upstream::new(upstream_config(args)?, &provider)?, objects.clone()),
     };
     let advertised = authority(args.advertised(), args.secure_port);

@@ -207,7 +207,8 @@ impl Validating {
             Ok(_) => Ok(()),
             Err(Failure::Call { text, .. }) if hook.ignores_failure => {
                 tracing::warn!(webhook = hook.name, error = text, "webhook failed and is ignored");
-                let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{}", hook.index);
+                let key =
+                    format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{}", hook.index);
                 attributes.notes.annotate(key, &*hook.name);
                 self.caller.metrics.failed_open(&hook.name, "validating");
                 Ok(())

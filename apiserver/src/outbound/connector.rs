@@ -64,8 +64,7 @@ impl Connector {
     /// The failure at the first of them.
     pub async fn connect(&self) -> Result<Stream, DialError> {
         let shared = &self.shared;
-        let addresses =
-            resolve::addresses(&*shared.objects, shared.to_endpoints, shared.own, &self.target);
+        let addresses = resolve::addresses(&*shared.objects, shared.to_endpoints, shared.own, &self.target);
         let mut failed = None;
         for (host, port) in addresses.map_err(DialError)? {
             match self.connect_to(&host, port).await {

@@ -117,7 +117,8 @@ mod tests {
         let check = |namespace: &str, name: &str, port: u16, routed: bool, expected: &str| {
             let target = Target::Service { namespace: namespace.into(), name: name.into(), port };
             let found = addresses(&objects, routed, Some(own), &target);
-            let found = found.map(|list| list.iter().map(|(h, p)| format!("{h}:{p}")).collect::<Vec<_>>().join(","));
+            let found =
+                found.map(|list| list.iter().map(|(h, p)| format!("{h}:{p}")).collect::<Vec<_>>().join(","));
             assert_eq!(found.unwrap_or_else(|text| text), expected, "{name} {routed}");
         };
         check("n", "plain", 443, false, "10.0.0.1:443");

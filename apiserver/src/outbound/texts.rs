@@ -57,9 +57,15 @@ fn of_certificate(name: &str, error: &CertificateError) -> String {
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => {
-            format!("certificate has expired or is not yet valid: current time {}", Timestamp::now().to_rfc3339())
+            format!(
+                "certificate has expired or is not yet valid: current time {}",
+                Timestamp::now().to_rfc3339()
+            )
         }
-        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        // An authority of the same name with another key has signed nothing of this.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".to_owned()
+        }
         other => other.to_string(),
     }
 }
@@ -141,7 +147,12 @@ mod tests {
         check(500, "text/plain; charset=utf-8", "boom\n", text);
         let text = "an error on the server (\"unknown\") has prevented the request from succeeding";
         check(502, "", "boom", text);
-        check(400, "application/json", "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"no\"}", "no");
+        check(
+            400,
+            "application/json",
+            "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"no\"}",
+            "no",
+        );
         let text = "the server responded with the status code 307 but did not return more information";
         check(307, "", "", text);
     }

@@ -80,7 +80,10 @@ impl Registry {
             let warnings = ready.warnings.clone();
             let at = Guard::Absent(key.clone());
             match self.commit(call, key, at, ready, None, namespace).await {
-                Ok(stored) => return Ok(Answer::new(201, Content::Stored(stored)).warn(warnings)),
+                Ok(stored) => {
+                    let stored = call.row.incoming(stored).await?;
+                    return Ok(Answer::new(201, Content::Stored(stored)).warn(warnings));
+                }
                 Err(CommitError::Guard { index: 0, .. }) => {
                     names += 1;
                     if !generated || names >= NAME_TRIES {

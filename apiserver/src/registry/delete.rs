@@ -5,9 +5,10 @@ use super::negotiate;
 use super::options::{DeleteOptions, FieldValidation, Propagation};
 use super::update::MODIFIED;
 use super::write::{ATTEMPTS, commit_status};
-use super::{Registry, codec, encode, object, row};
+use super::{Registry, codec, encode, object};
 use crate::admission::Operation;
-use crate::storage::{CommitError, Group, Guard, Stored, Write, WriteFacts};
+use crate::storage::{CommitError, Group, Guard, Index, Stored, Write, WriteFacts};
+use bytes::Bytes;
 use knarr_api::Value;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
@@ -85,10 +86,17 @@ impl Registry {
             }
             let outcome = match step {
                 Step::Keep => return Ok(Answer::new(200, Content::Stored(existing))),
-                Step::Mark(value) => self
-                    .mark(call, &existing, value)
-                    .await
-                    .map(|stored| Answer::new(200, Content::Stored(stored))),
+                Step::Mark(mut value) => {
+                    codec::settle(call.row.api, call.row.stored, &mut value)?;
+                    let outgoing = call.row.outgoing(&mut value).await?;
+                    match self.mark(&existing, outgoing).await {
+                        Ok(stored) => {
+                            let stored = call.row.incoming(stored).await?;
+                            Ok(Answer::new(200, Content::Stored(stored)))
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
                 Step::Remove => {
                     self.remove(call, &existing, &old).await.map(|()| self.deleted(call, &old, true))
                 }
@@ -128,14 +136,10 @@ impl Registry {
 
     async fn mark(
         &self,
-        call: &Call<'_>,
         existing: &Arc<Stored>,
-        mut value: Value,
+        (bytes, index): (Bytes, Index),
     ) -> Result<Arc<Stored>, CommitError> {
-        let bytes = codec::canonical(call.row.api, call.row.stored, &mut value);
-        let bytes = bytes.map_err(|e| CommitError::Invalid(e.message))?;
         let group = Group::update(existing.key.clone(), existing.revision, bytes);
-        let index = row::index(&value, &call.row.stored.field_selectors);
         let facts = vec![WriteFacts { index: Some(index), previous: Some(existing.clone()) }];
         let changes = self.store.commit_with(group, facts).await?;
         let own = changes.first().and_then(|c| c.current.clone());

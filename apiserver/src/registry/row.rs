@@ -1,4 +1,5 @@
 //! What the registry knows of each served resource: its row in the API table, how it is stored, its rules.
+use super::conversion::Converter;
 use super::convert::{self, Conversion};
 use super::encode;
 use crate::runtime_config::RuntimeConfig;
@@ -27,6 +28,9 @@ pub struct Row {
     pub resource: Arc<str>,
     /// How the requested version becomes the stored one and back; none when they are the same.
     pub conversion: Option<&'static Conversion>,
+    /// Converts what is read and written, where versions are converted by a webhook; the store is then the only one that
+    /// knows another version, and `stored` is the requested one.
+    pub converter: Option<Arc<Converter>>,
     /// Rules of the kind.
     pub rules: &'static Rules,
     /// Objects are kept in the log only.
@@ -46,12 +50,16 @@ impl Row {
         kind: &'static Kind,
         stored: &'static Kind,
         terminating: bool,
+        converter: Option<Arc<Converter>>,
     ) -> Self {
+        let resource = resource_name(stored).into();
+        let stored = if converter.is_some() { kind } else { stored };
         Self {
             kind,
             stored,
-            resource: resource_name(stored).into(),
+            resource,
             conversion: convert::between(&kind.gvk, &stored.gvk),
+            converter,
             rules: &CUSTOM,
             in_log: false,
             api,
@@ -181,7 +189,10 @@ impl Siblings<'_> {
     /// # Errors
     /// A conversion that failed.
     pub async fn to_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
-        Ok(encode::serve(other, encode::store(self.row, object)))
+        match &self.row.converter {
+            Some(converter) => single(converter.values(vec![object], other.kind, false).await?),
+            None => Ok(encode::serve(other, encode::store(self.row, object))),
+        }
     }
 
     /// The other way round.
@@ -189,7 +200,10 @@ impl Siblings<'_> {
     /// # Errors
     /// A conversion that failed.
     pub async fn from_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
-        Ok(encode::serve(self.row, encode::store(other, object)))
+        match &self.row.converter {
+            Some(converter) => single(converter.values(vec![object], self.row.kind, false).await?),
+            None => Ok(encode::serve(self.row, encode::store(other, object))),
+        }
     }
 
     fn of(&self, api_version: &str) -> Option<Arc<Row>> {
@@ -223,6 +237,10 @@ impl Versions for Siblings<'_> {
     }
 }
 
+fn single(mut values: Vec<Value>) -> Result<Value, Status> {
+    values.pop().ok_or_else(|| Status::internal("a conversion returned nothing"))
+}
+
 fn row(api: &'static Api, kind: &'static Kind) -> Row {
     let stored = match &kind.storage {
         Some(gvk) => api.siblings(kind).find(|k| k.gvk == *gvk).unwrap_or(kind),
@@ -233,6 +251,7 @@ fn row(api: &'static Api, kind: &'static Kind) -> Row {
         kind,
         stored,
         conversion: convert::between(&kind.gvk, &stored.gvk),
+        converter: None,
         rules: rules(&stored.gvk.group, &stored.plural),
         in_log: resource == "core/events",
         resource: resource.into(),

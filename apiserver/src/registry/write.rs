@@ -23,8 +23,10 @@ pub(super) const ATTEMPTS: usize = 100;
 pub(super) struct Ready {
     /// In the stored version.
     pub value: Value,
-    /// Canonical bytes without resourceVersion.
+    /// Canonical bytes without resourceVersion, in the version of `value`.
     pub bytes: Bytes,
+    /// What is stored of it.
+    pub stored: (Bytes, Index),
     /// What goes with it.
     pub companions: Companions,
     /// Warnings of validation and admission.
@@ -144,7 +146,11 @@ impl Registry {
             self.hooks.escalation(call.user(), row.kind, &value, old)?;
         }
         let bytes = codec::bytes(row.api, row.stored, &mut value);
-        Ok(Ready { value, bytes, companions, warnings })
+        let stored = match &row.converter {
+            Some(_) if !options.dry_run => row.outgoing(&mut value).await?,
+            _ => (bytes.clone(), row::index(&value, &row.stored.field_selectors)),
+        };
+        Ok(Ready { value, bytes, stored, companions, warnings })
     }
 
     fn prepare_create(&self, scene: &Scene<'_>, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
@@ -202,17 +208,13 @@ impl Registry {
         let mut group = Group::default().guard(at);
         group.guards.extend(namespace);
         group.guards.extend(ready.companions.guards);
-        group.writes.push(Write::Put { key, value: ready.bytes, expires });
+        let (value, index) = ready.stored;
+        group.writes.push(Write::Put { key, value, expires });
         group.writes.extend(ready.companions.writes);
-        let index = self.index(call, &ready.value);
         let facts = vec![WriteFacts { index: Some(index), previous }];
         let changes = self.store.commit_with(group, facts).await?;
         let own = changes.first().and_then(|c| c.current.clone());
         own.ok_or_else(|| CommitError::Invalid("the commit returned no object".to_owned()))
-    }
-
-    fn index(&self, call: &Call<'_>, value: &Value) -> Index {
-        row::index(value, &call.row.stored.field_selectors)
     }
 }
 

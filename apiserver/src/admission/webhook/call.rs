@@ -90,9 +90,8 @@ async fn ask(
         Failure::call(hook, text, 400)
     })?;
     let endpoint = hook.endpoint.as_ref();
-    let endpoint = endpoint.map_err(|text| {
-        Failure::call(hook, format_args!("could not get REST client: {text}"), 400)
-    })?;
+    let endpoint = endpoint
+        .map_err(|text| Failure::call(hook, format_args!("could not get REST client: {text}"), 400))?;
     let uid = uuid::Uuid::new_v4().to_string();
     let post = Post {
         body: review::request(version, &uid, attributes, invocation, &seen),
@@ -117,7 +116,11 @@ async fn ask(
         attributes.notes.annotate(format!("{}/{key}", hook.name), value);
     }
     verdict.warnings.iter().for_each(|text| attributes.notes.warn(text));
-    if verdict.allowed { Ok((verdict, seen)) } else { Err(Failure::Refused(review::refusal(&hook.name, &verdict.status))) }
+    if verdict.allowed {
+        Ok((verdict, seen))
+    } else {
+        Err(Failure::Refused(review::refusal(&hook.name, &verdict.status)))
+    }
 }
 
 /// An object in the version the webhook asked for.

@@ -22,5 +22,6 @@ pub async fn hold(
     if hook.ignores_failure {
         return Ok(false);
     }
-    Err(attributes.forbidden(format!("match condition {name:?}: expressions are not evaluated by this server")))
+    Err(attributes
+        .forbidden(format!("match condition {name:?}: expressions are not evaluated by this server")))
 }

@@ -175,7 +175,10 @@ mod tests {
         put("b", json!([{"name": "x"}]));
         put("a", json!([{"name": "z"}, {"name": "y"}, {"name": "z"}]));
         assert_eq!(uids(), ["a/z/0", "a/y/0", "a/z/1", "b/x/0"]);
-        put("b", json!([{"name": "w", "failurePolicy": "Ignore", "admissionReviewVersions": ["v2", "v1beta1"]}]));
+        put(
+            "b",
+            json!([{"name": "w", "failurePolicy": "Ignore", "admissionReviewVersions": ["v2", "v1beta1"]}]),
+        );
         let hooks = source.hooks();
         let last = hooks.last().unwrap();
         assert_eq!((last.uid.as_ref(), last.ignores_failure), ("b/w/0", true));

@@ -38,7 +38,10 @@ pub fn invocation(
     }
     let of_object = match &hook.objects {
         Ok(selector) => Ok(selector.is_everything()
-            || [&attributes.object, &attributes.old].into_iter().flatten().any(|o| selector.matches(labels(o)))),
+            || [&attributes.object, &attributes.old]
+                .into_iter()
+                .flatten()
+                .any(|o| selector.matches(labels(o)))),
         Err(text) => Err(outbound::internal(text)),
     };
     if matches!(of_object, Ok(false)) {
@@ -70,7 +73,9 @@ fn matches_namespace(
     }
     // The request itself may be what gives a namespace its labels.
     let writes = matches!(attributes.operation, Operation::Create | Operation::Update);
-    if let (true, Some(object)) = (is_namespace && attributes.subresource.is_empty() && writes, &attributes.object) {
+    if let (true, Some(object)) =
+        (is_namespace && attributes.subresource.is_empty() && writes, &attributes.object)
+    {
         return Ok(selector.matches(labels(object)));
     }
     let namespace = objects.get("", "namespaces", "", attributes.namespace);
@@ -174,7 +179,11 @@ mod tests {
             };
             let attributes = attributes(&user, of.0, of.1, of.2);
             let kind = attributes.kind;
-            assert_eq!(matches(&rule, &attributes, &kind.gvk, &kind.plural), expected, "{resources:?} {of:?}");
+            assert_eq!(
+                matches(&rule, &attributes, &kind.gvk, &kind.plural),
+                expected,
+                "{resources:?} {of:?}"
+            );
         };
         check(&["*"], "*", ("pods", "", "d"), true);
         check(&["*"], "*", ("pods", "exec", "d"), false);

@@ -131,8 +131,7 @@ impl WebhookMetrics {
         let Observed { name, kind, operation, code, rejected } = observed;
         let (name, operation) = (name.to_owned(), operation.as_str());
         let is_rejected = if rejected.is_some() { "true" } else { "false" };
-        let labels =
-            DurationLabels { name: name.clone(), operation, rejected: is_rejected, r#type: kind };
+        let labels = DurationLabels { name: name.clone(), operation, rejected: is_rejected, r#type: kind };
         self.durations.get_or_create(&labels).observe(took.as_secs_f64());
         let labels =
             RequestLabels { code, name: name.clone(), operation, rejected: is_rejected, r#type: kind };

@@ -81,11 +81,7 @@ fn settle(attributes: &Attributes<'_>, invocation: &Invocation, after: &mut Valu
 }
 
 /// The changed object in the version of the request.
-async fn back(
-    attributes: &Attributes<'_>,
-    invocation: &Invocation,
-    object: Value,
-) -> Result<Value, Status> {
+async fn back(attributes: &Attributes<'_>, invocation: &Invocation, object: Value) -> Result<Value, Status> {
     match (&invocation.row, &attributes.siblings) {
         (Some(row), Some(siblings)) => siblings.from_version(object, row).await,
         _ => Ok(object),

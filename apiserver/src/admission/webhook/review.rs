@@ -4,9 +4,9 @@ use super::matching::Invocation;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use knarr_api::schema::TypeId;
 use knarr_api::status::{Details, Status};
 use knarr_api::table::{Api, builtin};
-use knarr_api::schema::TypeId;
 use knarr_api::{Value, json};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -75,8 +75,9 @@ pub fn request(
         (None, _) => b"null".to_vec(),
     };
     let head = request.to_string();
-    let mut body = format!("{{\"kind\":\"AdmissionReview\",\"apiVersion\":\"admission.k8s.io/{version}\",\"request\":")
-        .into_bytes();
+    let mut body =
+        format!("{{\"kind\":\"AdmissionReview\",\"apiVersion\":\"admission.k8s.io/{version}\",\"request\":")
+            .into_bytes();
     body.extend_from_slice(head.strip_suffix('}').unwrap_or(&head).as_bytes());
     body.extend_from_slice(b",\"object\":");
     body.extend_from_slice(&raw(&seen.object));
@@ -209,9 +210,9 @@ fn patch(version: &str, mutating: bool, response: &Value) -> Result<Option<Value
     if encoded.is_empty() || !mutating {
         return Ok(None);
     }
-    let bytes = STANDARD.decode(encoded).map_err(|_| {
-        Fault::Unreadable("illegal base64 data in response.patch".to_owned())
-    })?;
+    let bytes = STANDARD
+        .decode(encoded)
+        .map_err(|_| Fault::Unreadable("illegal base64 data in response.patch".to_owned()))?;
     serde_json::from_slice(&bytes).map(Some).map_err(|error| Fault::Patch(error.to_string()))
 }
 

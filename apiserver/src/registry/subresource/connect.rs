@@ -73,7 +73,9 @@ impl Registry {
         };
         self.admission.admit(&mut attributes).await?;
         if attributes.object.as_ref() != Some(&options) {
-            return Err(internal("the options of a connection cannot be changed by admission on this server"));
+            return Err(internal(
+                "the options of a connection cannot be changed by admission on this server",
+            ));
         }
         self.admission.validate(&attributes).await
     }
