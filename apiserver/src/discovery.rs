@@ -4,6 +4,9 @@
 //! Source: API concepts, "API discovery"; the aggregated form is `apidiscovery.k8s.io` v2 and v2beta1.
 mod aggregated;
 mod documents;
+mod remote;
+
+pub use remote::RemoteVersion;
 
 use crate::registry::negotiate::{Discovery as Form, Format};
 use crate::registry::{encode, negotiate};

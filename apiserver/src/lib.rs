@@ -1,5 +1,6 @@
 //! The API server: storage, authentication, authorization, admission, the registry, discovery, streaming.
 pub mod admission;
+pub mod aggregator;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;

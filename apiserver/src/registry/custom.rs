@@ -10,7 +10,7 @@
 use super::Registry;
 use super::conversion::Converter;
 use super::row::{Dynamic, Row, index};
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, RemoteVersion};
 use crate::outbound::Outbound;
 use crate::storage::{BackendError, Index, Resource, Revision, Stored};
 use knarr_api::kind::Kind;
@@ -180,9 +180,36 @@ impl Registry {
         let custom: Vec<&'static Kind> =
             rows.values().flat_map(HashMap::values).map(|row| row.kind).collect();
         let builtin = self.settings.runtime_config.kinds(self.api);
-        let discovery = Discovery::new(builtin.chain(custom), &self.settings.address);
+        let mut discovery = Discovery::new(builtin.chain(custom), &self.settings.address);
+        discovery.add(&self.remote.load());
         self.rows.set_custom(rows);
         self.discovery.store(Arc::new(discovery));
+        self.published.send_replace(());
+    }
+
+    /// Names group versions in discovery that others answer.
+    pub fn set_remote(&self, remote: Vec<RemoteVersion>) {
+        self.remote.store(Arc::new(remote));
+        let custom: Vec<&'static Kind> = self.rows.custom_kinds();
+        let builtin = self.settings.runtime_config.kinds(self.api);
+        let mut discovery = Discovery::new(builtin.chain(custom), &self.settings.address);
+        discovery.add(&self.remote.load());
+        self.discovery.store(Arc::new(discovery));
+    }
+
+    /// Groups and versions that this server serves, and whether they are of custom resources.
+    pub fn local_versions(&self) -> Vec<(Arc<str>, Arc<str>, bool)> {
+        let builtin = self.settings.runtime_config.kinds(self.api).map(|kind| (kind, false));
+        let custom = self.rows.custom_kinds();
+        let all = builtin.chain(custom.into_iter().map(|kind| (kind, true)));
+        let mut found: Vec<(Arc<str>, Arc<str>, bool)> = Vec::new();
+        for (kind, custom) in all {
+            let (group, version) = (&kind.gvk.group, &kind.gvk.version);
+            if !found.iter().any(|(g, v, _)| g == group && v == version) {
+                found.push((group.clone(), version.clone(), custom));
+            }
+        }
+        found
     }
 
     /// Learns of definitions that other servers have acknowledged.

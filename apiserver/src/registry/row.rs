@@ -120,6 +120,11 @@ impl Rows {
         self.custom.store(Arc::new(rows));
     }
 
+    /// The kinds of the custom rows.
+    pub(super) fn custom_kinds(&self) -> Vec<&'static Kind> {
+        self.custom.load().values().flat_map(HashMap::values).map(|row| row.kind).collect()
+    }
+
     /// Is the group version served?
     pub fn has_version(&self, group: &str, version: &str) -> bool {
         self.version(group, version).is_some()
@@ -176,8 +181,9 @@ impl Siblings<'_> {
         let custom = self.rows.custom.load();
         let custom = custom.values().flat_map(HashMap::values);
         let same = |other: &&Arc<Row>| {
-            other.resource == self.row.resource && other.kind.gvk.version != self.row.kind.gvk.version
-                || other.resource == self.row.resource && other.kind.gvk.group != self.row.kind.gvk.group
+            let (theirs, own) = (&other.kind.gvk, &self.row.kind.gvk);
+            other.resource == self.row.resource
+                && (&theirs.group, &theirs.version) != (&own.group, &own.version)
         };
         let mut found: Vec<Arc<Row>> = self.rows.iter().chain(custom).filter(same).cloned().collect();
         found.sort_by_key(|other| other.kind.gvk.api_version());

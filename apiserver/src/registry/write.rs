@@ -92,14 +92,18 @@ impl Registry {
         let mut attributes = self.attributes(call, operation, &name);
         attributes.dry_run = options.dry_run;
         let view = View::of(call);
-        attributes.old = old_served.as_ref().map(|old| view.seen(old));
-        attributes.object = Some(view.seen(&wanted));
+        let (seen, whole_old) = old_served.map(|old| view.enter(old)).unzip();
+        attributes.old = seen;
+        let whole_old = whole_old.flatten();
+        let (seen, whole) = view.enter(wanted);
+        attributes.object = Some(seen);
         self.admission.admit(&mut attributes).await?;
-        let mut value = view.taken(wanted, attributes.object.take().unwrap_or_default());
+        let mut value = view.leave(attributes.object.take().unwrap_or_default(), whole);
         warnings.extend(keep_tracked(&mut value, tracked));
         warnings.extend(dedup_owners(&mut value, true));
         codec::default(row.api, row.kind.ty, &mut value);
-        codec::drop_disabled(row.api, row.kind.ty, &mut value, old_served.as_ref());
+        let served_old = whole_old.as_ref().or(attributes.old.as_ref());
+        codec::drop_disabled(row.api, row.kind.ty, &mut value, served_old);
         let mut value = encode::store(row, value);
         let scene = Scene {
             registry: self,
@@ -137,11 +141,14 @@ impl Registry {
         let final_name = object::name(&value).to_owned();
         attributes.name = &final_name;
         attributes.namespace = call.admission_namespace(&final_name);
-        attributes.object = Some(view.seen(&encode::serve(row, value.clone())));
+        let (seen, whole) = view.enter(encode::serve(row, value));
+        attributes.object = Some(seen);
         self.admission.validate(&attributes).await?;
         let charged = self.admission.charge(&attributes).await?;
         companions.guards.extend(charged.guards);
         companions.writes.extend(charged.writes);
+        let checked = whole.or_else(|| attributes.object.take());
+        let mut value = encode::store(row, checked.unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), row.kind, &value, old)?;
         }
@@ -228,18 +235,19 @@ impl<'a> View<'a> {
         Self { scaled: (call.subresource == "scale").then_some(&**call.row) }
     }
 
-    fn seen(&self, object: &Value) -> Value {
+    /// What it sees, and the whole object where that is another one.
+    fn enter(&self, object: Value) -> (Value, Option<Value>) {
         match self.scaled {
-            Some(row) => scale::scale_of(row, object),
-            None => object.clone(),
+            Some(row) => (scale::scale_of(row, &object), Some(object)),
+            None => (object, None),
         }
     }
 
     /// The whole object after admission was done with what it saw.
-    fn taken(&self, whole: Value, seen: Value) -> Value {
-        match self.scaled {
-            Some(row) => scale::with_replicas(row, whole, &seen),
-            None => seen,
+    fn leave(&self, seen: Value, whole: Option<Value>) -> Value {
+        match (self.scaled, whole) {
+            (Some(row), Some(whole)) => scale::with_replicas(row, whole, &seen),
+            _ => seen,
         }
     }
 }
