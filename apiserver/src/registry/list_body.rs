@@ -84,7 +84,7 @@ fn text(call: &Call<'_>, page: &Page) -> Result<(Frame, Write), Status> {
         between: b",",
         tail: b"]}\n".to_vec(),
     };
-    let kind = call.row.kind;
+    let kind = &*call.row.kind;
     let (list_kind, api_version) = (format!("{}List", kind.gvk.kind), kind.gvk.api_version());
     Ok(match call.accepted.transform {
         Transform::None if call.row.conversion.is_none() => {
@@ -99,7 +99,7 @@ fn text(call: &Call<'_>, page: &Page) -> Result<(Frame, Write), Status> {
             let item: Write = Box::new(move |object, out| {
                 let mut value = encode::served(&row, object)?;
                 strip(&mut value);
-                out.extend_from_slice(&codec::typed_json(row.api, row.kind.ty, &value));
+                out.extend_from_slice(&codec::typed_json(&row.api, row.kind.ty, &value));
                 Ok(())
             });
             (head(&list_kind, &api_version), item)
@@ -218,7 +218,7 @@ fn bare(registry: &Registry, row: Arc<Row>, keep: bool) -> Write {
     let (api, messages) = (registry.api, registry.messages.clone());
     Box::new(move |object, out| {
         if row.conversion.is_none() {
-            out.extend_from_slice(&messages.of(api, row.kind, object, keep)?);
+            out.extend_from_slice(&messages.of(api, &row.kind, object, keep)?);
             return Ok(());
         }
         let value = encode::served(&row, object)?;
