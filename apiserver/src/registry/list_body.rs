@@ -85,7 +85,7 @@ fn text(call: &Call<'_>, page: &Page) -> Result<(Frame, Write), Status> {
         tail: b"]}\n".to_vec(),
     };
     let kind = &*call.row.kind;
-    let (list_kind, api_version) = (format!("{}List", kind.gvk.kind), kind.gvk.api_version());
+    let (list_kind, api_version) = (kind.list_kind.to_string(), kind.gvk.api_version());
     Ok(match call.accepted.transform {
         Transform::None if call.row.conversion.is_none() => {
             let item: Write = Box::new(|object, out| {
@@ -190,7 +190,7 @@ fn binary(registry: &Registry, call: &Call<'_>, page: &Page) -> Result<(Frame, W
     } else {
         let keep = Messages::has_room_for(bytes_of(&page.objects));
         let gvk = &call.row.kind.gvk;
-        (format!("{}List", gvk.kind), gvk.api_version(), bare(registry, call.row.clone(), keep))
+        (call.row.kind.list_kind.to_string(), gvk.api_version(), bare(registry, call.row.clone(), keep))
     };
     let (mut size, mut buffer) = (0, Vec::new());
     for object in &page.objects {

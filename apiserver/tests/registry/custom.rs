@@ -37,7 +37,7 @@ fn definition() -> Value {
         "metadata": {"name": "widgets.example.com"},
         "spec": {
             "group": "example.com", "scope": "Namespaced",
-            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["all"]},
+            "names": {"plural": "widgets", "kind": "Widget", "listKind": "WidgetCollection", "shortNames": ["wd"], "categories": ["all"]},
             "versions": [
                 {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
                  "subresources": {"status": {}, "scale": scale},
@@ -99,7 +99,7 @@ async fn objects_live_as_those_of_other_kinds() {
     assert_eq!(patched["spec"]["color"], "blue");
     server.patch(&path, "strategic-merge-patch+json", &json!({"spec": {}})).await.code_is(415);
     let list = server.get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dblue")).await.expect(200);
-    assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("WidgetList"), 1));
+    assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("WidgetCollection"), 1));
     let none = server.get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dred")).await.expect(200);
     assert_eq!(none["items"], json!([]));
     let scale =
@@ -326,9 +326,10 @@ async fn openapi_v2_follows_the_definitions() {
     let gvk = |version: &str| json!([{"group": "example.com", "kind": "Widget", "version": version}]);
     assert_eq!(schema["x-kubernetes-group-version-kind"], gvk("v1"));
     assert_eq!(schema["properties"]["spec"]["properties"]["size"], json!({"type": "integer", "minimum": 1}));
-    let list = &document["definitions"]["com.example.v1.WidgetList"];
+    let list = &document["definitions"]["com.example.v1.WidgetCollection"];
     assert_eq!(list["properties"]["items"]["items"]["$ref"], "#/definitions/com.example.v1.Widget");
-    assert_eq!(list["x-kubernetes-group-version-kind"][0]["kind"], "WidgetList");
+    assert_eq!(list["x-kubernetes-group-version-kind"][0]["kind"], "WidgetCollection");
+    assert_eq!(list["required"], json!(["items"]));
     let path = "/apis/example.com/v1/namespaces/{namespace}/widgets/{name}";
     assert_eq!(document["paths"][path]["get"]["x-kubernetes-group-version-kind"], gvk("v1")[0]);
     for member in ["swagger", "info", "securityDefinitions"] {
