@@ -25,7 +25,7 @@ mod messages;
 pub mod negotiate;
 pub mod object;
 pub mod options;
-mod paging;
+pub(crate) mod paging;
 mod patch;
 mod route;
 mod row;

@@ -122,7 +122,7 @@ pub fn own(
 ) {
     let write =
         managed_fields::Write { manager: &options.field_manager, subresource, now, versions: siblings };
-    managed_fields::update(&api.schema, siblings.row.kind, old, value, &write);
+    managed_fields::update(&api.schema, &siblings.row.kind, old, value, &write);
 }
 
 /// The faults of a canonical object in its stored version; `old` is none on create.
@@ -131,12 +131,12 @@ pub fn validate(row: &Row, subresource: &str, value: &Value, old: Option<&Value>
     if &*row.kind.gvk.group == "events.k8s.io" {
         let serve = |v: &Value| super::encode::serve(row, v.clone());
         return match old {
-            None => validation::create(row.kind, &serve(value)),
-            Some(old) => validation::update(row.kind, &serve(value), &serve(old)),
+            None => validation::create(&row.kind, &serve(value)),
+            Some(old) => validation::update(&row.kind, &serve(value), &serve(old)),
         };
     }
     let mut errors = validate_kind(row, subresource, value, old);
-    if let Some(custom) = row.custom {
+    if let Some(custom) = row.custom() {
         errors.extend(knarr_api::custom::validate(custom, value, old));
     }
     errors
@@ -144,11 +144,11 @@ pub fn validate(row: &Row, subresource: &str, value: &Value, old: Option<&Value>
 
 fn validate_kind(row: &Row, subresource: &str, value: &Value, old: Option<&Value>) -> ErrorList {
     match (old, subresource) {
-        (None, _) => validation::create(row.stored, value),
-        (Some(old), "" | "scale" | "finalize") => validation::update(row.stored, value, old),
+        (None, _) => validation::create(&row.stored, value),
+        (Some(old), "" | "scale" | "finalize") => validation::update(&row.stored, value, old),
         (Some(old), "ephemeralcontainers") => validation::ephemeral_containers(value, old),
         (Some(old), "resize") => validation::resize(value, old, [pod::class(value), pod::class(old)]),
-        (Some(old), _) => validation::status_update(row.stored, value, old),
+        (Some(old), _) => validation::status_update(&row.stored, value, old),
     }
 }
 

@@ -62,7 +62,7 @@ impl Registry {
                 turn = Some(self.store.lock(&call.key()).await);
             }
             let existing = self.find(call).await?;
-            let old = codec::read(call.row.api, call.row, &existing)?;
+            let old = codec::read(&call.row.api, call.row, &existing)?;
             check_preconditions(call, options, &existing, &old)?;
             if !std::mem::replace(&mut admitted, true) {
                 self.admit_delete(call, options, &old).await?;
@@ -104,7 +104,7 @@ impl Registry {
     ) -> Result<(), Status> {
         let mut attributes = Attributes {
             operation: Operation::Delete,
-            kind: call.row.kind,
+            kind: &call.row.kind,
             subresource: call.subresource,
             namespace: call.admission_namespace(call.name),
             name: call.name,
@@ -125,7 +125,7 @@ impl Registry {
         existing: &Arc<Stored>,
         mut value: Value,
     ) -> Result<Arc<Stored>, CommitError> {
-        let bytes = codec::canonical(call.row.api, call.row.stored, &mut value);
+        let bytes = codec::canonical(&call.row.api, &call.row.stored, &mut value);
         let bytes = bytes.map_err(|e| CommitError::Invalid(e.message))?;
         let group = Group::update(existing.key.clone(), existing.revision, bytes);
         let index = row::index(&value, &call.row.stored.field_selectors);

@@ -73,7 +73,7 @@ impl Registry {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
         let format = negotiate::body_format(call.headers)?;
         let decoded = self.decode(call.row, format, body, options.field_validation)?;
-        let answered = self.hooks.review(call.user(), call.row.kind, call.namespace, decoded.value).await?;
+        let answered = self.hooks.review(call.user(), &call.row.kind, call.namespace, decoded.value).await?;
         Ok(Answer::new(201, Content::Document(answered)).warn(decoded.warnings))
     }
 
@@ -126,7 +126,7 @@ impl Registry {
     ) -> Result<Value, Status> {
         let mut attributes = Attributes {
             operation,
-            kind: call.row.kind,
+            kind: &call.row.kind,
             subresource: call.subresource,
             namespace: call.namespace,
             name: call.name,
@@ -182,7 +182,7 @@ impl Registry {
         }
         let mut attributes = Attributes {
             operation: Operation::Connect,
-            kind: row.kind,
+            kind: &row.kind,
             subresource: context.info.subresource(),
             namespace,
             name,

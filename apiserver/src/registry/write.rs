@@ -43,9 +43,9 @@ impl Registry {
         body: &[u8],
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
-        let kind = row.kind;
+        let kind = &*row.kind;
         let ty = kind.ty;
-        let mut decoded = codec::decode(row.api, Some((ty, &kind.gvk)), format, body, validation)?;
+        let mut decoded = codec::decode(&row.api, Some((ty, &kind.gvk)), format, body, validation)?;
         let gvk = (text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"));
         let (api_version, wanted) = (kind.gvk.api_version(), &*kind.gvk.kind);
         if !gvk.1.is_empty() && gvk.1 != wanted {
@@ -62,7 +62,7 @@ impl Registry {
         }
         decoded.value["apiVersion"] = api_version.into();
         decoded.value["kind"] = wanted.into();
-        codec::default(row.api, ty, &mut decoded.value);
+        codec::default(&row.api, ty, &mut decoded.value);
         Ok(decoded)
     }
 
@@ -81,7 +81,7 @@ impl Registry {
         let old_served = old.map(|o| encode::serve(row, o.clone()));
         if !applied {
             let siblings = Siblings { row, rows: &self.rows };
-            codec::own(row.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+            codec::own(&row.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
         }
         let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
         let tracked = object::meta(&wanted).get("managedFields").cloned();
@@ -89,7 +89,7 @@ impl Registry {
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
         let mut attributes = Attributes {
             operation,
-            kind: row.kind,
+            kind: &row.kind,
             subresource: call.subresource,
             namespace: call.admission_namespace(&name),
             name: &name,
@@ -104,12 +104,12 @@ impl Registry {
         let mut value = attributes.object.take().unwrap_or_default();
         warnings.extend(keep_tracked(&mut value, tracked));
         warnings.extend(dedup_owners(&mut value, true));
-        codec::default(row.api, row.kind.ty, &mut value);
-        codec::drop_disabled(row.api, row.kind.ty, &mut value, attributes.old.as_ref());
+        codec::default(&row.api, row.kind.ty, &mut value);
+        codec::drop_disabled(&row.api, row.kind.ty, &mut value, attributes.old.as_ref());
         let mut value = encode::store(row, value);
         let scene = Scene {
             registry: self,
-            kind: row.kind,
+            kind: &row.kind,
             namespace: call.namespace,
             user: call.user(),
             now,
@@ -127,7 +127,7 @@ impl Registry {
         } else {
             Companions::default()
         };
-        codec::settle(row.api, row.stored, &mut value)?;
+        codec::settle(&row.api, &row.stored, &mut value)?;
         let mut errors = codec::validate(row, call.subresource, &value, old);
         errors.extend(row.rules.strategy.check(&scene, &value, old));
         if !errors.is_empty() {
@@ -138,7 +138,7 @@ impl Registry {
             return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
         }
         if call.subresource.is_empty() {
-            attributes.warnings.extend(knarr_api::validation::warnings(row.stored, &value, old));
+            attributes.warnings.extend(knarr_api::validation::warnings(&row.stored, &value, old));
         }
         let final_name = object::name(&value).to_owned();
         attributes.name = &final_name;
@@ -151,9 +151,9 @@ impl Registry {
         warnings.append(&mut attributes.warnings);
         let mut value = encode::store(row, attributes.object.take().unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
-            self.hooks.escalation(call.user(), row.kind, &value, old)?;
+            self.hooks.escalation(call.user(), &row.kind, &value, old)?;
         }
-        let bytes = codec::bytes(row.api, row.stored, &mut value);
+        let bytes = codec::bytes(&row.api, &row.stored, &mut value);
         Ok(Ready { value, bytes, companions, warnings })
     }
 
