@@ -10,6 +10,7 @@ pub mod custom;
 pub mod discovery;
 pub mod flags;
 pub mod flowcontrol;
+pub mod fuzzing;
 pub mod health;
 pub mod hooks;
 pub mod loopback;

@@ -26,7 +26,7 @@ mod messages;
 pub mod negotiate;
 pub mod object;
 pub mod options;
-mod paging;
+pub(crate) mod paging;
 mod patch;
 mod route;
 mod row;
@@ -129,7 +129,7 @@ impl Registry {
         hooks: Arc<dyn Hooks>,
         settings: Settings,
     ) -> Self {
-        let discovery = Discovery::new(settings.runtime_config.kinds(api), &settings.address);
+        let discovery = Discovery::new(settings.runtime_config.kinds(api), &settings.address, Arc::default());
         let openapi = OpenApi::new(settings.runtime_config.kinds(api));
         Self {
             api,

@@ -45,8 +45,8 @@ pub(super) struct Version<'a> {
 }
 
 /// Groups in discovery order; versions with the preferred one first; resources by plural.
-pub(super) fn groups(kinds: impl Iterator<Item = &'static Kind>) -> Vec<Group<'static>> {
-    let mut groups: Vec<Group<'static>> = Vec::new();
+pub(super) fn groups<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Vec<Group<'k>> {
+    let mut groups: Vec<Group<'k>> = Vec::new();
     for kind in kinds {
         let at = groups.iter().position(|g| *g.name == *kind.gvk.group).unwrap_or_else(|| {
             groups.push(Group { name: &kind.gvk.group, versions: Vec::new() });

@@ -1,9 +1,10 @@
 //! Group versions that others answer, in the documents of those of this server.
-use super::{Discovery, Document, documents};
+use super::documents;
 use knarr_api::Value;
 use knarr_api::table::builtin;
 use serde_json::json;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 /// A group version that is not of the kind table.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,66 +38,66 @@ fn priority_of_version(group: &str, version: &str) -> i64 {
     known.and_then(|version| version.priority).map_or(100, |(_, version)| i64::from(version))
 }
 
-impl Discovery {
-    /// Adds others' group versions. One that this server has as well is the other's.
-    pub fn add(&mut self, remotes: &[RemoteVersion]) {
-        let mut groups: Vec<&str> = remotes.iter().map(|remote| remote.group.as_str()).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        for group in groups {
-            let of_group: Vec<&RemoteVersion> = remotes.iter().filter(|r| r.group == group).collect();
-            self.add_group(group, &of_group);
-            for version in ["v2", "v2beta1"] {
-                self.add_aggregated(group, version, &of_group);
-            }
-        }
-        let theirs = remotes.iter().map(|remote| format!("/apis/{}/{}", remote.group, remote.version));
-        let mut paths: Vec<String> =
-            self.plain.keys().filter(|path| !path.is_empty()).cloned().chain(theirs).collect();
-        paths.sort_unstable();
-        paths.dedup();
-        self.plain.insert(String::new(), Document::new(documents::paths(paths.iter())));
+impl RemoteVersion {
+    /// Path of the group version.
+    pub fn path(&self) -> String {
+        format!("/apis/{}/{}", self.group, self.version)
     }
+}
 
-    /// The group's own document and its entry in the list of groups.
-    fn add_group(&mut self, name: &str, remotes: &[&RemoteVersion]) {
-        let path = format!("/apis/{name}");
-        let known = self.plain.get(&path).map(|document| document.value["versions"].clone());
-        let mut versions: Vec<Value> = known.and_then(|v| v.as_array().cloned()).unwrap_or_default();
-        versions.retain(|v| !remotes.iter().any(|remote| v["version"] == remote.version.as_str()));
-        let of_remote = |remote: &&RemoteVersion| json!({"groupVersion": format!("{name}/{}", remote.version), "version": remote.version});
-        versions.extend(remotes.iter().map(of_remote));
-        sort_versions(name, &mut versions, remotes);
-        let body = json!({"name": name, "preferredVersion": versions.first(), "versions": versions});
-        let mut group = body.clone();
-        group["kind"] = "APIGroup".into();
-        group["apiVersion"] = "v1".into();
-        self.plain.insert(path, Document::new(group));
-        let Some(list) = self.plain.get("/apis") else { return };
-        let mut list = list.value.clone();
-        if let Some(groups) = list["groups"].as_array_mut() {
-            place(groups, body, |group| group["name"].as_str().unwrap_or_default().to_owned(), remotes);
-        }
-        self.plain.insert("/apis".to_owned(), Document::new(list));
+/// The remote versions by group. One that this server has as well is the other's.
+fn by_group(remotes: &[RemoteVersion]) -> BTreeMap<&str, Vec<&RemoteVersion>> {
+    let mut groups: BTreeMap<&str, Vec<&RemoteVersion>> = BTreeMap::new();
+    remotes.iter().for_each(|remote| groups.entry(&remote.group).or_default().push(remote));
+    groups
+}
+
+/// `name`, `preferredVersion` and `versions` of a group with others' versions.
+fn group_body(name: &str, known: &Value, remotes: &[&RemoteVersion]) -> Value {
+    let mut versions: Vec<Value> = known["versions"].as_array().cloned().unwrap_or_default();
+    versions.retain(|v| !remotes.iter().any(|remote| v["version"] == remote.version.as_str()));
+    versions.extend(remotes.iter().map(
+        |remote| json!({"groupVersion": format!("{name}/{}", remote.version), "version": remote.version}),
+    ));
+    sort_versions(name, &mut versions, remotes);
+    json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
+}
+
+/// Adds others' group versions to an `APIGroupList`.
+pub(super) fn into_list(list: &mut Value, remotes: &[RemoteVersion]) {
+    let Some(groups) = list["groups"].as_array_mut() else { return };
+    let name = |group: &Value| group["name"].as_str().unwrap_or_default().to_owned();
+    for (own, remotes) in by_group(remotes) {
+        let known = groups.iter().find(|group| name(group) == own).cloned().unwrap_or_default();
+        place(groups, group_body(own, &known, &remotes), name, &remotes);
     }
+}
 
-    fn add_aggregated(&mut self, name: &str, form: &'static str, remotes: &[&RemoteVersion]) {
-        let key = ("/apis".to_owned(), form);
-        let Some(document) = self.aggregated.get(&key) else { return };
-        let mut list = document.value.clone();
-        let Some(items) = list["items"].as_array_mut() else { return };
-        let known = items.iter().find(|item| item["metadata"]["name"] == name);
-        let mut group = known.cloned().unwrap_or_else(|| json!({"metadata": {"name": name}, "versions": []}));
+/// The `APIGroup` of a name with others' versions; none where nobody has one.
+pub(super) fn with_group(known: Option<Value>, name: &str, remotes: &[RemoteVersion]) -> Option<Value> {
+    let Some(remotes) = by_group(remotes).remove(name) else { return known };
+    let mut group = group_body(name, &known.unwrap_or_default(), &remotes);
+    group["kind"] = "APIGroup".into();
+    group["apiVersion"] = "v1".into();
+    Some(group)
+}
+
+/// Adds others' group versions to aggregated discovery.
+pub(super) fn into_aggregated(list: &mut Value, remotes: &[RemoteVersion]) {
+    let Some(items) = list["items"].as_array_mut() else { return };
+    let name = |item: &Value| item["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    for (own, remotes) in by_group(remotes) {
+        let known = items.iter().find(|item| name(item) == own).cloned();
+        let mut group = known.unwrap_or_else(|| json!({"metadata": {"name": own}, "versions": []}));
         if let Some(versions) = group["versions"].as_array_mut() {
             versions.retain(|v| !remotes.iter().any(|remote| v["version"] == remote.version.as_str()));
             versions.extend(remotes.iter().map(|remote| {
                 let freshness = if remote.is_current { "Current" } else { "Stale" };
                 json!({"version": remote.version, "resources": remote.resources, "freshness": freshness})
             }));
-            sort_versions(name, versions, remotes);
+            sort_versions(own, versions, &remotes);
         }
-        place(items, group, |item| item["metadata"]["name"].as_str().unwrap_or_default().to_owned(), remotes);
-        self.aggregated.insert(key, Document::new(list));
+        place(items, group, name, &remotes);
     }
 }
 

@@ -45,9 +45,9 @@ impl Registry {
         body: &[u8],
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
-        let kind = row.kind;
+        let kind = &*row.kind;
         let ty = kind.ty;
-        let mut decoded = codec::decode(row.api, Some((ty, &kind.gvk)), format, body, validation)?;
+        let mut decoded = codec::decode(&row.api, Some((ty, &kind.gvk)), format, body, validation)?;
         let gvk = (text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"));
         let (api_version, wanted) = (kind.gvk.api_version(), &*kind.gvk.kind);
         if !gvk.1.is_empty() && gvk.1 != wanted {
@@ -64,7 +64,7 @@ impl Registry {
         }
         decoded.value["apiVersion"] = api_version.into();
         decoded.value["kind"] = wanted.into();
-        codec::default(row.api, ty, &mut decoded.value);
+        codec::default(&row.api, ty, &mut decoded.value);
         Ok(decoded)
     }
 
@@ -83,7 +83,7 @@ impl Registry {
         let old_served = old.map(|o| encode::serve(row, o.clone()));
         if !applied {
             let siblings = Siblings { row, rows: &self.rows };
-            codec::own(row.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+            codec::own(&row.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
         }
         let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
         let tracked = object::meta(&wanted).get("managedFields").cloned();
@@ -101,13 +101,13 @@ impl Registry {
         let mut value = view.leave(attributes.object.take().unwrap_or_default(), whole);
         warnings.extend(keep_tracked(&mut value, tracked));
         warnings.extend(dedup_owners(&mut value, true));
-        codec::default(row.api, row.kind.ty, &mut value);
+        codec::default(&row.api, row.kind.ty, &mut value);
         let served_old = whole_old.as_ref().or(attributes.old.as_ref());
-        codec::drop_disabled(row.api, row.kind.ty, &mut value, served_old);
+        codec::drop_disabled(&row.api, row.kind.ty, &mut value, served_old);
         let mut value = encode::store(row, value);
         let scene = Scene {
             registry: self,
-            kind: row.kind,
+            kind: &row.kind,
             namespace: call.namespace,
             user: call.user(),
             now,
@@ -125,8 +125,9 @@ impl Registry {
         } else {
             Companions::default()
         };
-        codec::settle(row.api, row.stored, &mut value)?;
-        let mut errors = codec::validate(row, call.subresource, &value, old);
+        codec::settle(&row.api, &row.stored, &mut value)?;
+        let (mut errors, told) = codec::validate(row, call.subresource, &value, old);
+        warnings.extend(told);
         errors.extend(row.rules.strategy.check(&scene, &value, old));
         if !errors.is_empty() {
             let name = match object::name(&value) {
@@ -136,7 +137,7 @@ impl Registry {
             return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
         }
         if call.subresource.is_empty() {
-            warnings.extend(knarr_api::validation::warnings(row.stored, &value, old));
+            warnings.extend(knarr_api::validation::warnings(&row.stored, &value, old));
         }
         let final_name = object::name(&value).to_owned();
         attributes.name = &final_name;
@@ -150,9 +151,9 @@ impl Registry {
         let checked = whole.or_else(|| attributes.object.take());
         let mut value = encode::store(row, checked.unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
-            self.hooks.escalation(call.user(), row.kind, &value, old)?;
+            self.hooks.escalation(call.user(), &row.kind, &value, old)?;
         }
-        let bytes = codec::bytes(row.api, row.stored, &mut value);
+        let bytes = codec::bytes(&row.api, &row.stored, &mut value);
         let stored = match &row.converter {
             Some(_) if !options.dry_run => row.outgoing(&mut value).await?,
             _ => (bytes.clone(), row::index(&value, &row.stored.field_selectors)),
@@ -186,7 +187,7 @@ impl Registry {
         };
         Attributes {
             operation,
-            kind: call.row.kind,
+            kind: &call.row.kind,
             subresource: call.subresource,
             namespace: call.admission_namespace(name),
             name,

@@ -61,4 +61,30 @@ async fn fields_of_gates() {
     let made = admin.create(path, &set(json!({"partition": 1, "maxUnavailable": 2}))).await;
     assert_eq!(made["spec"]["updateStrategy"]["rollingUpdate"], json!({"partition": 1}));
     server.stop().await;
+
+    // An object from a time when the gate was on.
+    let directory = tempfile::tempdir().expect("directory");
+    let server = Server::start(directory.path(), &["--feature-gates=MaxUnavailableStatefulSet=true"]).await;
+    let both = json!({"partition": 1, "maxUnavailable": 2});
+    let made = server.admin().create(path, &set(both.clone())).await;
+    assert_eq!(made["spec"]["updateStrategy"]["rollingUpdate"], both);
+    server.stop().await;
+    let server = Server::start(directory.path(), &[]).await;
+    let admin = server.admin();
+    let one = format!("{path}/s");
+    let update = async |extra: Value| {
+        let mut object = admin.get(&one).await.1;
+        object["spec"]["updateStrategy"]["rollingUpdate"] = extra;
+        let headers = [("content-type", "application/json")];
+        let reply = admin.raw(Method::PUT, &one, &headers, object.to_string()).await;
+        let object: Value = serde_json::from_slice(reply.body()).expect("an object");
+        assert_eq!(reply.status(), 200, "{object}");
+        object["spec"]["updateStrategy"]["rollingUpdate"].clone()
+    };
+    assert_eq!(admin.get(&one).await.1["spec"]["updateStrategy"]["rollingUpdate"], both);
+    let changed = json!({"partition": 2, "maxUnavailable": 3});
+    assert_eq!(update(changed.clone()).await, changed);
+    assert_eq!(update(json!({"partition": 2})).await, json!({"partition": 2}));
+    assert_eq!(update(changed).await, json!({"partition": 2}));
+    server.stop().await;
 }

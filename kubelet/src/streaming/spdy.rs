@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 mod frame;
 mod headers;
 
-use frame::Frame;
-use headers::{Compressor, Decompressor};
+pub(super) use frame::{Frame, read, syn_stream};
+pub(super) use headers::{Compressor, Decompressor};
 
 /// Data frames of ours are at most this large.
 const MAX_DATA: usize = 16 << 10;

@@ -101,7 +101,7 @@ fn by_rules(hook: &Hook, attributes: &Attributes<'_>) -> Option<Invocation> {
     let others = attributes.siblings?.others();
     for rule in &hook.rules {
         for row in &others {
-            let other = row.kind;
+            let other = &row.kind;
             if matches(rule, attributes, &other.gvk, &other.plural) {
                 let gvk = other.subresource(attributes.subresource).map_or(&other.gvk, |sub| &sub.gvk);
                 return Some(Invocation {
