@@ -20,7 +20,6 @@ pub use metrics::WebhookMetrics;
 use super::{Attributes, Operation, Plugin};
 use crate::objects::Objects;
 use crate::outbound::Outbound;
-use crate::user::User;
 use async_trait::async_trait;
 use call::Failure;
 use futures::future::join_all;
@@ -75,7 +74,7 @@ fn is_exempt(attributes: &Attributes<'_>) -> bool {
                 | "MutatingAdmissionPolicy"
                 | "MutatingAdmissionPolicyBinding"
         )
-        || **attributes.user == User::loopback()
+        || attributes.user.is_loopback()
 }
 
 /// MutatingAdmissionWebhook.
