@@ -110,7 +110,13 @@ async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
         (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite, postgres)"),
     };
     let resources = registry::resources(knarr_api::table::builtin(), &args.served()?);
-    Store::open(backend, resources, Options::default(), shutdown).await.context("cannot load the database")
+    let history = match args.etcd_compaction_interval {
+        Duration::ZERO => Duration::MAX,
+        interval => interval,
+    };
+    Store::open(backend, resources, Options { history, ..Options::default() }, shutdown)
+        .await
+        .context("cannot load the database")
 }
 
 /// A server put together.
