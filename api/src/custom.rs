@@ -3,9 +3,9 @@
 //!
 //! Types hold what codecs, pruning and field ownership need; the structural schema itself is kept beside them
 //! ([`Custom`]) for [defaulting](default_object) and [validation](validate). All versions of a resource share one
-//! [`Api`], so that their types can be compared. CEL rules and conversion by webhook are not carried out;
-//! [`unsupported`] tells of them.
+//! [`Api`], so that their types can be compared. Conversion by webhook is not carried out; [`unsupported`] tells of it.
 mod defaults;
+mod rules;
 mod types;
 mod validate;
 
@@ -15,8 +15,10 @@ use crate::schema::SchemaError;
 use crate::table::Api;
 use regex::Regex;
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 pub use defaults::apply as default_object;
+pub use rules::{Rules, environment as rule_environment};
 pub use validate::validate;
 
 /// What is known of one version of a custom resource beyond its type.
@@ -26,12 +28,21 @@ pub struct Custom {
     pub schema: Value,
     /// The compiled `pattern`s of the schema; what does not compile is not there.
     patterns: HashMap<String, Regex>,
+    /// The CEL rules of the schema, compiled when they are first needed.
+    rules: OnceLock<Option<Arc<Rules>>>,
     /// The columns of tables.
     pub columns: Columns,
     /// Where the `scale` subresource finds its numbers.
     pub scale: Option<ScalePaths>,
     /// What clients of a deprecated version are told.
     pub deprecation: Option<String>,
+}
+
+impl Custom {
+    /// The compiled CEL rules of the schema.
+    pub fn rules(&self) -> Option<&Rules> {
+        self.rules.get_or_init(|| Rules::new(&self.schema).map(Arc::new)).as_deref()
+    }
 }
 
 /// Names of nested members.
@@ -74,48 +85,15 @@ fn text(value: &Value) -> &str {
 
 /// What a CustomResourceDefinition asks for that is not carried out, in words for a `Warning` header.
 pub fn unsupported(crd: &Value) -> Vec<String> {
-    let mut out = Vec::new();
-    let versions = crd["spec"]["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for version in versions {
-        let schema = &version["schema"]["openAPIV3Schema"];
-        if let Some(at) = find_rules(schema, &mut String::new()) {
-            out.push(format!(
-                "version {}: x-kubernetes-validations (at {at:?}) are not evaluated by this server: objects are \
-                 accepted without regard to them",
-                text(&version["name"])
-            ));
-        }
+    let versions = crd["spec"]["versions"].as_array().map_or(0, Vec::len);
+    if crd["spec"]["conversion"]["strategy"] == "Webhook" && versions > 1 {
+        let text = "conversion webhooks are not called by this server: only the storage version is served";
+        return vec![text.to_owned()];
     }
-    if crd["spec"]["conversion"]["strategy"] == "Webhook" && versions.len() > 1 {
-        out.push(
-            "conversion webhooks are not called by this server: only the storage version is served"
-                .to_owned(),
-        );
-    }
-    out
+    Vec::new()
 }
 
-/// The path of the first schema with CEL rules.
-fn find_rules(schema: &Value, at: &mut String) -> Option<String> {
-    if schema["x-kubernetes-validations"].as_array().is_some_and(|rules| !rules.is_empty()) {
-        return Some(at.clone());
-    }
-    let length = at.len();
-    let mut children: Vec<(&str, &Value)> =
-        vec![("items", &schema["items"]), ("*", &schema["additionalProperties"])];
-    let properties = schema["properties"].as_object();
-    children.extend(properties.into_iter().flatten().map(|(name, child)| (name.as_str(), child)));
-    for (name, child) in children.into_iter().filter(|(_, child)| child.is_object()) {
-        at.push('.');
-        at.push_str(name);
-        let found = find_rules(child, at);
-        at.truncate(length);
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
-}
-
+#[cfg(test)]
+mod rules_tests;
 #[cfg(test)]
 mod tests;

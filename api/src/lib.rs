@@ -3,6 +3,7 @@
 //! One [`schema::Schema`] describes every type, one list of [`kind::Kind`] rows describes every resource, and
 //! every mechanism (codecs, patches, field ownership, defaults, OpenAPI, columns) reads those. Documents are
 //! [`Value`]s: JSON, with maps in key order; [`json::encode`] output is ordered by the schema.
+pub mod cel;
 pub mod columns;
 pub mod custom;
 pub mod defaults;

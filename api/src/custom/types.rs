@@ -9,7 +9,7 @@ use base64::Engine;
 use regex::Regex;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
@@ -69,7 +69,9 @@ pub(super) fn kind(schema: &mut Schema, crd: &Value, version: &Value, storage: &
         Some(given) => given.to_owned(),
         None => format!("{} {kind} is deprecated", gvk.api_version()),
     });
-    let custom = Custom { schema: root, patterns, columns: Columns::custom(columns), scale, deprecation };
+    let columns = Columns::custom(columns);
+    let rules = OnceLock::new();
+    let custom = Custom { schema: root, patterns, rules, columns, scale, deprecation };
     let mut row = Kind::new(gvk, text(&names["plural"]).into(), ty);
     row.singular = singular.into();
     row.list_kind = list_kind.into();

@@ -3,17 +3,26 @@
 //! What did not change is not judged again (ratcheting, KEP-4008): lists of type map are compared by their keys, all
 //! others as wholes. Of `format` there is what can be told without a locale; formats that are not known here say
 //! nothing, as in the original.
-use super::Custom;
+use super::{Custom, rules};
 use crate::Value;
 use crate::field::{Error, ErrorList, ErrorType};
 use crate::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The faults of an object; `old` is the live object, none on create.
-pub fn validate(custom: &Custom, object: &Value, old: Option<&Value>) -> ErrorList {
+/// The faults of an object; `old` is the live object, none on create. CEL rules are evaluated if the object has the
+/// right shape; what they say of unchanged parts is given as warnings.
+pub fn validate(custom: &Custom, object: &Value, old: Option<&Value>) -> (ErrorList, Vec<String>) {
     let mut walk = Walk { custom, errors: ErrorList::new() };
     walk.value(&custom.schema, object, old, "");
-    walk.errors
+    let mut errors = walk.errors;
+    let Some(rules) = custom.rules() else { return (errors, Vec::new()) };
+    if let Some(blocked) = rules::blocked(&errors) {
+        errors.push(blocked);
+        return (errors, Vec::new());
+    }
+    let (found, warnings) = rules.validate(object, old);
+    errors.extend(found);
+    (errors, warnings)
 }
 
 struct Walk<'a> {

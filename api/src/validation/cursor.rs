@@ -117,6 +117,11 @@ impl<'a> At<'a> {
             .map(move |(key, value)| (key.as_str(), Self { value, path: format!("{path}[{key}]"), report }))
     }
 
+    /// How many faults were found so far.
+    pub(super) fn faults(&self) -> usize {
+        self.report.errors.borrow().len()
+    }
+
     /// The value itself.
     pub(super) fn value(&self) -> &'a Value {
         self.value

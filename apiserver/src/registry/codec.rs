@@ -125,21 +125,27 @@ pub fn own(
     managed_fields::update(&api.schema, &siblings.row.kind, old, value, &write);
 }
 
-/// The faults of a canonical object in its stored version; `old` is none on create.
-pub fn validate(row: &Row, subresource: &str, value: &Value, old: Option<&Value>) -> ErrorList {
+/// The faults of a canonical object in its stored version, and warnings about it; `old` is none on create.
+pub fn validate(
+    row: &Row,
+    subresource: &str,
+    value: &Value,
+    old: Option<&Value>,
+) -> (ErrorList, Vec<String>) {
     // The newer version of events has rules of its own; all other kinds are judged in their stored version.
     if &*row.kind.gvk.group == "events.k8s.io" {
         let serve = |v: &Value| super::encode::serve(row, v.clone());
-        return match old {
+        let errors = match old {
             None => validation::create(&row.kind, &serve(value)),
             Some(old) => validation::update(&row.kind, &serve(value), &serve(old)),
         };
+        return (errors, Vec::new());
     }
     let mut errors = validate_kind(row, subresource, value, old);
-    if let Some(custom) = row.custom() {
-        errors.extend(knarr_api::custom::validate(custom, value, old));
-    }
-    errors
+    let Some(custom) = row.custom() else { return (errors, Vec::new()) };
+    let (found, warnings) = knarr_api::custom::validate(custom, value, old);
+    errors.extend(found);
+    (errors, warnings)
 }
 
 fn validate_kind(row: &Row, subresource: &str, value: &Value, old: Option<&Value>) -> ErrorList {

@@ -128,7 +128,8 @@ impl Registry {
             Companions::default()
         };
         codec::settle(&row.api, &row.stored, &mut value)?;
-        let mut errors = codec::validate(row, call.subresource, &value, old);
+        let (mut errors, told) = codec::validate(row, call.subresource, &value, old);
+        warnings.extend(told);
         errors.extend(row.rules.strategy.check(&scene, &value, old));
         if !errors.is_empty() {
             let name = match object::name(&value) {

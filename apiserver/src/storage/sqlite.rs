@@ -3,6 +3,7 @@
 //! One connection writes, in WAL mode with `synchronous=FULL`, so that a commit is durable when it returns; a second
 //! one checkpoints, and a few more read. The directory is locked for life, which makes the writer's picture of the
 //! live keys (`heads`) exact: guards are decided without a query.
+mod alert;
 mod checkpoint;
 mod lock;
 mod read;
@@ -35,6 +36,8 @@ const READERS: u32 = 3;
 /// The database of one server.
 pub struct Sqlite {
     writer: Arc<Mutex<Writer>>,
+    /// Of commits of a single group.
+    usual: alert::Usual,
     readers: SqlitePool,
     checkpointer: Checkpointer,
     path: PathBuf,
@@ -91,7 +94,15 @@ impl Sqlite {
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(options.clone().create_if_missing(false).pragma("query_only", "1"));
         let checkpointer = Checkpointer::start(options.create_if_missing(false), &writer);
-        Ok(Self { writer, readers, checkpointer, path, _lock: lock, _temporary: temporary })
+        Ok(Self {
+            writer,
+            usual: alert::Usual::new(),
+            readers,
+            checkpointer,
+            path,
+            _lock: lock,
+            _temporary: temporary,
+        })
     }
 
     /// The database file.
@@ -104,7 +115,11 @@ impl Sqlite {
 impl Backend for Sqlite {
     async fn commit(&self, groups: &[Group]) -> Vec<Outcome> {
         let mut writer = self.writer.lock().await;
-        let (outcomes, bytes) = writer.commit(groups).await;
+        let commit = writer.commit(groups);
+        let (outcomes, bytes) = match groups {
+            [_] => self.usual.wait(commit).await,
+            _ => commit.await,
+        };
         drop(writer);
         self.checkpointer.written(bytes);
         outcomes

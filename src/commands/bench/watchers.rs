@@ -192,7 +192,7 @@ fn events(lines: &[u8], now: Duration, deliver: &mpsc::UnboundedSender<Duration>
 
 /// The time an event's object carries.
 fn sent(line: &[u8]) -> Option<Duration> {
-    let start = line.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
+    let start = memchr::memmem::find(line, MARK)? + MARK.len();
     let digits = std::str::from_utf8(line.get(start..start + DIGITS)?).ok()?;
     Some(Duration::from_micros(digits.parse().ok()?))
 }

@@ -1,5 +1,5 @@
-//! Rules of the schema of a custom resource: it must be structural, and lists and maps must make sense. Whether CEL
-//! rules compile, and what they cost, is the business of who runs them.
+//! Rules of the schema of a custom resource: it must be structural, and lists and maps must make sense. Of a schema
+//! that does, the CEL rules are checked too.
 use super::super::cursor::At;
 use crate::Value;
 
@@ -81,7 +81,11 @@ pub(super) fn root(schema: &At<'_>, status: bool) {
     if schema.get("nullable").is_true() {
         schema.get("nullable").forbidden("nullable cannot be true at the root");
     }
+    let before = schema.faults();
     node(schema, Level::Root);
+    if schema.faults() == before {
+        super::expressions::check(schema);
+    }
 }
 
 /// A schema and all below it.

@@ -275,6 +275,7 @@ fn definitions() {
         let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
         check(group, "CustomResourceDefinition", with_schema(schema), &expected);
     }
+    expressions(group, root);
     check_update(
         group,
         "CustomResourceDefinition",
@@ -308,4 +309,86 @@ fn api_services() {
             "spec.insecureSkipTLSVerify: Invalid value: true: local APIServices may not have insecureSkipTLSVerify",
         ],
     );
+}
+
+/// CEL rules: what does not compile, costs too much, or blames what is not there.
+fn expressions(group: &str, root: &str) {
+    let shown = |rule: &str, message: &str, optional: &str| {
+        format!(
+            r#"Invalid value: {{"Rule":"{rule}","Message":"","MessageExpression":"{message}","Reason":null,"FieldPath":"","OptionalOldSelf":{optional}}}"#
+        )
+    };
+    let factor = "(try simplifying the rule(s), or adding maxItems, maxProperties, and maxLength where arrays, maps, and \
+                  strings are declared)";
+    let many = json!({"type": "array", "items": {"type": "integer"}});
+    for (schema, expected) in [
+        (
+            json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.a"}]}),
+            vec![format!(
+                ".x-kubernetes-validations[0].rule: {}: compilation failed: ERROR: <input>:1:5: undefined field \
+                 'a'\n | self.a\n | ....^",
+                shown("self.a", "", "null")
+            )],
+        ),
+        (
+            json!({"type": "object", "x-kubernetes-validations": [{"rule": "1", "messageExpression": "2"}]}),
+            vec![
+                format!(
+                    ".x-kubernetes-validations[0].rule: {}: cel expression must evaluate to a bool",
+                    shown("1", "2", "null")
+                ),
+                format!(
+                    ".x-kubernetes-validations[0].messageExpression: {}: messageExpression must evaluate to a string",
+                    shown("1", "2", "null")
+                ),
+            ],
+        ),
+        (
+            json!({"type": "object", "properties": {"a": many}, "x-kubernetes-validations": [
+                {"rule": "self.a.all(x, self.a.all(y, x == y))"}]}),
+            vec![format!(
+                ".x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than \
+                 100x {factor}"
+            )],
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "string"}}, "x-kubernetes-validations": [
+                {"rule": "true", "optionalOldSelf": true, "fieldPath": ".b"}]}),
+            vec![
+                ".x-kubernetes-validations[0].optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used \
+                 in rule"
+                    .to_owned(),
+                ".x-kubernetes-validations[0].fieldPath: Invalid value: \".b\": fieldPath must be a valid path: does not \
+                 refer to a valid field"
+                    .to_owned(),
+            ],
+        ),
+        (
+            json!({"type": "array", "maxItems": 5, "items": {"type": "integer", "x-kubernetes-validations": [
+                {"rule": "self == oldSelf"}]}}),
+            vec![format!(
+                ".items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf cannot be used on the \
+                 uncorrelatable portion of the schema within {root}"
+            )],
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "string", "maxLength": 10}},
+                "x-kubernetes-validations": [{"rule": "self.a.matches('^a+$')", "fieldPath": ".a"}]}),
+            vec![],
+        ),
+    ] {
+        let mut expected: Vec<String> = expected.iter().map(|text| format!("{root}{text}")).collect();
+        if expected.iter().any(|text| text.contains("100x")) {
+            expected.push(format!(
+                "{root}.x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule & messageExpression cost \
+                 total exceeding cost limit for entire OpenAPIv3 schema"
+            ));
+            expected.push(format!(
+                "spec.validation.openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule & messageExpression \
+                 cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x {factor}"
+            ));
+        }
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        check(group, "CustomResourceDefinition", with_schema(schema), &expected);
+    }
 }

@@ -1,0 +1,48 @@
+//! Regular expressions.
+use super::{Out, Rows};
+use crate::cel::eval::{Context, EvalError};
+use crate::cel::value::Val;
+use ::regex::{Regex, RegexBuilder};
+
+pub(super) const ROWS: Rows = &[
+    ("matches", "matches", "string string -> bool"),
+    ("matches", "matches_string", "string . string -> bool"),
+    ("find", "string_find_string", "string . string -> string"),
+    ("findAll", "string_find_all_string", "string . string -> list(string)"),
+    ("findAll", "string_find_all_string_int", "string . string int -> list(string)"),
+];
+
+/// The most memory a compiled expression may take.
+const SIZE: usize = 4 << 20;
+
+/// A regular expression in the syntax of RE2.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn compile(pattern: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(pattern).size_limit(SIZE).dfa_size_limit(SIZE).build();
+    built.map_err(|error| {
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        format!("error parsing regexp: {last}: `{pattern}`")
+    })
+}
+
+pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) -> Option<Out<'a>> {
+    let [Val::String(text), Val::String(pattern), rest @ ..] = args else { return None };
+    let regex = match context.regex(pattern) {
+        Ok(regex) => regex,
+        Err(error) => return Some(Err(EvalError::new(error))),
+    };
+    Some(match (name, rest) {
+        ("matches", []) => Ok(Val::Bool(regex.is_match(text))),
+        ("find", []) => Ok(Val::text(regex.find(text).map_or("", |found| found.as_str()))),
+        ("findAll", []) => Ok(all(&regex, text, usize::MAX)),
+        ("findAll", [Val::Int(n)]) => Ok(all(&regex, text, usize::try_from(*n).unwrap_or(usize::MAX))),
+        _ => return None,
+    })
+}
+
+fn all<'a>(regex: &Regex, text: &str, most: usize) -> Val<'a> {
+    Val::list(regex.find_iter(text).take(most).map(|found| Val::text(found.as_str())).collect())
+}

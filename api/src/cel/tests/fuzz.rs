@@ -1,0 +1,119 @@
+//! No text makes the parser, checker, estimator or evaluator panic or run away.
+use super::env;
+use crate::cel::{Program, Val, compile, cost};
+use proptest::prelude::*;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const WORDS: [&str; 60] = [
+    "x",
+    "self",
+    "1",
+    "0",
+    "-",
+    "2u",
+    "1.5",
+    "'a'",
+    "\"é\"",
+    "b'x'",
+    "true",
+    "null",
+    "[",
+    "]",
+    "(",
+    ")",
+    "{",
+    "}",
+    ",",
+    ":",
+    ".",
+    "?",
+    "[?",
+    ".?",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "==",
+    "<",
+    "&&",
+    "||",
+    "!",
+    " in ",
+    ".all(i, ",
+    ".map(i, ",
+    ".filter(i, ",
+    ".size()",
+    "size(",
+    "has(",
+    "x.l",
+    "x.m",
+    "self.s",
+    "self.l",
+    "cel.bind(v, ",
+    "v",
+    "i",
+    ".transformMap(k, v, ",
+    ".format([",
+    ".join()",
+    ".split('')",
+    ".replace('', ",
+    "quantity('1')",
+    "ip('::1')",
+    "duration('1s')",
+    "timestamp('2026-01-01T00:00:00Z')",
+    "optional.of(",
+    ".orValue(",
+    "lists.range(999999)",
+];
+
+/// Compiles, estimates and evaluates; gives how long it took.
+fn run(text: &str) -> Duration {
+    let started = Instant::now();
+    let schema = json!({"type": "object", "properties": {
+        "s": {"type": "string"}, "l": {"type": "array", "items": {"type": "integer"}}}});
+    if let Ok(checked) = compile(&env(&schema), text) {
+        cost::estimate(&checked, &|_| None);
+        let program = Program::new(checked);
+        let (x, own) = (json!({"l": [1, 2, 3], "m": {"a": 1}}), json!({"s": "héé", "l": [0, -1]}));
+        let variables = [("x", Val::dynamic(&x)), ("self", Val::dynamic(&own))];
+        let (out, cost) = program.evaluate(&variables, 100_000);
+        assert!(cost < 10_000_000, "{text}: {cost}");
+        drop(out.map(|value| value.to_string()));
+    }
+    started.elapsed()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn words(words in proptest::collection::vec(0..WORDS.len(), 0..24)) {
+        let text: String = words.into_iter().map(|at| WORDS[at]).collect();
+        prop_assert!(run(&text) < Duration::from_secs(20), "{}", text);
+    }
+
+    #[test]
+    fn characters(text in "\\PC{0,40}") {
+        prop_assert!(run(&text) < Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn deep_and_long_texts() {
+    for text in [
+        "(".repeat(5000),
+        format!("{}1{}", "(".repeat(90), ")".repeat(90)),
+        format!("{}1{}", "[".repeat(3000), "]".repeat(3000)),
+        vec!["1"; 3000].join(" + "),
+        format!("x{}", ".a".repeat(20_000)),
+        format!("{}true", "!".repeat(20_000)),
+        format!("{}1", "true ? 1 : ".repeat(3000)),
+        vec!["x.a == 1"; 500].join(" && "),
+        "a".repeat(200_000),
+        "x[0]".repeat(2000),
+    ] {
+        assert!(run(&text) < Duration::from_secs(60), "{}", &text[..20]);
+    }
+}
