@@ -15,6 +15,7 @@ pub mod loopback;
 pub mod metrics;
 pub mod objects;
 pub mod openapi;
+pub mod outbound;
 pub mod own_paths;
 pub mod registry;
 pub mod request_info;

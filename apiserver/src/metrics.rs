@@ -1,6 +1,7 @@
 //! `/metrics`: the original's names, kept by `prometheus-client`.
 //!
 //! A request finds its counters by a hash of its labels, so that the label texts are made once a combination.
+use crate::admission::webhook::WebhookMetrics;
 use crate::flowcontrol::FlowMetrics;
 use crate::request_info::{RequestInfo, Verb};
 use knarr_api::gates::Stage;
@@ -92,6 +93,8 @@ pub struct Metrics {
     inflight: [Gauge; 2],
     /// Priority and fairness.
     pub flow: FlowMetrics,
+    /// Admission webhooks.
+    pub webhooks: WebhookMetrics,
     resource_objects: Family<ResourceLabels, Gauge>,
     storage_objects: Family<StorageLabels, Gauge>,
     process: Process,
@@ -141,6 +144,8 @@ impl Default for Metrics {
         registry.register("apiserver_request_panics", "Requests that panicked", panics.clone());
         registry.register("apiserver_request_timeouts", "Requests that ran out of time", timeouts.clone());
         let flow = FlowMetrics::new(&mut registry);
+        let webhooks = WebhookMetrics::default();
+        webhooks.register(&mut registry);
         let process = Process::new(&mut registry);
         describe(&mut registry);
         let resource_objects = Family::<ResourceLabels, Gauge>::default();
@@ -165,6 +170,7 @@ impl Default for Metrics {
             hasher: RandomState::new(),
             inflight: kinds,
             flow,
+            webhooks,
             resource_objects,
             storage_objects,
             process,

@@ -11,6 +11,7 @@ mod answer;
 mod apply;
 mod call;
 pub mod codec;
+mod conversion;
 mod convert;
 mod create;
 pub mod custom;
@@ -41,7 +42,7 @@ mod write;
 use messages::Messages;
 
 pub use hooks::{Hooks, NoHooks};
-pub use row::{NODE_PORTS, Row, Rows, resources};
+pub use row::{NODE_PORTS, Row, Rows, Siblings, resources};
 
 use crate::admission::Chain;
 use crate::discovery::Discovery;

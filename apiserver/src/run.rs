@@ -2,7 +2,7 @@
 //!
 //! Order: open the store, start listening, then bootstrap while already answering (health says what is missing), so
 //! that a client that polls `/readyz` sees the server as soon as it is.
-use crate::admission::Chain as Admission;
+use crate::admission::{Chain as Admission, webhook};
 use crate::authn::{Authenticator, request_header::FrontProxy, token_file, x509};
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
@@ -12,6 +12,7 @@ use crate::hooks::ServerHooks;
 use crate::loopback::Loopback;
 use crate::metrics::Metrics;
 use crate::objects::{Change, Objects};
+use crate::outbound::Outbound;
 use crate::own_paths::OwnPaths;
 use crate::registry::{self, Registry, Settings};
 use crate::server::{chain::Chain, limits::Limits, listen};
@@ -140,12 +141,20 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let (authenticator, hints) = authenticator(args, &objects, &tokens)?;
-    let admission = Admission::from_flags(args, &objects, &authorizer)?;
+    let metrics = Arc::new(Metrics::default());
+    let outbound = Arc::new(outbound(args, &objects, &provider)?);
+    let webhooks = webhook::Caller {
+        objects: objects.clone(),
+        outbound: outbound.clone(),
+        metrics: metrics.webhooks.clone(),
+    };
+    let admission = Admission::from_flags(args, &objects, &authorizer, &webhooks)?;
     let hooks = ServerHooks {
         authorizer: authorizer.clone(),
         authenticator: authenticator.clone(),
         tokens: tokens.clone(),
         objects: objects.clone(),
+        outbound: outbound.clone(),
         streaming: Streaming::new(Upstream::new(upstream_config(args)?, &provider)?, objects.clone()),
     };
     let advertised = authority(args.advertised(), args.secure_port);
@@ -164,7 +173,6 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         (Some(certificate), Some(key)) => certs::load(certificate, key)?,
         _ => certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?,
     };
-    let metrics = Arc::new(Metrics::default());
     let counts = Counts::default();
     let seats = args.max_requests_inflight + args.max_mutating_requests_inflight;
     let flow = (args.enable_priority_and_fairness && seats > 0)
@@ -391,6 +399,20 @@ fn upstream_config(args: &Args) -> Result<UpstreamConfig> {
         kubelet_identity: identity,
         address_types: args.kubelet_preferred_address_types.clone(),
     })
+}
+
+/// The client of webhooks and aggregated servers.
+fn outbound(
+    args: &Args,
+    objects: &Arc<dyn Objects>,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Outbound> {
+    let identity = match (&args.proxy_client_cert_file, &args.proxy_client_key_file) {
+        (Some(certificate), Some(key)) => Some(certs::load(certificate, key)?),
+        _ => None,
+    };
+    let own = SocketAddr::new(args.advertised(), args.secure_port);
+    Ok(Outbound::new(objects.clone(), args.enable_aggregator_routing, Some(own), identity, provider.clone()))
 }
 
 /// The data of `extension-apiserver-authentication`.

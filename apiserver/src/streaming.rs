@@ -6,7 +6,8 @@ mod location;
 mod log_options;
 mod upstream;
 
-pub use location::split_name;
+pub use location::{proxied_path, split_name};
+pub(crate) use upstream::TrustAll;
 pub use upstream::{Config, Upstream};
 
 use crate::objects::Objects;

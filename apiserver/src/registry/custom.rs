@@ -8,8 +8,10 @@
 //! **Limit**: a table lives as long as the process. Tables are interned by content, so memory grows with the number of
 //! different definitions ever seen, not with the number of changes.
 use super::Registry;
+use super::conversion::Converter;
 use super::row::{Dynamic, Row, index};
 use crate::discovery::Discovery;
+use crate::outbound::Outbound;
 use crate::storage::{BackendError, Index, Resource, Revision, Stored};
 use knarr_api::kind::Kind;
 use knarr_api::table::Api;
@@ -30,14 +32,24 @@ pub(super) struct Loaded {
     /// Every definition as it was read; none where its resource is not served.
     definitions: HashMap<Arc<str>, (Revision, Option<Arc<Definition>>)>,
     /// Of every resource that the store holds.
-    tables: HashMap<Arc<str>, &'static Api>,
+    tables: HashMap<Arc<str>, Table>,
 }
+
+/// A table, and whether its objects are kept in the versions they were written in until a webhook converts them.
+type Table = (&'static Api, bool);
 
 /// One definition whose resource is served.
 struct Definition {
     resource: Arc<str>,
     api: &'static Api,
+    converted: bool,
     rows: Vec<Arc<Row>>,
+}
+
+impl Definition {
+    fn is_of(&self, table: &Table) -> bool {
+        std::ptr::eq(self.api, table.0) && self.converted == table.1
+    }
 }
 
 /// Is a condition of a definition true?
@@ -68,7 +80,7 @@ fn table(crd: &Value) -> Option<&'static Api> {
     }
 }
 
-fn definition(crd: &Value) -> Option<Definition> {
+fn definition(crd: &Value, outbound: Option<Arc<Outbound>>) -> Option<Definition> {
     if !has_condition(crd, "Established") {
         return None;
     }
@@ -77,12 +89,14 @@ fn definition(crd: &Value) -> Option<Definition> {
     let storage = versions.iter().find(|v| v["storage"] == true)?["name"].as_str()?;
     let kind_of = |name: &str| api.kinds.iter().find(|kind| &*kind.gvk.version == name);
     let stored = kind_of(storage)?;
-    let webhook = crd["spec"]["conversion"]["strategy"] == "Webhook";
-    let served = versions.iter().filter(|v| v["served"] == true && (!webhook || v["storage"] == true));
+    let converter = Converter::of(crd, api, stored, outbound);
+    let served = versions.iter().filter(|v| v["served"] == true);
     let terminating = super::object::deleting(crd);
-    let rows = served.filter_map(|v| kind_of(v["name"].as_str()?));
-    let rows: Vec<_> = rows.map(|kind| Arc::new(Row::custom(api, kind, stored, terminating))).collect();
-    Some(Definition { resource: super::row::resource_name(stored).into(), api, rows })
+    let kinds = served.filter_map(|v| kind_of(v["name"].as_str()?));
+    let row = |kind| Arc::new(Row::custom(api, kind, stored, terminating, converter.clone()));
+    let rows: Vec<_> = kinds.map(row).collect();
+    let resource = super::row::resource_name(stored).into();
+    Some(Definition { resource, api, converted: converter.is_some(), rows })
 }
 
 /// What the store is to know of a resource. Objects written under an older schema are brought under this one as they
@@ -96,12 +110,18 @@ fn resource(definition: &Definition) -> Option<Resource> {
         Ok(object) => index(&object, &fields),
         Err(_) => Index::default(),
     });
+    let converted = definition.converted;
     resource.upgrade = Some(Arc::new(move |body| {
         let mut value: Value = serde_json::from_slice(body).ok()?;
-        value["apiVersion"] = stored.gvk.api_version().into();
-        json::normalize(&api.schema, stored.ty, &mut value, &mut Vec::new()).ok()?;
-        defaults::apply(api, stored.ty, &mut value);
-        let bytes = json::to_vec(&api.schema, stored.ty, &value);
+        // Without a webhook all versions have one shape; with one, an object stays what it was written as.
+        let kind = match converted {
+            true => api.kinds.iter().find(|kind| value["apiVersion"] == kind.gvk.api_version().as_str())?,
+            false => stored,
+        };
+        value["apiVersion"] = kind.gvk.api_version().into();
+        json::normalize(&api.schema, kind.ty, &mut value, &mut Vec::new()).ok()?;
+        defaults::apply(api, kind.ty, &mut value);
+        let bytes = json::to_vec(&api.schema, kind.ty, &value);
         (bytes != body).then(|| bytes.into())
     }));
     Some(resource)
@@ -127,17 +147,16 @@ impl Registry {
             if let Some(found) = known.get(&name).filter(|found| found.0 == stored.revision) {
                 return (name, found.clone());
             }
-            let found = stored.value().ok().and_then(|crd| definition(&crd));
+            let found = stored.value().ok().and_then(|crd| definition(&crd, self.hooks.outbound()));
             (name, (stored.revision, found.map(Arc::new)))
         };
         let all: HashMap<_, _> = snapshot.iter(None, None).map(read).collect();
         let definitions: Vec<&Arc<Definition>> =
             all.values().filter_map(|(_, found)| found.as_ref()).collect();
-        let tables: HashMap<Arc<str>, &'static Api> =
-            definitions.iter().map(|d| (d.resource.clone(), d.api)).collect();
-        let is_new = |d: &&&Arc<Definition>| {
-            loaded.tables.get(&d.resource).is_none_or(|known| !std::ptr::eq(*known, d.api))
-        };
+        let tables: HashMap<Arc<str>, Table> =
+            definitions.iter().map(|d| (d.resource.clone(), (d.api, d.converted))).collect();
+        let is_new =
+            |d: &&&Arc<Definition>| loaded.tables.get(&d.resource).is_none_or(|known| !d.is_of(known));
         let fresh: Vec<Resource> = definitions.iter().filter(is_new).filter_map(|d| resource(d)).collect();
         if !fresh.is_empty() {
             self.store.register(fresh).await?;

@@ -1,4 +1,5 @@
 //! What the registry knows of each served resource: its row in the API table, how it is stored, its rules.
+use super::conversion::Converter;
 use super::convert::{self, Conversion};
 use super::encode;
 use crate::runtime_config::RuntimeConfig;
@@ -27,6 +28,9 @@ pub struct Row {
     pub resource: Arc<str>,
     /// How the requested version becomes the stored one and back; none when they are the same.
     pub conversion: Option<&'static Conversion>,
+    /// Converts what is read and written, where versions are converted by a webhook; the store is then the only one that
+    /// knows another version, and `stored` is the requested one.
+    pub converter: Option<Arc<Converter>>,
     /// Rules of the kind.
     pub rules: &'static Rules,
     /// Objects are kept in the log only.
@@ -46,12 +50,16 @@ impl Row {
         kind: &'static Kind,
         stored: &'static Kind,
         terminating: bool,
+        converter: Option<Arc<Converter>>,
     ) -> Self {
+        let resource = resource_name(stored).into();
+        let stored = if converter.is_some() { kind } else { stored };
         Self {
             kind,
             stored,
-            resource: resource_name(stored).into(),
+            resource,
             conversion: convert::between(&kind.gvk, &stored.gvk),
+            converter,
             rules: &CUSTOM,
             in_log: false,
             api,
@@ -160,6 +168,44 @@ impl std::fmt::Debug for Siblings<'_> {
 }
 
 impl Siblings<'_> {
+    /// The rows of the resource's other versions, other groups' included, ordered by API version.
+    pub fn others(&self) -> Vec<Arc<Row>> {
+        if !self.row.is_stored() {
+            return Vec::new();
+        }
+        let custom = self.rows.custom.load();
+        let custom = custom.values().flat_map(HashMap::values);
+        let same = |other: &&Arc<Row>| {
+            other.resource == self.row.resource && other.kind.gvk.version != self.row.kind.gvk.version
+                || other.resource == self.row.resource && other.kind.gvk.group != self.row.kind.gvk.group
+        };
+        let mut found: Vec<Arc<Row>> = self.rows.iter().chain(custom).filter(same).cloned().collect();
+        found.sort_by_key(|other| other.kind.gvk.api_version());
+        found
+    }
+
+    /// An object of the row's version in another version of the resource.
+    ///
+    /// # Errors
+    /// A conversion that failed.
+    pub async fn to_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
+        match &self.row.converter {
+            Some(converter) => single(converter.values(vec![object], other.kind, false).await?),
+            None => Ok(encode::serve(other, encode::store(self.row, object))),
+        }
+    }
+
+    /// The other way round.
+    ///
+    /// # Errors
+    /// A conversion that failed.
+    pub async fn from_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
+        match &self.row.converter {
+            Some(converter) => single(converter.values(vec![object], self.row.kind, false).await?),
+            None => Ok(encode::serve(self.row, encode::store(other, object))),
+        }
+    }
+
     fn of(&self, api_version: &str) -> Option<Arc<Row>> {
         let same = |row: &&Arc<Row>| row.resource == self.row.resource;
         if let Some(rows) = self.rows.versions.get(api_version) {
@@ -191,6 +237,10 @@ impl Versions for Siblings<'_> {
     }
 }
 
+fn single(mut values: Vec<Value>) -> Result<Value, Status> {
+    values.pop().ok_or_else(|| Status::internal("a conversion returned nothing"))
+}
+
 fn row(api: &'static Api, kind: &'static Kind) -> Row {
     let stored = match &kind.storage {
         Some(gvk) => api.siblings(kind).find(|k| k.gvk == *gvk).unwrap_or(kind),
@@ -201,6 +251,7 @@ fn row(api: &'static Api, kind: &'static Kind) -> Row {
         kind,
         stored,
         conversion: convert::between(&kind.gvk, &stored.gvk),
+        converter: None,
         rules: rules(&stored.gvk.group, &stored.plural),
         in_log: resource == "core/events",
         resource: resource.into(),

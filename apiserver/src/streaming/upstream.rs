@@ -293,9 +293,10 @@ fn unreachable_target(target: &Target, error: &dyn std::fmt::Display) -> Status 
     Status::unavailable(format!("error trying to reach {}:{}: {error}", target.hosts.join(","), target.port))
 }
 
-/// Takes any certificate: kubelets without a known authority, and backends behind the proxy subresources.
+/// Takes any certificate: kubelets without a known authority, backends behind the proxy subresources, and servers whose
+/// certificate the user says not to look at.
 #[derive(Debug)]
-struct TrustAll(Arc<CryptoProvider>);
+pub(crate) struct TrustAll(pub(crate) Arc<CryptoProvider>);
 
 impl ServerCertVerifier for TrustAll {
     fn verify_server_cert(
