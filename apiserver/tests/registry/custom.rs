@@ -256,7 +256,10 @@ async fn a_definition_whose_rules_do_not_compile_is_refused() {
         json!([{"rule": "self.spec.sizes > 1"}]);
     let refused = server.post(CRDS, &definition).await.expect(422);
     let message = refused["message"].as_str().unwrap();
-    assert!(message.contains("compilation failed: ERROR: <input>:1:10: undefined field 'sizes'"), "{message}");
+    assert!(
+        message.contains("compilation failed: ERROR: <input>:1:10: undefined field 'sizes'"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
