@@ -114,7 +114,13 @@ async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
         (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite, postgres)"),
     };
     let resources = registry::resources(knarr_api::table::builtin(), &args.served()?);
-    Store::open(backend, resources, Options::default(), shutdown).await.context("cannot load the database")
+    let history = match args.etcd_compaction_interval {
+        Duration::ZERO => Duration::MAX,
+        interval => interval,
+    };
+    Store::open(backend, resources, Options { history, ..Options::default() }, shutdown)
+        .await
+        .context("cannot load the database")
 }
 
 /// A server put together.
@@ -151,6 +157,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         objects: objects.clone(),
         outbound: outbound.clone(),
         metrics: metrics.webhooks.clone(),
+        authorizer: authorizer.clone(),
     };
     let admission = Admission::from_flags(args, &objects, &authorizer, &webhooks)?;
     let upstream = Arc::new(Upstream::new(upstream_config(args)?, &provider)?);

@@ -1,7 +1,11 @@
 //! Versions beside the defaults: what `--runtime-config` and `--feature-gates` switch.
 use crate::harness::Server;
 use http::Method;
+use knarr_apiserver::storage::postgres::Postgres;
+use knarr_apiserver::storage::sqlite::Sqlite;
+use knarr_apiserver::storage::{Backend, Group, Key};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_on_request() {
@@ -62,13 +66,20 @@ async fn fields_of_gates() {
     assert_eq!(made["spec"]["updateStrategy"]["rollingUpdate"], json!({"partition": 1}));
     server.stop().await;
 
-    // An object from a time when the gate was on.
-    let directory = tempfile::tempdir().expect("directory");
-    let server = Server::start(directory.path(), &["--feature-gates=MaxUnavailableStatefulSet=true"]).await;
+    // An object from a time when the gate was on: gates belong to the process, so it is put into the database.
     let both = json!({"partition": 1, "maxUnavailable": 2});
-    let made = server.admin().create(path, &set(both.clone())).await;
-    assert_eq!(made["spec"]["updateStrategy"]["rollingUpdate"], both);
-    server.stop().await;
+    let database: Arc<dyn Backend> = match std::fs::read_to_string(directory.path().join("database")) {
+        Ok(url) => Arc::new(Postgres::open(&url).await.expect("the database")),
+        Err(_) => Arc::new(Sqlite::open(&directory.path().join("db")).await.expect("the database")),
+    };
+    let key = Key::new("apps/statefulsets", "default", "s");
+    let row = database.get(&key).await.expect("a read").expect("a row");
+    let mut old: Value = serde_json::from_slice(&row.value).expect("JSON");
+    old["spec"]["updateStrategy"]["rollingUpdate"] = both.clone();
+    let written = database.commit(&[Group::update(key, row.revision, old.to_string().into())]).await;
+    assert!(written.iter().all(Result::is_ok), "{written:?}");
+    database.close().await;
+    drop(database);
     let server = Server::start(directory.path(), &[]).await;
     let admin = server.admin();
     let one = format!("{path}/s");
