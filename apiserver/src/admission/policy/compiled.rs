@@ -166,12 +166,15 @@ impl Mutation {
     }
 }
 
+/// Policies, and the revisions of them and of their bindings that they were compiled from.
+type Snapshot = (Option<(u64, u64)>, Arc<[Policy]>);
+
 /// The policies of one kind.
 pub struct Source {
     objects: Arc<dyn Objects>,
     policies: &'static str,
     bindings: &'static str,
-    compiled: ArcSwap<(Option<(u64, u64)>, Arc<[Policy]>)>,
+    compiled: ArcSwap<Snapshot>,
 }
 
 impl Source {
