@@ -1,6 +1,8 @@
 //! `/metrics`: the original's names, kept by `prometheus-client`.
 //!
 //! A request finds its counters by a hash of its labels, so that the label texts are made once a combination.
+mod storage;
+
 use crate::flowcontrol::FlowMetrics;
 use crate::request_info::{RequestInfo, Verb};
 use knarr_api::gates::Stage;
@@ -15,6 +17,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
+
+pub use storage::StorageMetrics;
 
 const SECONDS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
@@ -52,14 +56,23 @@ struct InflightLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResourceLabels {
+struct RunningLabels {
+    component: &'static str,
     group: String,
     resource: String,
+    scope: &'static str,
+    subresource: String,
+    verb: &'static str,
+    version: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StorageLabels {
+struct DeprecatedLabels {
+    group: String,
+    removed_release: String,
     resource: String,
+    subresource: String,
+    version: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,6 +93,9 @@ struct GateLabels {
 struct Entry {
     total: Counter,
     seconds: Histogram,
+    sli_seconds: Histogram,
+    /// Of reads only.
+    sizes: Option<Histogram>,
 }
 
 /// The server's metrics.
@@ -87,16 +103,18 @@ pub struct Metrics {
     registry: Registry,
     total: Family<RequestLabels, Counter>,
     seconds: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    sli_seconds: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    sizes: Family<RunningLabels, Histogram, fn() -> Histogram>,
+    running: Family<RunningLabels, Gauge>,
+    deprecated: Family<DeprecatedLabels, Gauge>,
     entries: RwLock<HashMap<u64, Entry>>,
     hasher: RandomState,
     inflight: [Gauge; 2],
     /// Priority and fairness.
     pub flow: FlowMetrics,
-    resource_objects: Family<ResourceLabels, Gauge>,
-    storage_objects: Family<StorageLabels, Gauge>,
+    /// The database.
+    pub storage: StorageMetrics,
     process: Process,
-    /// Requests that run as long as the client wants, now.
-    pub long_running: Gauge,
     /// Requests refused by the in-flight limits.
     pub dropped: Counter,
     /// Requests that panicked.
@@ -109,14 +127,28 @@ fn histogram() -> Histogram {
     Histogram::new(SECONDS)
 }
 
+/// What counts for the objectives of service begins at a twentieth of a second.
+fn sli_histogram() -> Histogram {
+    Histogram::new(SECONDS.into_iter().skip(2))
+}
+
+fn size_histogram() -> Histogram {
+    Histogram::new((3..10).map(|power| 10f64.powi(power)))
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let total = Family::<RequestLabels, Counter>::default();
         let seconds = Family::<DurationLabels, Histogram, fn() -> Histogram>::new_with_constructor(histogram);
         let inflight = Family::<InflightLabels, Gauge>::default();
-        let (long_running, dropped, panics, timeouts) =
-            (Gauge::default(), Counter::default(), Counter::default(), Counter::default());
+        let sli_seconds =
+            Family::<DurationLabels, Histogram, fn() -> Histogram>::new_with_constructor(sli_histogram);
+        let sizes =
+            Family::<RunningLabels, Histogram, fn() -> Histogram>::new_with_constructor(size_histogram);
+        let running = Family::<RunningLabels, Gauge>::default();
+        let deprecated = Family::<DeprecatedLabels, Gauge>::default();
+        let (dropped, panics, timeouts) = (Counter::default(), Counter::default(), Counter::default());
         registry.register("apiserver_request", "Requests by verb, resource and code", total.clone());
         registry.register(
             "apiserver_request_duration_seconds",
@@ -128,10 +160,17 @@ impl Default for Metrics {
             "Requests being worked on, of those that are limited",
             inflight.clone(),
         );
+        registry.register("apiserver_longrunning_requests", "Long-running requests now", running.clone());
         registry.register(
-            "apiserver_longrunning_requests",
-            "Long-running requests now",
-            long_running.clone(),
+            "apiserver_request_sli_duration_seconds",
+            "Response latency in seconds, for objectives of service",
+            sli_seconds.clone(),
+        );
+        registry.register("apiserver_response_sizes", "Sizes of answers to reads, in bytes", sizes.clone());
+        registry.register(
+            "apiserver_requested_deprecated_apis",
+            "Deprecated versions that were asked for, with the release without them",
+            deprecated.clone(),
         );
         registry.register(
             "apiserver_dropped_requests",
@@ -143,32 +182,23 @@ impl Default for Metrics {
         let flow = FlowMetrics::new(&mut registry);
         let process = Process::new(&mut registry);
         describe(&mut registry);
-        let resource_objects = Family::<ResourceLabels, Gauge>::default();
-        let storage_objects = Family::<StorageLabels, Gauge>::default();
-        registry.register(
-            "apiserver_resource_objects",
-            "Objects stored, counted some seconds ago",
-            resource_objects.clone(),
-        );
-        registry.register(
-            "apiserver_storage_objects",
-            "The same under the name it had before",
-            storage_objects.clone(),
-        );
+        let storage = StorageMetrics::new(&mut registry);
         let kinds = ["readOnly", "mutating"]
             .map(|request_kind| inflight.get_or_create(&InflightLabels { request_kind }).clone());
         Self {
             registry,
             total,
             seconds,
+            sli_seconds,
+            sizes,
+            running,
+            deprecated,
             entries: RwLock::default(),
             hasher: RandomState::new(),
             inflight: kinds,
             flow,
-            resource_objects,
-            storage_objects,
+            storage,
             process,
-            long_running,
             dropped,
             panics,
             timeouts,
@@ -187,24 +217,19 @@ impl Metrics {
         text
     }
 
-    /// Notes how many objects of a resource (`‹group›/‹plural›`) there are.
-    pub fn objects(&self, resource: &str, count: u64) {
-        let (group, plural) = resource.split_once('/').unwrap_or(("core", resource));
-        let group = if group == "core" { "" } else { group };
-        let qualified = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let labels = ResourceLabels { group: group.to_owned(), resource: plural.to_owned() };
-        self.resource_objects.get_or_create(&labels).set(count);
-        self.storage_objects.get_or_create(&StorageLabels { resource: qualified }).set(count);
-    }
-
     /// The gauge of limited requests being worked on.
     pub fn inflight(&self, mutating: bool) -> &Gauge {
         &self.inflight[usize::from(mutating)]
     }
 
-    /// Counts an answered request. Watches count when they end and not in the latency.
-    pub fn observe(&self, info: &RequestInfo, code: u16, took: Duration) {
+    /// The gauge of requests like this one that run as long as the client wants.
+    pub fn running(&self, info: &RequestInfo) -> Gauge {
+        self.running.get_or_create(&running_labels(info)).clone()
+    }
+
+    /// Counts an answered request. Watches count when they end and not in the latency. Returns what takes the size of
+    /// the answer to a read.
+    pub fn observe(&self, info: &RequestInfo, code: u16, took: Duration) -> Option<Histogram> {
         let dry_run = info.is_resource_request && !info.verb.is_read() && info.query("dryRun").is_some();
         let resource = labelled_resource(info);
         let key = (
@@ -227,7 +252,9 @@ impl Metrics {
         entry.total.inc();
         if !info.is_long_running() {
             entry.seconds.observe(took.as_secs_f64());
+            entry.sli_seconds.observe(took.as_secs_f64());
         }
+        entry.sizes
     }
 
     fn entry(&self, info: &RequestInfo, resource: &str, code: u16, dry_run: bool) -> Entry {
@@ -243,6 +270,10 @@ impl Metrics {
             version: info.version().to_owned(),
         };
         let seconds = self.seconds.get_or_create(&labels).clone();
+        let sli_seconds = self.sli_seconds.get_or_create(&labels).clone();
+        let read = matches!(info.verb, Verb::Get | Verb::List);
+        let sizes = read.then(|| self.sizes.get_or_create(&running_labels(info)).clone());
+        self.note_deprecated(info);
         let labels = RequestLabels {
             code: code.to_string(),
             component: labels.component,
@@ -254,7 +285,35 @@ impl Metrics {
             verb: labels.verb,
             version: labels.version,
         };
-        Entry { total: self.total.get_or_create(&labels).clone(), seconds }
+        Entry { total: self.total.get_or_create(&labels).clone(), seconds, sli_seconds, sizes }
+    }
+
+    fn note_deprecated(&self, info: &RequestInfo) {
+        let api = knarr_api::table::builtin();
+        let Some(kind) = api.resource(info.group(), info.version(), info.resource()) else { return };
+        let Some(lifecycle) = api.schema.get(kind.ty).lifecycle.as_deref() else { return };
+        if lifecycle.deprecated.is_some() {
+            let labels = DeprecatedLabels {
+                group: info.group().to_owned(),
+                removed_release: lifecycle.removed.as_deref().unwrap_or_default().to_owned(),
+                resource: info.resource().to_owned(),
+                subresource: info.subresource().to_owned(),
+                version: info.version().to_owned(),
+            };
+            self.deprecated.get_or_create(&labels).set(1);
+        }
+    }
+}
+
+fn running_labels(info: &RequestInfo) -> RunningLabels {
+    RunningLabels {
+        component: "apiserver",
+        group: info.group().to_owned(),
+        resource: labelled_resource(info).to_owned(),
+        scope: scope(info),
+        subresource: info.subresource().to_owned(),
+        verb: reported_verb(info),
+        version: info.version().to_owned(),
     }
 }
 
