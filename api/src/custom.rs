@@ -3,7 +3,7 @@
 //!
 //! Types hold what codecs, pruning and field ownership need; the structural schema itself is kept beside them
 //! ([`Custom`]) for [defaulting](default_object) and [validation](validate). All versions of a resource share one
-//! [`Api`], so that their types can be compared. Conversion by webhook is not carried out; [`unsupported`] tells of it.
+//! [`Api`], so that their types can be compared. Conversion by webhook is the API server's.
 mod defaults;
 mod rules;
 mod types;
@@ -81,16 +81,6 @@ pub fn table(crd: &Value) -> Result<Api, SchemaError> {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
-}
-
-/// What a CustomResourceDefinition asks for that is not carried out, in words for a `Warning` header.
-pub fn unsupported(crd: &Value) -> Vec<String> {
-    let versions = crd["spec"]["versions"].as_array().map_or(0, Vec::len);
-    if crd["spec"]["conversion"]["strategy"] == "Webhook" && versions > 1 {
-        let text = "conversion webhooks are not called by this server: only the storage version is served";
-        return vec![text.to_owned()];
-    }
-    Vec::new()
 }
 
 #[cfg(test)]

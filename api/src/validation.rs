@@ -113,6 +113,15 @@ pub fn create(kind: &Kind, object: &Value) -> ErrorList {
     })
 }
 
+/// The faults of the labels and annotations of an object, whatever else it is.
+pub fn labels_and_annotations(object: &Value) -> ErrorList {
+    collect(object, None, |at| {
+        let metadata = at.get("metadata");
+        labels::labels(&metadata.get("labels"));
+        metadata::annotations(&metadata.get("annotations"));
+    })
+}
+
 /// The faults of a change through the main resource; `old` is the live object.
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> ErrorList {
     let rules = rules(kind);

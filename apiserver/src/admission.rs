@@ -1,7 +1,8 @@
 //! Admission: what may change or refuse a write after it was authorized and before it is validated and stored.
 //!
 //! Plugins lie one to a file below; [`plugins`] lists them in the order they run. All plugins first
-//! change (in order), then all check the final object (in order), then add what is committed with it.
+//! change (in order), then all check the final object (in order), then add what is committed with it. When a webhook
+//! changed the object, the plugins that change run once more.
 pub mod always_pull_images;
 pub mod certificates;
 pub mod claim_resize;
@@ -14,6 +15,7 @@ pub mod limit_ranger;
 pub mod namespace_exists;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+mod notes;
 pub mod owner_references;
 pub mod pod_security;
 pub mod priority;
@@ -21,14 +23,19 @@ pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
 pub mod taint_nodes;
+pub mod webhook;
+
+pub use notes::Notes;
 
 use crate::authz::Authorizer;
 use crate::flags::{Args, FlagError};
 use crate::objects::Objects;
+use crate::registry::Siblings;
 use crate::strategy::Companions;
 use crate::user::User;
 use async_trait::async_trait;
-use knarr_api::{Value, kind::Kind, status::Status};
+use knarr_api::kind::{GroupVersionKind, Kind};
+use knarr_api::{Value, status::Status};
 use std::sync::Arc;
 
 /// The kind of a write.
@@ -42,6 +49,18 @@ pub enum Operation {
     Delete,
     /// A stream or proxy to the object (`pods/exec`).
     Connect,
+}
+
+impl Operation {
+    /// As webhooks and policies name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
 }
 
 /// One write on its way through admission.
@@ -61,20 +80,40 @@ pub struct Attributes<'a> {
     pub user: &'a Arc<User>,
     /// Nothing will be stored: plugins must not have effects elsewhere.
     pub dry_run: bool,
-    /// The new object in the requested version; none for deletes.
+    /// The new object in the requested version, of [`Attributes::gvk`]; none for deletes.
     pub object: Option<Value>,
     /// The object as stored; none for creates.
     pub old: Option<Value>,
-    /// The `CreateOptions`, `UpdateOptions`, `PatchOptions` or `DeleteOptions` of the request; null when none.
+    /// The `CreateOptions`, `UpdateOptions` or `DeleteOptions` of the request; null when none.
     pub options: Value,
-    /// Texts for `Warning` headers, appended by plugins.
-    pub warnings: Vec<String>,
+    /// The resource in all its versions; none in tests of plugins that do not need them.
+    pub siblings: Option<Siblings<'a>>,
+    /// Whether the changing plugins run again.
+    pub reinvocation: Reinvocation,
+    /// What the client and the audit log are told besides.
+    pub notes: Notes,
+}
+
+/// A second round of the plugins that change, so that each sees what later ones made of the object.
+#[derive(Clone, Debug, Default)]
+pub struct Reinvocation {
+    /// A plugin changed the object in a way that asks for another round.
+    pub wanted: bool,
+    /// This is that round.
+    pub is_second: bool,
+    /// What the webhooks remember of the first.
+    pub webhooks: webhook::Invoked,
 }
 
 impl Attributes<'_> {
     /// Is this a write to the resource itself, of this group and plural?
     pub fn is(&self, group: &str, plural: &str) -> bool {
         self.subresource.is_empty() && &*self.kind.gvk.group == group && &*self.kind.plural == plural
+    }
+
+    /// The kind of the object in the request: that of the subresource where it has its own.
+    pub fn gvk(&self) -> &GroupVersionKind {
+        self.kind.subresource(self.subresource).map_or(&self.kind.gvk, |sub| &sub.gvk)
     }
 
     /// A 403 about the object of this write: `pods "x" is forbidden: ‹cause›`.
@@ -137,6 +176,15 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
+        self.admit_once(attributes).await?;
+        if !attributes.reinvocation.wanted {
+            return Ok(());
+        }
+        attributes.reinvocation.is_second = true;
+        self.admit_once(attributes).await
+    }
+
+    async fn admit_once(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
         for plugin in self.plugins.iter() {
             if plugin.handles(attributes.operation, attributes) {
                 plugin.admit(attributes).await?;
@@ -176,7 +224,12 @@ impl Chain {
 }
 
 /// All plugins in the original's order, which is the order they run in whatever the flags say.
-fn plugins(args: &Args, objects: &Arc<dyn Objects>, authorizer: &Authorizer) -> Vec<Arc<dyn Plugin>> {
+fn plugins(
+    args: &Args,
+    objects: &Arc<dyn Objects>,
+    authorizer: &Authorizer,
+    webhooks: &webhook::Caller,
+) -> Vec<Arc<dyn Plugin>> {
     let objects = || objects.clone();
     let authorizer = || authorizer.clone();
     vec![
@@ -205,6 +258,8 @@ fn plugins(args: &Args, objects: &Arc<dyn Objects>, authorizer: &Authorizer) -> 
         Arc::new(certificates::CertificateSubjectRestriction),
         Arc::new(defaults::DefaultIngressClass { objects: objects() }),
         Arc::new(deny_service_external_ips::DenyServiceExternalIps),
+        Arc::new(webhook::Mutating::new(webhooks.clone())),
+        Arc::new(webhook::Validating::new(webhooks.clone())),
         // Last: what is refused after it would be charged.
         Arc::new(resource_quota::ResourceQuota { objects: objects() }),
     ]
@@ -223,21 +278,19 @@ const OPTIONAL: [&str; 7] = [
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 14] = [
+const ABSENT: [&str; 12] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "ClusterTrustBundleAttest",
     "EventRateLimit",
     "ImagePolicyWebhook",
     "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NodeDeclaredFeatureValidator",
     "PodNodeSelector",
     "PodTolerationRestriction",
     "PodTopologyLabels",
     "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
 ];
 
 impl Chain {
@@ -249,8 +302,9 @@ impl Chain {
         args: &Args,
         objects: &Arc<dyn Objects>,
         authorizer: &Authorizer,
+        webhooks: &webhook::Caller,
     ) -> Result<Self, FlagError> {
-        let mut all = plugins(args, objects, authorizer);
+        let mut all = plugins(args, objects, authorizer, webhooks);
         let known = |name: &String| all.iter().any(|plugin| plugin.name() == name);
         let unknown = |name: &&String| !known(name);
         if let Some(name) = args.enable_admission_plugins.iter().find(unknown) {

@@ -5,6 +5,9 @@
 //! Source: API concepts, "API discovery"; the aggregated form is `apidiscovery.k8s.io` v2 and v2beta1.
 mod aggregated;
 mod documents;
+mod remote;
+
+pub use remote::RemoteVersion;
 
 use documents::Group;
 
@@ -59,13 +62,15 @@ const AGGREGATED: [(bool, &str); 4] = [(true, "v2"), (true, "v2beta1"), (false, 
 pub struct Discovery {
     kinds: Vec<KindRef>,
     address: String,
+    /// Group versions that others answer.
+    remotes: Arc<Vec<RemoteVersion>>,
     plain: HashMap<String, (Subject, OnceLock<Document>)>,
     aggregated: [OnceLock<Document>; AGGREGATED.len()],
 }
 
 impl Discovery {
     /// No document is built before it is asked for; `address` is the server's address for clients (`10.0.0.1:6443`).
-    pub fn new(kinds: Vec<KindRef>, address: &str) -> Self {
+    pub fn new(kinds: Vec<KindRef>, address: &str, remotes: Arc<Vec<RemoteVersion>>) -> Self {
         let mut subjects = HashMap::from([
             (String::new(), Subject::Root),
             ("/api".to_owned(), Subject::CoreVersions),
@@ -79,8 +84,12 @@ impl Discovery {
                 subjects.insert(prefix, Subject::Group(group.clone()));
             }
         }
+        for remote in remotes.iter() {
+            let group: Arc<str> = remote.group.as_str().into();
+            subjects.insert(format!("/apis/{group}"), Subject::Group(group));
+        }
         let plain = subjects.into_iter().map(|(path, subject)| (path, (subject, OnceLock::new()))).collect();
-        Self { kinds, address: address.to_owned(), plain, aggregated: Default::default() }
+        Self { kinds, address: address.to_owned(), remotes, plain, aggregated: Default::default() }
     }
 
     fn groups(&self, wanted: impl Fn(&Kind) -> bool) -> Vec<Group<'_>> {
@@ -89,10 +98,23 @@ impl Discovery {
 
     fn build(&self, subject: &Subject) -> Option<Document> {
         let value = match subject {
-            Subject::Root => documents::paths(self.plain.keys()),
+            Subject::Root => {
+                let mut paths: Vec<String> = self.plain.keys().filter(|p| !p.is_empty()).cloned().collect();
+                paths.extend(self.remotes.iter().map(RemoteVersion::path));
+                paths.sort_unstable();
+                paths.dedup();
+                documents::paths(paths.iter())
+            }
             Subject::CoreVersions => documents::api_versions(&self.address),
-            Subject::Groups => documents::group_list(&self.groups(|_| true)),
-            Subject::Group(name) => documents::group(self.groups(|kind| kind.gvk.group == *name).first()?),
+            Subject::Groups => {
+                let mut list = documents::group_list(&self.groups(|_| true));
+                remote::into_list(&mut list, &self.remotes);
+                list
+            }
+            Subject::Group(name) => {
+                let groups = self.groups(|kind| kind.gvk.group == *name);
+                remote::with_group(groups.first().map(documents::group), name, &self.remotes)?
+            }
             Subject::Version(group, version) => {
                 let of = |kind: &Kind| kind.gvk.group == *group && kind.gvk.version == *version;
                 documents::resource_list(group, self.groups(of).first()?.versions.first()?)
@@ -111,7 +133,11 @@ impl Discovery {
                     let at = AGGREGATED.iter().position(|known| *known == wanted)?;
                     let document = self.aggregated[at].get_or_init(|| {
                         let groups = self.groups(|kind| kind.gvk.group.is_empty() == wanted.0);
-                        Document::new(aggregated::list(&groups, wanted.0, version))
+                        let mut list = aggregated::list(&groups, wanted.0, version);
+                        if !wanted.0 {
+                            remote::into_aggregated(&mut list, &self.remotes);
+                        }
+                        Document::new(list)
                     });
                     return Some(aggregated_response(document, version, format, headers));
                 }

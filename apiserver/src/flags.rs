@@ -123,6 +123,9 @@ pub struct Args {
     /// Its key.
     #[arg(long, value_name = "FILE")]
     pub proxy_client_key_file: Option<PathBuf>,
+    /// Services that extend this server are reached at their endpoints instead of their cluster addresses.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_aggregator_routing: bool,
     /// Authority of front proxies whose identity headers are believed.
     #[arg(long, value_name = "FILE")]
     pub requestheader_client_ca_file: Option<PathBuf>,

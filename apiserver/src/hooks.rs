@@ -2,6 +2,7 @@
 use crate::authn::Authenticator;
 use crate::authz::{Attributes, Authorizer, escalation, reviews};
 use crate::objects::Objects;
+use crate::outbound::Outbound;
 use crate::registry::{Hooks, Row};
 use crate::request_info::Verb;
 use crate::server::{Request, RequestContext, Response, body};
@@ -24,6 +25,8 @@ pub struct ServerHooks {
     pub tokens: Arc<Tokens>,
     /// What tokens are bound to.
     pub objects: Arc<dyn Objects>,
+    /// Calls conversion webhooks.
+    pub outbound: Arc<Outbound>,
     /// Reaches kubelets.
     pub streaming: Streaming,
 }
@@ -76,6 +79,10 @@ impl Hooks for ServerHooks {
     async fn token(&self, _user: &Arc<User>, account: &Value, request: Value) -> Result<Value, Status> {
         let text = |field: &str| account["metadata"][field].as_str().unwrap_or_default();
         self.tokens.issue(&*self.objects, text("namespace"), text("name"), request)
+    }
+
+    fn outbound(&self) -> Option<Arc<Outbound>> {
+        Some(self.outbound.clone())
     }
 
     fn may_create(&self, context: &RequestContext) -> Result<(), Status> {

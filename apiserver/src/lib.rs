@@ -1,5 +1,6 @@
 //! The API server: storage, authentication, authorization, admission, the registry, discovery, streaming.
 pub mod admission;
+pub mod aggregator;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
@@ -16,6 +17,7 @@ pub mod loopback;
 pub mod metrics;
 pub mod objects;
 pub mod openapi;
+pub mod outbound;
 pub mod own_paths;
 pub mod registry;
 pub mod request_info;

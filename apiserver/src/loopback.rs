@@ -75,6 +75,7 @@ impl Loopback {
             user: self.user.clone(),
             audit_id: "loopback".into(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            notes: Default::default(),
             deadline: None,
             shutdown: self.shutdown.clone(),
         };

@@ -3,6 +3,7 @@
 //! A request finds its counters by a hash of its labels, so that the label texts are made once a combination.
 mod storage;
 
+use crate::admission::webhook::WebhookMetrics;
 use crate::flowcontrol::FlowMetrics;
 use crate::request_info::{RequestInfo, Verb};
 use knarr_api::gates::Stage;
@@ -114,6 +115,8 @@ pub struct Metrics {
     pub flow: FlowMetrics,
     /// The database.
     pub storage: StorageMetrics,
+    /// Admission webhooks.
+    pub webhooks: WebhookMetrics,
     process: Process,
     /// Requests refused by the in-flight limits.
     pub dropped: Counter,
@@ -180,6 +183,8 @@ impl Default for Metrics {
         registry.register("apiserver_request_panics", "Requests that panicked", panics.clone());
         registry.register("apiserver_request_timeouts", "Requests that ran out of time", timeouts.clone());
         let flow = FlowMetrics::new(&mut registry);
+        let webhooks = WebhookMetrics::default();
+        webhooks.register(&mut registry);
         let process = Process::new(&mut registry);
         describe(&mut registry);
         let storage = StorageMetrics::new(&mut registry);
@@ -198,6 +203,7 @@ impl Default for Metrics {
             inflight: kinds,
             flow,
             storage,
+            webhooks,
             process,
             dropped,
             panics,

@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 use knarr_api::Value;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
@@ -40,6 +41,9 @@ pub trait Objects: Send + Sync + 'static {
 
     /// All objects of a resource, in one namespace or in all.
     fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Arc<Value>>;
+
+    /// A number that differs whenever the objects of a resource do: to compile them once a change.
+    fn stamp(&self, group: &str, resource: &str) -> u64;
 
     /// The state now as [`Change::Put`]s, then [`Change::Synced`], then every change; never ends while the server
     /// lives, and begins anew (with another `Synced`) should it fall behind.
@@ -84,6 +88,12 @@ impl Objects for Memory {
             key.0 == group && key.1 == resource && namespace.is_none_or(|namespace| key.2 == namespace)
         };
         self.objects.read().iter().filter(|(key, _)| wanted(key)).map(|(_, object)| object.clone()).collect()
+    }
+
+    fn stamp(&self, group: &str, resource: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.list(group, resource, None).iter().for_each(|object| object.to_string().hash(&mut hasher));
+        hasher.finish()
     }
 
     fn follow(&self, group: &str, resource: &str) -> BoxStream<'static, Change> {

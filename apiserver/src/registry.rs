@@ -11,6 +11,7 @@ mod answer;
 mod apply;
 mod call;
 pub mod codec;
+mod conversion;
 mod convert;
 mod create;
 pub mod custom;
@@ -41,10 +42,10 @@ mod write;
 use messages::Messages;
 
 pub use hooks::{Hooks, NoHooks};
-pub use row::{NODE_PORTS, Row, Rows, resources};
+pub use row::{NODE_PORTS, Row, Rows, Siblings, resources};
 
 use crate::admission::Chain;
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, RemoteVersion};
 use crate::openapi::OpenApi;
 use crate::runtime_config::RuntimeConfig;
 use crate::server::{Handler, Request, RequestContext, Response};
@@ -110,6 +111,10 @@ pub struct Registry {
     admission: Chain,
     hooks: Arc<dyn Hooks>,
     discovery: ArcSwap<Discovery>,
+    /// Group versions that others answer.
+    remote: ArcSwap<Vec<RemoteVersion>>,
+    /// Changes with what is served.
+    published: tokio::sync::watch::Sender<()>,
     openapi: OpenApi,
     messages: Arc<Messages>,
     custom: tokio::sync::Mutex<custom::Loaded>,
@@ -124,7 +129,7 @@ impl Registry {
         hooks: Arc<dyn Hooks>,
         settings: Settings,
     ) -> Self {
-        let discovery = Discovery::new(settings.runtime_config.kinds(api), &settings.address);
+        let discovery = Discovery::new(settings.runtime_config.kinds(api), &settings.address, Arc::default());
         let openapi = OpenApi::new(settings.runtime_config.kinds(api));
         Self {
             api,
@@ -134,10 +139,17 @@ impl Registry {
             admission,
             hooks,
             discovery: ArcSwap::from_pointee(discovery),
+            remote: ArcSwap::default(),
+            published: tokio::sync::watch::Sender::new(()),
             openapi,
             messages: Arc::default(),
             custom: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Tells of every change of what this server serves.
+    pub fn published(&self) -> tokio::sync::watch::Receiver<()> {
+        self.published.subscribe()
     }
 
     /// Waits until a revision is reached, but not for long.

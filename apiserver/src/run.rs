@@ -2,7 +2,8 @@
 //!
 //! Order: open the store, start listening, then bootstrap while already answering (health says what is missing), so
 //! that a client that polls `/readyz` sees the server as soon as it is.
-use crate::admission::Chain as Admission;
+use crate::admission::{Chain as Admission, webhook};
+use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::authn::{Authenticator, request_header::FrontProxy, token_file, x509};
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
@@ -12,6 +13,7 @@ use crate::hooks::ServerHooks;
 use crate::loopback::Loopback;
 use crate::metrics::Metrics;
 use crate::objects::{Change, Objects};
+use crate::outbound::Outbound;
 use crate::own_paths::OwnPaths;
 use crate::registry::{self, Registry, Settings};
 use crate::server::{chain::Chain, limits::Limits, listen};
@@ -21,7 +23,7 @@ use crate::storage::transfer::Place;
 use crate::storage::{Backend, Options, Store, Watched};
 use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
-use crate::{bootstrap, certs, custom};
+use crate::{aggregator, bootstrap, certs, custom};
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -76,6 +78,8 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().bootstrap(started)));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().keep_flows()));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().count()));
+    let aggregation = aggregator::keep(server.aggregator.clone(), server.client.clone());
+    tasks.spawn(background.clone().run_until_cancelled_owned(aggregation));
     let custom = custom::keep(server.registry.clone(), server.client.clone());
     tasks.spawn(background.clone().run_until_cancelled_owned(custom));
     let ending = server.clone();
@@ -139,6 +143,7 @@ struct Server {
     authorizer: Authorizer,
     client: Loopback,
     registry: Arc<Registry>,
+    aggregator: Arc<Aggregator>,
     args: Args,
     synced: Arc<Step>,
     roles: Arc<Step>,
@@ -165,13 +170,21 @@ fn assemble(
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let (authenticator, hints) = authenticator(args, &objects, &tokens)?;
-    let admission = Admission::from_flags(args, &objects, &authorizer)?;
+    let outbound = Arc::new(outbound(args, &objects, &provider)?);
+    let webhooks = webhook::Caller {
+        objects: objects.clone(),
+        outbound: outbound.clone(),
+        metrics: metrics.webhooks.clone(),
+    };
+    let admission = Admission::from_flags(args, &objects, &authorizer, &webhooks)?;
+    let upstream = Arc::new(Upstream::new(upstream_config(args)?, &provider)?);
     let hooks = ServerHooks {
         authorizer: authorizer.clone(),
         authenticator: authenticator.clone(),
         tokens: tokens.clone(),
         objects: objects.clone(),
-        streaming: Streaming::new(Upstream::new(upstream_config(args)?, &provider)?, objects.clone()),
+        outbound: outbound.clone(),
+        streaming: Streaming::new(upstream.clone(), objects.clone()),
     };
     let advertised = authority(args.advertised(), args.secure_port);
     let settings = Settings {
@@ -185,6 +198,9 @@ fn assemble(
     };
     let api = knarr_api::table::builtin();
     let registry = Arc::new(Registry::new(api, store.clone(), admission, Arc::new(hooks), settings));
+    let usage = UsageApi::new(objects.clone(), upstream);
+    let aggregator = Aggregator::new(registry.clone(), objects.clone(), outbound, usage);
+    let aggregator = Arc::new(aggregator);
     let identity = match (&args.tls_cert_file, &args.tls_private_key_file) {
         (Some(certificate), Some(key)) => certs::load(certificate, key)?,
         _ => certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?,
@@ -228,7 +244,7 @@ fn assemble(
         health,
         metrics,
         own_paths: OwnPaths::new(&tokens.key_set(), tokens.configuration(&jwks_uri).as_ref()),
-        handler: registry.clone(),
+        handler: aggregator.clone(),
         open_paths: args.authorization_always_allow_paths.clone(),
         timeout: args.request_timeout,
         shutdown: shutdown.clone(),
@@ -239,6 +255,7 @@ fn assemble(
         objects,
         client: Loopback::new(registry.clone(), shutdown),
         registry,
+        aggregator,
         authorizer,
         args: args.clone(),
         synced,
@@ -422,6 +439,20 @@ fn upstream_config(args: &Args) -> Result<UpstreamConfig> {
         kubelet_identity: identity,
         address_types: args.kubelet_preferred_address_types.clone(),
     })
+}
+
+/// The client of webhooks and aggregated servers.
+fn outbound(
+    args: &Args,
+    objects: &Arc<dyn Objects>,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Outbound> {
+    let identity = match (&args.proxy_client_cert_file, &args.proxy_client_key_file) {
+        (Some(certificate), Some(key)) => Some(certs::load(certificate, key)?),
+        _ => None,
+    };
+    let own = SocketAddr::new(args.advertised(), args.secure_port);
+    Ok(Outbound::new(objects.clone(), args.enable_aggregator_routing, Some(own), identity, provider.clone()))
 }
 
 /// The data of `extension-apiserver-authentication`.

@@ -8,6 +8,7 @@ pub mod listen;
 
 pub use body::{Body, RequestBody};
 
+use crate::admission::Notes;
 use crate::request_info::RequestInfo;
 use crate::user::User;
 use async_trait::async_trait;
@@ -33,6 +34,8 @@ pub struct RequestContext {
     pub peer: SocketAddr,
     /// When the request is to be given up; none for long-running ones.
     pub deadline: Option<Instant>,
+    /// What admission tells beside its decision.
+    pub notes: Notes,
     /// Ends when the server shuts down: watches then finish cleanly.
     pub shutdown: tokio_util::sync::CancellationToken,
 }

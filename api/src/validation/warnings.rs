@@ -64,11 +64,6 @@ pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
         }
     }
     match (group, name) {
-        ("apiextensions.k8s.io", "CustomResourceDefinition")
-            if old.is_none_or(|o| o["spec"] != new["spec"]) =>
-        {
-            out.extend(crate::custom::unsupported(new));
-        }
         ("", "Pod") if old.is_none() => {
             host_name(&at, "this is used in the Pod's hostname", &mut out);
             pod(&at.get("spec"), &mut out);

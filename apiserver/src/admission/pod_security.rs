@@ -35,17 +35,11 @@ impl Plugin for PodSecurity {
             && (pods || attributes.subresource.is_empty() && template_path(attributes).is_some())
     }
 
-    async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
-        // Warnings are given where the object can still be written to; nothing is changed.
+    async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
         let level = self.level(attributes, "warn");
         if let (Some((level, version)), Some(found)) = (level.clone(), self.found(attributes, level)) {
-            let text = format!("would violate PodSecurity \"{level}:{version}\": {found}");
-            attributes.warnings.push(text);
+            attributes.notes.warn(format!("would violate PodSecurity \"{level}:{version}\": {found}"));
         }
-        Ok(())
-    }
-
-    async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
         if &*attributes.kind.plural != "pods" {
             return Ok(());
         }

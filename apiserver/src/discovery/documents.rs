@@ -71,7 +71,7 @@ pub(super) fn groups<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Vec<Group<'k>
 }
 
 /// Stability, then major, then minor: `v2` > `v1` > `v1beta2` > `v1alpha1`.
-fn version_rank(name: &str) -> (u8, u32, u32) {
+pub(super) fn version_rank(name: &str) -> (u8, u32, u32) {
     let rest = name.strip_prefix('v').unwrap_or(name);
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let major = rest[..digits].parse().unwrap_or(0);

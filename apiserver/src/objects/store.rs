@@ -4,6 +4,7 @@ use crate::storage::{Key, Scope, Start, Store, Watcher};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use knarr_api::Value;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,14 @@ impl Objects for Store {
     fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
         let snapshot = self.snapshot(&prefix(group, resource));
         snapshot.iter(namespace, None).filter_map(|stored| stored.value().ok().map(Arc::new)).collect()
+    }
+
+    fn stamp(&self, group: &str, resource: &str) -> u64 {
+        // Every write has a revision of its own, so the revisions tell which objects there are.
+        let mut hasher = DefaultHasher::new();
+        let snapshot = self.snapshot(&prefix(group, resource));
+        snapshot.iter(None, None).for_each(|stored| stored.revision.0.hash(&mut hasher));
+        hasher.finish()
     }
 
     fn follow(&self, group: &str, resource: &str) -> BoxStream<'static, Change> {

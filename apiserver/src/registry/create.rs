@@ -80,7 +80,10 @@ impl Registry {
             let warnings = ready.warnings.clone();
             let at = Guard::Absent(key.clone());
             match self.commit(call, key, at, ready, None, namespace).await {
-                Ok(stored) => return Ok(Answer::new(201, Content::Stored(stored)).warn(warnings)),
+                Ok(stored) => {
+                    let stored = call.row.incoming(stored).await?;
+                    return Ok(Answer::new(201, Content::Stored(stored)).warn(warnings));
+                }
                 Err(CommitError::Guard { index: 0, .. }) => {
                     names += 1;
                     if !generated || names >= NAME_TRIES {
@@ -125,12 +128,25 @@ fn complete(call: &Call<'_>, wanted: &mut Value) -> Result<(), Status> {
     if !call.name.is_empty() && object::name(wanted).is_empty() {
         object::set_meta(wanted, "name", Some(call.name.into()));
     }
-    object::set_meta(wanted, "uid", Some(uuid::Uuid::new_v4().to_string().into()));
-    object::set_meta(wanted, "creationTimestamp", Some(object::time(Timestamp::now())));
+    for cleared in ["uid", "creationTimestamp"] {
+        object::set_meta(wanted, cleared, None);
+    }
+    clear(wanted);
+    Ok(())
+}
+
+/// Removes the metadata that no new object has.
+fn clear(wanted: &mut Value) {
     for cleared in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         object::set_meta(wanted, cleared, None);
     }
-    Ok(())
+}
+
+/// Sets the metadata that only the server gives; whoever changes the object in admission sees none of it.
+pub(super) fn identify(wanted: &mut Value, now: Timestamp) {
+    object::set_meta(wanted, "uid", Some(uuid::Uuid::new_v4().to_string().into()));
+    object::set_meta(wanted, "creationTimestamp", Some(object::time(now)));
+    clear(wanted);
 }
 
 /// The namespace of the path, which a namespace in the body must equal.

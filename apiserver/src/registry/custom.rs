@@ -8,8 +8,10 @@
 //! A table lives as long as something serves it: rows, store and documents hold it, and so do the watches and requests
 //! that began with it. A definition that changes in what its table does not tell (its conditions, its ownership) keeps it.
 use super::Registry;
+use super::conversion::Converter;
 use super::row::{Dynamic, Row, index};
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, RemoteVersion};
+use crate::outbound::Outbound;
 use crate::storage::{BackendError, Index, Resource, Revision, Stored};
 use knarr_api::table::{ApiRef, KindRef};
 use knarr_api::{Value, defaults, json};
@@ -27,16 +29,26 @@ pub(super) struct Loaded {
     /// Every definition as it was read; none where its resource is not served.
     definitions: HashMap<Arc<str>, (Revision, Option<Arc<Definition>>)>,
     /// Of every resource that the store holds.
-    tables: HashMap<Arc<str>, ApiRef>,
+    tables: HashMap<Arc<str>, Table>,
 }
+
+/// A table, and whether its objects are kept in the versions they were written in until a webhook converts them.
+type Table = (ApiRef, bool);
 
 /// One definition whose resource is served.
 struct Definition {
     resource: Arc<str>,
     api: ApiRef,
+    converted: bool,
     /// Of all that the table is made from.
     digest: [u8; 32],
     rows: Vec<Arc<Row>>,
+}
+
+impl Definition {
+    fn is_of(&self, table: &Table) -> bool {
+        self.api.same(&table.0) && self.converted == table.1
+    }
 }
 
 /// Is a condition of a definition true?
@@ -67,7 +79,11 @@ fn table(crd: &Value, known: Option<&Definition>) -> Option<(ApiRef, [u8; 32])> 
     }
 }
 
-fn definition(crd: &Value, known: Option<&Definition>) -> Option<Definition> {
+fn definition(
+    crd: &Value,
+    known: Option<&Definition>,
+    outbound: Option<Arc<Outbound>>,
+) -> Option<Definition> {
     if !has_condition(crd, "Established") {
         return None;
     }
@@ -76,13 +92,14 @@ fn definition(crd: &Value, known: Option<&Definition>) -> Option<Definition> {
     let storage = versions.iter().find(|v| v["storage"] == true)?["name"].as_str()?;
     let kind_of = |name: &str| api.find(|kind| &*kind.gvk.version == name);
     let stored = kind_of(storage)?;
-    let webhook = crd["spec"]["conversion"]["strategy"] == "Webhook";
-    let served = versions.iter().filter(|v| v["served"] == true && (!webhook || v["storage"] == true));
+    let converter = Converter::of(crd, stored.clone(), outbound);
+    let served = versions.iter().filter(|v| v["served"] == true);
     let terminating = super::object::deleting(crd);
-    let rows = served.filter_map(|v| kind_of(v["name"].as_str()?));
-    let rows = rows.map(|kind| Arc::new(Row::of_definition(kind, stored.clone(), terminating))).collect();
+    let kinds = served.filter_map(|v| kind_of(v["name"].as_str()?));
+    let row = |kind| Arc::new(Row::of_definition(kind, stored.clone(), terminating, converter.clone()));
+    let rows: Vec<_> = kinds.map(row).collect();
     let resource = super::row::resource_name(&stored).into();
-    Some(Definition { resource, api, digest, rows })
+    Some(Definition { resource, api, converted: converter.is_some(), digest, rows })
 }
 
 /// What the store is to know of a resource. Objects written under an older schema are brought under this one as they
@@ -95,13 +112,19 @@ fn resource(definition: &Definition) -> Option<Resource> {
         Ok(object) => index(&object, &fields),
         Err(_) => Index::default(),
     });
+    let converted = definition.converted;
     resource.upgrade = Some(Arc::new(move |body| {
         let mut value: Value = serde_json::from_slice(body).ok()?;
-        value["apiVersion"] = stored.gvk.api_version().into();
+        // Without a webhook all versions have one shape; with one, an object stays what it was written as.
         let api = stored.api();
-        json::normalize(&api.schema, stored.ty, &mut value, &mut Vec::new()).ok()?;
-        defaults::apply(api, stored.ty, &mut value);
-        let bytes = json::to_vec(&api.schema, stored.ty, &value);
+        let kind = match converted {
+            true => api.kinds.iter().find(|kind| value["apiVersion"] == kind.gvk.api_version().as_str())?,
+            false => &*stored,
+        };
+        value["apiVersion"] = kind.gvk.api_version().into();
+        json::normalize(&api.schema, kind.ty, &mut value, &mut Vec::new()).ok()?;
+        defaults::apply(api, kind.ty, &mut value);
+        let bytes = json::to_vec(&api.schema, kind.ty, &value);
         (bytes != body).then(|| bytes.into())
     }));
     Some(resource)
@@ -128,16 +151,16 @@ impl Registry {
                 return (name, found.clone());
             }
             let before = known.get(&name).and_then(|(_, definition)| definition.as_deref());
-            let found = stored.value().ok().and_then(|crd| definition(&crd, before));
+            let found = stored.value().ok().and_then(|crd| definition(&crd, before, self.hooks.outbound()));
             (name, (stored.revision, found.map(Arc::new)))
         };
         let all: HashMap<_, _> = snapshot.iter(None, None).map(read).collect();
         let definitions: Vec<&Arc<Definition>> =
             all.values().filter_map(|(_, found)| found.as_ref()).collect();
-        let tables: HashMap<Arc<str>, ApiRef> =
-            definitions.iter().map(|d| (d.resource.clone(), d.api.clone())).collect();
+        let tables: HashMap<Arc<str>, Table> =
+            definitions.iter().map(|d| (d.resource.clone(), (d.api.clone(), d.converted))).collect();
         let is_new =
-            |d: &&&Arc<Definition>| loaded.tables.get(&d.resource).is_none_or(|known| !known.same(&d.api));
+            |d: &&&Arc<Definition>| loaded.tables.get(&d.resource).is_none_or(|known| !d.is_of(known));
         let fresh: Vec<Resource> = definitions.iter().filter(is_new).filter_map(|d| resource(d)).collect();
         if !fresh.is_empty() {
             self.store.register(fresh).await?;
@@ -159,11 +182,37 @@ impl Registry {
         let custom: Vec<KindRef> =
             rows.values().flat_map(HashMap::values).map(|row| row.kind.clone()).collect();
         self.openapi.set_custom(&custom);
-        let mut all = self.settings.runtime_config.kinds(self.api);
-        all.extend(custom);
-        let discovery = Discovery::new(all, &self.settings.address);
+        let discovery = self.discover(custom);
         self.rows.set_custom(rows);
         self.discovery.store(Arc::new(discovery));
+        self.published.send_replace(());
+    }
+
+    /// Names group versions in discovery that others answer.
+    pub fn set_remote(&self, remote: Vec<RemoteVersion>) {
+        self.remote.store(Arc::new(remote));
+        self.discovery.store(Arc::new(self.discover(self.rows.custom_kinds())));
+    }
+
+    fn discover(&self, custom: Vec<KindRef>) -> Discovery {
+        let mut all = self.settings.runtime_config.kinds(self.api);
+        all.extend(custom);
+        Discovery::new(all, &self.settings.address, self.remote.load_full())
+    }
+
+    /// Groups and versions that this server serves, and whether they are of custom resources.
+    pub fn local_versions(&self) -> Vec<(Arc<str>, Arc<str>, bool)> {
+        let builtin = self.settings.runtime_config.kinds(self.api).into_iter().map(|kind| (kind, false));
+        let custom = self.rows.custom_kinds();
+        let all = builtin.chain(custom.into_iter().map(|kind| (kind, true)));
+        let mut found: Vec<(Arc<str>, Arc<str>, bool)> = Vec::new();
+        for (kind, custom) in all {
+            let (group, version) = (&kind.gvk.group, &kind.gvk.version);
+            if !found.iter().any(|(g, v, _)| g == group && v == version) {
+                found.push((group.clone(), version.clone(), custom));
+            }
+        }
+        found
     }
 
     /// Learns of definitions that other servers have acknowledged.

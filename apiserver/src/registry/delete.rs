@@ -5,9 +5,10 @@ use super::negotiate;
 use super::options::{DeleteOptions, FieldValidation, Propagation};
 use super::update::MODIFIED;
 use super::write::{ATTEMPTS, commit_status};
-use super::{Registry, codec, encode, object, row};
-use crate::admission::{Attributes, Operation};
-use crate::storage::{CommitError, Group, Guard, Stored, Write, WriteFacts};
+use super::{Registry, codec, encode, object};
+use crate::admission::Operation;
+use crate::storage::{CommitError, Group, Guard, Index, Stored, Write, WriteFacts};
+use bytes::Bytes;
 use knarr_api::Value;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
@@ -16,6 +17,17 @@ use std::sync::Arc;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+
+/// How a deletion was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// By name.
+    ByName,
+    /// As one of a collection: admission is told no name.
+    InCollection,
+    /// By an eviction, which admission has let pass.
+    ByEviction,
+}
 
 /// What deletion does to an object.
 #[derive(Debug, PartialEq)]
@@ -31,7 +43,7 @@ enum Step {
 impl Registry {
     pub(super) async fn delete(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let options = self.delete_options(call, body)?;
-        self.delete_object(call, &options).await
+        self.delete_object(call, &options, Asked::ByName).await
     }
 
     /// `DeleteOptions` from the body, or from the query when there is none.
@@ -54,9 +66,10 @@ impl Registry {
         &self,
         call: &Call<'_>,
         options: &DeleteOptions,
+        asked: Asked,
     ) -> Result<Answer, Status> {
         let mut turn = None;
-        let mut admitted = false;
+        let mut admitted = asked == Asked::ByEviction;
         for attempt in 0..ATTEMPTS {
             if attempt == 1 {
                 turn = Some(self.store.lock(&call.key()).await);
@@ -65,7 +78,7 @@ impl Registry {
             let old = codec::read(&call.row.api, call.row, &existing)?;
             check_preconditions(call, options, &existing, &old)?;
             if !std::mem::replace(&mut admitted, true) {
-                self.admit_delete(call, options, &old).await?;
+                self.admit_delete(call, options, &old, asked).await?;
             }
             let step = plan(call, options, &old, Timestamp::now());
             if options.dry_run {
@@ -73,10 +86,17 @@ impl Registry {
             }
             let outcome = match step {
                 Step::Keep => return Ok(Answer::new(200, Content::Stored(existing))),
-                Step::Mark(value) => self
-                    .mark(call, &existing, value)
-                    .await
-                    .map(|stored| Answer::new(200, Content::Stored(stored))),
+                Step::Mark(mut value) => {
+                    codec::settle(&call.row.api, &call.row.stored, &mut value)?;
+                    let outgoing = call.row.outgoing(&mut value).await?;
+                    match self.mark(&existing, outgoing).await {
+                        Ok(stored) => {
+                            let stored = call.row.incoming(stored).await?;
+                            Ok(Answer::new(200, Content::Stored(stored)))
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
                 Step::Remove => {
                     self.remove(call, &existing, &old).await.map(|()| self.deleted(call, &old, true))
                 }
@@ -101,34 +121,25 @@ impl Registry {
         call: &Call<'_>,
         options: &DeleteOptions,
         old: &Value,
+        asked: Asked,
     ) -> Result<(), Status> {
-        let mut attributes = Attributes {
-            operation: Operation::Delete,
-            kind: &call.row.kind,
-            subresource: call.subresource,
-            namespace: call.admission_namespace(call.name),
-            name: call.name,
-            user: call.user(),
-            dry_run: options.dry_run,
-            object: None,
-            old: Some(encode::serve(call.row, old.clone())),
-            options: Value::Null,
-            warnings: Vec::new(),
-        };
+        let mut attributes = self.attributes(call, Operation::Delete, call.name);
+        if asked == Asked::InCollection {
+            attributes.name = "";
+        }
+        attributes.dry_run = options.dry_run;
+        attributes.options = options.document();
+        attributes.old = Some(encode::serve(call.row, old.clone()));
         self.admission.admit(&mut attributes).await?;
         self.admission.validate(&attributes).await
     }
 
     async fn mark(
         &self,
-        call: &Call<'_>,
         existing: &Arc<Stored>,
-        mut value: Value,
+        (bytes, index): (Bytes, Index),
     ) -> Result<Arc<Stored>, CommitError> {
-        let bytes = codec::canonical(&call.row.api, &call.row.stored, &mut value);
-        let bytes = bytes.map_err(|e| CommitError::Invalid(e.message))?;
         let group = Group::update(existing.key.clone(), existing.revision, bytes);
-        let index = row::index(&value, &call.row.stored.field_selectors);
         let facts = vec![WriteFacts { index: Some(index), previous: Some(existing.clone()) }];
         let changes = self.store.commit_with(group, facts).await?;
         let own = changes.first().and_then(|c| c.current.clone());

@@ -1,5 +1,6 @@
 //! DELETE of a collection: a list whose objects are deleted one by one, each by its own rules.
 use super::call::Call;
+use super::delete::Asked;
 use super::options::{DeleteOptions, ListOptions};
 use super::{Registry, encode, list};
 use crate::server::Response;
@@ -44,7 +45,7 @@ impl Registry {
             name: object.key.name(),
             subresource: "",
         };
-        match self.delete_object(&one, delete).await {
+        match self.delete_object(&one, delete, Asked::InCollection).await {
             Err(status) if !matches!(status.code, 404 | 409) => Err(status),
             _ => Ok(()),
         }

@@ -17,13 +17,13 @@ impl Registry {
         Ok(Answer::new(200, Content::Stored(stored)))
     }
 
-    /// The named object.
+    /// The named object, in the requested version where a webhook converts.
     ///
     /// # Errors
-    /// 404.
+    /// 404; 500 for a conversion that failed.
     pub(super) async fn find(&self, call: &Call<'_>) -> Result<Arc<Stored>, Status> {
         let found = self.fetch(&call.key(), call.row.in_log).await?;
-        found.ok_or_else(|| call.row.not_found(call.name))
+        call.row.incoming(found.ok_or_else(|| call.row.not_found(call.name))?).await
     }
 
     /// The live object of a key.

@@ -1,5 +1,6 @@
 //! What the registry asks of the rest of the server: answers that are not a matter of stored objects.
 use super::Row;
+use crate::outbound::Outbound;
 use crate::server::{Request, RequestContext, Response, body};
 use crate::user::User;
 use async_trait::async_trait;
@@ -39,6 +40,11 @@ pub trait Hooks: Send + Sync + 'static {
     /// # Errors
     /// 403.
     fn may_create(&self, context: &RequestContext) -> Result<(), Status>;
+
+    /// The client that conversion webhooks are called with; none (the default): they cannot be called.
+    fn outbound(&self) -> Option<Arc<Outbound>> {
+        None
+    }
 
     /// Refuses a write to roles and bindings that would grant more than the writer holds.
     ///

@@ -104,7 +104,7 @@ impl Registry {
             token.left = meta.remaining;
             meta.next = token.encode();
         }
-        Ok(Page { objects, meta })
+        Ok(Page { objects: call.row.all_incoming(objects).await?, meta })
     }
 
     /// The view that a list reads, and the token it continues from.

@@ -300,6 +300,26 @@ impl WriteOptions {
     }
 }
 
+/// The `CreateOptions` or `UpdateOptions` of a request, as admission sees them.
+pub fn write_document(query: &Query, creates: bool) -> Value {
+    let mut document = serde_json::json!({
+        "kind": if creates { "CreateOptions" } else { "UpdateOptions" }, "apiVersion": META,
+    });
+    let dry_run: Vec<Value> = query.all("dryRun").map(Value::from).collect();
+    if !dry_run.is_empty() {
+        document["dryRun"] = Value::Array(dry_run);
+    }
+    for name in ["fieldManager", "fieldValidation"] {
+        if let Some(given) = query.get(name).filter(|given| !given.is_empty()) {
+            document[name] = given.into();
+        }
+    }
+    document
+}
+
+/// The API version of options.
+const META: &str = "meta.k8s.io/v1";
+
 /// The default field manager: the user agent up to its first `/`, printable characters only, at most 128 bytes.
 fn manager_of_agent(headers: &HeaderMap) -> String {
     let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -350,6 +370,26 @@ pub struct DeleteOptions {
 }
 
 impl DeleteOptions {
+    /// As admission sees them.
+    pub fn document(&self) -> Value {
+        let mut document = serde_json::json!({"kind": "DeleteOptions", "apiVersion": META});
+        if let Some(seconds) = self.grace_period_seconds {
+            document["gracePeriodSeconds"] = seconds.into();
+        }
+        for (name, given) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(given) = given {
+                document["preconditions"][name] = given.as_str().into();
+            }
+        }
+        if let Some(policy) = self.propagation {
+            document["propagationPolicy"] = format!("{policy:?}").into();
+        }
+        if self.dry_run {
+            document["dryRun"] = serde_json::json!(["All"]);
+        }
+        document
+    }
+
     /// From a query, for requests without a body.
     pub fn from_query(query: &Query) -> Result<Self, Status> {
         let mut object = Object::new();

@@ -83,7 +83,8 @@ impl Registry {
             None => deprecation(&row.api, &row.kind),
         });
         let (parts, body) = request.into_parts();
-        match self.resource(context, row, &parts, body).await {
+        let notes = context.notes.clone();
+        let mut response = match self.resource(context, row, &parts, body).await {
             Ok(mut response) => {
                 if let Some(text) = deprecated {
                     warn(response.headers_mut(), &[text]);
@@ -91,7 +92,9 @@ impl Registry {
                 response
             }
             Err(status) => body::status(&status, &parts.headers),
-        }
+        };
+        warn(response.headers_mut(), &notes.warnings());
+        response
     }
 
     async fn non_resource(&self, context: &RequestContext, request: &Request) -> Response {

@@ -1,4 +1,5 @@
 //! What the registry knows of each served resource: its row in the API table, how it is stored, its rules.
+use super::conversion::Converter;
 use super::convert::{self, Conversion};
 use super::encode;
 use crate::runtime_config::RuntimeConfig;
@@ -27,6 +28,9 @@ pub struct Row {
     pub resource: Arc<str>,
     /// How the requested version becomes the stored one and back; none when they are the same.
     pub conversion: Option<&'static Conversion>,
+    /// Converts what is read and written, where versions are converted by a webhook; the store is then the only one that
+    /// knows another version, and `stored` is the requested one.
+    pub converter: Option<Arc<Converter>>,
     /// Rules of the kind.
     pub rules: &'static Rules,
     /// Objects are kept in the log only.
@@ -39,10 +43,18 @@ pub struct Row {
 
 impl Row {
     /// The row of one version of a custom resource.
-    pub(super) fn of_definition(kind: KindRef, stored: KindRef, terminating: bool) -> Self {
+    pub(super) fn of_definition(
+        kind: KindRef,
+        stored: KindRef,
+        terminating: bool,
+        converter: Option<Arc<Converter>>,
+    ) -> Self {
+        let resource = resource_name(&stored).into();
+        let stored = if converter.is_some() { kind.clone() } else { stored };
         Self {
-            resource: resource_name(&stored).into(),
+            resource,
             conversion: convert::between(&kind.gvk, &stored.gvk),
+            converter,
             rules: &CUSTOM,
             in_log: false,
             api: kind.api().clone(),
@@ -110,6 +122,11 @@ impl Rows {
         self.custom.store(Arc::new(rows));
     }
 
+    /// The kinds of the custom rows.
+    pub(super) fn custom_kinds(&self) -> Vec<KindRef> {
+        self.custom.load().values().flat_map(HashMap::values).map(|row| row.kind.clone()).collect()
+    }
+
     /// Is the group version served?
     pub fn has_version(&self, group: &str, version: &str) -> bool {
         self.version(group, version).is_some()
@@ -158,6 +175,45 @@ impl std::fmt::Debug for Siblings<'_> {
 }
 
 impl Siblings<'_> {
+    /// The rows of the resource's other versions, other groups' included, ordered by API version.
+    pub fn others(&self) -> Vec<Arc<Row>> {
+        if !self.row.is_stored() {
+            return Vec::new();
+        }
+        let custom = self.rows.custom.load();
+        let custom = custom.values().flat_map(HashMap::values);
+        let same = |other: &&Arc<Row>| {
+            let (theirs, own) = (&other.kind.gvk, &self.row.kind.gvk);
+            other.resource == self.row.resource
+                && (&theirs.group, &theirs.version) != (&own.group, &own.version)
+        };
+        let mut found: Vec<Arc<Row>> = self.rows.iter().chain(custom).filter(same).cloned().collect();
+        found.sort_by_key(|other| other.kind.gvk.api_version());
+        found
+    }
+
+    /// An object of the row's version in another version of the resource.
+    ///
+    /// # Errors
+    /// A conversion that failed.
+    pub async fn to_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
+        match &self.row.converter {
+            Some(converter) => single(converter.values(vec![object], &other.kind, false).await?),
+            None => Ok(encode::serve(other, encode::store(self.row, object))),
+        }
+    }
+
+    /// The other way round.
+    ///
+    /// # Errors
+    /// A conversion that failed.
+    pub async fn from_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
+        match &self.row.converter {
+            Some(converter) => single(converter.values(vec![object], &self.row.kind, false).await?),
+            None => Ok(encode::serve(self.row, encode::store(other, object))),
+        }
+    }
+
     fn of(&self, api_version: &str) -> Option<Arc<Row>> {
         let same = |row: &&Arc<Row>| row.resource == self.row.resource;
         if let Some(rows) = self.rows.versions.get(api_version) {
@@ -193,6 +249,10 @@ impl Versions for Siblings<'_> {
     }
 }
 
+fn single(mut values: Vec<Value>) -> Result<Value, Status> {
+    values.pop().ok_or_else(|| Status::internal("a conversion returned nothing"))
+}
+
 fn row(kind: KindRef) -> Row {
     let api = kind.api().clone();
     let stored = kind.storage.as_ref().and_then(|gvk| {
@@ -202,6 +262,7 @@ fn row(kind: KindRef) -> Row {
     let resource = if kind.storage.is_some() { resource_name(&stored) } else { String::new() };
     Row {
         conversion: convert::between(&kind.gvk, &stored.gvk),
+        converter: None,
         rules: rules(&stored.gvk.group, &stored.plural),
         in_log: resource == "core/events",
         resource: resource.into(),

@@ -18,7 +18,7 @@ use knarr_api::{Object, Value, yaml};
 use serde_json::json;
 
 /// `autoscaling/v1` `Scale` of an object; a custom resource says where its numbers are.
-fn scale_of(row: &Row, value: &Value) -> Value {
+pub(super) fn scale_of(row: &Row, value: &Value) -> Value {
     let mut metadata = Object::new();
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(v) = object::meta(value).get(name) {
@@ -43,6 +43,13 @@ fn scale_of(row: &Row, value: &Value) -> Value {
         spec.insert("replicas".into(), replicas.into());
     }
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// The object with the number that a scale wants.
+pub(super) fn with_replicas(row: &Row, mut whole: Value, scale: &Value) -> Value {
+    let replicas = object::at(scale, &["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    set(&mut whole, &paths(row).0, replicas.into());
+    whole
 }
 
 fn texts(path: &[String]) -> Vec<&str> {

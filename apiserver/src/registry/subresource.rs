@@ -1,6 +1,7 @@
 //! Subresources with handlers of their own: one file each, chosen here.
 mod binding;
 mod component_status;
+mod connect;
 mod eviction;
 
 use super::Registry;
@@ -10,14 +11,12 @@ use super::call::Call;
 use super::negotiate;
 use super::object;
 use super::options::{FieldValidation, WriteOptions, WriteVerb};
-use crate::admission::{Attributes, Operation};
+use crate::admission::Operation;
 use crate::request_info::Verb;
-use crate::server::{Request, RequestContext, Response, body};
 use crate::strategy::{self, Scene, certificate, namespace, pod};
 use knarr_api::Value;
 use knarr_api::kind::Kind;
 use knarr_api::status::Status;
-use std::sync::Arc;
 
 /// Streams and proxies: not a matter of objects.
 pub(super) fn is_connection(kind: &Kind, sub: &str) -> bool {
@@ -73,7 +72,8 @@ impl Registry {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
         let format = negotiate::body_format(call.headers)?;
         let decoded = self.decode(call.row, format, body, options.field_validation)?;
-        let answered = self.hooks.review(call.user(), &call.row.kind, call.namespace, decoded.value).await?;
+        let review = self.admit_connected(call, decoded.value, Operation::Create).await?;
+        let answered = self.hooks.review(call.user(), &call.row.kind, call.namespace, review).await?;
         Ok(Answer::new(201, Content::Document(answered)).warn(decoded.warnings))
     }
 
@@ -124,77 +124,11 @@ impl Registry {
         value: Value,
         operation: Operation,
     ) -> Result<Value, Status> {
-        let mut attributes = Attributes {
-            operation,
-            kind: &call.row.kind,
-            subresource: call.subresource,
-            namespace: call.namespace,
-            name: call.name,
-            user: call.user(),
-            dry_run: false,
-            object: Some(value),
-            old: None,
-            options: Value::Null,
-            warnings: Vec::new(),
-        };
+        let mut attributes = self.attributes(call, operation, call.name);
+        attributes.object = Some(value);
         self.admission.admit(&mut attributes).await?;
         self.admission.validate(&attributes).await?;
         Ok(attributes.object.take().unwrap_or_default())
-    }
-
-    /// Hands a stream or proxy request on, once its object is known to exist and admission lets it pass.
-    pub(super) async fn connect(
-        &self,
-        context: RequestContext,
-        request: Request,
-        row: &Arc<Row>,
-        namespace: &str,
-        name: &str,
-    ) -> Response {
-        let headers = request.headers().clone();
-        // A Service or Pod may be named `scheme:name:port` by proxies.
-        let object_name = match context.info.subresource() {
-            "proxy" => crate::streaming::split_name(name).1.to_owned(),
-            _ => name.to_owned(),
-        };
-        let Some(stored) = self.store.get(&row.key(namespace, &object_name)) else {
-            return body::status(&row.not_found(&object_name), &headers);
-        };
-        let value = match stored.value() {
-            Ok(value) => value,
-            Err(error) => return body::status(&Status::internal(error), &headers),
-        };
-        if let Err(status) = self.admit_connection(&context, row, namespace, &object_name).await {
-            return body::status(&status, &headers);
-        }
-        self.hooks.connect(context, request, row, value).await
-    }
-
-    async fn admit_connection(
-        &self,
-        context: &RequestContext,
-        row: &Row,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(), Status> {
-        if context.info.subresource() == "log" {
-            return Ok(());
-        }
-        let mut attributes = Attributes {
-            operation: Operation::Connect,
-            kind: &row.kind,
-            subresource: context.info.subresource(),
-            namespace,
-            name,
-            user: &context.user,
-            dry_run: false,
-            object: None,
-            old: None,
-            options: Value::Null,
-            warnings: Vec::new(),
-        };
-        self.admission.admit(&mut attributes).await?;
-        self.admission.validate(&attributes).await
     }
 }
 

@@ -92,6 +92,10 @@ impl Registry {
                 return Ok(Answer::new(200, Content::Object(shown)).warn(warnings));
             }
             match self.commit_change(call, &existing, &old, ready).await {
+                Ok(Content::Stored(stored)) => {
+                    let stored = call.row.incoming(stored).await?;
+                    return Ok(Answer::new(200, Content::Stored(stored)).warn(warnings));
+                }
                 Ok(content) => return Ok(Answer::new(200, content).warn(warnings)),
                 Err(CommitError::Guard { index: 0, .. }) if versioned => {
                     return Err(Status::conflict(call.row.subject(), call.name, MODIFIED));

@@ -137,6 +137,13 @@ struct State {
 }
 
 impl State {
+    /// The last event: what comes after it cannot be told.
+    fn end(&mut self, status: &Status) -> Bytes {
+        self.initial.clear();
+        self.watcher = None;
+        self.encoder.error(status)
+    }
+
     /// The next bytes of the stream.
     async fn step(mut self) -> Option<(Result<Bytes, std::io::Error>, Self)> {
         if let Some(error) = self.error.take() {
@@ -144,11 +151,12 @@ impl State {
             return Some((Ok(bytes), self));
         }
         if !self.initial.is_empty() {
-            let mut out = Vec::new();
-            for object in self.initial.drain(..self.initial.len().min(INITIAL)) {
-                self.encoder.initial(&object, &mut out);
-            }
-            return Some((Ok(out.into()), self));
+            let objects = self.initial.drain(..self.initial.len().min(INITIAL)).collect();
+            let bytes = match self.encoder.row.all_incoming(objects).await {
+                Ok(objects) => self.encoder.all_initial(&objects),
+                Err(status) => self.end(&status),
+            };
+            return Some((Ok(bytes), self));
         }
         let watcher = self.watcher.as_mut()?;
         if std::mem::take(&mut self.announce_end) {
@@ -163,11 +171,10 @@ impl State {
                         let bytes = delivery.event.json_line(delivery.event_type);
                         return Some((Ok(bytes), self));
                     }
-                    let mut out = Vec::new();
-                    for delivery in &batch {
-                        self.encoder.delivery(delivery, &mut out);
+                    match self.encoder.deliveries(&batch).await {
+                        Ok(bytes) => bytes,
+                        Err(status) => self.end(&status),
                     }
-                    Bytes::from(out)
                 }
                 Err(WatchEnd::Gone) => {
                     self.watcher = None;
@@ -222,7 +229,7 @@ impl Encoder {
     fn shared(&self) -> Option<Form> {
         let Accepted { format, transform, pretty } = self.accepted;
         match (format, transform) {
-            _ if pretty || self.row.conversion.is_some() => None,
+            _ if pretty || self.row.conversion.is_some() || self.row.converter.is_some() => None,
             (Format::Json, Transform::None) => Some(Form::Json),
             (Format::Json, Transform::Metadata("v1") | Transform::MetadataList("v1")) => {
                 Some(Form::MetadataJson)
@@ -230,6 +237,26 @@ impl Encoder {
             (Format::Protobuf, Transform::None) => Some(Form::Protobuf),
             _ => None,
         }
+    }
+
+    fn all_initial(&mut self, objects: &[Arc<Stored>]) -> Bytes {
+        let mut out = Vec::new();
+        objects.iter().for_each(|object| self.initial(object, &mut out));
+        out.into()
+    }
+
+    async fn deliveries(&mut self, batch: &[Delivery]) -> Result<Bytes, Status> {
+        let mut out = Vec::new();
+        if self.row.converter.is_none() {
+            batch.iter().for_each(|delivery| self.delivery(delivery, &mut out));
+            return Ok(out.into());
+        }
+        let objects = batch.iter().map(|delivery| delivery.event.object(delivery.event_type).clone());
+        let objects = self.row.all_incoming(objects.collect()).await?;
+        for (delivery, object) in batch.iter().zip(&objects) {
+            self.object(delivery.event_type, object, delivery.event.revision(), &mut out);
+        }
+        Ok(out.into())
     }
 
     fn initial(&mut self, object: &Arc<Stored>, out: &mut Vec<u8>) {

@@ -2,9 +2,9 @@
 use super::call::Call;
 use super::codec::{self, Decoded};
 use super::negotiate::Format;
-use super::options::{FieldValidation, WriteOptions};
+use super::options::{FieldValidation, WriteOptions, write_document};
 use super::row::Siblings;
-use super::{Registry, Row, encode, object, row};
+use super::{Registry, Row, encode, object, row, scale};
 use crate::admission::{Attributes, Operation};
 use crate::storage::{CommitError, Group, Guard, Index, Key, Stored, Write, WriteFacts};
 use crate::strategy::{self, Companions, Scene};
@@ -23,8 +23,10 @@ pub(super) const ATTEMPTS: usize = 100;
 pub(super) struct Ready {
     /// In the stored version.
     pub value: Value,
-    /// Canonical bytes without resourceVersion.
+    /// Canonical bytes without resourceVersion, in the version of `value`.
     pub bytes: Bytes,
+    /// What is stored of it.
+    pub stored: (Bytes, Index),
     /// What goes with it.
     pub companions: Companions,
     /// Warnings of validation and admission.
@@ -87,25 +89,21 @@ impl Registry {
         let tracked = object::meta(&wanted).get("managedFields").cloned();
         let name = object::name(&wanted).to_owned();
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
-        let mut attributes = Attributes {
-            operation,
-            kind: &row.kind,
-            subresource: call.subresource,
-            namespace: call.admission_namespace(&name),
-            name: &name,
-            user: call.user(),
-            dry_run: options.dry_run,
-            object: Some(wanted),
-            old: old_served,
-            options: Value::Null,
-            warnings: Vec::new(),
-        };
+        let mut attributes = self.attributes(call, operation, &name);
+        attributes.dry_run = options.dry_run;
+        let view = View::of(call);
+        let (seen, whole_old) = old_served.map(|old| view.enter(old)).unzip();
+        attributes.old = seen;
+        let whole_old = whole_old.flatten();
+        let (seen, whole) = view.enter(wanted);
+        attributes.object = Some(seen);
         self.admission.admit(&mut attributes).await?;
-        let mut value = attributes.object.take().unwrap_or_default();
+        let mut value = view.leave(attributes.object.take().unwrap_or_default(), whole);
         warnings.extend(keep_tracked(&mut value, tracked));
         warnings.extend(dedup_owners(&mut value, true));
         codec::default(&row.api, row.kind.ty, &mut value);
-        codec::drop_disabled(&row.api, row.kind.ty, &mut value, attributes.old.as_ref());
+        let served_old = whole_old.as_ref().or(attributes.old.as_ref());
+        codec::drop_disabled(&row.api, row.kind.ty, &mut value, served_old);
         let mut value = encode::store(row, value);
         let scene = Scene {
             registry: self,
@@ -139,23 +137,28 @@ impl Registry {
             return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
         }
         if call.subresource.is_empty() {
-            attributes.warnings.extend(knarr_api::validation::warnings(&row.stored, &value, old));
+            warnings.extend(knarr_api::validation::warnings(&row.stored, &value, old));
         }
         let final_name = object::name(&value).to_owned();
         attributes.name = &final_name;
         attributes.namespace = call.admission_namespace(&final_name);
-        attributes.object = Some(encode::serve(row, value));
+        let (seen, whole) = view.enter(encode::serve(row, value));
+        attributes.object = Some(seen);
         self.admission.validate(&attributes).await?;
         let charged = self.admission.charge(&attributes).await?;
         companions.guards.extend(charged.guards);
         companions.writes.extend(charged.writes);
-        warnings.append(&mut attributes.warnings);
-        let mut value = encode::store(row, attributes.object.take().unwrap_or_default());
+        let checked = whole.or_else(|| attributes.object.take());
+        let mut value = encode::store(row, checked.unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), &row.kind, &value, old)?;
         }
         let bytes = codec::bytes(&row.api, &row.stored, &mut value);
-        Ok(Ready { value, bytes, companions, warnings })
+        let stored = match &row.converter {
+            Some(_) if !options.dry_run => row.outgoing(&mut value).await?,
+            _ => (bytes.clone(), row::index(&value, &row.stored.field_selectors)),
+        };
+        Ok(Ready { value, bytes, stored, companions, warnings })
     }
 
     fn prepare_create(&self, scene: &Scene<'_>, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
@@ -164,8 +167,39 @@ impl Registry {
             let name = super::create::generate_name(prefix);
             object::set_meta(value, "name", Some(name.into()));
         }
+        super::create::identify(value, scene.now);
         strategy::prepare_create(scene, call.row.rules, value);
         Ok(())
+    }
+
+    /// A write as admission sees it, without objects yet.
+    pub(super) fn attributes<'a>(
+        &'a self,
+        call: &'a Call<'_>,
+        operation: Operation,
+        name: &'a str,
+    ) -> Attributes<'a> {
+        let options = match operation {
+            Operation::Create | Operation::Update => {
+                write_document(&call.query, operation == Operation::Create)
+            }
+            Operation::Delete | Operation::Connect => Value::Null,
+        };
+        Attributes {
+            operation,
+            kind: &call.row.kind,
+            subresource: call.subresource,
+            namespace: call.admission_namespace(name),
+            name,
+            user: call.user(),
+            dry_run: call.query.get("dryRun").is_some(),
+            object: None,
+            old: None,
+            options,
+            siblings: Some(Siblings { row: call.row, rows: &self.rows }),
+            reinvocation: Default::default(),
+            notes: call.context.notes.clone(),
+        }
     }
 
     /// Commits an object with its companions; `at` is the guard on its own key.
@@ -182,17 +216,40 @@ impl Registry {
         let mut group = Group::default().guard(at);
         group.guards.extend(namespace);
         group.guards.extend(ready.companions.guards);
-        group.writes.push(Write::Put { key, value: ready.bytes, expires });
+        let (value, index) = ready.stored;
+        group.writes.push(Write::Put { key, value, expires });
         group.writes.extend(ready.companions.writes);
-        let index = self.index(call, &ready.value);
         let facts = vec![WriteFacts { index: Some(index), previous }];
         let changes = self.store.commit_with(group, facts).await?;
         let own = changes.first().and_then(|c| c.current.clone());
         own.ok_or_else(|| CommitError::Invalid("the commit returned no object".to_owned()))
     }
+}
 
-    fn index(&self, call: &Call<'_>, value: &Value) -> Index {
-        row::index(value, &call.row.stored.field_selectors)
+/// What admission sees of an object: itself, or its scale.
+struct View<'a> {
+    scaled: Option<&'a Row>,
+}
+
+impl<'a> View<'a> {
+    fn of(call: &'a Call<'_>) -> Self {
+        Self { scaled: (call.subresource == "scale").then_some(&**call.row) }
+    }
+
+    /// What it sees, and the whole object where that is another one.
+    fn enter(&self, object: Value) -> (Value, Option<Value>) {
+        match self.scaled {
+            Some(row) => (scale::scale_of(row, &object), Some(object)),
+            None => (object, None),
+        }
+    }
+
+    /// The whole object after admission was done with what it saw.
+    fn leave(&self, seen: Value, whole: Option<Value>) -> Value {
+        match (self.scaled, whole) {
+            (Some(row), Some(whole)) => scale::with_replicas(row, whole, &seen),
+            _ => seen,
+        }
     }
 }
 

@@ -196,6 +196,7 @@ impl Chain {
             user,
             audit_id: audit_id.clone(),
             peer: address,
+            notes: Default::default(),
             deadline,
             shutdown: self.shutdown.clone(),
         };

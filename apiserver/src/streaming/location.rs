@@ -125,11 +125,15 @@ pub fn split_name(text: &str) -> (Option<&str>, &str, Option<&str>) {
     }
 }
 
+/// The path behind `…/proxy`, still encoded.
+pub fn proxied_path(info: &RequestInfo) -> &str {
+    info.uri().path().split_once("/proxy").map_or("", |(_, rest)| rest)
+}
+
 /// The path behind `…/proxy`, still encoded, with the request's query.
 pub fn rest_with_query(info: &RequestInfo) -> String {
     // The raw path keeps escapes that decoding would lose; `proxy` is its segment after the name.
-    let raw = info.uri().path();
-    let rest = raw.split_once("/proxy").map_or("", |(_, rest)| rest);
+    let rest = proxied_path(info);
     let rest = if rest.starts_with('/') { rest } else { "/" };
     match info.uri().query() {
         Some(query) => format!("{rest}?{query}"),
@@ -215,9 +219,11 @@ pub fn service_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target
         ))
     })?;
     let port_name = wanted["name"].as_str().unwrap_or_default();
-    let endpoint = endpoints(objects, namespace, name, port_name);
-    let (host, port) = endpoint
-        .ok_or_else(|| Status::unavailable(format!("no endpoints available for service {name:?}")))?;
+    let mut endpoints = crate::outbound::ready_endpoints(objects, namespace, name, port_name);
+    if endpoints.is_empty() {
+        return Err(Status::unavailable(format!("no endpoints available for service {name:?}")));
+    }
+    let (host, port) = endpoints.swap_remove(rand::random_range(0..endpoints.len()));
     Ok(Target {
         tls: scheme == Some("https"),
         kubelet: false,
@@ -225,34 +231,6 @@ pub fn service_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target
         port,
         path: rest_with_query(info),
     })
-}
-
-/// A ready endpoint's address and its port of a name; any of them, chosen at random.
-fn endpoints(
-    objects: &dyn Objects,
-    namespace: &str,
-    service: &str,
-    port_name: &str,
-) -> Option<(String, u16)> {
-    let mut found = Vec::new();
-    for slice in objects.list("discovery.k8s.io", "endpointslices", Some(namespace)) {
-        if slice["metadata"]["labels"]["kubernetes.io/service-name"] != service {
-            continue;
-        }
-        let ports = slice["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let port = ports.iter().find(|p| p["name"].as_str().unwrap_or_default() == port_name);
-        let Some(port) = port.and_then(|p| p["port"].as_u64()).and_then(|p| u16::try_from(p).ok()) else {
-            continue;
-        };
-        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
-            if endpoint["conditions"]["ready"] != false
-                && let Some(address) = endpoint["addresses"][0].as_str()
-            {
-                found.push((address.to_owned(), port));
-            }
-        }
-    }
-    if found.is_empty() { None } else { Some(found.swap_remove(rand::random_range(0..found.len()))) }
 }
 
 #[cfg(test)]

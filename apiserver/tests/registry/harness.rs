@@ -115,6 +115,7 @@ impl Server {
             user: Arc::new(User::loopback()),
             audit_id: "test".into(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            notes: Default::default(),
             deadline: None,
             shutdown: self.shutdown.clone(),
         };

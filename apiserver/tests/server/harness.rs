@@ -53,6 +53,13 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// Certificate and key in PEM of a server of a name.
+    pub fn named_server(&self, name: &str) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names.push(SanType::DnsName(name.try_into().expect("name")));
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     /// Certificate and key in PEM of a user.
     pub fn user(&self, name: &str, groups: &[&str]) -> (String, String) {
         let mut params = CertificateParams::default();

@@ -1,6 +1,7 @@
 //! `pods/eviction`: a deletion that respects PodDisruptionBudgets.
 use super::super::answer::Answer;
 use super::super::call::Call;
+use super::super::delete::Asked;
 use super::super::options::{DeleteOptions, WriteOptions, WriteVerb};
 use super::super::write::{ATTEMPTS, commit_status};
 use super::super::{Registry, codec, object};
@@ -62,7 +63,7 @@ impl Registry {
             name: call.name,
             subresource: "",
         };
-        self.delete_object(&target, &delete).await?;
+        self.delete_object(&target, &delete, Asked::ByEviction).await?;
         Ok(success(201))
     }
 

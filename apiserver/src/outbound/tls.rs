@@ -1,0 +1,83 @@
+//! Whom a called server must be vouched for by.
+use crate::certs::Identity;
+use crate::streaming::TrustAll;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use std::sync::{Arc, LazyLock};
+
+/// Who may sign a server's certificate, and whether this server shows its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Trust {
+    /// Authorities in PEM; empty: those of the system.
+    authorities: Vec<u8>,
+    /// Any certificate will do.
+    pub insecure: bool,
+    /// Show the front proxy's certificate.
+    pub identified: bool,
+}
+
+impl Trust {
+    /// The authorities of a `caBundle`, base64 of PEM; empty: those of the system.
+    ///
+    /// # Errors
+    /// A bundle without a certificate.
+    pub fn bundle(text: &str) -> Result<Self, String> {
+        let malformed = || "unable to load root certificates: unable to parse bytes as PEM block".to_owned();
+        let authorities = STANDARD.decode(text).map_err(|_| malformed())?;
+        let first = CertificateDer::pem_slice_iter(&authorities).next();
+        if !authorities.is_empty() && !matches!(first, Some(Ok(_))) {
+            return Err(malformed());
+        }
+        Ok(Self { authorities, ..Self::default() })
+    }
+
+    /// TLS settings that trust so.
+    ///
+    /// # Errors
+    /// A malformed authority, a key that does not fit.
+    pub fn config(
+        &self,
+        provider: &Arc<CryptoProvider>,
+        identity: Option<&Identity>,
+        protocols: &[&[u8]],
+    ) -> Result<ClientConfig, String> {
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let verified = if self.insecure {
+            let trusting = Arc::new(TrustAll(provider.clone()));
+            builder.dangerous().with_custom_certificate_verifier(trusting)
+        } else {
+            builder.with_root_certificates(self.roots()?)
+        };
+        let mut config = match identity.filter(|_| self.identified) {
+            Some((chain, key)) => verified
+                .with_client_auth_cert(chain.clone(), key.clone_key())
+                .map_err(|error| error.to_string())?,
+            None => verified.with_no_client_auth(),
+        };
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(config)
+    }
+
+    fn roots(&self) -> Result<Arc<RootCertStore>, String> {
+        static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Arc::new(roots)
+        });
+        if self.authorities.is_empty() {
+            return Ok(SYSTEM.clone());
+        }
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&self.authorities) {
+            let certificate = certificate.map_err(|error| error.to_string())?;
+            roots.add(certificate).map_err(|error| error.to_string())?;
+        }
+        Ok(Arc::new(roots))
+    }
+}
