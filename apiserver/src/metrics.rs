@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
@@ -323,23 +323,42 @@ fn running_labels(info: &RequestInfo) -> RunningLabels {
     }
 }
 
+/// OpenMetrics in the older text format, where a counter's description carries its whole name and nothing tells the end.
+pub fn classic(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let counters: HashSet<&str> =
+        text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let described =
+            ["# HELP ", "# TYPE "].into_iter().find_map(|head| Some((head, line.strip_prefix(head)?)));
+        match described.and_then(|(head, rest)| Some((head, rest.split_once(' ')?))) {
+            Some((head, (name, rest))) if counters.contains(name) => {
+                out.extend([head, name, "_total ", rest]);
+            }
+            _ => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// What the kernel knows of the process, looked up when somebody asks.
 struct Process {
     memory: Gauge,
     descriptors: Gauge,
-    seconds: Gauge<f64, AtomicU64>,
+    seconds: Counter<f64, AtomicU64>,
 }
 
 impl Process {
     fn new(registry: &mut Registry) -> Self {
         let this =
-            Self { memory: Gauge::default(), descriptors: Gauge::default(), seconds: Gauge::default() };
+            Self { memory: Gauge::default(), descriptors: Gauge::default(), seconds: Counter::default() };
         let started = Gauge::<f64, AtomicU64>::default();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         started.set(now.as_secs_f64());
         registry.register("process_resident_memory_bytes", "Resident memory", this.memory.clone());
         registry.register("process_open_fds", "Open file descriptors", this.descriptors.clone());
-        registry.register("process_cpu_seconds_total", "User and system time", this.seconds.clone());
+        registry.register("process_cpu_seconds", "User and system time", this.seconds.clone());
         registry.register("process_start_time_seconds", "Start, since the Unix epoch", started);
         this
     }
@@ -356,7 +375,7 @@ impl Process {
         let mut rest = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
         let ticks = number(rest.next()) + number(rest.next());
         // Linux tells 100 ticks a second to programs, whatever it uses itself.
-        self.seconds.set(ticks as f64 / 100.0);
+        self.seconds.inc_by((ticks as f64 / 100.0 - self.seconds.get()).max(0.0));
     }
 }
 
@@ -433,5 +452,8 @@ mod tests {
                     resource=\"pods\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 2";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("apiserver_request_duration_seconds_count"), "{text}");
+        let classic = classic(&text);
+        assert!(classic.contains("# TYPE apiserver_request_total counter\n"), "{classic}");
+        assert!(classic.contains(line) && !classic.contains("# EOF"), "{classic}");
     }
 }

@@ -187,7 +187,7 @@ impl Chain {
             if let Some(response) = self.health.answer(info).await {
                 return response;
             }
-            if let Some(response) = self.own_paths.answer(info, &self.metrics) {
+            if let Some(response) = self.own_paths.answer(info, request.headers(), &self.metrics) {
                 return response;
             }
         }
