@@ -107,6 +107,20 @@ impl Status {
         Self::about(resource, name, Self::new(403, "Forbidden", format!("{subject} is forbidden: {cause}")))
     }
 
+    /// A refusal like [`Status::forbidden`] for another reason that an admission policy gives: `Forbidden`,
+    /// `Unauthorized`, `RequestEntityTooLarge`; all else is `Invalid`.
+    pub fn refused(resource: Resource<'_>, name: &str, cause: impl Display, reason: &str) -> Self {
+        let code = match reason {
+            "Forbidden" => 403,
+            "Unauthorized" => 401,
+            "RequestEntityTooLarge" => 413,
+            _ => 422,
+        };
+        let text = cause.to_string();
+        let status = Self { code, reason: reason.to_owned(), ..Self::forbidden(resource, name, &text) };
+        status.with_cause("", text, "")
+    }
+
     /// 404 `NotFound`.
     pub fn not_found(resource: Resource<'_>, name: &str) -> Self {
         Self::about(resource, name, Self::new(404, "NotFound", format!("{resource} \"{name}\" not found")))

@@ -9,6 +9,7 @@ pub mod claim_resize;
 pub mod default_toleration_seconds;
 pub mod defaults;
 pub mod deny_service_external_ips;
+mod expressions;
 pub mod extended_resource_toleration;
 pub mod hard_anti_affinity;
 pub mod limit_ranger;
@@ -18,6 +19,7 @@ pub mod node_restriction;
 mod notes;
 pub mod owner_references;
 pub mod pod_security;
+pub mod policy;
 pub mod priority;
 pub mod resource_quota;
 pub mod runtime_class;
@@ -101,6 +103,8 @@ pub struct Reinvocation {
     pub wanted: bool,
     /// This is that round.
     pub is_second: bool,
+    /// What the policies remember of the first.
+    pub policies: policy::Invoked,
     /// What the webhooks remember of the first.
     pub webhooks: webhook::Invoked,
 }
@@ -120,6 +124,12 @@ impl Attributes<'_> {
     pub fn forbidden(&self, cause: impl std::fmt::Display) -> Status {
         let resource = knarr_api::status::Resource { group: &self.kind.gvk.group, plural: &self.kind.plural };
         Status::forbidden(resource, self.name, cause)
+    }
+
+    /// The same for the reason that a policy gives.
+    pub fn refused(&self, cause: impl std::fmt::Display, reason: &str) -> Status {
+        let resource = knarr_api::status::Resource { group: &self.kind.gvk.group, plural: &self.kind.plural };
+        Status::refused(resource, self.name, cause, reason)
     }
 }
 
@@ -232,6 +242,7 @@ fn plugins(
 ) -> Vec<Arc<dyn Plugin>> {
     let objects = || objects.clone();
     let authorizer = || authorizer.clone();
+    let world = || policy::World { objects: objects(), authorizer: authorizer() };
     vec![
         Arc::new(namespace_exists::NamespaceExists { objects: objects() }),
         Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
@@ -258,7 +269,9 @@ fn plugins(
         Arc::new(certificates::CertificateSubjectRestriction),
         Arc::new(defaults::DefaultIngressClass { objects: objects() }),
         Arc::new(deny_service_external_ips::DenyServiceExternalIps),
+        Arc::new(policy::Mutating::new(world())),
         Arc::new(webhook::Mutating::new(webhooks.clone())),
+        Arc::new(policy::Validating::new(world())),
         Arc::new(webhook::Validating::new(webhooks.clone())),
         // Last: what is refused after it would be charged.
         Arc::new(resource_quota::ResourceQuota { objects: objects() }),
@@ -278,19 +291,17 @@ const OPTIONAL: [&str; 7] = [
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 12] = [
+const ABSENT: [&str; 10] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "ClusterTrustBundleAttest",
     "EventRateLimit",
     "ImagePolicyWebhook",
-    "MutatingAdmissionPolicy",
     "NamespaceAutoProvision",
     "NodeDeclaredFeatureValidator",
     "PodNodeSelector",
     "PodTolerationRestriction",
     "PodTopologyLabels",
-    "ValidatingAdmissionPolicy",
 ];
 
 impl Chain {

@@ -175,6 +175,7 @@ fn assemble(
         objects: objects.clone(),
         outbound: outbound.clone(),
         metrics: metrics.webhooks.clone(),
+        authorizer: authorizer.clone(),
     };
     let admission = Admission::from_flags(args, &objects, &authorizer, &webhooks)?;
     let upstream = Arc::new(Upstream::new(upstream_config(args)?, &provider)?);

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 use bytes::Bytes;
 use futures::future::join_all;
-use knarr_apiserver::storage::backend::{Backend, Reads};
+use knarr_apiserver::storage::backend::Backend;
 use knarr_apiserver::storage::sqlite::Sqlite;
-use knarr_apiserver::storage::{Group, Key, Options, Resource, Revision, Store};
+use knarr_apiserver::storage::{Group, Key, Options, Reads, Resource, Revision, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -82,6 +82,16 @@ impl From<ApplyError> for Status {
     }
 }
 
+/// Merges a part of an object into the object by the rules of server-side apply, without regard to who owns what.
+///
+/// # Errors
+/// A part that does not fit the schema, in words.
+pub fn merge_part(api: &Api, kind: &Kind, object: &mut Value, part: Value) -> Result<(), String> {
+    field_set(&api.schema, kind, &part, "")?;
+    merge::merge(&api.schema, kind, object, part, "");
+    Ok(())
+}
+
 /// The live object (absent: a create) with `config` applied, its `managedFields` brought up to date; it still
 /// needs decoding and defaulting. `config` must be as the client sent it: a decoded document would own zeros that
 /// nobody wrote.

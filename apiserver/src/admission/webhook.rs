@@ -7,17 +7,18 @@
 //! **What no webhook sees**: webhook configurations and admission policies, so that a broken one can always be removed,
 //! as in the original; and what this server writes by itself (its bootstrap, and the removal of objects whose
 //! definition is deleted), so that a dead webhook never keeps a cluster from starting.
-mod call;
-mod conditions;
-mod hooks;
-mod matching;
+pub(super) mod call;
+pub(super) mod conditions;
+pub(super) mod hooks;
+pub(super) mod matching;
 mod metrics;
-mod mutate;
-mod review;
+pub(super) mod mutate;
+pub(super) mod review;
 
 pub use metrics::WebhookMetrics;
 
 use super::{Attributes, Operation, Plugin};
+use crate::authz::Authorizer;
 use crate::objects::Objects;
 use crate::outbound::Outbound;
 use crate::user::User;
@@ -42,6 +43,8 @@ pub struct Caller {
     pub outbound: Arc<Outbound>,
     /// Counts and times.
     pub metrics: WebhookMetrics,
+    /// Answers what match conditions ask of it.
+    pub authorizer: Authorizer,
 }
 
 /// What is remembered from the first round of a write for the second.
@@ -144,7 +147,8 @@ impl Plugin for Mutating {
             attributes.reinvocation.webhooks.changed();
         }
         for hook in hooks.iter() {
-            let Some(invocation) = matching::invocation(&*self.caller.objects, hook, attributes)? else {
+            let Some(invocation) = matching::invocation(&*self.caller.objects, &hook.criteria, attributes)?
+            else {
                 continue;
             };
             if !conditions::hold(&self.caller, hook, &invocation, attributes, "admit").await? {
@@ -184,7 +188,8 @@ impl Plugin for Validating {
         let hooks = self.source.hooks();
         let mut relevant = Vec::new();
         for hook in hooks.iter() {
-            let Some(invocation) = matching::invocation(&*self.caller.objects, hook, attributes)? else {
+            let Some(invocation) = matching::invocation(&*self.caller.objects, &hook.criteria, attributes)?
+            else {
                 continue;
             };
             if conditions::hold(&self.caller, hook, &invocation, attributes, "validating").await? {

@@ -141,6 +141,15 @@ impl Rows {
         self.custom.load().get(&format!("{group}/{version}"))?.get(plural).cloned()
     }
 
+    /// The row of the resource whose objects are of a kind.
+    pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Row>> {
+        let same = |row: &&Arc<Row>| &*row.kind.gvk.kind == kind && row.is_stored();
+        if let Some(row) = self.version(group, version).and_then(|rows| rows.values().find(same)) {
+            return Some(row.clone());
+        }
+        self.custom.load().get(&format!("{group}/{version}"))?.values().find(same).cloned()
+    }
+
     fn version(&self, group: &str, version: &str) -> Option<&HashMap<Arc<str>, Arc<Row>>> {
         if group.is_empty() {
             self.versions.get(version)

@@ -279,7 +279,27 @@ async fn a_changed_schema_counts_for_objects_there_are() {
     let one = format!("{WIDGETS}/a");
     server.patch(&one, "merge-patch+json", &merge(json!({"shape": "flat"}))).await.code_is(200);
     server.patch(&one, "merge-patch+json", &merge(json!({"size": 3}))).await.code_is(422);
-    server.patch(&one, "merge-patch+json", &merge(json!({"color": "green"}))).await.code_is(422);
+    let refused = server.patch(&one, "merge-patch+json", &merge(json!({"color": "green"}))).await.expect(422);
+    assert_eq!(
+        refused["message"],
+        "Widget.example.com \"a\" is invalid: spec.color: Invalid value: \"string\": no"
+    );
+    let cause = &refused["details"]["causes"][0];
+    assert_eq!((&cause["reason"], &cause["field"]), (&json!("FieldValueInvalid"), &json!("spec.color")));
+}
+
+#[tokio::test]
+async fn a_definition_whose_rules_do_not_compile_is_refused() {
+    let server = Server::start().await;
+    let mut definition = definition();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
+        json!([{"rule": "self.spec.sizes > 1"}]);
+    let refused = server.post(CRDS, &definition).await.expect(422);
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("compilation failed: ERROR: <input>:1:10: undefined field 'sizes'"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ async fn ask(
 }
 
 /// An object in the version the webhook asked for.
-async fn converted(
+pub async fn converted(
     attributes: &Attributes<'_>,
     invocation: &Invocation,
     object: Option<&Value>,

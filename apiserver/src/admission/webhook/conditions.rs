@@ -1,27 +1,42 @@
 //! `matchConditions`: CEL expressions that all must hold for a webhook to be called.
 use super::super::Attributes;
+use super::super::expressions::Facts;
 use super::Caller;
 use super::hooks::Hook;
 use super::matching::Invocation;
+use knarr_api::cel::admission::Matched;
 use knarr_api::status::Status;
 
-/// Do all conditions of a webhook hold? **Limit**: expressions are not evaluated yet, so a webhook with conditions fails
-/// by its failure policy, as it does when an expression fails.
+/// Do all conditions of a webhook hold?
 ///
 /// # Errors
 /// 403 where they cannot be told and the webhook's failures count.
 pub async fn hold(
     caller: &Caller,
     hook: &Hook,
-    _invocation: &Invocation,
+    invocation: &Invocation,
     attributes: &Attributes<'_>,
     phase: &'static str,
 ) -> Result<bool, Status> {
-    let Some((name, _)) = hook.conditions.first() else { return Ok(true) };
-    caller.metrics.condition_failed(&hook.name, phase, attributes.operation);
-    if hook.ignores_failure {
-        return Ok(false);
+    if hook.conditions.is_empty() {
+        return Ok(true);
     }
-    Err(attributes
-        .forbidden(format!("match condition {name:?}: expressions are not evaluated by this server")))
+    let facts = Facts::new(&*caller.objects, &caller.authorizer, attributes, invocation).await?;
+    match hook.conditions.evaluate(&facts.input(None)) {
+        Matched::Yes => Ok(true),
+        Matched::No(_) => {
+            caller.metrics.condition_failed(&hook.name, phase, attributes.operation);
+            Ok(false)
+        }
+        Matched::Unknown(_) if hook.ignores_failure => Ok(false),
+        Matched::Unknown(faults) => Err(attributes.forbidden(aggregate(&faults))),
+    }
+}
+
+/// Several faults as one text.
+pub fn aggregate(faults: &[String]) -> String {
+    match faults {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
 }

@@ -3,6 +3,7 @@ use crate::objects::Objects;
 use crate::outbound::Endpoint;
 use arc_swap::ArcSwap;
 use knarr_api::Value;
+use knarr_api::cel::admission::{MatchConditions, Options, environment};
 use knarr_api::selector::LabelSelector;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,46 @@ pub struct Rule {
     pub resources: Vec<String>,
     /// `Cluster`, `Namespaced` or `*`.
     pub scope: String,
+    /// Names of objects; none: all.
+    pub names: Vec<String>,
+}
+
+/// What writes a webhook or policy concerns.
+#[derive(Clone, Debug)]
+pub struct Criteria {
+    /// What it is called for.
+    pub rules: Vec<Rule>,
+    /// What it is not called for, whatever the rules say.
+    pub excluded: Vec<Rule>,
+    /// Labels of namespaces; none: all. An error is told to whoever it concerns.
+    pub namespaces: Result<LabelSelector, String>,
+    /// Labels of objects.
+    pub objects: Result<LabelSelector, String>,
+    /// Only the versions of its rules, `matchPolicy: Exact`.
+    pub exact: bool,
+}
+
+impl Criteria {
+    /// The criteria of a webhook, or of the `matchConstraints` or `matchResources` of a policy.
+    pub fn new(given: &Value) -> Self {
+        let selector = |field: &str| {
+            let selector = Some(&given[field]).filter(|s| !s.is_null());
+            selector.map_or_else(
+                || Ok(LabelSelector::everything()),
+                |s| LabelSelector::from_object(Some(s)).map_err(|error| error.to_string()),
+            )
+        };
+        let rules = |field: &str| given[field].as_array().into_iter().flatten().map(rule).collect::<Vec<_>>();
+        let mut all = rules("rules");
+        all.extend(rules("resourceRules"));
+        Self {
+            rules: all,
+            excluded: rules("excludeResourceRules"),
+            namespaces: selector("namespaceSelector"),
+            objects: selector("objectSelector"),
+            exact: given["matchPolicy"] == "Exact",
+        }
+    }
 }
 
 /// One webhook of a configuration.
@@ -36,13 +77,7 @@ pub struct Hook {
     /// The server to call, or why it is none.
     pub endpoint: Result<Endpoint, String>,
     /// What it is called for.
-    pub rules: Vec<Rule>,
-    /// Labels of namespaces; none: all. An error is told to whoever it concerns.
-    pub namespaces: Result<LabelSelector, String>,
-    /// Labels of objects.
-    pub objects: Result<LabelSelector, String>,
-    /// Only the versions of its rules, `matchPolicy: Exact`.
-    pub exact: bool,
+    pub criteria: Criteria,
     /// Failures of the call let the write pass.
     pub ignores_failure: bool,
     /// Time it has for an answer.
@@ -53,8 +88,8 @@ pub struct Hook {
     pub reinvoke: bool,
     /// The version of reviews to send, `v1` or `v1beta1`.
     pub review_version: Option<&'static str>,
-    /// CEL expressions, by name.
-    pub conditions: Vec<(String, String)>,
+    /// CEL expressions that all must hold.
+    pub conditions: MatchConditions,
 }
 
 /// The webhooks of one kind of configuration, in the order they are called.
@@ -105,39 +140,27 @@ fn compile<'a>(configurations: impl Iterator<Item = &'a Value>) -> Vec<Hook> {
 
 fn hook(configuration: &str, webhook: &Value, uid: String, index: usize) -> Hook {
     let text = |field: &str| webhook[field].as_str().unwrap_or_default();
-    let selector = |field: &str| {
-        let selector = Some(&webhook[field]).filter(|s| !s.is_null());
-        selector.map_or_else(
-            || Ok(LabelSelector::everything()),
-            |s| LabelSelector::from_object(Some(s)).map_err(|error| error.to_string()),
-        )
-    };
     let versions = texts(&webhook["admissionReviewVersions"]);
     let known = |version: &String| match version.as_str() {
         "v1" => Some("v1"),
         "v1beta1" => Some("v1beta1"),
         _ => None,
     };
-    let conditions = webhook["matchConditions"].as_array().into_iter().flatten().map(|condition| {
-        let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
-        (text("name"), text("expression"))
-    });
+    let env = environment(Options { authorizer: true, ..Options::default() });
+    let conditions = MatchConditions::new(&env, &named(&webhook["matchConditions"]));
     Hook {
         uid: uid.into(),
         name: text("name").to_owned(),
         configuration: configuration.to_owned(),
         index,
         endpoint: Endpoint::of_webhook(&webhook["clientConfig"]),
-        rules: webhook["rules"].as_array().into_iter().flatten().map(rule).collect(),
-        namespaces: selector("namespaceSelector"),
-        objects: selector("objectSelector"),
-        exact: text("matchPolicy") == "Exact",
+        criteria: Criteria::new(webhook),
         ignores_failure: text("failurePolicy") == "Ignore",
         timeout: Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(10)),
         allows_dry_run: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
         reinvoke: text("reinvocationPolicy") == "IfNeeded",
         review_version: versions.iter().find_map(known),
-        conditions: conditions.collect(),
+        conditions,
     }
 }
 
@@ -148,7 +171,15 @@ fn rule(rule: &Value) -> Rule {
         versions: texts(&rule["apiVersions"]),
         resources: texts(&rule["resources"]),
         scope: rule["scope"].as_str().unwrap_or("*").to_owned(),
+        names: texts(&rule["resourceNames"]),
     }
+}
+
+/// The names and expressions of a list.
+pub fn named(list: &Value) -> Vec<(String, String)> {
+    let text = |one: &Value, field: &str| one[field].as_str().unwrap_or_default().to_owned();
+    let list = list.as_array().into_iter().flatten();
+    list.map(|one| (text(one, "name"), text(one, "expression"))).collect()
 }
 
 fn texts(list: &Value) -> Vec<String> {

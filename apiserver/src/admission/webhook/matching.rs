@@ -1,6 +1,6 @@
 //! Which webhooks a write concerns, and in which version they see it.
 use super::super::{Attributes, Operation};
-use super::hooks::{Hook, Rule};
+use super::hooks::{Criteria, Rule};
 use crate::objects::Objects;
 use crate::outbound;
 use crate::registry::Row;
@@ -23,20 +23,20 @@ pub struct Invocation {
     pub row: Option<Arc<Row>>,
 }
 
-/// How the webhook is called for this write; none when it is not.
+/// How a webhook or policy sees this write; none when it does not.
 ///
 /// # Errors
 /// Selectors that cannot be read or a namespace that is not there, where its rules concern the write.
 pub fn invocation(
     objects: &dyn Objects,
-    hook: &Hook,
+    criteria: &Criteria,
     attributes: &Attributes<'_>,
 ) -> Result<Option<Invocation>, Status> {
-    let in_namespace = matches_namespace(objects, hook, attributes);
+    let in_namespace = matches_namespace(objects, criteria, attributes);
     if matches!(in_namespace, Ok(false)) {
         return Ok(None);
     }
-    let of_object = match &hook.objects {
+    let of_object = match &criteria.objects {
         Ok(selector) => Ok(selector.is_everything()
             || [&attributes.object, &attributes.old]
                 .into_iter()
@@ -47,7 +47,10 @@ pub fn invocation(
     if matches!(of_object, Ok(false)) {
         return Ok(None);
     }
-    let Some(found) = by_rules(hook, attributes) else { return Ok(None) };
+    if by_rules(&criteria.excluded, criteria.exact, attributes).is_some() {
+        return Ok(None);
+    }
+    let Some(found) = by_rules(&criteria.rules, criteria.exact, attributes) else { return Ok(None) };
     in_namespace?;
     of_object?;
     Ok(Some(found))
@@ -60,14 +63,14 @@ fn labels(object: &Value) -> &Value {
 
 fn matches_namespace(
     objects: &dyn Objects,
-    hook: &Hook,
+    criteria: &Criteria,
     attributes: &Attributes<'_>,
 ) -> Result<bool, Status> {
     let is_namespace = &*attributes.kind.plural == "namespaces" && attributes.kind.gvk.group.is_empty();
     if attributes.namespace.is_empty() && !is_namespace {
         return Ok(true);
     }
-    let selector = hook.namespaces.as_ref().map_err(|text| outbound::internal(text))?;
+    let selector = criteria.namespaces.as_ref().map_err(|text| outbound::internal(text))?;
     if selector.is_everything() {
         return Ok(true);
     }
@@ -84,9 +87,9 @@ fn matches_namespace(
     Ok(selector.matches(labels(&namespace)))
 }
 
-fn by_rules(hook: &Hook, attributes: &Attributes<'_>) -> Option<Invocation> {
+fn by_rules(rules: &[Rule], exact: bool, attributes: &Attributes<'_>) -> Option<Invocation> {
     let kind = attributes.kind;
-    if hook.rules.iter().any(|rule| matches(rule, attributes, &kind.gvk, &kind.plural)) {
+    if rules.iter().any(|rule| matches(rule, attributes, &kind.gvk, &kind.plural)) {
         return Some(Invocation {
             group: kind.gvk.group.clone(),
             version: kind.gvk.version.clone(),
@@ -95,11 +98,11 @@ fn by_rules(hook: &Hook, attributes: &Attributes<'_>) -> Option<Invocation> {
             row: None,
         });
     }
-    if hook.exact {
+    if exact {
         return None;
     }
     let others = attributes.siblings?.others();
-    for rule in &hook.rules {
+    for rule in rules {
         for row in &others {
             let other = &row.kind;
             if matches(rule, attributes, &other.gvk, &other.plural) {
@@ -120,6 +123,7 @@ fn by_rules(hook: &Hook, attributes: &Attributes<'_>) -> Option<Invocation> {
 fn matches(rule: &Rule, attributes: &Attributes<'_>, gvk: &GroupVersionKind, plural: &str) -> bool {
     let has = |list: &[String], item: &str| list.iter().any(|entry| entry == "*" || entry == item);
     matches_scope(rule, attributes, gvk, plural)
+        && (rule.names.is_empty() || rule.names.iter().any(|name| name == attributes.name))
         && has(&rule.operations, attributes.operation.as_str())
         && has(&rule.groups, &gvk.group)
         && has(&rule.versions, &gvk.version)
@@ -176,6 +180,7 @@ mod tests {
                 versions: vec!["*".to_owned()],
                 resources: resources.iter().map(|r| (*r).to_owned()).collect(),
                 scope: scope.to_owned(),
+                names: Vec::new(),
             };
             let attributes = attributes(&user, of.0, of.1, of.2);
             let kind = attributes.kind;

@@ -66,7 +66,10 @@ async fn patched(
 }
 
 /// Reads the patched document as what it has to be.
-fn settle(attributes: &Attributes<'_>, invocation: &Invocation, after: &mut Value) -> Result<(), String> {
+///
+/// # Errors
+/// A document of another kind, or that does not fit its type.
+pub fn settle(attributes: &Attributes<'_>, invocation: &Invocation, after: &mut Value) -> Result<(), String> {
     let gvk = &invocation.gvk;
     for (member, expected) in [("kind", gvk.kind.to_string()), ("apiVersion", gvk.api_version())] {
         if after[member] != expected.as_str() {
@@ -81,7 +84,14 @@ fn settle(attributes: &Attributes<'_>, invocation: &Invocation, after: &mut Valu
 }
 
 /// The changed object in the version of the request.
-async fn back(attributes: &Attributes<'_>, invocation: &Invocation, object: Value) -> Result<Value, Status> {
+///
+/// # Errors
+/// A conversion that failed.
+pub async fn back(
+    attributes: &Attributes<'_>,
+    invocation: &Invocation,
+    object: Value,
+) -> Result<Value, Status> {
     match (&invocation.row, &attributes.siblings) {
         (Some(row), Some(siblings)) => siblings.from_version(object, row).await,
         _ => Ok(object),

@@ -42,10 +42,32 @@ pub fn request(
     invocation: &Invocation,
     seen: &Seen,
 ) -> Bytes {
+    let mut request = facts(attributes, invocation);
+    request["uid"] = uid.into();
+    let ty = type_of(attributes, invocation);
+    let raw = |object: &Option<Value>| match (object, &ty) {
+        (Some(object), Some((api, ty))) => json::to_vec(&api.schema, *ty, object),
+        (Some(object), None) => object.to_string().into_bytes(),
+        (None, _) => b"null".to_vec(),
+    };
+    let head = request.to_string();
+    let mut body =
+        format!("{{\"kind\":\"AdmissionReview\",\"apiVersion\":\"admission.k8s.io/{version}\",\"request\":")
+            .into_bytes();
+    body.extend_from_slice(head.strip_suffix('}').unwrap_or(&head).as_bytes());
+    body.extend_from_slice(b",\"object\":");
+    body.extend_from_slice(&raw(&seen.object));
+    body.extend_from_slice(b",\"oldObject\":");
+    body.extend_from_slice(&raw(&seen.old));
+    body.extend_from_slice(b"}}");
+    body.into()
+}
+
+/// The attributes of a write as a request for review has them, but for the objects.
+pub fn facts(attributes: &Attributes<'_>, invocation: &Invocation) -> Value {
     let kind = attributes.kind;
     let gvk = attributes.gvk();
     let mut request = json!({
-        "uid": uid,
         "kind": {"group": &*invocation.gvk.group, "version": &*invocation.gvk.version,
             "kind": &*invocation.gvk.kind},
         "resource": {"group": &*invocation.group, "version": &*invocation.version,
@@ -68,23 +90,7 @@ pub fn request(
             request[name] = text.into();
         }
     }
-    let ty = type_of(attributes, invocation);
-    let raw = |object: &Option<Value>| match (object, &ty) {
-        (Some(object), Some((api, ty))) => json::to_vec(&api.schema, *ty, object),
-        (Some(object), None) => object.to_string().into_bytes(),
-        (None, _) => b"null".to_vec(),
-    };
-    let head = request.to_string();
-    let mut body =
-        format!("{{\"kind\":\"AdmissionReview\",\"apiVersion\":\"admission.k8s.io/{version}\",\"request\":")
-            .into_bytes();
-    body.extend_from_slice(head.strip_suffix('}').unwrap_or(&head).as_bytes());
-    body.extend_from_slice(b",\"object\":");
-    body.extend_from_slice(&raw(&seen.object));
-    body.extend_from_slice(b",\"oldObject\":");
-    body.extend_from_slice(&raw(&seen.old));
-    body.extend_from_slice(b"}}");
-    body.into()
+    request
 }
 
 fn user(attributes: &Attributes<'_>) -> Value {

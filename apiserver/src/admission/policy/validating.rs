@@ -1,0 +1,198 @@
+//! ValidatingAdmissionPolicy.
+use super::super::webhook::conditions::aggregate;
+use super::super::{Attributes, Operation, Plugin};
+use super::compiled::{Source, Validation};
+use super::{Due, World, is_exempt};
+use async_trait::async_trait;
+use knarr_api::cel::admission::{Budget, Composed, Matched};
+use knarr_api::cel::eval::EvalError;
+use knarr_api::cel::{BUDGET, Val};
+use knarr_api::status::Status;
+use serde_json::json;
+
+/// The most bytes of a message and of an audit annotation.
+const MESSAGE: usize = 5 * 1024;
+const ANNOTATION: usize = 10 * 1024;
+const FAILURE_KEY: &str = "validation.policy.admission.k8s.io/validation_failure";
+
+/// The plugin.
+pub struct Validating {
+    world: World,
+    source: Source,
+}
+
+impl Validating {
+    /// The plugin.
+    pub fn new(world: World) -> Self {
+        let objects = world.objects.clone();
+        let source = Source::new(objects, "validatingadmissionpolicies", "validatingadmissionpolicybindings");
+        Self { world, source }
+    }
+}
+
+/// What a policy has against a write.
+struct Objection {
+    policy: String,
+    binding: String,
+    message: String,
+    reason: Option<String>,
+    /// `Deny`, `Warn`, `Audit`: what follows. A failure of the policy follows them too.
+    actions: Vec<String>,
+    /// Position of the expression; 0 for failures.
+    index: usize,
+}
+
+#[async_trait]
+impl Plugin for Validating {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionPolicy"
+    }
+
+    fn handles(&self, _: Operation, attributes: &Attributes<'_>) -> bool {
+        !is_exempt(attributes)
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        let policies = self.source.policies();
+        let mut objections = Vec::new();
+        for policy in policies.iter() {
+            let (due, failures) = self.world.due(policy, attributes).await;
+            for failure in failures.iter().filter(|failure| !failure.policy.ignores_failure) {
+                objections.push(Objection {
+                    policy: policy.name.clone(),
+                    binding: failure.binding.map(|binding| binding.name.clone()).unwrap_or_default(),
+                    message: failure.text.clone(),
+                    reason: None,
+                    actions: vec!["Deny".to_owned()],
+                    index: 0,
+                });
+            }
+            for due in &due {
+                objections.extend(judge(due, attributes));
+            }
+        }
+        settle(objections, attributes)
+    }
+}
+
+/// Evaluates one policy under one binding with one object of parameters.
+fn judge(due: &Due<'_>, attributes: &Attributes<'_>) -> Vec<Objection> {
+    let policy = due.policy;
+    let objection = |message: String, reason: Option<&String>, index: usize| Objection {
+        policy: policy.name.clone(),
+        binding: due.binding.name.clone(),
+        message,
+        reason: reason.cloned(),
+        actions: due.binding.actions.clone(),
+        index,
+    };
+    let variables = due.variables();
+    match policy.conditions.evaluate(&variables) {
+        Matched::Yes => {}
+        Matched::No(_) => return Vec::new(),
+        Matched::Unknown(_) if policy.ignores_failure => return Vec::new(),
+        Matched::Unknown(faults) => return vec![objection(aggregate(&faults), None, 0)],
+    }
+    let mut budget = Budget::new(BUDGET);
+    let mut found = Vec::new();
+    for (index, validation) in policy.validations.iter().enumerate() {
+        match budget.evaluate(&validation.program, &validation.text, &variables) {
+            Ok(Val::Bool(true)) => {}
+            Ok(_) => {
+                let message = message(validation, &mut budget, &variables);
+                found.push(objection(message, validation.reason.as_ref(), index));
+            }
+            Err(error) => {
+                if !policy.ignores_failure {
+                    found.push(objection(error.message, None, index));
+                }
+                if error.cancelled {
+                    break;
+                }
+            }
+        }
+    }
+    for (key, text, program) in &policy.annotations {
+        let value = budget.evaluate(program, text, &variables);
+        annotate(due, attributes, key, value, &mut |message| {
+            if !policy.ignores_failure {
+                found.push(objection(message, None, 0));
+            }
+        });
+    }
+    found
+}
+
+fn annotate(
+    due: &Due<'_>,
+    attributes: &Attributes<'_>,
+    key: &str,
+    value: Result<Val<'_>, EvalError>,
+    failed: &mut dyn FnMut(String),
+) {
+    match value {
+        Ok(Val::String(text)) => {
+            let mut value = text.trim().to_owned();
+            if value.len() > ANNOTATION {
+                let end = (0..=ANNOTATION).rev().find(|at| value.is_char_boundary(*at)).unwrap_or_default();
+                value.truncate(end);
+            }
+            if !value.is_empty() {
+                attributes.notes.annotate(format!("{}/{key}", due.policy.name), value);
+            }
+        }
+        Ok(Val::Null) => {}
+        Ok(other) => failed(format!(
+            "valueExpression resulted in unsupported return type: {}. Return type must be either string or null.",
+            other.type_name()
+        )),
+        Err(error) => failed(error.message),
+    }
+}
+
+/// What a refusal says: what the message expression makes, the message, or the expression.
+fn message<'a>(validation: &'a Validation, budget: &mut Budget, variables: &Composed<'a>) -> String {
+    let made = validation.make_message.as_ref().and_then(|(program, text)| {
+        match budget.evaluate(program, text, variables) {
+            Ok(Val::String(made)) => Some(made.trim().to_owned())
+                .filter(|made| !made.is_empty() && made.len() <= MESSAGE && !made.contains('\n')),
+            _ => None,
+        }
+    });
+    made.unwrap_or_else(|| match validation.message.as_str() {
+        "" => format!("failed expression: {}", validation.text.trim()),
+        message => message.to_owned(),
+    })
+}
+
+/// Carries out what follows from objections.
+fn settle(objections: Vec<Objection>, attributes: &Attributes<'_>) -> Result<(), Status> {
+    let mut refusal = None;
+    let mut audited = Vec::new();
+    for objection in objections {
+        let Objection { policy, binding, message, reason, actions, index } = objection;
+        for action in &actions {
+            match action.as_str() {
+                "Deny" if refusal.is_none() => {
+                    let what = match binding.as_str() {
+                        "" => format!("ValidatingAdmissionPolicy '{policy}' denied request: {message}"),
+                        binding => format!(
+                            "ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {message}"
+                        ),
+                    };
+                    refusal = Some(attributes.refused(what, reason.as_deref().unwrap_or("Invalid")));
+                }
+                "Warn" => attributes.notes.warn(format!(
+                    "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {message}"
+                )),
+                "Audit" => audited.push(json!({"message": message, "policy": policy, "binding": binding,
+                    "expressionIndex": index, "validationActions": actions})),
+                _ => {}
+            }
+        }
+    }
+    if !audited.is_empty() {
+        attributes.notes.annotate(FAILURE_KEY, json!(audited).to_string());
+    }
+    refusal.map_or(Ok(()), Err)
+}
