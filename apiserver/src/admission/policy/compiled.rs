@@ -162,7 +162,8 @@ impl Mutation {
         let is_patch = given["patchType"] == "JSONPatch";
         let member = if is_patch { "jsonPatch" } else { "applyConfiguration" };
         let expression = text(&given[member]["expression"]);
-        Self { program: admission::compile(env, &expression, &[]), text: expression, is_patch }
+        let wanted = if is_patch { admission::patch_type() } else { admission::object_type() };
+        Self { program: admission::compile(env, &expression, &[wanted]), text: expression, is_patch }
     }
 }
 
