@@ -45,9 +45,7 @@ async fn bound(admin: &Client, kind: &str, mut spec: Value, mut binding: Value) 
         "MutatingAdmissionPolicy" => "mutatingadmissionpolicies",
         _ => "validatingadmissionpolicies",
     };
-    let object = |kind: &str, name: &str, spec: Value| {
-        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
-    };
+    let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
     admin.create(&format!("{GROUP}/{plural}"), &object(kind, "p", spec)).await;
     binding["policyName"] = json!("p");
     if kind == "ValidatingAdmissionPolicy" && binding["validationActions"].is_null() {

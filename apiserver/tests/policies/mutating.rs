@@ -50,16 +50,25 @@ async fn lists_are_merged_by_their_keys() {
     let mut seen: Vec<(&Value, &Value, &Value)> =
         containers.iter().map(|c| (&c["name"], &c["image"], &c["imagePullPolicy"])).collect();
     seen.sort_by_key(|(name, ..)| name.to_string());
-    let (main, side) = ((json!("main"), json!("main:1"), json!("Always")), (json!("side"), json!("side:1"), json!("IfNotPresent")));
+    let (main, side) = (
+        (json!("main"), json!("main:1"), json!("Always")),
+        (json!("side"), json!("side:1"), json!("IfNotPresent")),
+    );
     assert_eq!(seen, [(&main.0, &main.1, &main.2), (&side.0, &side.1, &side.2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_follow_the_policy() {
     for (expression, text) in [
-        ("Object{data: {'a': object.nope}}", "expression 'Object{data: {'a': object.nope}}' resulted in error: no such key: nope"),
+        (
+            "Object{data: {'a': object.nope}}",
+            "expression 'Object{data: {'a': object.nope}}' resulted in error: no such key: nope",
+        ),
         ("Object{nope: 1}", "error applying patch: .nope: field not declared in schema"),
-        ("Object{metadata: Object.spec{name: 'x'}}", "unexpected type name \"Object.spec\", expected \"Object.metadata\""),
+        (
+            "Object{metadata: Object.spec{name: 'x'}}",
+            "unexpected type name \"Object.spec\", expected \"Object.metadata\"",
+        ),
     ] {
         for (policy, wanted) in [("Fail", 422), ("Ignore", 201)] {
             let (_directory, _server, admin) = start().await;

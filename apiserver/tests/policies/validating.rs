@@ -69,8 +69,10 @@ async fn parameters_are_what_the_binding_says() {
         "validations": [{"expression": "object.data.size() <= int(params.data.max)",
             "messageExpression": "'at most ' + params.data.max"}],
     });
-    bound(&admin, KIND, spec, json!({"paramRef": {"name": "limits", "parameterNotFoundAction": "Deny"}})).await;
-    let missing = "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction";
+    bound(&admin, KIND, spec, json!({"paramRef": {"name": "limits", "parameterNotFoundAction": "Deny"}}))
+        .await;
+    let missing =
+        "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction";
     assert_eq!(create(&admin, "limits", json!({"max": "1"})).await, refusal("limits", missing));
     let binding = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/b";
     let patch = json!({"spec": {"paramRef": {"parameterNotFoundAction": "Allow"}}}).to_string();
@@ -79,7 +81,8 @@ async fn parameters_are_what_the_binding_says() {
     assert_eq!(create(&admin, "limits", json!({"max": "1"})).await.0, 201);
     assert_eq!(create(&admin, "a", json!({"x": "1"})).await.0, 201);
     assert_eq!(create(&admin, "b", json!({"x": "1", "y": "2"})).await, refusal("b", "at most 1"));
-    let selector = json!({"spec": {"paramRef": {"name": null, "selector": {"matchLabels": {"limits": "yes"}}}}});
+    let selector =
+        json!({"spec": {"paramRef": {"name": null, "selector": {"matchLabels": {"limits": "yes"}}}}});
     assert_eq!(admin.raw(Method::PATCH, binding, &merge, selector.to_string()).await.status(), 200);
     assert_eq!(create(&admin, "b", json!({"x": "1", "y": "2"})).await.0, 201);
     let mut two = map("two", json!({"max": "2"}));
@@ -159,4 +162,29 @@ async fn what_does_not_compile_is_refused() {
     assert_eq!(found[0].1, "Invalid value: \"1\": must evaluate to bool");
     assert!(found[1].1.contains("undeclared reference to 'nope' (in container '')"), "{found:?}");
     assert!(found[2].1.contains("Syntax error"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_are_checked() {
+    let (_directory, _server, admin) = start().await;
+    let policy = json!({"metadata": {"name": "p"}, "spec": {
+        "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"],
+            "resources": ["deployments", "statefulsets"]}]},
+        "variables": [{"name": "spec", "expression": "object.spec"}],
+        "validations": [{"expression": "object.spec.replicas <= 5"}, {"expression": "variables.spec.replica > 1"},
+            {"expression": "object.spec.paused || object.metadata.labels.size() > 0"}]}});
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let made = admin.create(path, &policy).await;
+    assert_eq!(made["status"]["observedGeneration"], 1);
+    let warnings = made["status"]["typeChecking"]["expressionWarnings"].as_array().unwrap();
+    let fields: Vec<&str> = warnings.iter().map(|warning| warning["fieldRef"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["spec.validations[1].expression", "spec.validations[2].expression"], "{warnings:?}");
+    let text = "apps/v1, Kind=StatefulSet: ERROR: <input>:1:12: undefined field 'paused'\n | object.spec.paused || \
+                object.metadata.labels.size() > 0\n | ...........^\n";
+    assert_eq!(warnings[1]["warning"], text);
+    let patch = json!({"spec": {"validations": [{"expression": "true"}]}}).to_string();
+    let merge = [("content-type", "application/merge-patch+json")];
+    let answer = admin.raw(Method::PATCH, &format!("{path}/p"), &merge, patch).await;
+    let changed: Value = serde_json::from_slice(answer.body()).unwrap();
+    assert_eq!(changed["status"], json!({"observedGeneration": 2, "typeChecking": {}}), "{changed}");
 }
