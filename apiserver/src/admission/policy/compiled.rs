@@ -167,12 +167,15 @@ impl Mutation {
     }
 }
 
+/// What was compiled, and of which state of policies and bindings.
+type Known = (Option<(u64, u64)>, Arc<[Policy]>);
+
 /// The policies of one kind.
 pub struct Source {
     objects: Arc<dyn Objects>,
     policies: &'static str,
     bindings: &'static str,
-    compiled: ArcSwap<(Option<(u64, u64)>, Arc<[Policy]>)>,
+    compiled: ArcSwap<Known>,
 }
 
 impl Source {
