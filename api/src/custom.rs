@@ -3,7 +3,8 @@
 //!
 //! Types hold what codecs, pruning and field ownership need; the structural schema itself is kept beside them
 //! ([`Custom`]) for [defaulting](default_object) and [validation](validate). All versions of a resource share one
-//! [`Api`], so that their types can be compared. CEL rules are compiled when they are first needed. Conversion by webhook is the API server's.
+//! [`Api`], so that their types can be compared. CEL rules are compiled when they are first needed. Conversion by
+//! webhook is the API server's.
 mod defaults;
 mod rules;
 mod types;

@@ -83,9 +83,41 @@ pub struct Kind {
     pub ty: TypeId,
     /// The type of the list; none where the resource cannot be listed.
     pub list: Option<TypeId>,
+    /// The kind of the list, `PodList`.
+    pub list_kind: Arc<str>,
 }
 
 impl Kind {
+    /// A row of the cluster's scope without verbs, names and storage of its own, to be filled in.
+    pub fn new(gvk: GroupVersionKind, plural: Arc<str>, ty: TypeId) -> Self {
+        Self {
+            singular: gvk.kind.to_lowercase().into(),
+            list_kind: format!("{}List", gvk.kind).into(),
+            gvk,
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced: false,
+            verbs: Vec::new(),
+            served_by_default: false,
+            preferred: false,
+            storage: None,
+            storage_hash: Arc::default(),
+            storage_resource: plural.clone(),
+            plural,
+            field_selectors: Vec::new(),
+            field_selector_aliases: Vec::new(),
+            create_on_update: false,
+            unconditional_update: false,
+            orphan_by_default: false,
+            external: false,
+            introduced: None,
+            removed: None,
+            subresources: Vec::new(),
+            ty,
+            list: None,
+        }
+    }
+
     /// The subresource with the given name.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| &*s.name == name)

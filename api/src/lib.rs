@@ -8,6 +8,7 @@ pub mod columns;
 pub mod custom;
 pub mod defaults;
 pub mod field;
+pub mod fuzzing;
 pub mod gates;
 pub mod int_or_string;
 pub mod json;

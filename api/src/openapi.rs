@@ -8,6 +8,7 @@
 //! Clients read these with care: `kubectl explain` finds a kind by the `x-kubernetes-group-version-kind` of a
 //! path's `get` and of the schema, `kubectl apply` needs the patch extensions, and what `fieldValidation` and
 //! `dryRun` can do is read off the parameters of a path's `patch`.
+mod custom;
 mod descriptions;
 mod gnostic;
 mod operations;
@@ -67,10 +68,11 @@ impl<'a> Source<'a> {
 
 impl<'a> Source<'a> {
     /// Resources of the table of a CustomResourceDefinition; their schemas are those of the definition.
-    pub fn custom(api: &'a table::Api, kinds: Vec<&'a Kind>) -> Self {
+    pub fn custom(api: &'a table::Api, kinds: Vec<&'a Kind>, form: Form) -> Self {
         let ready = |kind: &&Kind| {
             let custom = api.custom.get(&kind.ty)?;
-            Some((api.schema.get(kind.ty).name.to_string(), schemas::custom(&custom.schema, &kind.gvk)))
+            let schema = custom::published(&custom.schema, &kind.gvk, form);
+            Some((api.schema.get(kind.ty).name.to_string(), schema))
         };
         let overrides = kinds.iter().filter_map(ready).collect();
         Self { schema: &api.schema, kinds, overrides }
@@ -138,6 +140,19 @@ pub fn v3(source: &Source<'_>, group: &str, version: &str) -> Value {
             "securitySchemes": {"BearerToken": bearer_token()},
         },
     })
+}
+
+/// The paths and definitions that the resources of a CustomResourceDefinition add to a v2 document of the built-in
+/// ones, which has the types that they share.
+pub fn v2_addition(source: &Source<'_>) -> Value {
+    let mut builder = schemas::Builder::new(Form::V2, source, &source.kinds);
+    let paths = paths::of_kinds(&mut builder, &source.kinds);
+    let mut definitions = builder.finish();
+    definitions.retain(|name, _| {
+        let own = |ty: &crate::schema::TypeId| *source.schema.get(*ty).name == **name;
+        source.kinds.iter().any(|kind| own(&kind.ty) || kind.list.as_ref().is_some_and(own))
+    });
+    json!({"paths": paths, "definitions": definitions})
 }
 
 /// `GET /openapi/v2` as JSON: all resources of the source.

@@ -25,6 +25,7 @@
 //! for metadata.name and metadata.namespace. Objects are stored in a version of today even where the original
 //! still writes an older one; only the discovery hash is the original's. `groups.kt` has the groups in discovery order, `gates.kt` the feature gates and
 //! `defaults.kt` what defaulting sets.
+mod held;
 mod parse;
 
 use crate::defaults::Plan;
@@ -35,6 +36,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
+pub use held::{ApiRef, KindRef};
 pub use parse::TableError;
 pub(crate) use parse::{parameter, unknown};
 

@@ -1,9 +1,15 @@
 //! Discovery: `/api`, `/apis`, `/apis/‹group›`, `/apis/‹group›/‹version›` and the aggregated form of the first two.
 //!
-//! Everything is derived from the rows of the kind table once and served as bytes from then on.
+//! Everything is derived from the rows of the kind tables. The documents of a set of rows are built one by one as they
+//! are asked for, and served as bytes from then on: a definition more costs no document that nobody reads.
 //! Source: API concepts, "API discovery"; the aggregated form is `apidiscovery.k8s.io` v2 and v2beta1.
 mod aggregated;
 mod documents;
+mod remote;
+
+pub use remote::RemoteVersion;
+
+use documents::Group;
 
 use crate::registry::negotiate::{Discovery as Form, Format};
 use crate::registry::{encode, negotiate};
@@ -12,8 +18,11 @@ use http::{HeaderMap, HeaderValue, header};
 use knarr_api::Value;
 use knarr_api::kind::Kind;
 use knarr_api::status::Status;
+use knarr_api::table::KindRef;
 use sha2::{Digest, Sha256};
+
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 /// One document with its ETag.
 struct Document {
@@ -31,53 +40,117 @@ impl Document {
     }
 }
 
+/// What a document is about.
+#[derive(Clone, Debug)]
+enum Subject {
+    /// `/`.
+    Root,
+    /// `/api`.
+    CoreVersions,
+    /// `/apis`.
+    Groups,
+    /// `/apis/‹group›`.
+    Group(Arc<str>),
+    /// `/api/‹version›` and `/apis/‹group›/‹version›`.
+    Version(Arc<str>, Arc<str>),
+}
+
+/// The aggregated forms of `/api` and `/apis`, by whether it is that of the core group and by version.
+const AGGREGATED: [(bool, &str); 4] = [(true, "v2"), (true, "v2beta1"), (false, "v2"), (false, "v2beta1")];
+
 /// The discovery documents of one set of kinds.
 pub struct Discovery {
-    plain: HashMap<String, Document>,
-    aggregated: HashMap<(String, &'static str), Document>,
+    kinds: Vec<KindRef>,
+    address: String,
+    /// Group versions that others answer.
+    remotes: Arc<Vec<RemoteVersion>>,
+    plain: HashMap<String, (Subject, OnceLock<Document>)>,
+    aggregated: [OnceLock<Document>; AGGREGATED.len()],
 }
 
 impl Discovery {
-    /// Builds all documents; `address` is the server's address for clients (`10.0.0.1:6443`).
-    pub fn new(kinds: impl Iterator<Item = &'static Kind>, address: &str) -> Self {
-        let groups = documents::groups(kinds);
-        let mut plain = HashMap::new();
-        plain.insert("/api".to_owned(), Document::new(documents::api_versions(address)));
-        plain.insert("/apis".to_owned(), Document::new(documents::group_list(&groups)));
-        for group in &groups {
-            if !group.name.is_empty() {
-                plain.insert(format!("/apis/{}", group.name), Document::new(documents::group(group)));
-            }
-            for version in &group.versions {
-                let prefix =
-                    if group.name.is_empty() { "/api".to_owned() } else { format!("/apis/{}", group.name) };
-                let document = documents::resource_list(group.name, version);
-                plain.insert(format!("{prefix}/{}", version.name), Document::new(document));
+    /// No document is built before it is asked for; `address` is the server's address for clients (`10.0.0.1:6443`).
+    pub fn new(kinds: Vec<KindRef>, address: &str, remotes: Arc<Vec<RemoteVersion>>) -> Self {
+        let mut subjects = HashMap::from([
+            (String::new(), Subject::Root),
+            ("/api".to_owned(), Subject::CoreVersions),
+            ("/apis".to_owned(), Subject::Groups),
+        ]);
+        for kind in &kinds {
+            let (group, version) = (&kind.gvk.group, &kind.gvk.version);
+            let prefix = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+            let subject = Subject::Version(group.clone(), version.clone());
+            if subjects.insert(format!("{prefix}/{version}"), subject).is_none() && !group.is_empty() {
+                subjects.insert(prefix, Subject::Group(group.clone()));
             }
         }
-        plain.insert(String::new(), Document::new(documents::paths(plain.keys())));
-        let mut aggregated = HashMap::new();
-        for version in ["v2", "v2beta1"] {
-            for (path, core) in [("/api", true), ("/apis", false)] {
-                let document = aggregated::list(&groups, core, version);
-                aggregated.insert((path.to_owned(), version), Document::new(document));
-            }
+        for remote in remotes.iter() {
+            let group: Arc<str> = remote.group.as_str().into();
+            subjects.insert(format!("/apis/{group}"), Subject::Group(group));
         }
-        Self { plain, aggregated }
+        let plain = subjects.into_iter().map(|(path, subject)| (path, (subject, OnceLock::new()))).collect();
+        Self { kinds, address: address.to_owned(), remotes, plain, aggregated: Default::default() }
+    }
+
+    fn groups(&self, wanted: impl Fn(&Kind) -> bool) -> Vec<Group<'_>> {
+        documents::groups(self.kinds.iter().map(|kind| &**kind).filter(|kind| wanted(kind)))
+    }
+
+    fn build(&self, subject: &Subject) -> Option<Document> {
+        let value = match subject {
+            Subject::Root => {
+                let mut paths: Vec<String> = self.plain.keys().filter(|p| !p.is_empty()).cloned().collect();
+                paths.extend(self.remotes.iter().map(RemoteVersion::path));
+                paths.sort_unstable();
+                paths.dedup();
+                documents::paths(paths.iter())
+            }
+            Subject::CoreVersions => documents::api_versions(&self.address),
+            Subject::Groups => {
+                let mut list = documents::group_list(&self.groups(|_| true));
+                remote::into_list(&mut list, &self.remotes);
+                list
+            }
+            Subject::Group(name) => {
+                let groups = self.groups(|kind| kind.gvk.group == *name);
+                remote::with_group(groups.first().map(documents::group), name, &self.remotes)?
+            }
+            Subject::Version(group, version) => {
+                let of = |kind: &Kind| kind.gvk.group == *group && kind.gvk.version == *version;
+                documents::resource_list(group, self.groups(of).first()?.versions.first()?)
+            }
+        };
+        Some(Document::new(value))
     }
 
     /// Answers a discovery path (without a trailing slash; the root is empty); none when there is no such document.
     pub fn serve(&self, path: &str, headers: &HeaderMap, pretty: Option<&str>) -> Option<Response> {
-        let plain = self.plain.get(path)?;
+        let (subject, built) = self.plain.get(path)?;
         if matches!(path, "/api" | "/apis") {
             match negotiate::discovery(headers) {
                 Form::Aggregated(version, format) => {
-                    let document = self.aggregated.get(&(path.to_owned(), version))?;
+                    let wanted = (path == "/api", version);
+                    let at = AGGREGATED.iter().position(|known| *known == wanted)?;
+                    let document = self.aggregated[at].get_or_init(|| {
+                        let groups = self.groups(|kind| kind.gvk.group.is_empty() == wanted.0);
+                        let mut list = aggregated::list(&groups, wanted.0, version);
+                        if !wanted.0 {
+                            remote::into_aggregated(&mut list, &self.remotes);
+                        }
+                        Document::new(list)
+                    });
                     return Some(aggregated_response(document, version, format, headers));
                 }
                 Form::Plain => {}
             }
         }
+        let plain = match built.get() {
+            Some(plain) => plain,
+            None => {
+                let document = self.build(subject)?;
+                built.get_or_init(|| document)
+            }
+        };
         let accepted = match negotiate::accept(headers, pretty, negotiate::Scope::Plain) {
             Ok(accepted) => accepted,
             Err(status) => return Some(body::status(&status, headers)),

@@ -22,6 +22,9 @@ pub struct Args {
         hide_env_values = true
     )]
     pub storage: String,
+    /// How long the history of objects is kept, for watches and continued lists; 0: for ever.
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub etcd_compaction_interval: Duration,
     /// Port to serve HTTPS on; 0 picks a free one.
     #[arg(long, default_value_t = 6443)]
     pub secure_port: u16,

@@ -1,5 +1,6 @@
 //! The API server: storage, authentication, authorization, admission, the registry, discovery, streaming.
 pub mod admission;
+pub mod aggregator;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
@@ -9,6 +10,7 @@ pub mod custom;
 pub mod discovery;
 pub mod flags;
 pub mod flowcontrol;
+pub mod fuzzing;
 pub mod health;
 pub mod hooks;
 pub mod loopback;

@@ -3,6 +3,11 @@
 //! A document is built when it is first asked for and kept compressed: a cluster that nobody explains anything to
 //! pays nothing, and one that everybody does pays a tenth of the text. ETags come from the table's digest, so that
 //! a client that knows the document costs no more than the comparison.
+//!
+//! Custom resources come and go: their documents are exchanged as a whole, those whose tables are the same stay built,
+//! and v2 is put together anew from the built-in part and theirs ([`v2`]) when it is next asked for.
+mod v2;
+
 use crate::server::{Body, Response, body};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -11,50 +16,76 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use knarr_api::Value;
-use knarr_api::kind::Kind;
-use knarr_api::openapi::{self, Source};
+use knarr_api::openapi::{self, Form, Source};
 use knarr_api::status::Status;
-use knarr_api::table::Api;
+use knarr_api::table::{ApiRef, KindRef};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::OnceCell;
 
 const JSON: &str = "application/json";
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-/// The older spelling, which clients still send.
-const V2_PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
-/// The documents of one API table.
+/// The documents of the built-in kinds and of custom resources.
 pub struct OpenApi {
-    kinds: Arc<[&'static Kind]>,
+    kinds: Arc<[KindRef]>,
     /// By path below `/openapi/v3/`.
     v3: BTreeMap<String, Document>,
-    v2: OnceCell<Bytes>,
-    v2_protobuf: OnceCell<Bytes>,
-    v2_etag: String,
-    /// Documents of the group versions of custom resources, exchanged as a whole.
-    custom: ArcSwap<BTreeMap<String, Arc<Custom>>>,
+    v2: v2::Builtin,
+    added: ArcSwap<Added>,
 }
 
-/// One document of v3 made from the tables of CustomResourceDefinitions.
+/// What custom resources add, exchanged as a whole.
+#[derive(Default)]
+struct Added {
+    /// Documents of their group versions.
+    v3: BTreeMap<String, Arc<Custom>>,
+    v2: v2::Whole,
+}
+
+/// A group version of custom resources.
 struct Custom {
-    /// The tables with their served kinds of the group version.
-    tables: Vec<(&'static Api, Vec<&'static Kind>)>,
+    /// Its served kinds, those of a table side by side.
+    kinds: Vec<KindRef>,
     document: Document,
 }
 
 impl Custom {
+    fn new(kinds: Vec<KindRef>) -> Option<Self> {
+        let first = &kinds.first()?.gvk;
+        let document = Document::new(first.group.clone(), first.version.clone());
+        Some(Self { kinds, document })
+    }
+
+    /// The kinds of each table as a source of documents.
+    fn sources(&self, form: Form) -> impl Iterator<Item = Source<'_>> {
+        let tables = self.kinds.chunk_by(|a, b| a.api().same(b.api()));
+        tables.map(move |kinds| {
+            let api: &ApiRef = kinds[0].api();
+            Source::custom(api, kinds.iter().map(|kind| &**kind).collect(), form)
+        })
+    }
+
+    fn hash(&self) -> &str {
+        self.document.hash.get_or_init(|| {
+            let (group, version) = (&self.document.group, &self.document.version);
+            let hashes = self.sources(Form::V3).map(|source| openapi::v3_hash(&source, group, version));
+            digest(hashes)
+        })
+    }
+
     fn build(&self) -> Value {
         let (group, version) = (&self.document.group, &self.document.version);
-        let mut documents = self
-            .tables
-            .iter()
-            .map(|(api, kinds)| openapi::v3(&Source::custom(api, kinds.clone()), group, version));
+        let mut documents = self.sources(Form::V3).map(|source| openapi::v3(&source, group, version));
         let mut whole = documents.next().unwrap_or_default();
         documents.for_each(|document| openapi::v3_merge(&mut whole, document));
         whole
+    }
+
+    fn is_of(&self, kinds: &[KindRef]) -> bool {
+        let same = |(a, b): (&KindRef, &KindRef)| a.api().same(b.api()) && a.plural == b.plural;
+        self.kinds.len() == kinds.len() && self.kinds.iter().zip(kinds).all(same)
     }
 }
 
@@ -62,82 +93,78 @@ impl Custom {
 struct Document {
     group: Arc<str>,
     version: Arc<str>,
-    hash: String,
+    hash: OnceLock<String>,
     /// Compressed.
     built: OnceCell<Bytes>,
 }
 
+impl Document {
+    fn new(group: Arc<str>, version: Arc<str>) -> Self {
+        Self { group, version, hash: OnceLock::new(), built: OnceCell::new() }
+    }
+}
+
 impl OpenApi {
     /// Nothing is built before it is asked for.
-    pub fn new(kinds: impl Iterator<Item = &'static Kind>) -> Self {
-        let kinds: Arc<[&'static Kind]> = kinds.collect();
-        let source = Source::builtin(kinds.iter().copied());
+    pub fn new(kinds: Vec<KindRef>) -> Self {
+        let kinds: Arc<[KindRef]> = kinds.into();
         let mut v3 = BTreeMap::new();
         for kind in kinds.iter() {
             let (group, version) = (&kind.gvk.group, &kind.gvk.version);
-            v3.entry(openapi::v3_path(group, version)).or_insert_with(|| Document {
-                group: group.clone(),
-                version: version.clone(),
-                hash: openapi::v3_hash(&source, group, version),
-                built: OnceCell::new(),
-            });
+            v3.entry(openapi::v3_path(group, version))
+                .or_insert_with(|| Document::new(group.clone(), version.clone()));
         }
-        let v2_etag = format!("\"{}\"", knarr_api::table::digest().to_uppercase());
-        Self {
-            kinds,
-            v3,
-            v2: OnceCell::new(),
-            v2_protobuf: OnceCell::new(),
-            v2_etag,
-            custom: ArcSwap::default(),
-        }
+        let v2 = v2::Builtin::new(kinds.clone());
+        Self { kinds, v3, v2, added: ArcSwap::default() }
     }
 
-    /// Exchanges the documents of custom resources; those whose schemas are the same stay built. A group version that
-    /// the built-in table has keeps its document.
-    pub fn set_custom(&self, kinds: &[(&'static Api, &'static Kind)]) {
-        let mut tables: BTreeMap<String, Vec<(&'static Api, Vec<&'static Kind>)>> = BTreeMap::new();
-        for (api, kind) in kinds {
-            let found = tables.entry(openapi::v3_path(&kind.gvk.group, &kind.gvk.version)).or_default();
-            match found.iter_mut().find(|(known, _)| std::ptr::eq(*known, *api)) {
-                Some((_, kinds)) => kinds.push(kind),
-                None => found.push((api, vec![kind])),
-            }
+    /// Exchanges the documents of custom resources; those of the same tables stay built. A group version that the
+    /// built-in table has keeps its document.
+    pub fn set_custom(&self, kinds: &[KindRef]) {
+        let mut versions: BTreeMap<String, Vec<KindRef>> = BTreeMap::new();
+        for kind in kinds {
+            versions
+                .entry(openapi::v3_path(&kind.gvk.group, &kind.gvk.version))
+                .or_default()
+                .push(kind.clone());
         }
-        tables.retain(|path, _| !self.v3.contains_key(path));
-        let before = self.custom.load();
-        let documents = tables.into_iter().filter_map(|(path, mut tables)| {
-            tables.sort_by_key(|(_, kinds)| kinds.first().map(|kind| &kind.plural));
-            let first = *tables.first()?.1.first()?;
-            let (group, version) = (first.gvk.group.clone(), first.gvk.version.clone());
-            let hashes = tables
-                .iter()
-                .map(|(api, kinds)| openapi::v3_hash(&Source::custom(api, kinds.clone()), &group, &version));
-            let hash = digest(hashes);
-            let kept = before.get(&path).filter(|custom| custom.document.hash == hash).cloned();
-            let document = Document { group, version, hash, built: OnceCell::new() };
-            Some((path, kept.unwrap_or_else(|| Arc::new(Custom { tables, document }))))
+        versions.retain(|path, _| !self.v3.contains_key(path));
+        let before = self.added.load();
+        let documents = versions.into_iter().filter_map(|(path, mut kinds)| {
+            kinds.sort_by(|a, b| a.plural.cmp(&b.plural));
+            let kept = before.v3.get(&path).filter(|custom| custom.is_of(&kinds)).cloned();
+            Some((path, kept.or_else(|| Custom::new(kinds).map(Arc::new))?))
         });
-        self.custom.store(Arc::new(documents.collect()));
+        let v3: BTreeMap<_, _> = documents.collect();
+        let v2 = v2::Whole::new(v3.values().cloned().collect());
+        self.added.store(Arc::new(Added { v3, v2 }));
+    }
+
+    fn hash<'d>(&self, document: &'d Document) -> &'d str {
+        document.hash.get_or_init(|| {
+            let source = builtin(&self.kinds);
+            openapi::v3_hash(&source, &document.group, &document.version)
+        })
     }
 
     /// Answers a path below `/openapi/`; none when there is no such document.
     pub async fn serve(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Option<Response> {
         let response = match path.strip_prefix("/openapi/")? {
-            "v2" => self.serve_v2(headers).await,
+            "v2" => self.added.load_full().v2.serve(&self.v2, headers).await,
             "v3" => Ok(self.index()),
             rest => {
                 let path = rest.strip_prefix("v3/")?;
-                let custom = self.custom.load().get(path).cloned();
+                let custom = self.added.load().v3.get(path).cloned();
                 match (self.v3.get(path), custom) {
                     (Some(document), _) => {
+                        self.hash(document);
                         let (kinds, group, version) =
                             (self.kinds.clone(), document.group.clone(), document.version.clone());
-                        let build =
-                            move || openapi::v3(&Source::builtin(kinds.iter().copied()), &group, &version);
+                        let build = move || openapi::v3(&builtin(&kinds), &group, &version);
                         serve_v3(path, document, build, query, headers).await
                     }
                     (None, Some(custom)) => {
+                        custom.hash();
                         let built = custom.clone();
                         serve_v3(path, &custom.document, move || built.build(), query, headers).await
                     }
@@ -149,31 +176,19 @@ impl OpenApi {
     }
 
     fn index(&self) -> Response {
-        let custom = self.custom.load();
-        let documents = self.v3.iter().map(|(path, document)| (path.as_str(), document.hash.as_str()));
-        let custom = custom.iter().map(|(path, custom)| (path.as_str(), custom.document.hash.as_str()));
+        let added = self.added.load();
+        let documents = self.v3.iter().map(|(path, document)| (path.as_str(), self.hash(document)));
+        let custom = added.v3.iter().map(|(path, custom)| (path.as_str(), custom.hash()));
         let documents = documents.chain(custom);
         body::json(200, serde_json::to_vec(&openapi::v3_index(documents)).unwrap_or_default())
     }
-
-    async fn serve_v2(&self, headers: &HeaderMap) -> Result<Response, Status> {
-        let forms = [JSON, V2_PROTOBUF, V2_PROTOBUF_OLD];
-        let form = accepted(headers, &forms).ok_or_else(|| Status::not_acceptable(&forms[..2].join(", ")))?;
-        if let Some(response) = unchanged(headers, &self.v2_etag) {
-            return Ok(response);
-        }
-        let kinds = self.kinds.clone();
-        if form == JSON {
-            let build = || blocking(move || text(&openapi::v2(&Source::builtin(kinds.iter().copied()))));
-            return packed(self.v2.get_or_try_init(build).await?, JSON, &self.v2_etag, headers);
-        }
-        let build =
-            || blocking(move || openapi::v2_protobuf(&openapi::v2(&Source::builtin(kinds.iter().copied()))));
-        packed(self.v2_protobuf.get_or_try_init(build).await?, V2_PROTOBUF, &self.v2_etag, headers)
-    }
 }
 
-/// Serves a document, which `build` makes when it is asked for the first time.
+fn builtin(kinds: &[KindRef]) -> Source<'_> {
+    Source::builtin(kinds.iter().map(|kind| &**kind))
+}
+
+/// Serves a document whose hash is known, which `build` makes when it is asked for the first time.
 async fn serve_v3(
     path: &str,
     document: &Document,
@@ -184,12 +199,13 @@ async fn serve_v3(
     if accepted(headers, &[JSON]).is_none() {
         return Err(Status::not_acceptable(JSON));
     }
+    let hash = document.hash.get().map(String::as_str).unwrap_or_default();
     let asked = query.and_then(|q| q.split('&').find_map(|p| p.strip_prefix("hash=")));
-    if let Some(asked) = asked.filter(|asked| *asked != document.hash) {
+    if let Some(asked) = asked.filter(|asked| *asked != hash) {
         tracing::debug!(asked, path, "another version of an OpenAPI document was asked for");
-        return Ok(moved(&format!("/openapi/v3/{path}?hash={}", document.hash)));
+        return Ok(moved(&format!("/openapi/v3/{path}?hash={hash}")));
     }
-    let etag = format!("\"{}\"", document.hash);
+    let etag = format!("\"{hash}\"");
     if let Some(response) = unchanged(headers, &etag) {
         return Ok(response);
     }
@@ -214,12 +230,18 @@ fn text(document: &Value) -> Vec<u8> {
 
 /// Builds off the threads that serve requests, and compresses.
 async fn blocking(build: impl FnOnce() -> Vec<u8> + Send + 'static) -> Result<Bytes, Status> {
-    let compressed = tokio::task::spawn_blocking(move || {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&build())?;
-        encoder.finish()
-    });
-    Ok(compressed.await.map_err(Status::internal)?.map_err(Status::internal)?.into())
+    let compressed = tokio::task::spawn_blocking(move || compress(&build()));
+    compressed.await.map_err(Status::internal)?.map_err(Status::internal)
+}
+
+fn compress(text: &[u8]) -> std::io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text)?;
+    encoder.finish().map(Bytes::from)
+}
+
+fn unpack(compressed: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+    GzDecoder::new(compressed).read_to_end(out).map(drop)
 }
 
 /// The first form that the client accepts; the first of all when it accepts anything.
@@ -277,7 +299,7 @@ fn packed(
         response
     } else {
         let mut plain = Vec::new();
-        GzDecoder::new(&compressed[..]).read_to_end(&mut plain).map_err(Status::internal)?;
+        unpack(compressed, &mut plain).map_err(Status::internal)?;
         Response::new(Body::Full(plain.into()))
     };
     insert(&mut response, header::CONTENT_TYPE, media);

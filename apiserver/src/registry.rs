@@ -26,7 +26,7 @@ mod messages;
 pub mod negotiate;
 pub mod object;
 pub mod options;
-mod paging;
+pub(crate) mod paging;
 mod patch;
 mod route;
 mod row;
@@ -45,7 +45,7 @@ pub use hooks::{Hooks, NoHooks};
 pub use row::{NODE_PORTS, Row, Rows, Siblings, resources};
 
 use crate::admission::Chain;
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, RemoteVersion};
 use crate::openapi::OpenApi;
 use crate::runtime_config::RuntimeConfig;
 use crate::server::{Handler, Request, RequestContext, Response};
@@ -111,6 +111,10 @@ pub struct Registry {
     admission: Chain,
     hooks: Arc<dyn Hooks>,
     discovery: ArcSwap<Discovery>,
+    /// Group versions that others answer.
+    remote: ArcSwap<Vec<RemoteVersion>>,
+    /// Changes with what is served.
+    published: tokio::sync::watch::Sender<()>,
     openapi: OpenApi,
     messages: Arc<Messages>,
     custom: tokio::sync::Mutex<custom::Loaded>,
@@ -125,7 +129,7 @@ impl Registry {
         hooks: Arc<dyn Hooks>,
         settings: Settings,
     ) -> Self {
-        let discovery = Discovery::new(settings.runtime_config.kinds(api), &settings.address);
+        let discovery = Discovery::new(settings.runtime_config.kinds(api), &settings.address, Arc::default());
         let openapi = OpenApi::new(settings.runtime_config.kinds(api));
         Self {
             api,
@@ -135,10 +139,17 @@ impl Registry {
             admission,
             hooks,
             discovery: ArcSwap::from_pointee(discovery),
+            remote: ArcSwap::default(),
+            published: tokio::sync::watch::Sender::new(()),
             openapi,
             messages: Arc::default(),
             custom: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Tells of every change of what this server serves.
+    pub fn published(&self) -> tokio::sync::watch::Receiver<()> {
+        self.published.subscribe()
     }
 
     /// Waits until a revision is reached, but not for long.

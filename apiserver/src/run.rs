@@ -3,6 +3,7 @@
 //! Order: open the store, start listening, then bootstrap while already answering (health says what is missing), so
 //! that a client that polls `/readyz` sees the server as soon as it is.
 use crate::admission::{Chain as Admission, webhook};
+use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::authn::{Authenticator, request_header::FrontProxy, token_file, x509};
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
@@ -21,7 +22,7 @@ use crate::storage::sqlite::Sqlite;
 use crate::storage::{Backend, Options, Store};
 use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
-use crate::{bootstrap, certs, custom};
+use crate::{aggregator, bootstrap, certs, custom};
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -75,6 +76,8 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().bootstrap(started)));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().keep_flows()));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().count()));
+    let aggregation = aggregator::keep(server.aggregator.clone(), server.client.clone());
+    tasks.spawn(background.clone().run_until_cancelled_owned(aggregation));
     let custom = custom::keep(server.registry.clone(), server.client.clone());
     tasks.spawn(background.clone().run_until_cancelled_owned(custom));
     let ending = server.clone();
@@ -111,7 +114,13 @@ async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
         (scheme, _) => bail!("--storage: there is no backend {scheme:?} (known: sqlite, postgres)"),
     };
     let resources = registry::resources(knarr_api::table::builtin(), &args.served()?);
-    Store::open(backend, resources, Options::default(), shutdown).await.context("cannot load the database")
+    let history = match args.etcd_compaction_interval {
+        Duration::ZERO => Duration::MAX,
+        interval => interval,
+    };
+    Store::open(backend, resources, Options { history, ..Options::default() }, shutdown)
+        .await
+        .context("cannot load the database")
 }
 
 /// A server put together.
@@ -122,6 +131,7 @@ struct Server {
     authorizer: Authorizer,
     client: Loopback,
     registry: Arc<Registry>,
+    aggregator: Arc<Aggregator>,
     args: Args,
     synced: Arc<Step>,
     roles: Arc<Step>,
@@ -150,13 +160,14 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         authorizer: authorizer.clone(),
     };
     let admission = Admission::from_flags(args, &objects, &authorizer, &webhooks)?;
+    let upstream = Arc::new(Upstream::new(upstream_config(args)?, &provider)?);
     let hooks = ServerHooks {
         authorizer: authorizer.clone(),
         authenticator: authenticator.clone(),
         tokens: tokens.clone(),
         objects: objects.clone(),
         outbound: outbound.clone(),
-        streaming: Streaming::new(Upstream::new(upstream_config(args)?, &provider)?, objects.clone()),
+        streaming: Streaming::new(upstream.clone(), objects.clone()),
     };
     let advertised = authority(args.advertised(), args.secure_port);
     let settings = Settings {
@@ -170,6 +181,9 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
     };
     let api = knarr_api::table::builtin();
     let registry = Arc::new(Registry::new(api, store.clone(), admission, Arc::new(hooks), settings));
+    let usage = UsageApi::new(objects.clone(), upstream);
+    let aggregator = Aggregator::new(registry.clone(), objects.clone(), outbound, usage);
+    let aggregator = Arc::new(aggregator);
     let identity = match (&args.tls_cert_file, &args.tls_private_key_file) {
         (Some(certificate), Some(key)) => certs::load(certificate, key)?,
         _ => certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?,
@@ -213,7 +227,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         health,
         metrics,
         own_paths: OwnPaths::new(&tokens.key_set(), tokens.configuration(&jwks_uri).as_ref()),
-        handler: registry.clone(),
+        handler: aggregator.clone(),
         open_paths: args.authorization_always_allow_paths.clone(),
         timeout: args.request_timeout,
         shutdown: shutdown.clone(),
@@ -224,6 +238,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         objects,
         client: Loopback::new(registry.clone(), shutdown),
         registry,
+        aggregator,
         authorizer,
         args: args.clone(),
         synced,

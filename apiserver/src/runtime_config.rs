@@ -4,7 +4,7 @@
 //! `api/v1` of the core group), `‹group›/‹version›/‹resource›` of one resource; each with `=true` (or nothing) or
 //! `=false`. What is narrower wins, in whatever order the flags come.
 use knarr_api::kind::{Kind, split_api_version};
-use knarr_api::table::Api;
+use knarr_api::table::{Api, ApiRef, KindRef};
 
 /// What the flags ask for; by default nothing beyond the defaults of the table.
 #[derive(Clone, Debug, Default)]
@@ -57,8 +57,9 @@ impl RuntimeConfig {
     }
 
     /// The served resources of a table.
-    pub fn kinds<'a>(&'a self, api: &'static Api) -> impl Iterator<Item = &'static Kind> + 'a {
-        api.kinds.iter().filter(|kind| self.serves(kind))
+    pub fn kinds(&self, api: impl Into<ApiRef>) -> Vec<KindRef> {
+        let api: ApiRef = api.into();
+        api.rows().filter(|kind| self.serves(kind)).collect()
     }
 }
 
@@ -108,7 +109,8 @@ mod tests {
     fn check(flags: &str, version: &str, plural: &str, expected: bool) {
         let flags: Vec<String> = flags.split(',').map(str::to_owned).collect();
         let config = RuntimeConfig::parse(builtin(), &flags).expect("a configuration");
-        let served = config.kinds(builtin()).any(|k| k.gvk.api_version() == version && *k.plural == *plural);
+        let served =
+            config.kinds(builtin()).iter().any(|k| k.gvk.api_version() == version && *k.plural == *plural);
         assert_eq!(served, expected, "{flags:?}: {version} {plural}");
     }
 

@@ -23,7 +23,7 @@ pub mod transfer;
 mod view;
 pub mod watcher;
 
-pub use backend::{Backend, BackendError};
+pub use backend::{Backend, BackendError, Reads};
 pub use event::{Change, Event, EventType};
 pub use index::{Index, Pairs};
 pub use locks::KeyLock;

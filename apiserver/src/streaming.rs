@@ -7,8 +7,8 @@ mod log_options;
 mod upstream;
 
 pub use location::{proxied_path, split_name};
-pub(crate) use upstream::TrustAll;
 pub use upstream::{Config, Upstream};
+pub(crate) use upstream::{HOP, TrustAll, incoming as passed_back, switched};
 
 use crate::objects::Objects;
 use crate::request_info::RequestInfo;
@@ -23,13 +23,13 @@ const PODS: Resource<'static> = Resource { group: "", plural: "pods" };
 
 /// Passes requests on.
 pub struct Streaming {
-    upstream: Upstream,
+    upstream: Arc<Upstream>,
     objects: Arc<dyn Objects>,
 }
 
 impl Streaming {
     /// Over these TLS settings, with targets looked up in these objects.
-    pub fn new(upstream: Upstream, objects: Arc<dyn Objects>) -> Self {
+    pub fn new(upstream: Arc<Upstream>, objects: Arc<dyn Objects>) -> Self {
         Self { upstream, objects }
     }
 

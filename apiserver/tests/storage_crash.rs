@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use knarr_apiserver::storage::backend::Backend;
 use knarr_apiserver::storage::sqlite::Sqlite;
-use knarr_apiserver::storage::{Group, Key, Options, Resource, Revision, Store};
+use knarr_apiserver::storage::{Group, Key, Options, Reads, Resource, Revision, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -8,7 +8,7 @@ mod proxy;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use knarr_apiserver::storage::backend::{Backend, LogRow};
+use knarr_apiserver::storage::backend::{Backend, LogRow, Reads};
 use knarr_apiserver::storage::postgres::Postgres;
 use knarr_apiserver::storage::{
     CommitError, Group, Key, Options, Resource, Revision, Scope, Start, Store, WatchEnd,

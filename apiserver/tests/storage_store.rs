@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::join_all;
-use knarr_apiserver::storage::backend::{Extent, LogRow, Outcome, Range, Row};
+use knarr_apiserver::storage::backend::{Extent, LogRow, Outcome, Range, Reads, Row};
 use knarr_apiserver::storage::postgres::Postgres;
 use knarr_apiserver::storage::sqlite::Sqlite;
 use knarr_apiserver::storage::{
@@ -541,23 +541,7 @@ impl Failing {
 }
 
 #[async_trait]
-impl Backend for Failing {
-    async fn commit(&self, groups: &[Group]) -> Vec<Outcome> {
-        match self.check() {
-            Ok(()) => self.inner.commit(groups).await,
-            Err(error) => groups.iter().map(|_| Err(CommitError::Unavailable(error.to_string()))).collect(),
-        }
-    }
-    async fn extent(&self) -> Result<Extent, BackendError> {
-        self.check()?;
-        self.inner.extent().await
-    }
-    fn exclusive(&self) -> bool {
-        true
-    }
-    async fn notified(&self) {
-        self.inner.notified().await
-    }
+impl Reads for Failing {
     async fn get(&self, key: &Key) -> Result<Option<Row>, BackendError> {
         self.check()?;
         self.inner.get(key).await
@@ -578,13 +562,33 @@ impl Backend for Failing {
         self.check()?;
         self.inner.changes(after, limit).await
     }
-    async fn compact(&self, upto: Revision, limit: usize) -> Result<Revision, BackendError> {
-        self.check()?;
-        self.inner.compact(upto, limit).await
-    }
     async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<Row>, BackendError> {
         self.check()?;
         self.inner.expired(now, limit).await
+    }
+}
+
+#[async_trait]
+impl Backend for Failing {
+    async fn commit(&self, groups: &[Group]) -> Vec<Outcome> {
+        match self.check() {
+            Ok(()) => self.inner.commit(groups).await,
+            Err(error) => groups.iter().map(|_| Err(CommitError::Unavailable(error.to_string()))).collect(),
+        }
+    }
+    async fn extent(&self) -> Result<Extent, BackendError> {
+        self.check()?;
+        self.inner.extent().await
+    }
+    fn exclusive(&self) -> bool {
+        true
+    }
+    async fn notified(&self) {
+        self.inner.notified().await
+    }
+    async fn compact(&self, upto: Revision, limit: usize) -> Result<Revision, BackendError> {
+        self.check()?;
+        self.inner.compact(upto, limit).await
     }
     async fn probe(&self) -> Result<(), BackendError> {
         self.check()?;

@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::expect_used)]
 #[path = "webhooks/admission.rs"]
 mod admission;
+#[path = "webhooks/aggregation.rs"]
+mod aggregation;
 #[path = "webhooks/conversion.rs"]
 mod conversion;
 #[path = "webhooks/coverage.rs"]

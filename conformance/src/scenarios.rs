@@ -1,6 +1,7 @@
 //! The scenarios, one file a subject; [`all`] is the only list of them.
 mod api;
 mod dns;
+mod extensions;
 mod jobs;
 mod kubectl_output;
 mod namespaces;
@@ -40,6 +41,8 @@ pub fn all() -> Vec<Scenario> {
         scenario("api_refusals", api::refusals),
         scenario("api_watch", api::watch),
         scenario("api_rbac", api::rbac),
+        scenario("custom_resources", extensions::custom_resources),
+        scenario("quotas", extensions::quotas),
         scenario("dns_records", dns::records),
         scenario("jobs_run", jobs::run),
         scenario("jobs_fail", jobs::fail),

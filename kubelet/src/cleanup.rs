@@ -47,19 +47,33 @@ pub struct Node {
     pub grace: Duration,
 }
 
-/// Stops and removes all pods that have a directory below the node's root, with their volumes and
-/// cgroups. Pods of other nodes on the same runtime are left alone.
-pub async fn remove(node: &Node) -> Result<(), CleanupError> {
+impl Node {
+    fn cgroups(&self) -> Cgroups {
+        Cgroups::new(cgroups::MOUNT, &self.cgroup_root)
+    }
+
+    /// Uids of the pods that have a directory or a cgroup.
+    fn pods(&self) -> HashSet<String> {
+        directories(&self.root_dir.join("pods")).into_iter().chain(self.cgroups().pods()).collect()
+    }
+}
+
+/// Stops the node's pods and removes their sandboxes and containers from the runtime. Pods of other nodes on the same
+/// runtime are left alone.
+pub async fn remove_pods(node: &Node) -> Result<(), CleanupError> {
     let runtime = CriRuntime::new(&node.endpoint)?;
-    let cgroups = Cgroups::new(cgroups::MOUNT, &node.cgroup_root);
-    let mut uids: HashSet<String> = directories(&node.root_dir.join("pods")).into_iter().collect();
-    uids.extend(cgroups.pods());
-    let grace = node.grace;
-    let pods = uids.iter().map(|uid| remove_pod(&runtime, uid, Some(grace)));
+    let uids = node.pods();
+    let pods = uids.iter().map(|uid| remove_pod(&runtime, uid, Some(node.grace)));
     for result in futures::future::join_all(pods).await {
         result?;
     }
-    for uid in &uids {
+    Ok(())
+}
+
+/// Removes the volumes and cgroups of the node's pods, of which nothing may run any more.
+pub fn remove_files(node: &Node) -> Result<(), CleanupError> {
+    let cgroups = node.cgroups();
+    for uid in &node.pods() {
         remove_rest(&node.root_dir.join("pods").join(uid), &cgroups, uid)?;
     }
     cgroups.remove_roots();

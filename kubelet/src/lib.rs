@@ -24,6 +24,7 @@ pub mod cleanup;
 mod container;
 mod context;
 mod events;
+pub mod fuzzing;
 pub mod images;
 mod labels;
 mod last_words;

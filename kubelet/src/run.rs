@@ -33,6 +33,10 @@ use crate::server::{Server, tls};
 use crate::volumes::Lookup;
 use crate::{admission, cleanup, images, static_pods};
 
+/// How long a stopping kubelet waits for the runtime to end what it was told to make or remove. It is below the
+/// supervisor's patience.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Runs the kubelet until `shutdown`. Pods go on running after it.
 pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     knarr_component::log::init(&args.logging);
@@ -113,6 +117,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     let server = Server::new(Arc::clone(&manager), config(&args), server_client);
     server.serve(listener, tls, shutdown.clone()).await;
     manager.stopped().await;
+    if tokio::time::timeout(SETTLE_TIMEOUT, context.runtime.settled()).await.is_err() {
+        tracing::warn!("the container runtime still works on a pod");
+    }
     Ok(())
 }
 

@@ -57,6 +57,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// The conditions `RuntimeReady` and `NetworkReady`.
     async fn status(&self) -> Result<Vec<RuntimeCondition>>;
 
+    /// Returns when no call that makes or removes something is under way, also of callers that are gone.
+    async fn settled(&self) {}
+
     /// Makes and starts a sandbox; answers its id.
     async fn run_pod_sandbox(&self, config: PodSandboxConfig, handler: &str) -> Result<String>;
     /// Stops everything in the sandbox and frees its network.

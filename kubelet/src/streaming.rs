@@ -5,6 +5,7 @@
 //! the end of the input.
 
 mod channels;
+pub(crate) mod fuzzing;
 pub mod handlers;
 mod join;
 mod ports;

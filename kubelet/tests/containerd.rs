@@ -230,5 +230,6 @@ async fn static_pods_live_and_die() {
         cgroup_root,
         grace: Duration::from_secs(1),
     };
-    knarr_kubelet::cleanup::remove(&node).await.expect("cleaned");
+    knarr_kubelet::cleanup::remove_pods(&node).await.expect("pods removed");
+    knarr_kubelet::cleanup::remove_files(&node).expect("files removed");
 }

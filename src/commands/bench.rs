@@ -5,9 +5,13 @@
 mod api;
 mod client;
 mod cluster;
+mod definitions;
+mod forms;
+mod leases;
 mod load;
 mod process;
 mod report;
+mod restart;
 mod server;
 mod watchers;
 
@@ -22,7 +26,9 @@ use std::time::Duration;
 #[command(after_help = "Examples:
   knarr bench                        the API server, and a whole cluster where this host can run one
   knarr bench api --quick
-  knarr bench api --only get,list --output json")]
+  knarr bench api --only get,list --output json
+  knarr bench api --only definitions,restart
+  knarr bench api --only leases --lease-span 600")]
 pub struct Args {
     #[command(subcommand)]
     part: Option<Part>,
@@ -35,6 +41,9 @@ pub struct Args {
     /// Measure the API server on this Postgres database instead of SQLite; what it holds is deleted
     #[arg(long, global = true, value_name = "URL")]
     datastore: Option<String>,
+    /// Seconds for which Leases are renewed, for the growth of the database
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(6..))]
+    lease_span: Option<u64>,
     /// Form of the result
     #[arg(long, global = true, value_enum, default_value_t)]
     output: Output,
@@ -65,6 +74,18 @@ pub struct Scale {
     pub pod_starts: usize,
     /// Watchers at once.
     pub watchers: usize,
+    /// How long each rate of writes is held up while watchers are brought to their limit.
+    pub watch_span: Duration,
+    /// Pods of 4 KiB in lists of every form.
+    pub listed_pods: usize,
+    /// CustomResourceDefinitions at once.
+    pub definitions: usize,
+    /// Objects of 1 KiB in the database of a server that is restarted.
+    pub restart_objects: usize,
+    /// Leases that are renewed each second.
+    pub leases: usize,
+    /// For how long.
+    pub lease_span: Duration,
     /// URL of the API server's database; none: SQLite.
     pub datastore: Option<String>,
     only: Vec<String>,
@@ -81,6 +102,12 @@ impl Scale {
             lists: pick(21, 7),
             pod_starts: pick(7, 3),
             watchers: 1_000,
+            watch_span: Duration::from_secs(pick(8, 2) as u64),
+            listed_pods: pick(10_000, 1_000),
+            definitions: pick(500, 50),
+            restart_objects: pick(100_000, 5_000),
+            leases: pick(1_000, 100),
+            lease_span: Duration::from_secs(args.lease_span.unwrap_or(pick(240, 12) as u64)),
             datastore: args.datastore.clone(),
             only: args.only.clone(),
         }

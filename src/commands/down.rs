@@ -98,10 +98,12 @@ async fn remove_node(cluster: &Cluster) -> Result<()> {
         cgroup_root: format!("/knarr-{}", state.name),
         grace: GRACE,
     };
-    knarr_kubelet::cleanup::remove(&node).await.context("cannot remove the pods")?;
+    knarr_kubelet::cleanup::remove_pods(&node).await.context("cannot remove the pods")?;
     if own {
         stop(&cluster.paths, containerd::NAME, supervisor::STOP_TIMEOUT).await?;
+        containerd::end_shims(&cluster.paths).await?;
     }
+    knarr_kubelet::cleanup::remove_files(&node).context("cannot remove the pods' files")?;
     let network = knarr_proxy::Leftovers {
         cluster: state.name.clone(),
         state_dir: Some(cluster.paths.cni("state")),

@@ -27,7 +27,11 @@ pub(super) fn kind(schema: &mut Schema, crd: &Value, version: &Value, storage: &
     let gvk = GroupVersionKind::new(group, text(&version["name"]), kind);
     let root = version["schema"]["openAPIV3Schema"].clone();
     let ty = object(schema, &gvk, &root);
-    let list = list(schema, &gvk, ty);
+    let list_kind = match text(&names["listKind"]) {
+        "" => format!("{kind}List"),
+        given => given.to_owned(),
+    };
+    let list = list(schema, &GroupVersionKind::new(group, &gvk.version, &list_kind), ty);
     let digest = Sha256::digest(format!("{group}/{storage}/{kind}"));
     let singular = match text(&names["singular"]) {
         "" => kind.to_lowercase(),
@@ -68,32 +72,20 @@ pub(super) fn kind(schema: &mut Schema, crd: &Value, version: &Value, storage: &
     let columns = Columns::custom(columns);
     let rules = OnceLock::new();
     let custom = Custom { schema: root, patterns, rules, columns, scale, deprecation };
-    let kind = Kind {
-        plural: text(&names["plural"]).into(),
-        singular: singular.into(),
-        short_names: words(&names["shortNames"]),
-        categories: words(&names["categories"]),
-        namespaced,
-        verbs: verbs(&VERBS),
-        served_by_default: true,
-        preferred: false,
-        storage: Some(GroupVersionKind::new(group, storage, kind)),
-        storage_hash: base64::engine::general_purpose::STANDARD.encode(&digest[..8]).into(),
-        storage_resource: text(&names["plural"]).into(),
-        field_selectors: selectors,
-        field_selector_aliases: Vec::new(),
-        create_on_update: false,
-        unconditional_update: false,
-        orphan_by_default: false,
-        external: false,
-        introduced: None,
-        removed: None,
-        subresources,
-        ty,
-        list: Some(list),
-        gvk,
-    };
-    (kind, custom)
+    let mut row = Kind::new(gvk, text(&names["plural"]).into(), ty);
+    row.singular = singular.into();
+    row.list_kind = list_kind.into();
+    row.short_names = words(&names["shortNames"]);
+    row.categories = words(&names["categories"]);
+    row.namespaced = namespaced;
+    row.verbs = verbs(&VERBS);
+    row.served_by_default = true;
+    row.storage = Some(GroupVersionKind::new(group, storage, kind));
+    row.storage_hash = base64::engine::general_purpose::STANDARD.encode(&digest[..8]).into();
+    row.field_selectors = selectors;
+    row.subresources = subresources;
+    row.list = Some(list);
+    (row, custom)
 }
 
 fn go_package(gvk: &GroupVersionKind) -> String {
@@ -115,10 +107,12 @@ fn object(schema: &mut Schema, gvk: &GroupVersionKind, root: &Value) -> TypeId {
 
 fn list(schema: &mut Schema, gvk: &GroupVersionKind, item: TypeId) -> TypeId {
     let meta = import(schema, LIST_META);
-    let mut ty = Type { name: format!("{}.{}List", go_package(gvk), gvk.kind).into(), ..Type::default() };
+    let mut ty = Type { name: format!("{}.{}", go_package(gvk), gvk.kind).into(), ..Type::default() };
     ty.has_type_meta = true;
+    ty.gvk = Some(gvk.clone());
     ty.fields.push(optional("metadata", Shape::Struct(meta)));
     ty.fields.push(optional("items", Shape::List(Box::new(Shape::Struct(item)))));
+    ty.fields[1].required = true;
     schema.add(ty)
 }
 

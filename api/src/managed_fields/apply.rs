@@ -183,7 +183,7 @@ fn prune_former(
             return prune::prune(schema, kind.ty, new, &last.fields, &owned);
         }
     };
-    let mut pruned = write.versions.convert(new, there);
+    let mut pruned = write.versions.convert(new, &there);
     let owned = owners.fields(|version| version == last.api_version);
     prune::prune(schema, there.ty, &mut pruned, &last.fields, &owned);
     let pruned = write.versions.convert(&pruned, kind);

@@ -5,23 +5,24 @@ use super::compare::{Comparison, compare};
 use crate::Value;
 use crate::kind::Kind;
 use crate::schema::Schema;
+use crate::table::KindRef;
 use std::fmt::Debug;
 
 /// What an `apiVersion` in an entry means for the resource.
-#[derive(Clone, Copy, Debug)]
-pub enum Other<'k> {
+#[derive(Clone, Debug)]
+pub enum Other {
     /// It is not served (any more): its entries are dropped.
     Unserved,
     /// Its objects have the same fields.
     Alike,
     /// Its objects have other fields and must be converted.
-    Shaped(&'k Kind),
+    Shaped(KindRef),
 }
 
 /// The versions of one resource.
 pub trait Versions: Debug + Sync {
     /// What an `apiVersion` means.
-    fn find(&self, api_version: &str) -> Other<'_>;
+    fn find(&self, api_version: &str) -> Other;
 
     /// An object, whose `apiVersion` tells its version, in the version of `to`.
     fn convert(&self, object: &Value, to: &Kind) -> Value;
@@ -32,7 +33,7 @@ pub trait Versions: Debug + Sync {
 pub struct Alike;
 
 impl Versions for Alike {
-    fn find(&self, _: &str) -> Other<'_> {
+    fn find(&self, _: &str) -> Other {
         Other::Alike
     }
 
@@ -79,9 +80,9 @@ impl<'a> Differences<'a> {
         let at = match self.others.iter().position(|(version, _)| version == api_version) {
             Some(at) => at,
             None => {
-                let convert = |object: &Value| self.write.versions.convert(object, kind);
+                let convert = |object: &Value| self.write.versions.convert(object, &kind);
                 let (live, new) = (self.live.map(convert), convert(self.new));
-                let found = compare(self.schema, kind, live.as_ref(), &new, self.write.subresource);
+                let found = compare(self.schema, &kind, live.as_ref(), &new, self.write.subresource);
                 self.others.push((api_version.to_owned(), found));
                 self.others.len() - 1
             }

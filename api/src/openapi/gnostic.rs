@@ -1,6 +1,8 @@
 //! The protobuf form of v2 documents (`application/com.github.proto-openapi.spec.v2.v1.0+protobuf`): the messages
 //! of gnostic's `openapi.v2` package, of which the parts that our documents use are described here.
-use crate::protobuf::wire::{put_bytes_field, put_message_field, put_varint_field};
+use crate::protobuf::wire::{
+    put_bytes_field, put_double_field, put_int_field, put_message_field, put_varint_field,
+};
 use crate::{Object, Value, yaml};
 use std::convert::Infallible;
 
@@ -23,6 +25,9 @@ struct Message {
 enum Form {
     Text,
     Bool,
+    /// A number, IEEE double.
+    Float,
+    Integer,
     Texts,
     /// Any value, as YAML text.
     Any,
@@ -133,7 +138,19 @@ static SCHEMA: Message = Message {
         ("title", 3, Form::Text),
         ("description", 4, Form::Text),
         ("default", 5, Form::Any),
+        ("multipleOf", 6, Form::Float),
+        ("maximum", 7, Form::Float),
+        ("exclusiveMaximum", 8, Form::Bool),
+        ("minimum", 9, Form::Float),
+        ("exclusiveMinimum", 10, Form::Bool),
+        ("maxLength", 11, Form::Integer),
+        ("minLength", 12, Form::Integer),
         ("pattern", 13, Form::Text),
+        ("maxItems", 14, Form::Integer),
+        ("minItems", 15, Form::Integer),
+        ("uniqueItems", 16, Form::Bool),
+        ("maxProperties", 17, Form::Integer),
+        ("minProperties", 18, Form::Integer),
         ("required", 19, Form::Texts),
         ("enum", 20, Form::Anys),
         ("additionalProperties", 21, Form::SchemaOrBool),
@@ -183,6 +200,12 @@ fn member(number: u32, form: &Form, value: &Value, out: &mut Vec<u8>) {
             put_bytes_field(number, text.as_bytes(), out)
         }
         (Form::Bool, Value::Bool(true)) => put_varint_field(number, 1, out),
+        (Form::Float, Value::Number(value)) => {
+            put_double_field(number, value.as_f64().unwrap_or_default(), out);
+        }
+        (Form::Integer, Value::Number(value)) => {
+            put_int_field(number, value.as_i64().unwrap_or_default(), out);
+        }
         (Form::Texts, Value::Array(items)) => {
             items.iter().filter_map(Value::as_str).for_each(|t| put_bytes_field(number, t.as_bytes(), out));
         }

@@ -7,9 +7,10 @@ use crate::{Object, Value};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-const API_VERSION: &str = "Names the versioned schema of this object, group/version or version alone.";
-const KIND: &str = "Names the REST resource that this object represents, in CamelCase.";
+pub(super) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+pub(super) const API_VERSION: &str =
+    "Names the versioned schema of this object, group/version or version alone.";
+pub(super) const KIND: &str = "Names the REST resource that this object represents, in CamelCase.";
 
 /// Collects the schemas of a document: those asked for and all that they refer to.
 pub(super) struct Builder<'a> {
@@ -282,17 +283,6 @@ impl<'a> Builder<'a> {
         }
         self.form.reference(name)
     }
-}
-
-/// The schema of a custom resource with what the server adds to it.
-pub(super) fn custom(schema: &Value, gvk: &GroupVersionKind) -> Value {
-    let mut schema = schema.clone();
-    schema["properties"]["apiVersion"] = json!({"type": "string", "description": API_VERSION});
-    schema["properties"]["kind"] = json!({"type": "string", "description": KIND});
-    let meta = Form::V3.reference(&format!("{META}.ObjectMeta"));
-    schema["properties"]["metadata"] = json!({"allOf": [meta], "description": "Standard object's metadata."});
-    schema["x-kubernetes-group-version-kind"] = json!([gvk_value(gvk)]);
-    schema
 }
 
 fn list_description(ty: &Type) -> Option<String> {

@@ -45,8 +45,8 @@ pub(super) struct Version<'a> {
 }
 
 /// Groups in discovery order; versions with the preferred one first; resources by plural.
-pub(super) fn groups(kinds: impl Iterator<Item = &'static Kind>) -> Vec<Group<'static>> {
-    let mut groups: Vec<Group<'static>> = Vec::new();
+pub(super) fn groups<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Vec<Group<'k>> {
+    let mut groups: Vec<Group<'k>> = Vec::new();
     for kind in kinds {
         let at = groups.iter().position(|g| *g.name == *kind.gvk.group).unwrap_or_else(|| {
             groups.push(Group { name: &kind.gvk.group, versions: Vec::new() });
@@ -71,7 +71,7 @@ pub(super) fn groups(kinds: impl Iterator<Item = &'static Kind>) -> Vec<Group<'s
 }
 
 /// Stability, then major, then minor: `v2` > `v1` > `v1beta2` > `v1alpha1`.
-fn version_rank(name: &str) -> (u8, u32, u32) {
+pub(super) fn version_rank(name: &str) -> (u8, u32, u32) {
     let rest = name.strip_prefix('v').unwrap_or(name);
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let major = rest[..digits].parse().unwrap_or(0);

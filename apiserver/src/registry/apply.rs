@@ -47,7 +47,7 @@ impl Registry {
         options: &WriteOptions,
         body: &[u8],
     ) -> Result<(Value, Vec<String>), Status> {
-        let kind = call.row.kind;
+        let kind = &*call.row.kind;
         let text = std::str::from_utf8(body)
             .map_err(|_| Status::bad_request("error decoding YAML: invalid leading UTF-8 octet"))?;
         let mut config = yaml::parse(text, &mut Vec::new())
@@ -79,7 +79,7 @@ impl Registry {
         }
         let mut canonical = config.clone();
         let warnings =
-            codec::normalize(call.row.api, kind.ty, &kind.gvk, &mut canonical, options.field_validation)?;
+            codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut canonical, options.field_validation)?;
         respell(&mut config, &canonical);
         Ok((config, warnings))
     }
@@ -92,7 +92,7 @@ impl Registry {
         config: &Value,
         present: Option<&Value>,
     ) -> Result<Wish, Status> {
-        let kind = call.row.kind;
+        let kind = &*call.row.kind;
         let siblings = Siblings { row: call.row, rows: &self.rows };
         let write = Write {
             manager: &options.field_manager,
@@ -101,10 +101,10 @@ impl Registry {
             versions: &siblings,
         };
         let mut wanted =
-            managed_fields::apply(call.row.api, kind, present, config.clone(), &write, options.force)?;
-        codec::normalize(call.row.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;
+            managed_fields::apply(&call.row.api, kind, present, config.clone(), &write, options.force)?;
+        codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;
         create::set_namespace(call, &mut wanted)?;
-        codec::default(call.row.api, kind.ty, &mut wanted);
+        codec::default(&call.row.api, kind.ty, &mut wanted);
         Ok(Wish { value: wanted, applied: true, warnings: Vec::new() })
     }
 }

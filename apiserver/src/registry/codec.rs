@@ -122,7 +122,7 @@ pub fn own(
 ) {
     let write =
         managed_fields::Write { manager: &options.field_manager, subresource, now, versions: siblings };
-    managed_fields::update(&api.schema, siblings.row.kind, old, value, &write);
+    managed_fields::update(&api.schema, &siblings.row.kind, old, value, &write);
 }
 
 /// The faults of a canonical object in its stored version, and warnings about it; `old` is none on create.
@@ -136,13 +136,13 @@ pub fn validate(
     if &*row.kind.gvk.group == "events.k8s.io" {
         let serve = |v: &Value| super::encode::serve(row, v.clone());
         let errors = match old {
-            None => validation::create(row.kind, &serve(value)),
-            Some(old) => validation::update(row.kind, &serve(value), &serve(old)),
+            None => validation::create(&row.kind, &serve(value)),
+            Some(old) => validation::update(&row.kind, &serve(value), &serve(old)),
         };
         return (errors, Vec::new());
     }
     let mut errors = validate_kind(row, subresource, value, old);
-    let Some(custom) = row.custom else { return (errors, Vec::new()) };
+    let Some(custom) = row.custom() else { return (errors, Vec::new()) };
     let (found, warnings) = knarr_api::custom::validate(custom, value, old);
     errors.extend(found);
     (errors, warnings)
@@ -150,11 +150,11 @@ pub fn validate(
 
 fn validate_kind(row: &Row, subresource: &str, value: &Value, old: Option<&Value>) -> ErrorList {
     match (old, subresource) {
-        (None, _) => validation::create(row.stored, value),
-        (Some(old), "" | "scale" | "finalize") => validation::update(row.stored, value, old),
+        (None, _) => validation::create(&row.stored, value),
+        (Some(old), "" | "scale" | "finalize") => validation::update(&row.stored, value, old),
         (Some(old), "ephemeralcontainers") => validation::ephemeral_containers(value, old),
         (Some(old), "resize") => validation::resize(value, old, [pod::class(value), pod::class(old)]),
-        (Some(old), _) => validation::status_update(row.stored, value, old),
+        (Some(old), _) => validation::status_update(&row.stored, value, old),
     }
 }
 

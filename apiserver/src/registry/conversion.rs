@@ -15,7 +15,7 @@ use crate::storage::{Index, Revision, Stored};
 use bytes::Bytes;
 use knarr_api::kind::Kind;
 use knarr_api::status::Status;
-use knarr_api::table::Api;
+use knarr_api::table::KindRef;
 use knarr_api::{Value, json};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -43,8 +43,7 @@ struct Kept {
 /// Converts the objects of one definition.
 pub struct Converter {
     /// The version that is stored.
-    pub stored: &'static Kind,
-    api: &'static Api,
+    pub stored: KindRef,
     endpoint: Result<Endpoint, String>,
     review_version: Option<&'static str>,
     outbound: Option<Arc<Outbound>>,
@@ -53,12 +52,7 @@ pub struct Converter {
 
 impl Converter {
     /// The converter of a definition; none where its versions only differ in name.
-    pub fn of(
-        crd: &Value,
-        api: &'static Api,
-        stored: &'static Kind,
-        outbound: Option<Arc<Outbound>>,
-    ) -> Option<Arc<Self>> {
+    pub fn of(crd: &Value, stored: KindRef, outbound: Option<Arc<Outbound>>) -> Option<Arc<Self>> {
         let conversion = &crd["spec"]["conversion"];
         if conversion["strategy"] != "Webhook" {
             return None;
@@ -71,7 +65,7 @@ impl Converter {
             _ => None,
         });
         let endpoint = Endpoint::of_webhook(&webhook["clientConfig"]);
-        Some(Arc::new(Self { stored, api, endpoint, review_version, outbound, kept: Mutex::default() }))
+        Some(Arc::new(Self { stored, endpoint, review_version, outbound, kept: Mutex::default() }))
     }
 
     /// Objects in another version; `of_list`: how texts name what is converted.
@@ -128,8 +122,8 @@ impl Converter {
     fn read(&self, stored: &Stored) -> Result<Value, Status> {
         let mut value: Value = serde_json::from_slice(stored.body()).map_err(Status::internal)?;
         let of_version = |kind: &&Kind| value["apiVersion"] == kind.gvk.api_version().as_str();
-        if let Some(kind) = self.api.kinds.iter().find(of_version) {
-            json::normalize(&self.api.schema, kind.ty, &mut value, &mut Vec::new())
+        if let Some(kind) = self.stored.api().kinds.iter().find(of_version) {
+            json::normalize(&self.stored.api().schema, kind.ty, &mut value, &mut Vec::new())
                 .map_err(Status::internal)?;
         }
         Ok(value)
@@ -146,12 +140,12 @@ impl Converter {
         }
         let missing: Vec<usize> = (0..out.len()).filter(|at| out[*at].is_none()).collect();
         let values = missing.iter().map(|at| self.read(&objects[*at])).collect::<Result<Vec<_>, _>>()?;
-        let converted = self.values(values, row.kind, objects.len() > 1).await?;
+        let converted = self.values(values, &row.kind, objects.len() > 1).await?;
         for (at, mut value) in missing.into_iter().zip(converted) {
             let original = &objects[at];
-            codec::settle(row.api, row.kind, &mut value)?;
-            codec::default(row.api, row.kind.ty, &mut value);
-            let body = codec::bytes(row.api, row.kind, &mut value);
+            codec::settle(&row.api, &row.kind, &mut value)?;
+            codec::default(&row.api, row.kind.ty, &mut value);
+            let body = codec::bytes(&row.api, &row.kind, &mut value);
             let index = index(&value, &row.kind.field_selectors);
             let stored = Stored::new(original.key.clone(), original.revision, body, index);
             let stored = Arc::new(stored.map_err(Status::internal)?);
@@ -204,14 +198,14 @@ impl Row {
     pub(super) async fn outgoing(&self, value: &mut Value) -> Result<(Bytes, Index), Status> {
         let fields = &self.stored.field_selectors;
         let Some(converter) = &self.converter else {
-            return Ok((codec::bytes(self.api, self.stored, value), index(value, fields)));
+            return Ok((codec::bytes(&self.api, &self.stored, value), index(value, fields)));
         };
-        let stored = converter.stored;
+        let stored = &converter.stored;
         let mut bare = value.clone();
         object::set_meta(&mut bare, "resourceVersion", None);
         let converted = converter.values(vec![bare], stored, false).await?.pop();
         let mut converted = converted.ok_or_else(|| Status::internal("a conversion returned nothing"))?;
-        let bytes = codec::canonical(self.api, stored, &mut converted)?;
+        let bytes = codec::canonical(&self.api, stored, &mut converted)?;
         Ok((bytes, index(&converted, &stored.field_selectors)))
     }
 }

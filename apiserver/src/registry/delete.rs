@@ -75,7 +75,7 @@ impl Registry {
                 turn = Some(self.store.lock(&call.key()).await);
             }
             let existing = self.find(call).await?;
-            let old = codec::read(call.row.api, call.row, &existing)?;
+            let old = codec::read(&call.row.api, call.row, &existing)?;
             check_preconditions(call, options, &existing, &old)?;
             if !std::mem::replace(&mut admitted, true) {
                 self.admit_delete(call, options, &old, asked).await?;
@@ -87,7 +87,7 @@ impl Registry {
             let outcome = match step {
                 Step::Keep => return Ok(Answer::new(200, Content::Stored(existing))),
                 Step::Mark(mut value) => {
-                    codec::settle(call.row.api, call.row.stored, &mut value)?;
+                    codec::settle(&call.row.api, &call.row.stored, &mut value)?;
                     let outgoing = call.row.outgoing(&mut value).await?;
                     match self.mark(&existing, outgoing).await {
                         Ok(stored) => {

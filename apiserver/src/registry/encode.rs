@@ -60,7 +60,7 @@ pub(super) fn content(
 
 /// A stored object in protobuf.
 fn sealed(registry: &Registry, call: &Call<'_>, stored: &Stored) -> Result<Response, Status> {
-    let kind = call.row.kind;
+    let kind = &*call.row.kind;
     let message = registry.messages.of(registry.api, kind, stored, true)?;
     let mut bytes = Vec::new();
     knarr_api::protobuf::seal(&kind.gvk.api_version(), &kind.gvk.kind, &message, "", &mut bytes);
@@ -86,7 +86,7 @@ pub(crate) fn served(row: &Row, stored: &Stored) -> Result<Value, Status> {
 /// An object of the stored version in the version of a row.
 pub(crate) fn serve(row: &Row, value: Value) -> Value {
     match row.conversion {
-        Some(conversion) => fitted(row, named((conversion.serve)(value), row.kind)),
+        Some(conversion) => fitted(row, named((conversion.serve)(value), &row.kind)),
         None => value,
     }
 }
@@ -94,17 +94,17 @@ pub(crate) fn serve(row: &Row, value: Value) -> Value {
 /// An object of a row's version in the stored version.
 pub(crate) fn store(row: &Row, value: Value) -> Value {
     match row.conversion {
-        Some(conversion) => named((conversion.store)(value), row.stored),
+        Some(conversion) => named((conversion.store)(value), &row.stored),
         None => value,
     }
 }
 
 /// What the version of a custom resource does not have is not shown, and its defaults are.
 fn fitted(row: &Row, mut value: Value) -> Value {
-    if row.custom.is_some() {
+    if row.custom().is_some() {
         // Metadata was read before; nothing else can fail.
         let _ = knarr_api::json::normalize(&row.api.schema, row.kind.ty, &mut value, &mut Vec::new());
-        codec::default(row.api, row.kind.ty, &mut value);
+        codec::default(&row.api, row.kind.ty, &mut value);
     }
     value
 }

@@ -205,7 +205,7 @@ fn of_values(
         }
         Transform::None => {
             let gvk = &call.row.kind.gvk;
-            (format!("{}List", gvk.kind), gvk.api_version(), values)
+            (call.row.kind.list_kind.to_string(), gvk.api_version(), values)
         }
     };
     let strip = |mut item: Value| {

@@ -84,8 +84,8 @@ fn text(call: &Call<'_>, page: &Page) -> Result<(Frame, Write), Status> {
         between: b",",
         tail: b"]}\n".to_vec(),
     };
-    let kind = call.row.kind;
-    let (list_kind, api_version) = (format!("{}List", kind.gvk.kind), kind.gvk.api_version());
+    let kind = &*call.row.kind;
+    let (list_kind, api_version) = (kind.list_kind.to_string(), kind.gvk.api_version());
     Ok(match call.accepted.transform {
         Transform::None if call.row.conversion.is_none() => {
             let item: Write = Box::new(|object, out| {
@@ -99,7 +99,7 @@ fn text(call: &Call<'_>, page: &Page) -> Result<(Frame, Write), Status> {
             let item: Write = Box::new(move |object, out| {
                 let mut value = encode::served(&row, object)?;
                 strip(&mut value);
-                out.extend_from_slice(&codec::typed_json(row.api, row.kind.ty, &value));
+                out.extend_from_slice(&codec::typed_json(&row.api, row.kind.ty, &value));
                 Ok(())
             });
             (head(&list_kind, &api_version), item)
@@ -190,7 +190,7 @@ fn binary(registry: &Registry, call: &Call<'_>, page: &Page) -> Result<(Frame, W
     } else {
         let keep = Messages::has_room_for(bytes_of(&page.objects));
         let gvk = &call.row.kind.gvk;
-        (format!("{}List", gvk.kind), gvk.api_version(), bare(registry, call.row.clone(), keep))
+        (call.row.kind.list_kind.to_string(), gvk.api_version(), bare(registry, call.row.clone(), keep))
     };
     let (mut size, mut buffer) = (0, Vec::new());
     for object in &page.objects {
@@ -218,7 +218,7 @@ fn bare(registry: &Registry, row: Arc<Row>, keep: bool) -> Write {
     let (api, messages) = (registry.api, registry.messages.clone());
     Box::new(move |object, out| {
         if row.conversion.is_none() {
-            out.extend_from_slice(&messages.of(api, row.kind, object, keep)?);
+            out.extend_from_slice(&messages.of(api, &row.kind, object, keep)?);
             return Ok(());
         }
         let value = encode::served(&row, object)?;

@@ -78,7 +78,7 @@ impl Accepted {
 pub enum Scope {
     /// Objects and lists: every format and transformation.
     Objects,
-    /// A watch: no YAML, whose documents cannot be framed.
+    /// A watch: no YAML, whose documents cannot be framed. Who asks for YAML first gets nothing else instead.
     Stream,
     /// Everything else: no transformation.
     Plain,
@@ -89,7 +89,7 @@ pub fn accept(headers: &HeaderMap, pretty: Option<&str>, scope: Scope) -> Result
     accept_of(headers, pretty, scope, true)
 }
 
-/// The same for what may have no protobuf form (`binary` false).
+/// The same for objects that may have no protobuf form (`binary` false); their metadata alone always has one.
 ///
 /// # Errors
 /// 406.
@@ -108,9 +108,15 @@ pub fn accept_of(
     let mut chosen = if header.trim().is_empty() {
         Accepted::JSON
     } else {
+        let fits = |a: &Accepted| {
+            binary
+                || a.format != Format::Protobuf
+                || matches!(a.transform, Transform::Metadata(_) | Transform::MetadataList(_))
+        };
         clauses(&header)
             .into_iter()
-            .find_map(|c| c.matches(scope).filter(|a| binary || a.format != Format::Protobuf))
+            .find_map(|c| c.matches(scope).filter(fits))
+            .filter(|a| scope != Scope::Stream || a.format != Format::Yaml)
             .ok_or_else(|| not_acceptable(scope))?
     };
     chosen.pretty |= pretty;
@@ -119,7 +125,7 @@ pub fn accept_of(
 
 fn not_acceptable(scope: Scope) -> Status {
     Status::not_acceptable(match scope {
-        Scope::Stream => "application/json, application/vnd.kubernetes.protobuf",
+        Scope::Stream => "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
         _ => "application/json, application/yaml, application/vnd.kubernetes.protobuf",
     })
 }
@@ -166,9 +172,6 @@ impl Clause<'_> {
             "*/*" | "application/*" => Format::Json,
             media => Format::of(media)?,
         };
-        if scope == Scope::Stream && format == Format::Yaml {
-            return None;
-        }
         let get = |name: &str| self.params.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
         let version = match get("v").unwrap_or("v1") {
             "v1" => "v1",
@@ -179,6 +182,7 @@ impl Clause<'_> {
         let transform = match get("as") {
             None => Transform::None,
             Some(_) if scope == Scope::Plain || !meta_group => return None,
+            Some("Table") if format == Format::Protobuf => return None,
             Some("Table") => Transform::Table(version),
             Some("PartialObjectMetadata") => Transform::Metadata(version),
             Some("PartialObjectMetadataList") => Transform::MetadataList(version),
@@ -289,6 +293,9 @@ mod tests {
         check("*/*", Scope::Objects, Some((Json, Transform::None)));
         check("application/yaml", Scope::Objects, Some((Yaml, Transform::None)));
         check("application/yaml", Scope::Stream, None);
+        check("application/yaml,application/json", Scope::Stream, None);
+        check("application/json,application/yaml", Scope::Stream, Some((Json, Transform::None)));
+        check("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", Scope::Objects, None);
         check("text/html", Scope::Objects, None);
         check(table, Scope::Objects, Some((Json, Transform::Table("v1"))));
         check(table, Scope::Plain, Some((Json, Transform::None)));

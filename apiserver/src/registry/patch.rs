@@ -71,7 +71,7 @@ impl Registry {
         if kind == PatchType::Apply {
             return self.apply(call, body).await;
         }
-        if kind == PatchType::Strategic && call.row.custom.is_some() {
+        if kind == PatchType::Strategic && call.row.custom().is_some() {
             return Err(Status::unsupported_media_type(
                 "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             ));
@@ -93,16 +93,16 @@ impl Registry {
         patch: &Patch,
         present: &Value,
     ) -> Result<Wish, Status> {
-        let kind = call.row.kind;
+        let kind = &*call.row.kind;
         let mut wanted = present.clone();
-        patch.apply(call.row.api, kind.ty, &mut wanted)?;
+        patch.apply(&call.row.api, kind.ty, &mut wanted)?;
         let validation = options.field_validation;
-        let warnings = codec::normalize(call.row.api, kind.ty, &kind.gvk, &mut wanted, validation)?;
+        let warnings = codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut wanted, validation)?;
         unchanged(call, &wanted, present)?;
         create::set_namespace(call, &mut wanted)?;
         wanted["apiVersion"] = kind.gvk.api_version().into();
         wanted["kind"] = (*kind.gvk.kind).into();
-        codec::default(call.row.api, kind.ty, &mut wanted);
+        codec::default(&call.row.api, kind.ty, &mut wanted);
         Ok(Wish { value: wanted, applied: false, warnings })
     }
 }

@@ -78,9 +78,9 @@ impl Registry {
         if row.is_none() && !self.rows.has_version(info.group(), info.version()) {
             return page_not_found();
         }
-        let deprecated = row.as_ref().and_then(|row| match row.custom {
+        let deprecated = row.as_ref().and_then(|row| match row.custom() {
             Some(custom) => custom.deprecation.clone(),
-            None => deprecation(row.api, row.kind),
+            None => deprecation(&row.api, &row.kind),
         });
         let (parts, body) = request.into_parts();
         let notes = context.notes.clone();
@@ -134,7 +134,7 @@ impl Registry {
         if !sub.is_empty() && row.kind.subresource(sub).is_none() {
             return Err(unknown_resource());
         }
-        if subresource::is_connection(row.kind, sub) {
+        if subresource::is_connection(&row.kind, sub) {
             let request = Request::from_parts(parts.clone(), body);
             return Ok(self.connect(context.clone(), request, row, namespace, name).await);
         }
@@ -156,7 +156,7 @@ impl Registry {
             _ if matches!(sub, "binding" | "eviction" | "token") => Scope::Plain,
             _ => Scope::Objects,
         };
-        let binary = row.custom.is_none() || sub == "scale";
+        let binary = row.custom().is_none() || sub == "scale";
         let accepted = negotiate::accept_of(headers, query.get("pretty"), scope, binary)?;
         // The name of a list comes from its field selector, not from the path.
         let name = if in_path { name } else { "" };

@@ -11,7 +11,7 @@ use knarr_api::custom::Custom;
 use knarr_api::kind::Kind;
 use knarr_api::managed_fields::{Other, Versions};
 use knarr_api::status::{self, Status};
-use knarr_api::table::Api;
+use knarr_api::table::{Api, ApiRef, KindRef};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ pub const NODE_PORTS: &str = "knarr.internal/nodeports";
 /// One served resource.
 pub struct Row {
     /// Its row in the requested version.
-    pub kind: &'static Kind,
+    pub kind: KindRef,
     /// The row of the version that is stored.
-    pub stored: &'static Kind,
+    pub stored: KindRef,
     /// `‹group›/‹resource›` as storage keys begin; empty for kinds that are never stored.
     pub resource: Arc<str>,
     /// How the requested version becomes the stored one and back; none when they are the same.
@@ -36,36 +36,37 @@ pub struct Row {
     /// Objects are kept in the log only.
     pub in_log: bool,
     /// The table that its types belong to.
-    pub api: &'static Api,
-    /// The structural schema of a custom resource and what else is known of it.
-    pub custom: Option<&'static Custom>,
+    pub api: ApiRef,
     /// The definition of the resource is being deleted: no object can be created.
     pub terminating: bool,
 }
 
 impl Row {
     /// The row of one version of a custom resource.
-    pub(super) fn custom(
-        api: &'static Api,
-        kind: &'static Kind,
-        stored: &'static Kind,
+    pub(super) fn of_definition(
+        kind: KindRef,
+        stored: KindRef,
         terminating: bool,
         converter: Option<Arc<Converter>>,
     ) -> Self {
-        let resource = resource_name(stored).into();
-        let stored = if converter.is_some() { kind } else { stored };
+        let resource = resource_name(&stored).into();
+        let stored = if converter.is_some() { kind.clone() } else { stored };
         Self {
-            kind,
-            stored,
             resource,
             conversion: convert::between(&kind.gvk, &stored.gvk),
             converter,
             rules: &CUSTOM,
             in_log: false,
-            api,
-            custom: api.custom.get(&kind.ty),
+            api: kind.api().clone(),
             terminating,
+            kind,
+            stored,
         }
+    }
+
+    /// The structural schema of a custom resource and what else is known of it.
+    pub fn custom(&self) -> Option<&Custom> {
+        self.api.custom.get(&self.kind.ty)
     }
 
     /// The storage key of an object.
@@ -74,7 +75,7 @@ impl Row {
     }
 
     /// Group and plural for error texts.
-    pub fn subject(&self) -> status::Resource<'static> {
+    pub fn subject(&self) -> status::Resource<'_> {
         status::Resource { group: &self.kind.gvk.group, plural: &self.kind.plural }
     }
 
@@ -95,7 +96,7 @@ impl Row {
 }
 
 /// Rows by API version and plural.
-pub(super) type Dynamic = HashMap<String, HashMap<&'static str, Arc<Row>>>;
+pub(super) type Dynamic = HashMap<String, HashMap<Arc<str>, Arc<Row>>>;
 
 /// The served resources, found by group, version and plural: the built-in ones, which stay, and the custom ones, which
 /// are exchanged as a whole.
@@ -107,10 +108,11 @@ pub struct Rows {
 impl Rows {
     /// The rows of everything that is served.
     pub fn new(api: &'static Api, served: &RuntimeConfig) -> Self {
-        let mut versions: HashMap<String, HashMap<&'static str, Arc<Row>>> = HashMap::new();
+        let mut versions = Dynamic::new();
         for kind in served.kinds(api) {
-            let row = Arc::new(row(api, kind));
-            versions.entry(kind.gvk.api_version()).or_default().insert(&kind.plural, row);
+            let row = Arc::new(row(kind));
+            let version = versions.entry(row.kind.gvk.api_version()).or_default();
+            version.insert(row.kind.plural.clone(), row);
         }
         Self { versions, custom: ArcSwap::default() }
     }
@@ -118,6 +120,11 @@ impl Rows {
     /// Exchanges the rows of custom resources.
     pub(super) fn set_custom(&self, rows: Dynamic) {
         self.custom.store(Arc::new(rows));
+    }
+
+    /// The kinds of the custom rows.
+    pub(super) fn custom_kinds(&self) -> Vec<KindRef> {
+        self.custom.load().values().flat_map(HashMap::values).map(|row| row.kind.clone()).collect()
     }
 
     /// Is the group version served?
@@ -143,7 +150,7 @@ impl Rows {
         self.custom.load().get(&format!("{group}/{version}"))?.values().find(same).cloned()
     }
 
-    fn version(&self, group: &str, version: &str) -> Option<&HashMap<&'static str, Arc<Row>>> {
+    fn version(&self, group: &str, version: &str) -> Option<&HashMap<Arc<str>, Arc<Row>>> {
         if group.is_empty() {
             self.versions.get(version)
         } else {
@@ -185,8 +192,9 @@ impl Siblings<'_> {
         let custom = self.rows.custom.load();
         let custom = custom.values().flat_map(HashMap::values);
         let same = |other: &&Arc<Row>| {
-            other.resource == self.row.resource && other.kind.gvk.version != self.row.kind.gvk.version
-                || other.resource == self.row.resource && other.kind.gvk.group != self.row.kind.gvk.group
+            let (theirs, own) = (&other.kind.gvk, &self.row.kind.gvk);
+            other.resource == self.row.resource
+                && (&theirs.group, &theirs.version) != (&own.group, &own.version)
         };
         let mut found: Vec<Arc<Row>> = self.rows.iter().chain(custom).filter(same).cloned().collect();
         found.sort_by_key(|other| other.kind.gvk.api_version());
@@ -199,7 +207,7 @@ impl Siblings<'_> {
     /// A conversion that failed.
     pub async fn to_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
         match &self.row.converter {
-            Some(converter) => single(converter.values(vec![object], other.kind, false).await?),
+            Some(converter) => single(converter.values(vec![object], &other.kind, false).await?),
             None => Ok(encode::serve(other, encode::store(self.row, object))),
         }
     }
@@ -210,7 +218,7 @@ impl Siblings<'_> {
     /// A conversion that failed.
     pub async fn from_version(&self, object: Value, other: &Row) -> Result<Value, Status> {
         match &self.row.converter {
-            Some(converter) => single(converter.values(vec![object], self.row.kind, false).await?),
+            Some(converter) => single(converter.values(vec![object], &self.row.kind, false).await?),
             None => Ok(encode::serve(self.row, encode::store(other, object))),
         }
     }
@@ -225,11 +233,15 @@ impl Siblings<'_> {
 }
 
 impl Versions for Siblings<'_> {
-    fn find(&self, api_version: &str) -> Other<'_> {
+    fn find(&self, api_version: &str) -> Other {
         match self.of(api_version) {
             None => Other::Unserved,
             Some(other) if other.is_alike() && self.row.is_alike() => Other::Alike,
-            Some(other) => Other::Shaped(other.kind),
+            // Of the table of the write, which may have been exchanged since the write began.
+            Some(other) => match self.row.api.find(|kind| kind.gvk == other.kind.gvk) {
+                Some(kind) => Other::Shaped(kind),
+                None => Other::Unserved,
+            },
         }
     }
 
@@ -250,23 +262,23 @@ fn single(mut values: Vec<Value>) -> Result<Value, Status> {
     values.pop().ok_or_else(|| Status::internal("a conversion returned nothing"))
 }
 
-fn row(api: &'static Api, kind: &'static Kind) -> Row {
-    let stored = match &kind.storage {
-        Some(gvk) => api.siblings(kind).find(|k| k.gvk == *gvk).unwrap_or(kind),
-        None => kind,
-    };
-    let resource = if kind.storage.is_some() { resource_name(stored) } else { String::new() };
+fn row(kind: KindRef) -> Row {
+    let api = kind.api().clone();
+    let stored = kind.storage.as_ref().and_then(|gvk| {
+        api.find(|k| k.gvk == *gvk && k.storage.is_some() && k.storage_resource == kind.storage_resource)
+    });
+    let stored = stored.unwrap_or_else(|| kind.clone());
+    let resource = if kind.storage.is_some() { resource_name(&stored) } else { String::new() };
     Row {
-        kind,
-        stored,
         conversion: convert::between(&kind.gvk, &stored.gvk),
         converter: None,
         rules: rules(&stored.gvk.group, &stored.plural),
         in_log: resource == "core/events",
         resource: resource.into(),
         api,
-        custom: None,
         terminating: false,
+        kind,
+        stored,
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn scale_of(row: &Row, value: &Value) -> Value {
     let (spec_path, status_path) = paths(row);
     let number = |path: &[&str]| object::at(value, path).and_then(Value::as_i64).unwrap_or(0);
     let mut status = json!({"replicas": number(&status_path)});
-    let selector = match row.custom.and_then(|custom| custom.scale.as_ref()) {
+    let selector = match row.custom().and_then(|custom| custom.scale.as_ref()) {
         Some(scale) => {
             scale.selector.as_deref().map_or("", |path| object::text(value, &texts(path))).to_owned()
         }
@@ -58,7 +58,7 @@ fn texts(path: &[String]) -> Vec<&str> {
 
 /// Where the wanted and the observed number are.
 fn paths(row: &Row) -> (Vec<&str>, Vec<&str>) {
-    match row.custom.and_then(|custom| custom.scale.as_ref()) {
+    match row.custom().and_then(|custom| custom.scale.as_ref()) {
         Some(scale) => (texts(&scale.spec), texts(&scale.status)),
         None => (vec!["spec", "replicas"], vec!["status", "replicas"]),
     }
@@ -153,7 +153,7 @@ impl Registry {
                 given.1, given.0
             )));
         }
-        let kind = call.row.kind;
+        let kind = &*call.row.kind;
         let mut config = json!({"apiVersion": kind.gvk.api_version(), "kind": &*kind.gvk.kind});
         if let Some(replicas) = object::at(&scale, &["spec", "replicas"]).filter(|r| !r.is_null()) {
             set(&mut config, &paths(call.row).0, replicas.clone());
@@ -170,18 +170,18 @@ impl Registry {
                 versions: &siblings,
             };
             let mut value = managed_fields::apply(
-                call.row.api,
+                &call.row.api,
                 kind,
                 Some(present),
                 config.clone(),
                 &write,
                 options.force,
             )?;
-            codec::normalize(call.row.api, kind.ty, &kind.gvk, &mut value, options.field_validation)?;
+            codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut value, options.field_validation)?;
             for name in ["resourceVersion", "uid"] {
                 object::copy_meta(&mut value, &checked.value, name);
             }
-            codec::default(call.row.api, kind.ty, &mut value);
+            codec::default(&call.row.api, kind.ty, &mut value);
             Ok(Wish { value, applied: true, warnings: Vec::new() })
         };
         shown(call, self.change(call, &options, versioned, wish).await?)

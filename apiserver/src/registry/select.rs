@@ -48,8 +48,9 @@ impl Selection {
         let labels = labels.map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = options.field_selector.parse::<FieldSelector>();
         let fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
-        let fields =
-            stored_labels(row, fields).resolve(row.stored).map_err(|e| Status::bad_request(e.to_string()))?;
+        let fields = stored_labels(row, fields)
+            .resolve(&row.stored)
+            .map_err(|e| Status::bad_request(e.to_string()))?;
         let namespace = (!namespace.is_empty()).then(|| namespace.into());
         Ok(Self { namespace, labels, fields })
     }

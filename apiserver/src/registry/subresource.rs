@@ -73,7 +73,7 @@ impl Registry {
         let format = negotiate::body_format(call.headers)?;
         let decoded = self.decode(call.row, format, body, options.field_validation)?;
         let review = self.admit_connected(call, decoded.value, Operation::Create).await?;
-        let answered = self.hooks.review(call.user(), call.row.kind, call.namespace, review).await?;
+        let answered = self.hooks.review(call.user(), &call.row.kind, call.namespace, review).await?;
         Ok(Answer::new(201, Content::Document(answered)).warn(decoded.warnings))
     }
 

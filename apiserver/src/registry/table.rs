@@ -81,9 +81,9 @@ fn build(
 ) -> Value {
     let (now, version) = (Timestamp::now(), group_version(version));
     // All versions of a built-in resource show the same cells, which are written for the stored one.
-    let columns = row.custom.map_or_else(|| columns::of(row.stored), |custom| &custom.columns);
+    let columns = row.custom().map_or_else(|| columns::of(&row.stored), |custom| &custom.columns);
     let show = |value: &Value| {
-        if row.conversion.is_none() || row.custom.is_some() {
+        if row.conversion.is_none() || row.custom().is_some() {
             return columns.row(value, include, &version, now);
         }
         let mut shown = columns.row(&encode::store(row, value.clone()), include, &version, now);

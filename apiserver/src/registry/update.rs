@@ -75,7 +75,7 @@ impl Registry {
                 turn = Some(self.store.lock(&key).await);
             }
             let existing = self.find(call).await?;
-            let old = codec::read(call.row.api, call.row, &existing)?;
+            let old = codec::read(&call.row.api, call.row, &existing)?;
             let Wish { value: mut wanted, applied, mut warnings } = match call.row.conversion {
                 None => wish(&old)?,
                 Some(_) => wish(&encode::serve(call.row, old.clone()))?,
@@ -134,7 +134,7 @@ impl Registry {
     pub(super) fn release(&self, call: &Call<'_>, value: &Value) -> crate::strategy::Companions {
         let scene = crate::strategy::Scene {
             registry: self,
-            kind: call.row.kind,
+            kind: &call.row.kind,
             namespace: call.namespace,
             user: call.user(),
             now: knarr_api::time::Timestamp::now(),

@@ -119,7 +119,7 @@ impl Registry {
 /// 422 for a resourceVersion that is no number.
 fn unreadable(call: &Call<'_>, text: &str) -> Status {
     let error = Error::invalid("resourceVersion", &text.into(), get::not_a_number(text));
-    let kind = &call.row.kind;
+    let kind = &*call.row.kind;
     Status::invalid(&kind.gvk.group, &kind.plural, call.name, &[error])
 }
 
@@ -266,7 +266,7 @@ impl Encoder {
                 object.write_json(object.revision, out);
                 out.extend_from_slice(b"}\n");
             }
-            Some(Form::Protobuf) => match self.messages.of(self.api, self.row.kind, object, true) {
+            Some(Form::Protobuf) => match self.messages.of(self.api, &self.row.kind, object, true) {
                 Ok(message) => {
                     let (gvk, mut document) = (&self.row.kind.gvk, Vec::new());
                     protobuf::seal(&gvk.api_version(), &gvk.kind, &message, "", &mut document);

@@ -45,9 +45,9 @@ impl Registry {
         body: &[u8],
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
-        let kind = row.kind;
+        let kind = &*row.kind;
         let ty = kind.ty;
-        let mut decoded = codec::decode(row.api, Some((ty, &kind.gvk)), format, body, validation)?;
+        let mut decoded = codec::decode(&row.api, Some((ty, &kind.gvk)), format, body, validation)?;
         let gvk = (text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"));
         let (api_version, wanted) = (kind.gvk.api_version(), &*kind.gvk.kind);
         if !gvk.1.is_empty() && gvk.1 != wanted {
@@ -64,7 +64,7 @@ impl Registry {
         }
         decoded.value["apiVersion"] = api_version.into();
         decoded.value["kind"] = wanted.into();
-        codec::default(row.api, ty, &mut decoded.value);
+        codec::default(&row.api, ty, &mut decoded.value);
         Ok(decoded)
     }
 
@@ -83,7 +83,7 @@ impl Registry {
         let old_served = old.map(|o| encode::serve(row, o.clone()));
         if !applied {
             let siblings = Siblings { row, rows: &self.rows };
-            codec::own(row.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+            codec::own(&row.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
         }
         let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
         let tracked = object::meta(&wanted).get("managedFields").cloned();
@@ -92,18 +92,22 @@ impl Registry {
         let mut attributes = self.attributes(call, operation, &name);
         attributes.dry_run = options.dry_run;
         let view = View::of(call);
-        attributes.old = old_served.as_ref().map(|old| view.seen(old));
-        attributes.object = Some(view.seen(&wanted));
+        let (seen, whole_old) = old_served.map(|old| view.enter(old)).unzip();
+        attributes.old = seen;
+        let whole_old = whole_old.flatten();
+        let (seen, whole) = view.enter(wanted);
+        attributes.object = Some(seen);
         self.admission.admit(&mut attributes).await?;
-        let mut value = view.taken(wanted, attributes.object.take().unwrap_or_default());
+        let mut value = view.leave(attributes.object.take().unwrap_or_default(), whole);
         warnings.extend(keep_tracked(&mut value, tracked));
         warnings.extend(dedup_owners(&mut value, true));
-        codec::default(row.api, row.kind.ty, &mut value);
-        codec::drop_disabled(row.api, row.kind.ty, &mut value, old_served.as_ref());
+        codec::default(&row.api, row.kind.ty, &mut value);
+        let served_old = whole_old.as_ref().or(attributes.old.as_ref());
+        codec::drop_disabled(&row.api, row.kind.ty, &mut value, served_old);
         let mut value = encode::store(row, value);
         let scene = Scene {
             registry: self,
-            kind: row.kind,
+            kind: &row.kind,
             namespace: call.namespace,
             user: call.user(),
             now,
@@ -121,7 +125,7 @@ impl Registry {
         } else {
             Companions::default()
         };
-        codec::settle(row.api, row.stored, &mut value)?;
+        codec::settle(&row.api, &row.stored, &mut value)?;
         let (mut errors, told) = codec::validate(row, call.subresource, &value, old);
         warnings.extend(told);
         errors.extend(row.rules.strategy.check(&scene, &value, old));
@@ -133,20 +137,23 @@ impl Registry {
             return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
         }
         if call.subresource.is_empty() {
-            warnings.extend(knarr_api::validation::warnings(row.stored, &value, old));
+            warnings.extend(knarr_api::validation::warnings(&row.stored, &value, old));
         }
         let final_name = object::name(&value).to_owned();
         attributes.name = &final_name;
         attributes.namespace = call.admission_namespace(&final_name);
-        attributes.object = Some(view.seen(&encode::serve(row, value.clone())));
+        let (seen, whole) = view.enter(encode::serve(row, value));
+        attributes.object = Some(seen);
         self.admission.validate(&attributes).await?;
         let charged = self.admission.charge(&attributes).await?;
         companions.guards.extend(charged.guards);
         companions.writes.extend(charged.writes);
+        let checked = whole.or_else(|| attributes.object.take());
+        let mut value = encode::store(row, checked.unwrap_or_default());
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
-            self.hooks.escalation(call.user(), row.kind, &value, old)?;
+            self.hooks.escalation(call.user(), &row.kind, &value, old)?;
         }
-        let bytes = codec::bytes(row.api, row.stored, &mut value);
+        let bytes = codec::bytes(&row.api, &row.stored, &mut value);
         let stored = match &row.converter {
             Some(_) if !options.dry_run => row.outgoing(&mut value).await?,
             _ => (bytes.clone(), row::index(&value, &row.stored.field_selectors)),
@@ -180,7 +187,7 @@ impl Registry {
         };
         Attributes {
             operation,
-            kind: call.row.kind,
+            kind: &call.row.kind,
             subresource: call.subresource,
             namespace: call.admission_namespace(name),
             name,
@@ -229,18 +236,19 @@ impl<'a> View<'a> {
         Self { scaled: (call.subresource == "scale").then_some(&**call.row) }
     }
 
-    fn seen(&self, object: &Value) -> Value {
+    /// What it sees, and the whole object where that is another one.
+    fn enter(&self, object: Value) -> (Value, Option<Value>) {
         match self.scaled {
-            Some(row) => scale::scale_of(row, object),
-            None => object.clone(),
+            Some(row) => (scale::scale_of(row, &object), Some(object)),
+            None => (object, None),
         }
     }
 
     /// The whole object after admission was done with what it saw.
-    fn taken(&self, whole: Value, seen: Value) -> Value {
-        match self.scaled {
-            Some(row) => scale::with_replicas(row, whole, &seen),
-            None => seen,
+    fn leave(&self, seen: Value, whole: Option<Value>) -> Value {
+        match (self.scaled, whole) {
+            (Some(row), Some(whole)) => scale::with_replicas(row, whole, &seen),
+            _ => seen,
         }
     }
 }

@@ -100,27 +100,9 @@ pub enum BackendError {
     Unavailable(String),
 }
 
-/// A database that holds the log.
-///
-/// Only [`Backend::commit`], [`Backend::compact`] and [`Backend::probe`] write. All methods may be called
-/// concurrently.
+/// What a database is asked for. All methods may be called concurrently.
 #[async_trait]
-pub trait Backend: Send + Sync + 'static {
-    /// Checks and applies groups as one durable transaction; outcome `i` belongs to group `i`.
-    ///
-    /// A group whose guards do not hold against the committed heads plus the groups before it changes nothing and
-    /// takes no revision; the others are applied, in order, with consecutive revisions.
-    async fn commit(&self, groups: &[Group]) -> Vec<Outcome>;
-
-    /// Head and compaction point as of a moment after the call began.
-    async fn extent(&self) -> Result<Extent, BackendError>;
-
-    /// This process is the only writer for as long as the backend is open, so its own commits are all commits.
-    fn exclusive(&self) -> bool;
-
-    /// Resolves when another process may have committed; never for an exclusive backend.
-    async fn notified(&self);
-
+pub trait Reads: Send + Sync {
     /// The live object of a key.
     async fn get(&self, key: &Key) -> Result<Option<Row>, BackendError>;
 
@@ -137,16 +119,49 @@ pub trait Backend: Send + Sync + 'static {
     /// Log rows after a revision, in order, at most `limit`; [`BackendError::Compacted`] if some are gone.
     async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<LogRow>, BackendError>;
 
+    /// Live objects whose time to live is over at `now`, at most `limit`.
+    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<Row>, BackendError>;
+}
+
+/// A database that holds the log.
+///
+/// Only [`Backend::commit`], [`Backend::compact`] and [`Backend::probe`] write. All methods may be called
+/// concurrently.
+#[async_trait]
+pub trait Backend: Reads + 'static {
+    /// Checks and applies groups as one durable transaction; outcome `i` belongs to group `i`.
+    ///
+    /// A group whose guards do not hold against the committed heads plus the groups before it changes nothing and
+    /// takes no revision; the others are applied, in order, with consecutive revisions.
+    async fn commit(&self, groups: &[Group]) -> Vec<Outcome>;
+
+    /// Head and compaction point as of a moment after the call began.
+    async fn extent(&self) -> Result<Extent, BackendError>;
+
+    /// This process is the only writer for as long as the backend is open, so its own commits are all commits.
+    fn exclusive(&self) -> bool;
+
+    /// Resolves when another process may have committed; never for an exclusive backend.
+    async fn notified(&self);
+
     /// Forgets history before `upto` in one small step of at most `limit` revisions; returns the compaction point
     /// reached. Live rows stay, and so does the head row. One call is one short transaction.
     async fn compact(&self, upto: Revision, limit: usize) -> Result<Revision, BackendError>;
-
-    /// Live objects whose time to live is over at `now`, at most `limit`.
-    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<Row>, BackendError>;
 
     /// Proves that a durable write succeeds.
     async fn probe(&self) -> Result<(), BackendError>;
 
     /// Finishes writes and releases the database; later calls fail.
     async fn close(&self);
+}
+
+/// The database failed or is out of reach.
+pub(super) fn unavailable(error: impl std::fmt::Display) -> BackendError {
+    BackendError::Unavailable(error.to_string())
+}
+
+/// Milliseconds since 1970, as `changes.expires` holds them.
+pub(super) fn milliseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -10,17 +10,15 @@ mod session;
 pub(super) mod transfer;
 mod write;
 
-use super::backend::{Backend, BackendError, Extent, LogRow, Outcome, Range, Row};
-use super::{Group, Key, Revision};
+use super::backend::{Backend, BackendError, Extent, LogRow, Outcome, Range, Row, milliseconds, unavailable};
+use super::{Group, Revision};
 use async_trait::async_trait;
-use bytes::Bytes;
 use heads::Heads;
 use listen::News;
 use session::Address;
 pub use session::SETTINGS;
 use sqlx::postgres::PgPool;
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::sync::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use write::Writer;
@@ -98,33 +96,8 @@ impl Backend for Postgres {
         self.news.wait().await;
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Row>, BackendError> {
-        read::get(&self.readers, key).await
-    }
-
-    async fn list(&self, range: &Range) -> Result<Vec<Row>, BackendError> {
-        read::list(&self.readers, range).await
-    }
-
-    async fn list_at(&self, range: &Range, at: Revision) -> Result<Vec<Row>, BackendError> {
-        read::list_at(&self.readers, range, at).await
-    }
-
-    async fn value(&self, revision: Revision) -> Result<Option<Bytes>, BackendError> {
-        read::value(&self.readers, revision).await
-    }
-
-    async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<LogRow>, BackendError> {
-        self.news.asked_after(after.0);
-        read::changes(&self.readers, after, limit).await
-    }
-
     async fn compact(&self, upto: Revision, limit: usize) -> Result<Revision, BackendError> {
         write::compact(&self.readers, upto, limit).await
-    }
-
-    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<Row>, BackendError> {
-        read::expired(&self.readers, now, limit).await
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
@@ -136,14 +109,4 @@ impl Backend for Postgres {
         self.writer.lock().await.close().await;
         self.readers.close().await;
     }
-}
-
-fn unavailable(error: impl std::fmt::Display) -> BackendError {
-    BackendError::Unavailable(error.to_string())
-}
-
-/// Milliseconds since 1970, as `changes.expires` holds them.
-fn milliseconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -3,6 +3,7 @@
 //! One connection writes, in WAL mode with `synchronous=FULL`, so that a commit is durable when it returns; a second
 //! one checkpoints, and a few more read. The directory is locked for life, which makes the writer's picture of the
 //! live keys (`heads`) exact: guards are decided without a query.
+mod alert;
 mod checkpoint;
 mod lock;
 mod read;
@@ -11,10 +12,9 @@ pub(super) mod transfer;
 mod wal;
 mod write;
 
-use super::backend::{Backend, BackendError, Extent, LogRow, Outcome, Range, Row};
-use super::{Group, Key, Revision};
+use super::backend::{Backend, BackendError, Extent, LogRow, Outcome, Range, Row, milliseconds, unavailable};
+use super::{Group, Revision};
 use async_trait::async_trait;
-use bytes::Bytes;
 use checkpoint::Checkpointer;
 use lock::DirectoryLock;
 use sqlx::sqlite::{
@@ -22,7 +22,7 @@ use sqlx::sqlite::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 use write::Writer;
@@ -36,6 +36,8 @@ const READERS: u32 = 3;
 /// The database of one server.
 pub struct Sqlite {
     writer: Arc<Mutex<Writer>>,
+    /// Of commits of a single group.
+    usual: alert::Usual,
     readers: SqlitePool,
     checkpointer: Checkpointer,
     path: PathBuf,
@@ -92,7 +94,15 @@ impl Sqlite {
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(options.clone().create_if_missing(false).pragma("query_only", "1"));
         let checkpointer = Checkpointer::start(options.create_if_missing(false), &writer);
-        Ok(Self { writer, readers, checkpointer, path, _lock: lock, _temporary: temporary })
+        Ok(Self {
+            writer,
+            usual: alert::Usual::new(),
+            readers,
+            checkpointer,
+            path,
+            _lock: lock,
+            _temporary: temporary,
+        })
     }
 
     /// The database file.
@@ -105,7 +115,11 @@ impl Sqlite {
 impl Backend for Sqlite {
     async fn commit(&self, groups: &[Group]) -> Vec<Outcome> {
         let mut writer = self.writer.lock().await;
-        let (outcomes, bytes) = writer.commit(groups).await;
+        let commit = writer.commit(groups);
+        let (outcomes, bytes) = match groups {
+            [_] => self.usual.wait(commit).await,
+            _ => commit.await,
+        };
         drop(writer);
         self.checkpointer.written(bytes);
         outcomes
@@ -123,34 +137,10 @@ impl Backend for Sqlite {
         std::future::pending().await
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Row>, BackendError> {
-        read::get(&self.readers, key).await
-    }
-
-    async fn list(&self, range: &Range) -> Result<Vec<Row>, BackendError> {
-        read::list(&self.readers, range).await
-    }
-
-    async fn list_at(&self, range: &Range, at: Revision) -> Result<Vec<Row>, BackendError> {
-        read::list_at(&self.readers, range, at).await
-    }
-
-    async fn value(&self, revision: Revision) -> Result<Option<Bytes>, BackendError> {
-        read::value(&self.readers, revision).await
-    }
-
-    async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<LogRow>, BackendError> {
-        read::changes(&self.readers, after, limit).await
-    }
-
     async fn compact(&self, upto: Revision, limit: usize) -> Result<Revision, BackendError> {
         let reached = self.writer.lock().await.compact(upto, limit).await?;
         self.checkpointer.written(0);
         Ok(reached)
-    }
-
-    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<Row>, BackendError> {
-        read::expired(&self.readers, now, limit).await
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
@@ -162,14 +152,4 @@ impl Backend for Sqlite {
         self.readers.close().await;
         self.writer.lock().await.close().await;
     }
-}
-
-fn unavailable(error: impl std::fmt::Display) -> BackendError {
-    BackendError::Unavailable(error.to_string())
-}
-
-/// Milliseconds since 1970, as `changes.expires` holds them.
-fn milliseconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -66,6 +66,22 @@ impl Place {
         }
     }
 
+    /// Bytes that the database takes on disk; 0 where there is none yet.
+    ///
+    /// # Errors
+    /// A database that cannot be asked, a directory that cannot be read.
+    pub async fn size(&self) -> Result<u64, TransferError> {
+        match self {
+            Self::Sqlite(directory) => {
+                let entries = std::fs::read_dir(directory).map_err(TransferError::from)?;
+                let sizes =
+                    entries.map(|entry| entry.and_then(|entry| entry.metadata()).map(|file| file.len()));
+                Ok(sizes.sum::<io::Result<u64>>()?)
+            }
+            Self::Postgres(url) => Box::pin(postgres::transfer::size(url)).await,
+        }
+    }
+
     /// Puts objects exported at revision `head` into a database that holds none, or instead of all that it holds if
     /// `replace`; returns the revision it continues from.
     ///

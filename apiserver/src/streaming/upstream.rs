@@ -8,6 +8,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyDataStream, BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use knarr_api::Value;
 use knarr_api::status::{Resource, Status};
@@ -28,7 +29,7 @@ const KUBELET_PORT: u16 = 10250;
 /// The largest error text of a kubelet that is passed on, in bytes.
 const MAX_ERROR: usize = 2048;
 /// Headers about one connection only.
-const HOP: [HeaderName; 6] = [
+pub(crate) const HOP: [HeaderName; 6] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -138,28 +139,11 @@ impl Upstream {
         let mut sender = self.connect(&target).await?;
         let empty = RequestBody::Full(Bytes::new());
         let outgoing = build(request.method().clone(), &target, headers, boxed(empty))?;
-        let mut response =
-            sender.send_request(outgoing).await.map_err(|e| unreachable_target(&target, &e))?;
+        let response = sender.send_request(outgoing).await.map_err(|e| unreachable_target(&target, &e))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return checked(incoming(response), Resource { group: "", plural: "pods" }, "").await;
         }
-        let server = hyper::upgrade::on(&mut response);
-        let mut answer = http::Response::new(Body::Empty);
-        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *answer.headers_mut() = std::mem::take(response.headers_mut());
-        tokio::spawn(async move {
-            // The sender keeps the connection; the response's part of it becomes the upgraded stream.
-            let _sender = sender;
-            match futures::future::try_join(client, server).await {
-                Ok((client, server)) => {
-                    let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-                    let ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                    tracing::debug!(?ended, "stream ended");
-                }
-                Err(error) => tracing::debug!(%error, "stream could not be upgraded"),
-            }
-        });
-        Ok(answer)
+        Ok(switched(client, sender, response))
     }
 
     /// The first host that answers; a node's name need not be known to the server's resolver, its address is.
@@ -189,6 +173,32 @@ impl Upstream {
         let stream = stream.map_err(|_| unreachable_target(target, &"TLS handshake timeout"))?;
         handshake(stream.map_err(|e| unreachable_target(target, &e))?, target).await
     }
+}
+
+/// Answers a client whose connection is to be upgraded as the target's was, and pipes one into the other. `sender` keeps
+/// the target's connection.
+pub(crate) fn switched(
+    client: OnUpgrade,
+    sender: impl Send + 'static,
+    mut response: http::Response<Incoming>,
+) -> Response {
+    let server = hyper::upgrade::on(&mut response);
+    let mut answer = http::Response::new(Body::Empty);
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *answer.headers_mut() = std::mem::take(response.headers_mut());
+    tokio::spawn(async move {
+        // The response's part of the connection becomes the upgraded stream.
+        let _sender = sender;
+        match futures::future::try_join(client, server).await {
+            Ok((client, server)) => {
+                let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+                let ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                tracing::debug!(?ended, "stream ended");
+            }
+            Err(error) => tracing::debug!(%error, "stream could not be upgraded"),
+        }
+    });
+    answer
 }
 
 type OutBody = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -245,7 +255,8 @@ fn outgoing(headers: &HeaderMap, target: &Target, upgrade: bool) -> HeaderMap {
     out
 }
 
-fn incoming(response: http::Response<Incoming>) -> Response {
+/// A target's answer as it goes to the client.
+pub(crate) fn incoming(response: http::Response<Incoming>) -> Response {
     let (mut parts, incoming) = response.into_parts();
     HOP.iter().for_each(|name| drop(parts.headers.remove(name)));
     let stream = BodyDataStream::new(incoming).map_err(std::io::Error::other);

@@ -1,7 +1,11 @@
 //! Versions beside the defaults: what `--runtime-config` and `--feature-gates` switch.
 use crate::harness::Server;
 use http::Method;
+use knarr_apiserver::storage::postgres::Postgres;
+use knarr_apiserver::storage::sqlite::Sqlite;
+use knarr_apiserver::storage::{Backend, Group, Key};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_on_request() {
@@ -60,5 +64,38 @@ async fn fields_of_gates() {
     let path = "/apis/apps/v1/namespaces/default/statefulsets";
     let made = admin.create(path, &set(json!({"partition": 1, "maxUnavailable": 2}))).await;
     assert_eq!(made["spec"]["updateStrategy"]["rollingUpdate"], json!({"partition": 1}));
+    server.stop().await;
+
+    // An object from a time when the gate was on: gates belong to the process, so it is put into the database.
+    let both = json!({"partition": 1, "maxUnavailable": 2});
+    let database: Arc<dyn Backend> = match std::fs::read_to_string(directory.path().join("database")) {
+        Ok(url) => Arc::new(Postgres::open(&url).await.expect("the database")),
+        Err(_) => Arc::new(Sqlite::open(&directory.path().join("db")).await.expect("the database")),
+    };
+    let key = Key::new("apps/statefulsets", "default", "s");
+    let row = database.get(&key).await.expect("a read").expect("a row");
+    let mut old: Value = serde_json::from_slice(&row.value).expect("JSON");
+    old["spec"]["updateStrategy"]["rollingUpdate"] = both.clone();
+    let written = database.commit(&[Group::update(key, row.revision, old.to_string().into())]).await;
+    assert!(written.iter().all(Result::is_ok), "{written:?}");
+    database.close().await;
+    drop(database);
+    let server = Server::start(directory.path(), &[]).await;
+    let admin = server.admin();
+    let one = format!("{path}/s");
+    let update = async |extra: Value| {
+        let mut object = admin.get(&one).await.1;
+        object["spec"]["updateStrategy"]["rollingUpdate"] = extra;
+        let headers = [("content-type", "application/json")];
+        let reply = admin.raw(Method::PUT, &one, &headers, object.to_string()).await;
+        let object: Value = serde_json::from_slice(reply.body()).expect("an object");
+        assert_eq!(reply.status(), 200, "{object}");
+        object["spec"]["updateStrategy"]["rollingUpdate"].clone()
+    };
+    assert_eq!(admin.get(&one).await.1["spec"]["updateStrategy"]["rollingUpdate"], both);
+    let changed = json!({"partition": 2, "maxUnavailable": 3});
+    assert_eq!(update(changed.clone()).await, changed);
+    assert_eq!(update(json!({"partition": 2})).await, json!({"partition": 2}));
+    assert_eq!(update(changed).await, json!({"partition": 2}));
     server.stop().await;
 }

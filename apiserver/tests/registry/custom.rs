@@ -2,6 +2,7 @@
 use super::harness::{Reply, Server};
 use http::Method;
 use knarr_api::Value;
+use knarr_api::table::ApiRef;
 use knarr_apiserver::custom;
 use knarr_apiserver::loopback::Loopback;
 use knarr_apiserver::registry::Settings;
@@ -36,7 +37,7 @@ fn definition() -> Value {
         "metadata": {"name": "widgets.example.com"},
         "spec": {
             "group": "example.com", "scope": "Namespaced",
-            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["all"]},
+            "names": {"plural": "widgets", "kind": "Widget", "listKind": "WidgetCollection", "shortNames": ["wd"], "categories": ["all"]},
             "versions": [
                 {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
                  "subresources": {"status": {}, "scale": scale},
@@ -98,7 +99,7 @@ async fn objects_live_as_those_of_other_kinds() {
     assert_eq!(patched["spec"]["color"], "blue");
     server.patch(&path, "strategic-merge-patch+json", &json!({"spec": {}})).await.code_is(415);
     let list = server.get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dblue")).await.expect(200);
-    assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("WidgetList"), 1));
+    assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("WidgetCollection"), 1));
     let none = server.get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dred")).await.expect(200);
     assert_eq!(none["items"], json!([]));
     let scale =
@@ -320,4 +321,87 @@ async fn until(mut holds: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < end, "it did not come to hold in time");
         tokio::task::yield_now().await;
     }
+}
+
+/// The document of version 2 and the schema of a name in it; its protobuf form must name it too.
+async fn v2_schema(server: &Server, name: &str) -> (Value, Option<Value>) {
+    let document = server.get("/openapi/v2").await.expect(200);
+    let accept = [("accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")];
+    let binary = server.send(Method::GET, "/openapi/v2", &accept, Vec::new()).await;
+    binary.code_is(200);
+    let schema = document["definitions"].get(name).cloned();
+    let named = binary.bytes.windows(name.len()).any(|window| window == name.as_bytes());
+    assert_eq!(named, schema.is_some(), "{name}");
+    (document, schema)
+}
+
+#[tokio::test]
+async fn openapi_v2_follows_the_definitions() {
+    let server = Server::start().await;
+    let (before, none) = v2_schema(&server, "com.example.v1.Widget").await;
+    assert_eq!(none, None);
+    server.post(CRDS, &definition()).await.code_is(201);
+    let (document, schema) = v2_schema(&server, "com.example.v1.Widget").await;
+    let schema = schema.unwrap();
+    let gvk = |version: &str| json!([{"group": "example.com", "kind": "Widget", "version": version}]);
+    assert_eq!(schema["x-kubernetes-group-version-kind"], gvk("v1"));
+    assert_eq!(schema["properties"]["spec"]["properties"]["size"], json!({"type": "integer", "minimum": 1}));
+    let list = &document["definitions"]["com.example.v1.WidgetCollection"];
+    assert_eq!(list["properties"]["items"]["items"]["$ref"], "#/definitions/com.example.v1.Widget");
+    assert_eq!(list["x-kubernetes-group-version-kind"][0]["kind"], "WidgetCollection");
+    assert_eq!(list["required"], json!(["items"]));
+    let path = "/apis/example.com/v1/namespaces/{namespace}/widgets/{name}";
+    assert_eq!(document["paths"][path]["get"]["x-kubernetes-group-version-kind"], gvk("v1")[0]);
+    for member in ["swagger", "info", "securityDefinitions"] {
+        assert_eq!(document[member], before[member]);
+    }
+    assert_eq!(
+        document["definitions"]["io.k8s.api.core.v1.Pod"],
+        before["definitions"]["io.k8s.api.core.v1.Pod"]
+    );
+    let (_, beta) = v2_schema(&server, "com.example.v1beta1.Widget").await;
+    assert_eq!(beta.unwrap()["x-kubernetes-group-version-kind"], gvk("v1beta1"));
+    // A version that is renamed, and one that is served no more.
+    let crd = format!("{CRDS}/widgets.example.com");
+    let patch = json!([
+        {"op": "replace", "path": "/spec/versions/1/name", "value": "v1beta2"},
+        {"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/more", "value": {"type": "string"}},
+    ]);
+    server.patch(&crd, "json-patch+json", &patch).await.code_is(200);
+    assert_eq!(v2_schema(&server, "com.example.v1beta1.Widget").await.1, None);
+    assert!(v2_schema(&server, "com.example.v1beta2.Widget").await.1.is_some());
+    assert!(v2_schema(&server, "com.example.v1.Widget").await.1.unwrap()["properties"]["more"].is_object());
+    let patch = json!([{"op": "replace", "path": "/spec/versions/1/served", "value": false}]);
+    server.patch(&crd, "json-patch+json", &patch).await.code_is(200);
+    let (document, gone) = v2_schema(&server, "com.example.v1beta2.Widget").await;
+    assert_eq!(gone, None);
+    let changed =
+        server.send(Method::GET, "/openapi/v2", &[("accept", "application/json")], Vec::new()).await;
+    let etag = changed.headers["etag"].to_str().unwrap().to_owned();
+    let same = server.send(Method::GET, "/openapi/v2", &[("if-none-match", &etag)], Vec::new()).await;
+    same.code_is(304);
+    assert!(document["paths"].get("/apis/example.com/v1beta2/widgets").is_none());
+}
+
+#[tokio::test]
+async fn a_table_that_nobody_serves_is_freed() {
+    let server = start().await;
+    let table = || {
+        let row = server.registry.rows.find("example.com", "v1", "widgets").unwrap();
+        match &row.api {
+            ApiRef::Custom(api) => Arc::downgrade(api),
+            ApiRef::Builtin(_) => panic!("a custom resource in the built-in table"),
+        }
+    };
+    let first = table();
+    let crd = format!("{CRDS}/widgets.example.com");
+    // What the table does not tell of keeps it.
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    server.patch(&crd, "merge-patch+json", &label).await.code_is(200);
+    assert!(first.ptr_eq(&table()));
+    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/more";
+    let patch = json!([{"op": "add", "path": path, "value": {"type": "string"}}]);
+    server.patch(&crd, "json-patch+json", &patch).await.code_is(200);
+    assert!(!first.ptr_eq(&table()));
+    until(async || first.strong_count() == 0).await;
 }

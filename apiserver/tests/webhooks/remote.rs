@@ -28,6 +28,20 @@ pub struct Asked {
     pub body: Value,
 }
 
+/// Serves whoever shows any certificate or none; tests of proxies look at the headers.
+fn tls(identity: (String, String)) -> rustls::ServerConfig {
+    let (certificate, key) = identity;
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("certificate")],
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("key"),
+        )
+        .expect("identity");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
+}
+
 /// An answer: code, media type and body.
 pub type Answer = (u16, &'static str, Bytes);
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -79,16 +93,7 @@ impl Remote {
 
     async fn serve(authority: Authority, identity: (String, String), function: Function) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (certificate, key) = identity;
-        let mut config = rustls::ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("certificate")],
-                PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("key"),
-            )
-            .expect("identity");
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = TlsAcceptor::from(Arc::new(tls(identity)));
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("listener");
         let port = listener.local_addr().expect("address").port();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -151,6 +156,9 @@ async fn one(
     function: Function,
     notes: Arc<Mutex<Vec<Asked>>>,
 ) -> Result<http::Response<Full<Bytes>>, hyper::Error> {
+    if request.headers().contains_key("upgrade") {
+        return Ok(upgraded(request, &notes));
+    }
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await?.to_bytes();
     let asked = Asked {
@@ -163,6 +171,28 @@ async fn one(
     let (code, media, body) = function(asked).await;
     let response = http::Response::builder().status(code).header("content-type", media);
     Ok(response.body(Full::new(body)).expect("response"))
+}
+
+/// Turns the connection into one that returns what it is sent.
+fn upgraded(
+    request: http::Request<hyper::body::Incoming>,
+    notes: &Mutex<Vec<Asked>>,
+) -> http::Response<Full<Bytes>> {
+    let asked = Asked {
+        method: request.method().clone(),
+        uri: request.uri().path().to_owned(),
+        headers: request.headers().clone(),
+        body: Value::Null,
+    };
+    notes.lock().expect("lock").push(asked);
+    tokio::spawn(async move {
+        let Ok(stream) = hyper::upgrade::on(request).await else { return };
+        let (mut reader, mut writer) = tokio::io::split(TokioIo::new(stream));
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+    });
+    let response =
+        http::Response::builder().status(101).header("connection", "Upgrade").header("upgrade", "echo");
+    response.body(Full::default()).expect("response")
 }
 
 /// The answer to a review, with members of its own.

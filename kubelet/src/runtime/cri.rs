@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
@@ -31,6 +32,8 @@ const KUBELET_API_VERSION: &str = "0.1.0";
 #[derive(Clone)]
 pub struct CriRuntime {
     channel: Channel,
+    /// Calls that go on though nobody may wait for them any more.
+    changes: TaskTracker,
 }
 
 impl CriRuntime {
@@ -39,7 +42,9 @@ impl CriRuntime {
         let path = socket_path(endpoint)?;
         let channel = Endpoint::from_static("http://runtime.local")
             .connect_with_connector_lazy(service_fn(move |_: Uri| connect(path.clone())));
-        Ok(Self { channel })
+        let changes = TaskTracker::new();
+        changes.close();
+        Ok(Self { channel, changes })
     }
 
     async fn call<Q, A>(&self, path: &'static str, request: Q, timeout: Duration) -> Result<A>
@@ -60,6 +65,18 @@ impl CriRuntime {
             Ok(answer) => answer,
             Err(_) => Err(RuntimeError::DeadlineExceeded(format!("{path}: context deadline exceeded"))),
         }
+    }
+
+    /// A call that makes or removes something. It goes on when its caller is dropped: a runtime that is told to stop
+    /// half-way forgets what it has made by then (a shim, a network namespace).
+    async fn change<Q, A>(&self, path: &'static str, request: Q, timeout: Duration) -> Result<A>
+    where
+        Q: prost::Message + Send + Sync + 'static,
+        A: prost::Message + Default + Send + Sync + 'static,
+    {
+        let runtime = self.clone();
+        let call = self.changes.spawn(async move { runtime.call(path, request, timeout).await });
+        call.await.unwrap_or_else(|error| Err(RuntimeError::Failed(format!("{path}: {error}"))))
     }
 }
 
@@ -161,25 +178,29 @@ impl Runtime for CriRuntime {
         Ok(answer.status.unwrap_or_default().conditions)
     }
 
+    async fn settled(&self) {
+        self.changes.wait().await;
+    }
+
     async fn run_pod_sandbox(&self, config: PodSandboxConfig, handler: &str) -> Result<String> {
         let request = RunPodSandboxRequest { config: Some(config), runtime_handler: handler.to_owned() };
         // Twice the time of other calls: the network plugin works within it.
         let answer: RunPodSandboxResponse =
-            self.call(runtime_path!("RunPodSandbox"), request, CALL_TIMEOUT * 2).await?;
+            self.change(runtime_path!("RunPodSandbox"), request, CALL_TIMEOUT * 2).await?;
         Ok(answer.pod_sandbox_id)
     }
 
     async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
         let request = StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
         gone_is_fine::<StopPodSandboxResponse>(
-            self.call(runtime_path!("StopPodSandbox"), request, CALL_TIMEOUT).await,
+            self.change(runtime_path!("StopPodSandbox"), request, CALL_TIMEOUT).await,
         )
     }
 
     async fn remove_pod_sandbox(&self, id: &str) -> Result<()> {
         let request = RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
         gone_is_fine::<RemovePodSandboxResponse>(
-            self.call(runtime_path!("RemovePodSandbox"), request, CALL_TIMEOUT).await,
+            self.change(runtime_path!("RemovePodSandbox"), request, CALL_TIMEOUT).await,
         )
     }
 
@@ -210,14 +231,14 @@ impl Runtime for CriRuntime {
             sandbox_config: Some(sandbox_config),
         };
         let answer: CreateContainerResponse =
-            self.call(runtime_path!("CreateContainer"), request, CALL_TIMEOUT).await?;
+            self.change(runtime_path!("CreateContainer"), request, CALL_TIMEOUT).await?;
         Ok(answer.container_id)
     }
 
     async fn start_container(&self, id: &str) -> Result<()> {
         let request = StartContainerRequest { container_id: id.to_owned() };
         let _: StartContainerResponse =
-            self.call(runtime_path!("StartContainer"), request, CALL_TIMEOUT).await?;
+            self.change(runtime_path!("StartContainer"), request, CALL_TIMEOUT).await?;
         Ok(())
     }
 
@@ -232,7 +253,7 @@ impl Runtime for CriRuntime {
     async fn remove_container(&self, id: &str) -> Result<()> {
         let request = RemoveContainerRequest { container_id: id.to_owned() };
         gone_is_fine::<RemoveContainerResponse>(
-            self.call(runtime_path!("RemoveContainer"), request, CALL_TIMEOUT).await,
+            self.change(runtime_path!("RemoveContainer"), request, CALL_TIMEOUT).await,
         )
     }
 

@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 mod frame;
 mod headers;
 
-use frame::Frame;
-use headers::{Compressor, Decompressor};
+pub(super) use frame::{Frame, read, syn_stream};
+pub(super) use headers::{Compressor, Decompressor};
 
 /// Data frames of ours are at most this large.
 const MAX_DATA: usize = 16 << 10;
@@ -113,7 +113,7 @@ async fn send(mut io: impl AsyncWrite + Unpin, mut commands: mpsc::Receiver<Comm
     let mut compressor = Compressor::new()?;
     while let Some(command) = commands.recv().await {
         let bytes = match command {
-            Command::Open { id, headers } => frame::syn_stream(id, &compressor.compress(&headers)?),
+            Command::Open { id, headers } => syn_stream(id, &compressor.compress(&headers)?),
             Command::Send(frame) => frame.encode(),
         };
         io.write_all(&bytes).await?;
@@ -128,7 +128,7 @@ async fn receive(
     out: &mpsc::WeakSender<Command>,
 ) -> io::Result<()> {
     let mut decompressor = Decompressor::new();
-    while let Some(frame) = frame::read(&mut io).await? {
+    while let Some(frame) = read(&mut io).await? {
         match frame {
             Frame::Data { id, fin, data } => {
                 let sender = streams.lock().get(&id).cloned();
@@ -175,7 +175,7 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(64 << 10);
         let connection = Connection::start(ours);
         let (mut reader, writer) = connection.open(&[("streamtype", "stdin")]).await.expect("open");
-        let Some(Frame::SynStream { id, block }) = frame::read(&mut theirs).await.expect("frame") else {
+        let Some(Frame::SynStream { id, block }) = read(&mut theirs).await.expect("frame") else {
             panic!("no SYN_STREAM")
         };
         let names = Decompressor::new().headers(&block).expect("headers");
@@ -183,9 +183,9 @@ mod tests {
 
         writer.write(Bytes::from_static(b"hello")).await.expect("write");
         writer.finish().await.expect("finish");
-        let data = frame::read(&mut theirs).await.expect("frame");
+        let data = read(&mut theirs).await.expect("frame");
         assert_eq!(data, Some(Frame::Data { id: 1, fin: false, data: Bytes::from_static(b"hello") }));
-        let end = frame::read(&mut theirs).await.expect("frame");
+        let end = read(&mut theirs).await.expect("frame");
         assert_eq!(end, Some(Frame::Data { id: 1, fin: true, data: Bytes::new() }));
 
         for frame in [
@@ -197,8 +197,8 @@ mod tests {
         }
         assert_eq!(reader.recv().await.as_deref(), Some(b"world".as_slice()));
         assert_eq!(reader.recv().await, None, "half-closed by the other side");
-        assert_eq!(frame::read(&mut theirs).await.expect("frame"), Some(Frame::Ping { id: 7 }));
+        assert_eq!(read(&mut theirs).await.expect("frame"), Some(Frame::Ping { id: 7 }));
         drop((connection, writer));
-        assert_eq!(frame::read(&mut theirs).await.expect("end"), None);
+        assert_eq!(read(&mut theirs).await.expect("end"), None);
     }
 }

@@ -3,7 +3,7 @@ use super::client::{Call, Connection, Pool, Target};
 use super::load::{self, Until};
 use super::report::{Report, median, percentile};
 use super::server::{Server, Site};
-use super::{Scale, process, watchers};
+use super::{Scale, definitions, forms, leases, process, restart, watchers};
 use crate::progress::Progress;
 use anyhow::Result;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const NAMESPACE: &str = "bench";
 
 /// Workers at once.
-const CONCURRENCY: [usize; 3] = [1, 16, 64];
+const CONCURRENCY: [usize; 4] = [1, 16, 64, 256];
 
 /// Connections a load uses at most.
 const CONNECTIONS: usize = 4;
@@ -51,12 +51,19 @@ pub async fn measure(scale: &Scale, report: &mut Report, progress: &mut Progress
             watchers::measure(&target, &plan, report).await?;
         }
     }
+    if scale.wants("watch.limit") {
+        progress.step(&format!("Bringing {} watchers to their limit", scale.watchers));
+        watchers::limit(&target, scale, watched, report).await?;
+    }
     drop(server);
     if scale.wants("list") || scale.wants("memory.loaded") {
         let (server, _) = site.start().await?;
         large(scale, &server, report, progress).await?;
     }
-    Ok(())
+    forms::measure(&site, scale, report, progress).await?;
+    definitions::measure(&site, scale, report, progress).await?;
+    restart::measure(&site, scale, report, progress).await?;
+    leases::measure(&site, scale, report, progress).await
 }
 
 /// Makes the namespace and the account its pods need.
@@ -72,7 +79,8 @@ pub async fn prepare(connection: &mut Connection) -> Result<()> {
     }
 }
 
-async fn namespace(connection: &mut Connection, name: &str) -> Result<()> {
+/// Makes a namespace.
+pub async fn namespace(connection: &mut Connection, name: &str) -> Result<()> {
     let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).to_string();
     connection.send(&Call::json(Method::POST, "/api/v1/namespaces", body)).await?;
     Ok(())
@@ -148,20 +156,7 @@ async fn large(scale: &Scale, server: &Server, report: &mut Report, progress: &m
     {
         if scale.wants(name) {
             progress.step(&format!("Listing {count} {resource}"));
-            let used = process::cpu(pid)?;
-            let call = Call::get(collection(resource));
-            let (mut times, mut bytes) = (Vec::new(), 0);
-            for _ in 0..scale.lists {
-                let begin = Instant::now();
-                bytes = connection.send(&call).await?;
-                times.push(begin.elapsed());
-            }
-            times.sort_unstable();
-            report.add_time(&format!("{name}.p50"), percentile(&times, 0.5));
-            report.add_time(&format!("{name}.p99"), percentile(&times, 0.99));
-            let cpu = process::cpu(pid)?.saturating_sub(used);
-            report.add(format!("{name}.server_cpu_ms"), cpu.as_secs_f64() * 1e3 / times.len() as f64);
-            report.add(format!("{name}.mb"), bytes as f64 / 1e6);
+            lists(&mut connection, pid, &Call::get(collection(resource)), scale.lists, name, report).await?;
         }
     }
     if scale.wants("memory") {
@@ -171,21 +166,53 @@ async fn large(scale: &Scale, server: &Server, report: &mut Report, progress: &m
     Ok(())
 }
 
+/// Sends the same request several times and adds what it took.
+pub async fn lists(
+    connection: &mut Connection,
+    pid: u32,
+    call: &Call,
+    count: usize,
+    name: &str,
+    report: &mut Report,
+) -> Result<()> {
+    let used = process::cpu(pid)?;
+    let (mut times, mut bytes) = (Vec::new(), 0);
+    for _ in 0..count {
+        let begin = Instant::now();
+        bytes = connection.send(call).await?;
+        times.push(begin.elapsed());
+    }
+    times.sort_unstable();
+    report.add_time(&format!("{name}.p50"), percentile(&times, 0.5));
+    report.add_time(&format!("{name}.p99"), percentile(&times, 0.99));
+    let cpu = process::cpu(pid)?.saturating_sub(used);
+    report.add(format!("{name}.server_cpu_ms"), cpu.as_secs_f64() * 1e3 / times.len() as f64);
+    report.add(format!("{name}.mb"), bytes as f64 / 1e6);
+    Ok(())
+}
+
 /// Makes the config maps and pods that lists and memory are measured with.
 pub async fn fill(target: &Target, pid: u32, scale: &Scale) -> Result<()> {
     let pool: Pool = target.pool(2).await?;
     let count = |count: usize| Until::Count(count as u64);
     load::run(&pool, pid, 32, count(scale.config_maps), |_, n| create(&format!("large-{n}"))).await?;
+    pods(&pool, pid, scale.pods).await
+}
+
+/// Makes pods.
+pub async fn pods(pool: &Pool, pid: u32, count: usize) -> Result<()> {
     let make = |_, n| Call::json(Method::POST, collection("pods"), pod(&format!("pod-{n}")));
-    load::run(&pool, pid, 32, count(scale.pods), make).await?;
+    load::run(pool, pid, 32, Until::Count(count as u64), make).await?;
     Ok(())
 }
 
-fn collection(resource: &str) -> String {
+/// The path of a resource in the namespace of everything that is made.
+pub fn collection(resource: &str) -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/{resource}")
 }
 
-fn create(name: &str) -> Call {
+/// The making of a config map of 1 KiB.
+pub fn create(name: &str) -> Call {
     Call::json(Method::POST, collection("configmaps"), config_map(name, "000000000000"))
 }
 

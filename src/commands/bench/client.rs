@@ -30,19 +30,24 @@ pub struct Call {
     pub path: String,
     /// Type of the body; none without a body.
     pub content_type: Option<&'static str>,
+    /// Form of the answer.
+    pub accept: &'static str,
     /// Body.
     pub body: Bytes,
 }
 
+/// What answers are asked for in.
+const JSON: &str = "application/json";
+
 impl Call {
     /// A GET.
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), content_type: None, body: Bytes::new() }
+        Self { method: Method::GET, path: path.into(), content_type: None, accept: JSON, body: Bytes::new() }
     }
 
     /// A request with a JSON body.
     pub fn json(method: Method, path: impl Into<String>, body: impl Into<Bytes>) -> Self {
-        Self { method, path: path.into(), content_type: Some("application/json"), body: body.into() }
+        Self { method, path: path.into(), content_type: Some(JSON), accept: JSON, body: body.into() }
     }
 }
 
@@ -113,8 +118,7 @@ impl Connection {
         if let Some(content_type) = call.content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
-        let request =
-            request.header(header::ACCEPT, "application/json").body(Full::new(call.body.clone()))?;
+        let request = request.header(header::ACCEPT, call.accept).body(Full::new(call.body.clone()))?;
         self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
         let status = answer.status();

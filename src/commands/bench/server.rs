@@ -43,14 +43,30 @@ impl Site {
         Ok(Self { cluster, _directory: directory })
     }
 
+    /// The cluster that the servers are of.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// Starts a server on an empty database; returns it ready, with the time that took.
     pub async fn start(&self) -> Result<(Server, Duration)> {
+        self.empty().await?;
+        self.resume(&[]).await
+    }
+
+    /// Removes what the database holds; no server may run.
+    pub async fn empty(&self) -> Result<()> {
         let database = self.cluster.paths.database();
         std::fs::remove_dir_all(&database)?;
         std::fs::create_dir(&database)?;
         if self.cluster.state.datastore.is_some() {
             self.cluster.place().import(Revision(1), &mut std::iter::empty(), true).await?;
         }
+        Ok(())
+    }
+
+    /// Starts a server on the database as it is, with more flags; returns it ready, with the time that took.
+    pub async fn resume(&self, flags: &[String]) -> Result<(Server, Duration)> {
         let plan = components(&self.cluster)?;
         let component = plan.into_iter().find(|component| component.name == "apiserver");
         let component = component.context("a cluster without an API server")?;
@@ -60,6 +76,7 @@ impl Site {
         let mut command = Command::new(&component.program);
         command
             .args(&component.args)
+            .args(flags)
             .envs(component.env)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

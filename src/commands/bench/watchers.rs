@@ -16,6 +16,9 @@ const STREAMS: usize = 100;
 /// How long the last deliveries may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// An event that comes so much after its write tells of a machine that does not keep up.
+const LATE: Duration = Duration::from_secs(1);
+
 /// What precedes the time in an event.
 const MARK: &[u8] = br#""sent":""#;
 
@@ -36,8 +39,69 @@ pub struct Plan {
     pub body: fn(&str, &str) -> Bytes,
 }
 
+/// What a plan came to.
+struct Outcome {
+    /// Of each event that came, shortest first.
+    latencies: Vec<Duration>,
+    /// Events that should have come.
+    expected: usize,
+    /// Until the last one came, or patience ended.
+    span: Duration,
+}
+
+impl Outcome {
+    fn per_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.span.as_secs_f64()
+    }
+}
+
 /// Measures from sending a write to each watcher's receipt of its event.
 pub async fn measure(target: &Target, plan: &Plan, report: &mut Report) -> Result<()> {
+    let outcome = run(target, plan).await?;
+    let (latencies, expected) = (&outcome.latencies, outcome.expected);
+    let name = format!("watch.{}", plan.watchers);
+    if latencies.len() == expected {
+        report.add(format!("{name}.events_per_second"), outcome.per_second());
+    }
+    report.add_time(&format!("{name}.p50"), percentile(latencies, 0.5));
+    report.add_time(&format!("{name}.p99"), percentile(latencies, 0.99));
+    report.add(format!("{name}.lost"), (expected - latencies.len()) as f64);
+    Ok(())
+}
+
+/// Doubles the rate of writes until events come late or not at all; reports the last rate that the machine kept up
+/// with, and the most events a second that were seen.
+pub async fn limit(
+    target: &Target,
+    scale: &super::Scale,
+    body: fn(&str, &str) -> Bytes,
+    report: &mut Report,
+) -> Result<()> {
+    let (mut rate, mut kept, mut most) = (20, None, 0.0_f64);
+    loop {
+        let namespace = format!("watch-limit-{rate}");
+        super::api::namespace(&mut target.connect().await?, &namespace).await?;
+        let collection = format!("/api/v1/namespaces/{namespace}/configmaps");
+        let writes = rate as usize * scale.watch_span.as_secs() as usize;
+        let plan = Plan { watchers: scale.watchers, rate, writes, collection, body };
+        let outcome = run(target, &plan).await?;
+        most = most.max(outcome.per_second());
+        let late = percentile(&outcome.latencies, 0.99);
+        if outcome.latencies.len() < outcome.expected || late > LATE {
+            break;
+        }
+        kept = Some((rate, late));
+        rate *= 2;
+    }
+    if let Some((rate, late)) = kept {
+        report.add("watch.limit.writes_per_second", f64::from(rate));
+        report.add_time("watch.limit.p99", late);
+    }
+    report.add("watch.limit.events_per_second", most);
+    Ok(())
+}
+
+async fn run(target: &Target, plan: &Plan) -> Result<Outcome> {
     let pool = target.pool(plan.watchers.div_ceil(STREAMS)).await?;
     let mut writer = target.connect().await?;
     let names: Vec<String> = (0..20).map(|n| format!("watched-{}-{n}", plan.watchers)).collect();
@@ -68,17 +132,10 @@ pub async fn measure(target: &Target, plan: &Plan, report: &mut Report) -> Resul
             latencies.push(latency);
         }
     };
-    let complete = tokio::time::timeout(PATIENCE, all).await.is_ok();
-    let span = begin.elapsed();
+    // What has not come by then is missing from the count.
+    let _ = tokio::time::timeout(PATIENCE, all).await;
     latencies.sort_unstable();
-    let name = format!("watch.{}", plan.watchers);
-    if complete {
-        report.add(format!("{name}.events_per_second"), latencies.len() as f64 / span.as_secs_f64());
-    }
-    report.add_time(&format!("{name}.p50"), percentile(&latencies, 0.5));
-    report.add_time(&format!("{name}.p99"), percentile(&latencies, 0.99));
-    report.add(format!("{name}.lost"), (expected - latencies.len()) as f64);
-    Ok(())
+    Ok(Outcome { latencies, expected, span: begin.elapsed() })
 }
 
 /// The collection's revision.
@@ -135,7 +192,7 @@ fn events(lines: &[u8], now: Duration, deliver: &mpsc::UnboundedSender<Duration>
 
 /// The time an event's object carries.
 fn sent(line: &[u8]) -> Option<Duration> {
-    let start = line.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
+    let start = memchr::memmem::find(line, MARK)? + MARK.len();
     let digits = std::str::from_utf8(line.get(start..start + DIGITS)?).ok()?;
     Some(Duration::from_micros(digits.parse().ok()?))
 }

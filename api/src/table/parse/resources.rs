@@ -4,7 +4,6 @@ use super::{Line, Parser};
 use crate::gates::{Gate, Stage};
 use crate::kind::{Group, GroupVersion, GroupVersionKind, Kind, Subresource};
 use crate::schema::Shape;
-use std::sync::Arc;
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
@@ -18,31 +17,9 @@ impl Parser<'_> {
         let Shape::Struct(ty) = self.resolve(kind)?.shape else { return Err(unknown(kind)) };
         let list = self.names.get(self.package.short).and_then(|names| names.get(&*format!("{kind}List")));
         let list = list.and_then(|n| n.shape.reference());
-        let mut row = Kind {
-            plural: self.intern(plural),
-            singular: self.intern(&kind.to_lowercase()),
-            short_names: Vec::new(),
-            categories: Vec::new(),
-            namespaced: false,
-            verbs: Vec::new(),
-            served_by_default: false,
-            preferred: false,
-            storage: None,
-            storage_hash: Arc::default(),
-            storage_resource: self.intern(plural),
-            field_selectors: Vec::new(),
-            field_selector_aliases: Vec::new(),
-            create_on_update: false,
-            unconditional_update: false,
-            orphan_by_default: false,
-            external: false,
-            introduced: None,
-            removed: None,
-            subresources: Vec::new(),
-            ty,
-            list,
-            gvk,
-        };
+        let mut row = Kind::new(gvk, self.intern(plural), ty);
+        row.singular = self.intern(&row.singular);
+        row.list = list;
         for flag in flags {
             self.resource_flag(&mut row, flag)?;
         }

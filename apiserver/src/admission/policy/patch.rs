@@ -33,7 +33,7 @@ pub fn change(
     }
     settle(attributes, invocation, &mut after)?;
     if let Some((api, ty)) = type_of(attributes, invocation) {
-        defaults::apply(api, ty, &mut after);
+        defaults::apply(&api, ty, &mut after);
     }
     Ok(after)
 }
@@ -84,7 +84,7 @@ fn merge(
     }
     let row = invocation.row.as_deref().or_else(|| attributes.siblings.map(|siblings| siblings.row));
     let Some(row) = row else { return Err("the kind of the object is not known".to_owned()) };
-    merge_part(row.api, row.kind, object, part).map_err(|fault| format!("error applying patch: {fault}"))
+    merge_part(&row.api, &row.kind, object, part).map_err(|fault| format!("error applying patch: {fault}"))
 }
 
 /// Every constructed object has the type of the place it is at: `Object.spec` at `spec`.

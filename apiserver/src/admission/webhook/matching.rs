@@ -104,7 +104,7 @@ fn by_rules(rules: &[Rule], exact: bool, attributes: &Attributes<'_>) -> Option<
     let others = attributes.siblings?.others();
     for rule in rules {
         for row in &others {
-            let other = row.kind;
+            let other = &row.kind;
             if matches(rule, attributes, &other.gvk, &other.plural) {
                 let gvk = other.subresource(attributes.subresource).map_or(&other.gvk, |sub| &sub.gvk);
                 return Some(Invocation {

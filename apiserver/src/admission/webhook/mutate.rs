@@ -54,7 +54,7 @@ async fn patched(
     settle(attributes, invocation, &mut after).map_err(|text| failed(&text))?;
     let changed = after != before;
     if let Some((api, ty)) = review::type_of(attributes, invocation) {
-        defaults::apply(api, ty, &mut after);
+        defaults::apply(&api, ty, &mut after);
     }
     let round = usize::from(attributes.reinvocation.is_second);
     let place = format!("patch.webhook.admission.k8s.io/round_{round}_index_{}", hook.index);

@@ -6,13 +6,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use knarr_api::schema::TypeId;
 use knarr_api::status::{Details, Status};
-use knarr_api::table::{Api, builtin};
+use knarr_api::table::{ApiRef, builtin};
 use knarr_api::{Value, json};
 use serde_json::json;
 use std::collections::BTreeMap;
 
 /// The table and type of the object a webhook sees; none for what is in no table.
-pub fn type_of(attributes: &Attributes<'_>, invocation: &Invocation) -> Option<(&'static Api, TypeId)> {
+pub fn type_of(attributes: &Attributes<'_>, invocation: &Invocation) -> Option<(ApiRef, TypeId)> {
     let row = match (&invocation.row, &attributes.siblings) {
         (Some(row), _) => Some(&**row),
         (None, Some(siblings)) => Some(siblings.row),
@@ -20,8 +20,8 @@ pub fn type_of(attributes: &Attributes<'_>, invocation: &Invocation) -> Option<(
     };
     let gvk = &invocation.gvk;
     match row.filter(|row| row.kind.gvk == *gvk) {
-        Some(row) => Some((row.api, row.kind.ty)),
-        None => Some((builtin(), builtin().type_of(&gvk.group, &gvk.version, &gvk.kind)?)),
+        Some(row) => Some((row.api.clone(), row.kind.ty)),
+        None => Some((builtin().into(), builtin().type_of(&gvk.group, &gvk.version, &gvk.kind)?)),
     }
 }
 
@@ -45,8 +45,8 @@ pub fn request(
     let mut request = facts(attributes, invocation);
     request["uid"] = uid.into();
     let ty = type_of(attributes, invocation);
-    let raw = |object: &Option<Value>| match (object, ty) {
-        (Some(object), Some((api, ty))) => json::to_vec(&api.schema, ty, object),
+    let raw = |object: &Option<Value>| match (object, &ty) {
+        (Some(object), Some((api, ty))) => json::to_vec(&api.schema, *ty, object),
         (Some(object), None) => object.to_string().into_bytes(),
         (None, _) => b"null".to_vec(),
     };

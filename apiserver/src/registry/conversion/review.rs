@@ -199,28 +199,28 @@ mod tests {
     fn what_a_conversion_may_change() {
         let original = json!({"apiVersion": "x/v1", "kind": "T", "metadata": {"name": "n", "uid": "u",
             "generation": 3, "labels": {"a": "b"}}, "a": 1});
-        let check = |change: Value, expected: Result<Value, &str>| {
+        let judge = |change: Value, expected: Result<Value, &str>| {
             let mut converted = original.clone();
             converted["apiVersion"] = "x/v2".into();
             knarr_api::patch::merge::apply(&mut converted, change);
             let originals = [&original];
             let subject = Subject::of(&originals, false);
-            let found = super::check(&subject, &originals, vec![converted], "x/v2");
+            let found = check(&subject, &originals, vec![converted], "x/v2");
             let found = found.map(|mut list| list.remove(0)["metadata"].take()).map_err(|s| s.message);
             let text = |text: &str| format!("conversion webhook for x/v1, Kind=T returned invalid {text}");
             assert_eq!(found, expected.map_err(text));
         };
         let kept = json!({"name": "n", "uid": "u", "generation": 3, "labels": {"a": "b"}});
-        check(json!({"metadata": {"generation": 9}}), Ok(kept));
+        judge(json!({"metadata": {"generation": 9}}), Ok(kept));
         let relabelled = json!({"name": "n", "uid": "u", "generation": 3, "annotations": {"c": "d"}});
-        check(json!({"metadata": {"labels": null, "annotations": {"c": "d"}}}), Ok(relabelled));
-        check(json!({"metadata": {"name": "m"}}), Err("object: must have the same name: n != m"));
-        check(json!({"metadata": {"uid": null}}), Err("object: must have the same UID: u != "));
-        check(json!({"kind": "U"}), Err("object at index 0: invalid kind (expected T, received U)"));
-        check(
+        judge(json!({"metadata": {"labels": null, "annotations": {"c": "d"}}}), Ok(relabelled));
+        judge(json!({"metadata": {"name": "m"}}), Err("object: must have the same name: n != m"));
+        judge(json!({"metadata": {"uid": null}}), Err("object: must have the same UID: u != "));
+        judge(json!({"kind": "U"}), Err("object at index 0: invalid kind (expected T, received U)"));
+        judge(
             json!({"apiVersion": "x/v3"}),
             Err("object at index 0: invalid groupVersion (expected x/v2, received x/v3)"),
         );
-        check(json!({"metadata": null}), Err("object: must have the same name: n != "));
+        judge(json!({"metadata": null}), Err("object: must have the same name: n != "));
     }
 }

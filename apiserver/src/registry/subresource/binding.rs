@@ -40,7 +40,7 @@ impl Registry {
             if options.dry_run {
                 return Ok(success(201));
             }
-            let bytes = codec::canonical(self.api, pods.stored, &mut pod)?;
+            let bytes = codec::canonical(self.api, &pods.stored, &mut pod)?;
             let group = Group::update(key.clone(), stored.revision, bytes);
             let index = row::index(&pod, &pods.stored.field_selectors);
             let facts = vec![WriteFacts { index: Some(index), previous: Some(stored) }];

@@ -58,7 +58,7 @@ impl Registry {
         // A Node's name is no namespace, nor has it one.
         let mut attributes = Attributes {
             operation: Operation::Connect,
-            kind: row.kind,
+            kind: &row.kind,
             subresource: sub,
             namespace,
             name,

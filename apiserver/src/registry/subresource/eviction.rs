@@ -44,7 +44,7 @@ impl Registry {
             }
             let row = self.rows.find("policy", "v1", "poddisruptionbudgets");
             let row = row.ok_or_else(|| Status::internal("budgets are not served"))?;
-            let bytes = codec::canonical(self.api, row.stored, &mut charged)?;
+            let bytes = codec::canonical(self.api, &row.stored, &mut charged)?;
             match self.store.commit(Group::update(budget.key.clone(), budget.revision, bytes)).await {
                 Ok(_) => break,
                 Err(CommitError::Guard { .. }) => {}

@@ -1,8 +1,9 @@
 //! Queries. Each is one statement, so it sees one consistent moment of the database, the compaction point included.
 use super::session::retry;
 use super::{BackendError, LogRow, Range, Row, milliseconds};
-use crate::storage::backend::Extent;
+use crate::storage::backend::{Extent, Reads};
 use crate::storage::{Key, Revision};
+use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
@@ -56,78 +57,80 @@ pub(super) async fn extent(pool: &PgPool) -> Result<Extent, BackendError> {
     .await
 }
 
-pub(super) async fn get(pool: &PgPool, key: &Key) -> Result<Option<Row>, BackendError> {
-    retry(|| async {
-        let row = sqlx::query(GET).bind(key.as_str()).fetch_optional(pool).await?;
-        row.map(|row| self::row(&row, 0)).transpose()
-    })
-    .await
-}
+#[async_trait]
+impl Reads for super::Postgres {
+    async fn get(&self, key: &Key) -> Result<Option<Row>, BackendError> {
+        retry(|| async {
+            let row = sqlx::query(GET).bind(key.as_str()).fetch_optional(&self.readers).await?;
+            row.map(|row| self::row(&row, 0)).transpose()
+        })
+        .await
+    }
 
-pub(super) async fn list(pool: &PgPool, range: &Range) -> Result<Vec<Row>, BackendError> {
-    let end = end(&range.prefix);
-    retry(|| async {
-        let query = sqlx::query(LIST).bind(range.prefix.as_str()).bind(&*end).bind(after(range));
-        let rows = query.bind(range.limit as i64).fetch_all(pool).await?;
-        rows.iter().map(|row| self::row(row, 0)).collect()
-    })
-    .await
-}
+    async fn list(&self, range: &Range) -> Result<Vec<Row>, BackendError> {
+        let end = end(&range.prefix);
+        retry(|| async {
+            let query = sqlx::query(LIST).bind(range.prefix.as_str()).bind(&*end).bind(after(range));
+            let rows = query.bind(range.limit as i64).fetch_all(&self.readers).await?;
+            rows.iter().map(|row| self::row(row, 0)).collect()
+        })
+        .await
+    }
 
-pub(super) async fn list_at(pool: &PgPool, range: &Range, at: Revision) -> Result<Vec<Row>, BackendError> {
-    let end = end(&range.prefix);
-    let found = retry(|| async {
-        let query = sqlx::query(LIST_AT).bind(range.prefix.as_str()).bind(&*end).bind(after(range));
-        let rows = query.bind(range.limit as i64).bind(at.0 as i64).fetch_all(pool).await?;
-        let compacted = rows.first().map_or(Ok(Revision(0)), |row| revision(row, 0))?;
-        if at < compacted {
-            return Ok(Err(compacted));
+    async fn list_at(&self, range: &Range, at: Revision) -> Result<Vec<Row>, BackendError> {
+        let end = end(&range.prefix);
+        let found = retry(|| async {
+            let query = sqlx::query(LIST_AT).bind(range.prefix.as_str()).bind(&*end).bind(after(range));
+            let rows = query.bind(range.limit as i64).bind(at.0 as i64).fetch_all(&self.readers).await?;
+            let compacted = rows.first().map_or(Ok(Revision(0)), |row| revision(row, 0))?;
+            if at < compacted {
+                return Ok(Err(compacted));
+            }
+            let present =
+                rows.iter().filter(|row| row.try_get::<Option<i64>, _>(2).is_ok_and(|r| r.is_some()));
+            present.map(|row| self::row(row, 1)).collect::<Result<Vec<_>, _>>().map(Ok)
+        });
+        found.await?.map_err(BackendError::Compacted)
+    }
+
+    async fn value(&self, revision: Revision) -> Result<Option<Bytes>, BackendError> {
+        retry(|| async {
+            let row = sqlx::query(VALUE).bind(revision.0 as i64).fetch_optional(&self.readers).await?;
+            Ok(row.map(|row| bytes(&row, 0)).transpose()?.flatten())
+        })
+        .await
+    }
+
+    /// Rows of the log. A revision beyond the head, after a failover that lost writes, is answered like a
+    /// compacted one: what was read there never happened.
+    async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<LogRow>, BackendError> {
+        self.news.asked_after(after.0);
+        let (extent, rows) = retry(|| async {
+            let query = sqlx::query(CHANGES).bind(after.0 as i64).bind(limit as i64);
+            let rows = query.fetch_all(&self.readers).await?;
+            let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+            let extent = Extent { head: revision(first, 0)?, compacted: revision(first, 1)? };
+            let present =
+                rows.iter().filter(|row| row.try_get::<Option<i64>, _>(3).is_ok_and(|r| r.is_some()));
+            Ok((extent, present.map(log_row).collect::<Result<Vec<_>, _>>()?))
+        })
+        .await?;
+        if after < extent.compacted {
+            return Err(BackendError::Compacted(extent.compacted));
         }
-        let present = rows.iter().filter(|row| row.try_get::<Option<i64>, _>(2).is_ok_and(|r| r.is_some()));
-        present.map(|row| self::row(row, 1)).collect::<Result<Vec<_>, _>>().map(Ok)
-    });
-    found.await?.map_err(BackendError::Compacted)
-}
-
-pub(super) async fn value(pool: &PgPool, revision: Revision) -> Result<Option<Bytes>, BackendError> {
-    retry(|| async {
-        let row = sqlx::query(VALUE).bind(revision.0 as i64).fetch_optional(pool).await?;
-        Ok(row.map(|row| bytes(&row, 0)).transpose()?.flatten())
-    })
-    .await
-}
-
-/// Rows of the log. A revision beyond the head, after a failover that lost writes, is answered like a
-/// compacted one: what was read there never happened.
-pub(super) async fn changes(
-    pool: &PgPool,
-    after: Revision,
-    limit: usize,
-) -> Result<Vec<LogRow>, BackendError> {
-    let (extent, rows) = retry(|| async {
-        let query = sqlx::query(CHANGES).bind(after.0 as i64).bind(limit as i64);
-        let rows = query.fetch_all(pool).await?;
-        let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-        let extent = Extent { head: revision(first, 0)?, compacted: revision(first, 1)? };
-        let present = rows.iter().filter(|row| row.try_get::<Option<i64>, _>(3).is_ok_and(|r| r.is_some()));
-        Ok((extent, present.map(log_row).collect::<Result<Vec<_>, _>>()?))
-    })
-    .await?;
-    if after < extent.compacted {
-        return Err(BackendError::Compacted(extent.compacted));
+        if after > extent.head {
+            return Err(BackendError::Compacted(extent.head));
+        }
+        Ok(rows)
     }
-    if after > extent.head {
-        return Err(BackendError::Compacted(extent.head));
-    }
-    Ok(rows)
-}
 
-pub(super) async fn expired(pool: &PgPool, now: SystemTime, limit: usize) -> Result<Vec<Row>, BackendError> {
-    retry(|| async {
-        let query = sqlx::query(EXPIRED).bind(milliseconds(now)).bind(limit as i64);
-        query.fetch_all(pool).await?.iter().map(|row| self::row(row, 0)).collect()
-    })
-    .await
+    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<Row>, BackendError> {
+        retry(|| async {
+            let query = sqlx::query(EXPIRED).bind(milliseconds(now)).bind(limit as i64);
+            query.fetch_all(&self.readers).await?.iter().map(|row| self::row(row, 0)).collect()
+        })
+        .await
+    }
 }
 
 /// The first key after all that begin with `prefix` (which ends in `/`, and `0` follows `/`).

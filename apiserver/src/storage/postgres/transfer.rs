@@ -44,6 +44,15 @@ pub(in crate::storage) async fn export(
     }
 }
 
+pub(in crate::storage) async fn size(url: &str) -> Result<u64, TransferError> {
+    let mut connection = Address::parse(url)?.connect("size").await.map_err(unavailable)?;
+    let query = sqlx::query("SELECT pg_database_size(current_database())");
+    let row = query.fetch_one(&mut connection).await.map_err(unavailable)?;
+    let size: i64 = row.try_get(0).map_err(unavailable)?;
+    connection.close().await.map_err(unavailable)?;
+    Ok(size.unsigned_abs())
+}
+
 fn record(row: &sqlx::postgres::PgRow) -> Result<Record, sqlx::Error> {
     let value: Option<&[u8]> = row.try_get(3)?;
     Ok(Record {

@@ -1,10 +1,12 @@
 //! Queries on the reading connections. Each sees one consistent moment of the database.
 use super::{BackendError, LogRow, Range, Row, milliseconds, unavailable};
+use crate::storage::backend::Reads;
 use crate::storage::{Key, Revision};
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use std::time::SystemTime;
 
 /// Live objects of a key range: prefix, end of the prefix, last key, limit.
@@ -26,58 +28,54 @@ const EXPIRED: &str = "SELECT c.key, c.revision, c.value FROM changes c \
     JOIN objects o ON o.key = c.key AND o.revision = c.revision \
     WHERE c.expires <= ?1 ORDER BY c.expires LIMIT ?2";
 
-pub(super) async fn get(pool: &SqlitePool, key: &Key) -> Result<Option<Row>, BackendError> {
-    let query = "SELECT o.key, o.revision, c.value FROM objects o JOIN changes c ON c.revision = o.revision \
-        WHERE o.key = ?1";
-    let row = sqlx::query(query).bind(key.0.clone()).fetch_optional(pool).await.map_err(unavailable)?;
-    row.map(|row| self::row(&row)).transpose()
-}
+#[async_trait]
+impl Reads for super::Sqlite {
+    async fn get(&self, key: &Key) -> Result<Option<Row>, BackendError> {
+        let query = "SELECT o.key, o.revision, c.value FROM objects o JOIN changes c ON c.revision = o.revision \
+            WHERE o.key = ?1";
+        let row = sqlx::query(query)
+            .bind(key.0.clone())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        row.map(|row| self::row(&row)).transpose()
+    }
 
-pub(super) async fn list(pool: &SqlitePool, range: &Range) -> Result<Vec<Row>, BackendError> {
-    let query = sqlx::query(LIST).bind(range.prefix.as_str()).bind(end(&range.prefix)).bind(after(range));
-    let rows = query.bind(range.limit as i64).fetch(pool).map_err(unavailable);
-    rows.and_then(|row| async move { self::row(&row) }).try_collect().await
-}
+    async fn list(&self, range: &Range) -> Result<Vec<Row>, BackendError> {
+        let query = sqlx::query(LIST).bind(range.prefix.as_str()).bind(end(&range.prefix)).bind(after(range));
+        let rows = query.bind(range.limit as i64).fetch(&self.readers).map_err(unavailable);
+        rows.and_then(|row| async move { self::row(&row) }).try_collect().await
+    }
 
-pub(super) async fn list_at(
-    pool: &SqlitePool,
-    range: &Range,
-    at: Revision,
-) -> Result<Vec<Row>, BackendError> {
-    let mut moment = pool.begin().await.map_err(unavailable)?;
-    check_compacted(&mut moment, at).await?;
-    let query = sqlx::query(LIST_AT).bind(range.prefix.as_str()).bind(end(&range.prefix)).bind(after(range));
-    let query = query.bind(range.limit as i64).bind(at.0 as i64);
-    let rows = query.fetch(&mut *moment).map_err(unavailable);
-    rows.and_then(|row| async move { self::row(&row) }).try_collect().await
-}
+    async fn list_at(&self, range: &Range, at: Revision) -> Result<Vec<Row>, BackendError> {
+        let mut moment = self.readers.begin().await.map_err(unavailable)?;
+        check_compacted(&mut moment, at).await?;
+        let query =
+            sqlx::query(LIST_AT).bind(range.prefix.as_str()).bind(end(&range.prefix)).bind(after(range));
+        let query = query.bind(range.limit as i64).bind(at.0 as i64);
+        let rows = query.fetch(&mut *moment).map_err(unavailable);
+        rows.and_then(|row| async move { self::row(&row) }).try_collect().await
+    }
 
-pub(super) async fn value(pool: &SqlitePool, revision: Revision) -> Result<Option<Bytes>, BackendError> {
-    let query = sqlx::query("SELECT value FROM changes WHERE revision = ?1").bind(revision.0 as i64);
-    let row = query.fetch_optional(pool).await.map_err(unavailable)?;
-    Ok(row.map(|row| bytes(&row, 0)).transpose()?.flatten())
-}
+    async fn value(&self, revision: Revision) -> Result<Option<Bytes>, BackendError> {
+        let query = sqlx::query("SELECT value FROM changes WHERE revision = ?1").bind(revision.0 as i64);
+        let row = query.fetch_optional(&self.readers).await.map_err(unavailable)?;
+        Ok(row.map(|row| bytes(&row, 0)).transpose()?.flatten())
+    }
 
-pub(super) async fn changes(
-    pool: &SqlitePool,
-    after: Revision,
-    limit: usize,
-) -> Result<Vec<LogRow>, BackendError> {
-    let mut moment = pool.begin().await.map_err(unavailable)?;
-    check_compacted(&mut moment, after).await?;
-    let query = sqlx::query(CHANGES).bind(after.0 as i64).bind(limit as i64);
-    let rows = query.fetch(&mut *moment).map_err(unavailable);
-    rows.and_then(|row| async move { log_row(&row) }).try_collect().await
-}
+    async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<LogRow>, BackendError> {
+        let mut moment = self.readers.begin().await.map_err(unavailable)?;
+        check_compacted(&mut moment, after).await?;
+        let query = sqlx::query(CHANGES).bind(after.0 as i64).bind(limit as i64);
+        let rows = query.fetch(&mut *moment).map_err(unavailable);
+        rows.and_then(|row| async move { log_row(&row) }).try_collect().await
+    }
 
-pub(super) async fn expired(
-    pool: &SqlitePool,
-    now: SystemTime,
-    limit: usize,
-) -> Result<Vec<Row>, BackendError> {
-    let query = sqlx::query(EXPIRED).bind(milliseconds(now)).bind(limit as i64);
-    let rows = query.fetch(pool).map_err(unavailable);
-    rows.and_then(|row| async move { self::row(&row) }).try_collect().await
+    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<Row>, BackendError> {
+        let query = sqlx::query(EXPIRED).bind(milliseconds(now)).bind(limit as i64);
+        let rows = query.fetch(&self.readers).map_err(unavailable);
+        rows.and_then(|row| async move { self::row(&row) }).try_collect().await
+    }
 }
 
 /// The stored compaction point.

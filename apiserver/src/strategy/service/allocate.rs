@@ -46,7 +46,7 @@ pub(super) fn companions(
             out.guards.push(Guard::Absent(key.clone()));
             let mut value = address_object(scene, *address, service);
             let value = match scene.registry.rows.find("networking.k8s.io", "v1", "ipaddresses") {
-                Some(row) => codec::canonical(scene.registry.api, row.stored, &mut value)?,
+                Some(row) => codec::canonical(scene.registry.api, &row.stored, &mut value)?,
                 None => text(&value),
             };
             out.writes.push(put(key, value));
