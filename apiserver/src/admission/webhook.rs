@@ -21,7 +21,6 @@ use super::{Attributes, Operation, Plugin};
 use crate::authz::Authorizer;
 use crate::objects::Objects;
 use crate::outbound::Outbound;
-use crate::user::User;
 use async_trait::async_trait;
 use call::Failure;
 use futures::future::join_all;
@@ -78,7 +77,7 @@ fn is_exempt(attributes: &Attributes<'_>) -> bool {
                 | "MutatingAdmissionPolicy"
                 | "MutatingAdmissionPolicyBinding"
         )
-        || **attributes.user == User::loopback()
+        || attributes.user.is_loopback()
 }
 
 /// MutatingAdmissionWebhook.
