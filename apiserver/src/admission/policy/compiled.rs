@@ -162,19 +162,20 @@ impl Mutation {
         let is_patch = given["patchType"] == "JSONPatch";
         let member = if is_patch { "jsonPatch" } else { "applyConfiguration" };
         let expression = text(&given[member]["expression"]);
-        Self { program: admission::compile(env, &expression, &[]), text: expression, is_patch }
+        let wanted = if is_patch { admission::patch_type() } else { admission::object_type() };
+        Self { program: admission::compile(env, &expression, &[wanted]), text: expression, is_patch }
     }
 }
 
-/// Policies, and the revisions of them and of their bindings that they were compiled from.
-type Snapshot = (Option<(u64, u64)>, Arc<[Policy]>);
+/// What was compiled, and of which state of policies and bindings.
+type Known = (Option<(u64, u64)>, Arc<[Policy]>);
 
 /// The policies of one kind.
 pub struct Source {
     objects: Arc<dyn Objects>,
     policies: &'static str,
     bindings: &'static str,
-    compiled: ArcSwap<Snapshot>,
+    compiled: ArcSwap<Known>,
 }
 
 impl Source {
