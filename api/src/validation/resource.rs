@@ -1,13 +1,13 @@
-//! Rules of devices that are claimed: claims, their templates, classes; slices lie in [`slice`]. Whether a selector's
-//! expression compiles is the business of who runs it.
+//! Rules of devices that are claimed: claims, their templates, classes; slices lie in [`slice`].
 mod slice;
 mod status;
 
-use super::constraints::Rule::{By, MaxBytes, MaxItems, NeedFormat, NeedOneOf, OneOf, Unique};
+use super::constraints::Rule::{By, MaxBytes, MaxItems, NeedFormat, NeedOneOf, OneOf, Unique, UniqueItem};
 use super::constraints::{Row, check, immutable};
 use super::cursor::At;
 use super::storage::driver_name;
 use super::{Rules, metadata};
+use crate::cel::device;
 use crate::{Value, names};
 
 pub(super) const RULES: &[(&str, Rules)] = &[
@@ -49,7 +49,7 @@ const CLASS: &[Row] = &[
 const CLAIM: &[Row] = &[
     ("requests[]", By(request)),
     ("requests", MaxItems(ITEMS_MAX)),
-    ("requests", Unique("name")),
+    ("requests", UniqueItem("name")),
     ("constraints[]", By(constraint)),
     ("constraints", MaxItems(ITEMS_MAX)),
     ("config[]", By(configuration)),
@@ -130,7 +130,7 @@ fn request(request: &At<'_>) {
         check(&sub, EXACT);
         allocation_mode(&sub);
     }
-    check(&first, &[("", MaxItems(8)), ("", Unique("name"))]);
+    check(&first, &[("", MaxItems(8)), ("", UniqueItem("name"))]);
 }
 
 fn allocation_mode(request: &At<'_>) {
@@ -156,6 +156,15 @@ fn selector(selector: &At<'_>) {
         return;
     };
     check(&cel, &[("expression", MaxBytes(EXPRESSION_MAX))]);
+    let expression = cel.get("expression");
+    if expression.text().len() > EXPRESSION_MAX {
+        return;
+    }
+    match device::check(expression.text()) {
+        Ok(()) => {}
+        Err(device::Fault::Invalid(fault)) => expression.invalid(fault),
+        Err(device::Fault::Expensive) => expression.forbidden("too complex, exceeds cost limit"),
+    }
 }
 
 fn constraint(constraint: &At<'_>) {

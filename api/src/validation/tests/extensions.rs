@@ -164,6 +164,21 @@ fn policies() {
             "mutations": [{"patchType": "JSONPatch"}]}})),
         &["spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch"],
     );
+    check(
+        ADMISSION,
+        "MutatingAdmissionPolicy",
+        policy(json!({"spec": {"validations": null, "reinvocationPolicy": "Never",
+            "matchConstraints": {"resourceRules": [{
+                "operations": ["DELETE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]},
+            "mutations": [{"patchType": "JSONPatch", "applyConfiguration": {"expression": "Object{}"}}]}})),
+        &[
+            "spec.matchConstraints.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"*\", \
+             \"CONNECT\", \"CREATE\", \"UPDATE\"",
+            "spec.mutations[0].applyConfiguration: Invalid value: \"{applyConfiguration}\": must not be specified when \
+             patchType is JSONPatch",
+            "spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch",
+        ],
+    );
 }
 
 fn definition(change: Value) -> Value {
@@ -370,6 +385,18 @@ fn expressions(group: &str, root: &str) {
                 ".items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf cannot be used on the \
                  uncorrelatable portion of the schema within {root}"
             )],
+        ),
+        (
+            json!({"type": "object", "properties": {
+                "a": {"type": "integer", "default": 7, "x-kubernetes-validations": [{"rule": "self < 5"}]},
+                "b": {"type": "integer", "default": "x"}}}),
+            vec![
+                ".properties[a].default: Invalid value: \"integer\": failed rule: self < 5".to_owned(),
+                format!(
+                    ".properties[b].default: Invalid value: \"string\": {root}.properties[b].default in body must be of type \
+                     integer: \"string\""
+                ),
+            ],
         ),
         (
             json!({"type": "object", "properties": {"a": {"type": "string", "maxLength": 10}},
