@@ -1,6 +1,8 @@
 //! `/metrics`: the original's names, kept by `prometheus-client`.
 //!
 //! A request finds its counters by a hash of its labels, so that the label texts are made once a combination.
+mod storage;
+
 use crate::admission::webhook::WebhookMetrics;
 use crate::flowcontrol::FlowMetrics;
 use crate::request_info::{RequestInfo, Verb};
@@ -12,10 +14,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
+
+pub use storage::StorageMetrics;
 
 const SECONDS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
@@ -53,14 +57,23 @@ struct InflightLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResourceLabels {
+struct RunningLabels {
+    component: &'static str,
     group: String,
     resource: String,
+    scope: &'static str,
+    subresource: String,
+    verb: &'static str,
+    version: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StorageLabels {
+struct DeprecatedLabels {
+    group: String,
+    removed_release: String,
     resource: String,
+    subresource: String,
+    version: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,6 +94,9 @@ struct GateLabels {
 struct Entry {
     total: Counter,
     seconds: Histogram,
+    sli_seconds: Histogram,
+    /// Of reads only.
+    sizes: Option<Histogram>,
 }
 
 /// The server's metrics.
@@ -88,18 +104,20 @@ pub struct Metrics {
     registry: Registry,
     total: Family<RequestLabels, Counter>,
     seconds: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    sli_seconds: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    sizes: Family<RunningLabels, Histogram, fn() -> Histogram>,
+    running: Family<RunningLabels, Gauge>,
+    deprecated: Family<DeprecatedLabels, Gauge>,
     entries: RwLock<HashMap<u64, Entry>>,
     hasher: RandomState,
     inflight: [Gauge; 2],
     /// Priority and fairness.
     pub flow: FlowMetrics,
+    /// The database.
+    pub storage: StorageMetrics,
     /// Admission webhooks.
     pub webhooks: WebhookMetrics,
-    resource_objects: Family<ResourceLabels, Gauge>,
-    storage_objects: Family<StorageLabels, Gauge>,
     process: Process,
-    /// Requests that run as long as the client wants, now.
-    pub long_running: Gauge,
     /// Requests refused by the in-flight limits.
     pub dropped: Counter,
     /// Requests that panicked.
@@ -112,14 +130,28 @@ fn histogram() -> Histogram {
     Histogram::new(SECONDS)
 }
 
+/// What counts for the objectives of service begins at a twentieth of a second.
+fn sli_histogram() -> Histogram {
+    Histogram::new(SECONDS.into_iter().skip(2))
+}
+
+fn size_histogram() -> Histogram {
+    Histogram::new((3..10).map(|power| 10f64.powi(power)))
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let total = Family::<RequestLabels, Counter>::default();
         let seconds = Family::<DurationLabels, Histogram, fn() -> Histogram>::new_with_constructor(histogram);
         let inflight = Family::<InflightLabels, Gauge>::default();
-        let (long_running, dropped, panics, timeouts) =
-            (Gauge::default(), Counter::default(), Counter::default(), Counter::default());
+        let sli_seconds =
+            Family::<DurationLabels, Histogram, fn() -> Histogram>::new_with_constructor(sli_histogram);
+        let sizes =
+            Family::<RunningLabels, Histogram, fn() -> Histogram>::new_with_constructor(size_histogram);
+        let running = Family::<RunningLabels, Gauge>::default();
+        let deprecated = Family::<DeprecatedLabels, Gauge>::default();
+        let (dropped, panics, timeouts) = (Counter::default(), Counter::default(), Counter::default());
         registry.register("apiserver_request", "Requests by verb, resource and code", total.clone());
         registry.register(
             "apiserver_request_duration_seconds",
@@ -131,10 +163,17 @@ impl Default for Metrics {
             "Requests being worked on, of those that are limited",
             inflight.clone(),
         );
+        registry.register("apiserver_longrunning_requests", "Long-running requests now", running.clone());
         registry.register(
-            "apiserver_longrunning_requests",
-            "Long-running requests now",
-            long_running.clone(),
+            "apiserver_request_sli_duration_seconds",
+            "Response latency in seconds, for objectives of service",
+            sli_seconds.clone(),
+        );
+        registry.register("apiserver_response_sizes", "Sizes of answers to reads, in bytes", sizes.clone());
+        registry.register(
+            "apiserver_requested_deprecated_apis",
+            "Deprecated versions that were asked for, with the release without them",
+            deprecated.clone(),
         );
         registry.register(
             "apiserver_dropped_requests",
@@ -148,33 +187,24 @@ impl Default for Metrics {
         webhooks.register(&mut registry);
         let process = Process::new(&mut registry);
         describe(&mut registry);
-        let resource_objects = Family::<ResourceLabels, Gauge>::default();
-        let storage_objects = Family::<StorageLabels, Gauge>::default();
-        registry.register(
-            "apiserver_resource_objects",
-            "Objects stored, counted some seconds ago",
-            resource_objects.clone(),
-        );
-        registry.register(
-            "apiserver_storage_objects",
-            "The same under the name it had before",
-            storage_objects.clone(),
-        );
+        let storage = StorageMetrics::new(&mut registry);
         let kinds = ["readOnly", "mutating"]
             .map(|request_kind| inflight.get_or_create(&InflightLabels { request_kind }).clone());
         Self {
             registry,
             total,
             seconds,
+            sli_seconds,
+            sizes,
+            running,
+            deprecated,
             entries: RwLock::default(),
             hasher: RandomState::new(),
             inflight: kinds,
             flow,
+            storage,
             webhooks,
-            resource_objects,
-            storage_objects,
             process,
-            long_running,
             dropped,
             panics,
             timeouts,
@@ -193,24 +223,19 @@ impl Metrics {
         text
     }
 
-    /// Notes how many objects of a resource (`‹group›/‹plural›`) there are.
-    pub fn objects(&self, resource: &str, count: u64) {
-        let (group, plural) = resource.split_once('/').unwrap_or(("core", resource));
-        let group = if group == "core" { "" } else { group };
-        let qualified = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let labels = ResourceLabels { group: group.to_owned(), resource: plural.to_owned() };
-        self.resource_objects.get_or_create(&labels).set(count);
-        self.storage_objects.get_or_create(&StorageLabels { resource: qualified }).set(count);
-    }
-
     /// The gauge of limited requests being worked on.
     pub fn inflight(&self, mutating: bool) -> &Gauge {
         &self.inflight[usize::from(mutating)]
     }
 
-    /// Counts an answered request. Watches count when they end and not in the latency.
-    pub fn observe(&self, info: &RequestInfo, code: u16, took: Duration) {
+    /// The gauge of requests like this one that run as long as the client wants.
+    pub fn running(&self, info: &RequestInfo) -> Gauge {
+        self.running.get_or_create(&running_labels(info)).clone()
+    }
+
+    /// Counts an answered request. Watches count when they end and not in the latency. Returns what takes the size of
+    /// the answer to a read.
+    pub fn observe(&self, info: &RequestInfo, code: u16, took: Duration) -> Option<Histogram> {
         let dry_run = info.is_resource_request && !info.verb.is_read() && info.query("dryRun").is_some();
         let resource = labelled_resource(info);
         let key = (
@@ -233,7 +258,9 @@ impl Metrics {
         entry.total.inc();
         if !info.is_long_running() {
             entry.seconds.observe(took.as_secs_f64());
+            entry.sli_seconds.observe(took.as_secs_f64());
         }
+        entry.sizes
     }
 
     fn entry(&self, info: &RequestInfo, resource: &str, code: u16, dry_run: bool) -> Entry {
@@ -249,6 +276,10 @@ impl Metrics {
             version: info.version().to_owned(),
         };
         let seconds = self.seconds.get_or_create(&labels).clone();
+        let sli_seconds = self.sli_seconds.get_or_create(&labels).clone();
+        let read = matches!(info.verb, Verb::Get | Verb::List);
+        let sizes = read.then(|| self.sizes.get_or_create(&running_labels(info)).clone());
+        self.note_deprecated(info);
         let labels = RequestLabels {
             code: code.to_string(),
             component: labels.component,
@@ -260,27 +291,74 @@ impl Metrics {
             verb: labels.verb,
             version: labels.version,
         };
-        Entry { total: self.total.get_or_create(&labels).clone(), seconds }
+        Entry { total: self.total.get_or_create(&labels).clone(), seconds, sli_seconds, sizes }
     }
+
+    fn note_deprecated(&self, info: &RequestInfo) {
+        let api = knarr_api::table::builtin();
+        let Some(kind) = api.resource(info.group(), info.version(), info.resource()) else { return };
+        let Some(lifecycle) = api.schema.get(kind.ty).lifecycle.as_deref() else { return };
+        if lifecycle.deprecated.is_some() {
+            let labels = DeprecatedLabels {
+                group: info.group().to_owned(),
+                removed_release: lifecycle.removed.as_deref().unwrap_or_default().to_owned(),
+                resource: info.resource().to_owned(),
+                subresource: info.subresource().to_owned(),
+                version: info.version().to_owned(),
+            };
+            self.deprecated.get_or_create(&labels).set(1);
+        }
+    }
+}
+
+fn running_labels(info: &RequestInfo) -> RunningLabels {
+    RunningLabels {
+        component: "apiserver",
+        group: info.group().to_owned(),
+        resource: labelled_resource(info).to_owned(),
+        scope: scope(info),
+        subresource: info.subresource().to_owned(),
+        verb: reported_verb(info),
+        version: info.version().to_owned(),
+    }
+}
+
+/// OpenMetrics in the older text format, where a counter's description carries its whole name and nothing tells the end.
+pub fn classic(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let counters: HashSet<&str> =
+        text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let described =
+            ["# HELP ", "# TYPE "].into_iter().find_map(|head| Some((head, line.strip_prefix(head)?)));
+        match described.and_then(|(head, rest)| Some((head, rest.split_once(' ')?))) {
+            Some((head, (name, rest))) if counters.contains(name) => {
+                out.extend([head, name, "_total ", rest]);
+            }
+            _ => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// What the kernel knows of the process, looked up when somebody asks.
 struct Process {
     memory: Gauge,
     descriptors: Gauge,
-    seconds: Gauge<f64, AtomicU64>,
+    seconds: Counter<f64, AtomicU64>,
 }
 
 impl Process {
     fn new(registry: &mut Registry) -> Self {
         let this =
-            Self { memory: Gauge::default(), descriptors: Gauge::default(), seconds: Gauge::default() };
+            Self { memory: Gauge::default(), descriptors: Gauge::default(), seconds: Counter::default() };
         let started = Gauge::<f64, AtomicU64>::default();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         started.set(now.as_secs_f64());
         registry.register("process_resident_memory_bytes", "Resident memory", this.memory.clone());
         registry.register("process_open_fds", "Open file descriptors", this.descriptors.clone());
-        registry.register("process_cpu_seconds_total", "User and system time", this.seconds.clone());
+        registry.register("process_cpu_seconds", "User and system time", this.seconds.clone());
         registry.register("process_start_time_seconds", "Start, since the Unix epoch", started);
         this
     }
@@ -297,7 +375,7 @@ impl Process {
         let mut rest = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
         let ticks = number(rest.next()) + number(rest.next());
         // Linux tells 100 ticks a second to programs, whatever it uses itself.
-        self.seconds.set(ticks as f64 / 100.0);
+        self.seconds.inc_by((ticks as f64 / 100.0 - self.seconds.get()).max(0.0));
     }
 }
 
@@ -374,5 +452,8 @@ mod tests {
                     resource=\"pods\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 2";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("apiserver_request_duration_seconds_count"), "{text}");
+        let classic = classic(&text);
+        assert!(classic.contains("# TYPE apiserver_request_total counter\n"), "{classic}");
+        assert!(classic.contains(line) && !classic.contains("# EOF"), "{classic}");
     }
 }

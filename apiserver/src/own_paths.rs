@@ -1,9 +1,9 @@
 //! Paths of the server's own that are no resources: `/version`, `/metrics`, the discovery of token keys.
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::request_info::{RequestInfo, Verb};
 use crate::server::{Response, body};
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use knarr_api::Value;
 use knarr_api::status::Status;
 use serde::Serialize;
@@ -28,12 +28,12 @@ impl OwnPaths {
     }
 
     /// Answers a request for one of the paths; none for any other.
-    pub fn answer(&self, info: &RequestInfo, metrics: &Metrics) -> Option<Response> {
+    pub fn answer(&self, info: &RequestInfo, headers: &HeaderMap, metrics: &Metrics) -> Option<Response> {
         let path = info.path();
         let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
         let document = match path {
             "/version" => body::json(200, self.version.clone()),
-            "/metrics" => metrics_text(metrics),
+            "/metrics" => metrics_text(metrics, headers),
             "/openid/v1/jwks" => {
                 let mut response = body::json(200, self.keys.clone());
                 let media_type = HeaderValue::from_static("application/jwk-set+json");
@@ -58,10 +58,19 @@ impl OwnPaths {
     }
 }
 
-fn metrics_text(metrics: &Metrics) -> Response {
-    let mut response = body::text(200, metrics.encode());
-    let media_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+/// The metrics in the text format of Prometheus, or in OpenMetrics where the client asks for it.
+fn metrics_text(metrics: &Metrics, headers: &HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (text, media_type) = if accept.contains("application/openmetrics-text") {
+        (metrics.encode(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+    } else {
+        (
+            metrics::classic(&metrics.encode()),
+            "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+        )
+    };
+    let mut response = body::text(200, text);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 

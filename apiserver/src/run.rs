@@ -19,7 +19,8 @@ use crate::registry::{self, Registry, Settings};
 use crate::server::{chain::Chain, limits::Limits, listen};
 use crate::storage::postgres::Postgres;
 use crate::storage::sqlite::Sqlite;
-use crate::storage::{Backend, Options, Store};
+use crate::storage::transfer::Place;
+use crate::storage::{Backend, Options, Store, Watched};
 use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
 use crate::{aggregator, bootstrap, certs, custom};
@@ -65,8 +66,9 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     // The store outlives the requests; it ends in any case when this function does.
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let store = open_store(&args, stop.clone()).await?;
-    let server = assemble(&args, store.clone(), shutdown.clone())?;
+    let metrics = Arc::new(Metrics::default());
+    let store = open_store(&args, &metrics, stop.clone()).await?;
+    let server = assemble(&args, store.clone(), metrics, shutdown.clone())?;
     server.registry.sync_custom().await.context("cannot load the custom resources")?;
     tracing::info!(address = %listener.local_addr()?, took = ?started.elapsed(), "serving");
     let tasks = TaskTracker::new();
@@ -97,7 +99,17 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     Ok(())
 }
 
-async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
+/// Where the database of the flags lies; none for one that goes with the process.
+fn place(args: &Args) -> Option<Place> {
+    match args.storage.strip_prefix("sqlite:").map(|rest| rest.trim_start_matches("//")) {
+        None => Some(Place::Postgres(args.storage.clone())),
+        Some("" | ":memory:") => None,
+        Some(path) => Some(Place::Sqlite(path.into())),
+    }
+}
+
+/// The database, with what is told of its use.
+async fn open_store(args: &Args, metrics: &Metrics, shutdown: CancellationToken) -> Result<Store> {
     let Some((scheme, rest)) = args.storage.split_once(':') else {
         bail!("--storage is no URL (sqlite:DIRECTORY, postgres://HOST/DATABASE)");
     };
@@ -118,9 +130,9 @@ async fn open_store(args: &Args, shutdown: CancellationToken) -> Result<Store> {
         Duration::ZERO => Duration::MAX,
         interval => interval,
     };
-    Store::open(backend, resources, Options { history, ..Options::default() }, shutdown)
-        .await
-        .context("cannot load the database")
+    let watched: Arc<dyn Watched> = Arc::new(metrics.storage.clone());
+    let options = Options { history, watched: Some(watched), ..Options::default() };
+    Store::open(backend, resources, options, shutdown).await.context("cannot load the database")
 }
 
 /// A server put together.
@@ -142,16 +154,22 @@ struct Server {
     stopping: Arc<Step>,
     store: Store,
     counts: Counts,
+    /// Where the database lies; none where that is a temporary directory.
+    place: Option<Place>,
 }
 
-fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Arc<Server>> {
+fn assemble(
+    args: &Args,
+    store: Store,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> Result<Arc<Server>> {
     let provider = certs::provider();
     let objects: Arc<dyn Objects> = Arc::new(store.clone());
     let authorizer = Authorizer::new(&args.authorization_mode);
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let (authenticator, hints) = authenticator(args, &objects, &tokens)?;
-    let metrics = Arc::new(Metrics::default());
     let outbound = Arc::new(outbound(args, &objects, &provider)?);
     let webhooks = webhook::Caller {
         objects: objects.clone(),
@@ -250,6 +268,7 @@ fn assemble(args: &Args, store: Store, shutdown: CancellationToken) -> Result<Ar
         stopping,
         store,
         counts,
+        place: place(args),
     }))
 }
 
@@ -294,8 +313,14 @@ impl Server {
             let mut counts = std::collections::HashMap::new();
             for (resource, _) in self.store.resources() {
                 let count = self.store.snapshot(&resource).iter(None, None).count() as u64;
-                self.chain.metrics.objects(&resource, count);
+                self.chain.metrics.storage.objects(&resource, count);
                 counts.insert(resource, count);
+            }
+            if let Some(place) = &self.place {
+                match place.size().await {
+                    Ok(bytes) => self.chain.metrics.storage.size(bytes),
+                    Err(error) => tracing::debug!(%error, "the size of the database is not known"),
+                }
             }
             self.counts.store(Arc::new(counts));
             tokio::time::sleep(COUNT).await;

@@ -162,6 +162,50 @@ impl Group {
     }
 }
 
+/// What a group is for, by its first write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A key that must not exist.
+    Create,
+    /// Any other write of a value.
+    Update,
+    /// A removal.
+    Delete,
+}
+
+impl Operation {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Is told of what goes to the database.
+pub trait Watched: fmt::Debug + Send + Sync {
+    /// A group came back after `took`. `failed`: the database did; a guard that does not hold is no failure.
+    fn written(&self, operation: Operation, resource: &str, failed: bool, took: std::time::Duration);
+}
+
+impl Group {
+    /// What the group is for and the resource that it is about; none without writes.
+    pub fn operation(&self) -> Option<(Operation, &Key)> {
+        let write = self.writes.first()?;
+        let key = write.key();
+        let operation = match write {
+            Write::Delete { .. } => Operation::Delete,
+            Write::Put { .. } if self.guards.iter().any(|g| matches!(g, Guard::Absent(k) if k == key)) => {
+                Operation::Create
+            }
+            Write::Put { .. } => Operation::Update,
+        };
+        Some((operation, key))
+    }
+}
+
 impl Write {
     /// The key written.
     pub fn key(&self) -> &Key {

@@ -11,6 +11,7 @@ mod api {
     mod bad_input;
     mod flow;
     mod forms;
+    mod metrics;
     mod options;
     mod versions;
 }

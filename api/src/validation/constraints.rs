@@ -28,6 +28,8 @@ pub(super) enum Rule {
     MaxBytes(usize),
     /// No two items of the list have the same member; the name is empty for lists of plain values.
     Unique(&'static str),
+    /// The same, noted at the item and not at its member.
+    UniqueItem(&'static str),
     /// A label selector.
     Selector,
     /// Anything else.
@@ -77,6 +79,7 @@ impl Rule {
                 }
             }
             Self::Unique(member) => at.unique(member),
+            Self::UniqueItem(member) => at.unique_items(member),
             Self::Selector => labels::selector(at),
             Self::By(check) => check(at),
         }
@@ -105,6 +108,7 @@ mod tests {
         case(&object, &[("c.d", Rule::NeedFor("why"))], &["c.d: Required value: why"]);
         case(&object, &[("list[].n", Rule::Need)], &["list[1].n: Required value"]);
         case(&object, &[("list", Rule::Unique("n"))], &["list[2].n: Duplicate value: \"x\""]);
+        case(&object, &[("list", Rule::UniqueItem("n"))], &["list[2]: Duplicate value: \"x\""]);
         case(&object, &[("list", Rule::MaxItems(2))], &["list: Too many: 3: must have at most 2 items"]);
         case(
             &object,

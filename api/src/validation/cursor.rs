@@ -227,6 +227,18 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The same, noted at the item itself with what makes it the same.
+    pub(super) fn unique_items(&self, member: &str) {
+        let mut seen: Vec<&Value> = Vec::new();
+        for item in self.items() {
+            let key = item.get(member);
+            if seen.contains(&key.value()) {
+                item.push(Error::duplicate(item.path(), key.value()));
+            }
+            seen.push(key.value());
+        }
+    }
+
     /// Whether one of the texts of the list is `text`.
     pub(super) fn has(&self, text: &str) -> bool {
         self.items().any(|item| item.text() == text)

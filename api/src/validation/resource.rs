@@ -2,7 +2,7 @@
 mod slice;
 mod status;
 
-use super::constraints::Rule::{By, MaxBytes, MaxItems, NeedFormat, NeedOneOf, OneOf, Unique};
+use super::constraints::Rule::{By, MaxBytes, MaxItems, NeedFormat, NeedOneOf, OneOf, Unique, UniqueItem};
 use super::constraints::{Row, check, immutable};
 use super::cursor::At;
 use super::storage::driver_name;
@@ -49,7 +49,7 @@ const CLASS: &[Row] = &[
 const CLAIM: &[Row] = &[
     ("requests[]", By(request)),
     ("requests", MaxItems(ITEMS_MAX)),
-    ("requests", Unique("name")),
+    ("requests", UniqueItem("name")),
     ("constraints[]", By(constraint)),
     ("constraints", MaxItems(ITEMS_MAX)),
     ("config[]", By(configuration)),
@@ -130,7 +130,7 @@ fn request(request: &At<'_>) {
         check(&sub, EXACT);
         allocation_mode(&sub);
     }
-    check(&first, &[("", MaxItems(8)), ("", Unique("name"))]);
+    check(&first, &[("", MaxItems(8)), ("", UniqueItem("name"))]);
 }
 
 fn allocation_mode(request: &At<'_>) {

@@ -117,6 +117,12 @@ impl Mutating {
             Ok(_) => Ok(()),
             Err(Failure::Call { text, .. }) if hook.ignores_failure => {
                 tracing::warn!(webhook = hook.name, error = text, "webhook failed and is ignored");
+                let round = usize::from(attributes.reinvocation.is_second);
+                let place = format!(
+                    "failed-open.mutation.webhook.admission.k8s.io/round_{round}_index_{}",
+                    hook.index
+                );
+                attributes.notes.annotate(place, &*hook.name);
                 self.caller.metrics.failed_open(&hook.name, "admit");
                 Ok(())
             }

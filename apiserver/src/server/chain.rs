@@ -14,6 +14,7 @@ use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::status::Status;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -55,13 +56,14 @@ impl Chain {
         let mut response = match RequestInfo::new(request.method(), request.uri()) {
             Ok(info) => {
                 let long = info.is_long_running();
-                let running = long.then(|| Running::new(&self.metrics));
+                let running = long.then(|| Running::new(&self.metrics, &info));
                 let work = self.guarded(&info, peer, address, &audit_id, request);
                 let response = work.await;
-                self.metrics.observe(&info, response.status().as_u16(), started.elapsed());
-                match running {
-                    Some(running) => response.map(|body| running.until_end_of(body)),
-                    None => response,
+                let sizes = self.metrics.observe(&info, response.status().as_u16(), started.elapsed());
+                match (running, sizes) {
+                    (Some(running), _) => response.map(|body| running.until_end_of(body)),
+                    (None, Some(sizes)) => response.map(|body| Measured::of(body, sizes)),
+                    (None, None) => response,
                 }
             }
             Err(text) => body::status(&Status::bad_request(text), request.headers()),
@@ -185,7 +187,7 @@ impl Chain {
             if let Some(response) = self.health.answer(info).await {
                 return response;
             }
-            if let Some(response) = self.own_paths.answer(info, &self.metrics) {
+            if let Some(response) = self.own_paths.answer(info, request.headers(), &self.metrics) {
                 return response;
             }
         }
@@ -241,13 +243,51 @@ fn too_many() -> Response {
     response
 }
 
+/// A streamed answer whose size is known when it has ended.
+struct Measured {
+    sizes: Histogram,
+    bytes: usize,
+}
+
+impl Measured {
+    /// Notes the size of a body, now or at its end.
+    fn of(body: Body, sizes: Histogram) -> Body {
+        match body {
+            Body::Stream(stream) => {
+                let mut this = Self { sizes, bytes: 0 };
+                Body::stream(stream.inspect(move |piece| {
+                    // The whole of it lives as long as the stream.
+                    let this = &mut this;
+                    this.bytes += piece.as_ref().map_or(0, bytes::Bytes::len);
+                }))
+            }
+            Body::Full(bytes) => {
+                sizes.observe(bytes.len() as f64);
+                Body::Full(bytes)
+            }
+            Body::Chunks(pieces) => {
+                sizes.observe(pieces.iter().map(bytes::Bytes::len).sum::<usize>() as f64);
+                Body::Chunks(pieces)
+            }
+            Body::Empty => Body::Empty,
+        }
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.sizes.observe(self.bytes as f64);
+    }
+}
+
 /// A long-running request, counted until its answer has ended.
 struct Running(Gauge);
 
 impl Running {
-    fn new(metrics: &Metrics) -> Self {
-        metrics.long_running.inc();
-        Self(metrics.long_running.clone())
+    fn new(metrics: &Metrics, info: &RequestInfo) -> Self {
+        let gauge = metrics.running(info);
+        gauge.inc();
+        Self(gauge)
     }
 
     fn until_end_of(self, body: Body) -> Body {

@@ -9,14 +9,16 @@ use super::resource::{Residence, Resource};
 use super::snapshot::{Objects, Snapshot};
 use super::view::{Batch, View};
 use super::watcher::{Scope, Selector, Start, WatchEnd, WatchError, Watcher};
-use super::{Backend, BackendError, Change, CommitError, Group, Index, Key, Revision, Stored, Write};
+use super::{
+    Backend, BackendError, Change, CommitError, Group, Index, Key, Revision, Stored, Watched, Write,
+};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,6 +41,8 @@ pub struct Options {
     pub batch_writes: usize,
     /// How often objects past their time to live are looked for.
     pub expiry_interval: Duration,
+    /// Is told of every commit.
+    pub watched: Option<Arc<dyn Watched>>,
 }
 
 impl Default for Options {
@@ -49,6 +53,7 @@ impl Default for Options {
             watcher_queue: 4096,
             batch_writes: 256,
             expiry_interval: Duration::from_secs(10),
+            watched: None,
         }
     }
 }
@@ -260,11 +265,20 @@ impl Store {
         for write in &mut group.writes {
             writes.push(self.prepare(write, facts.next().unwrap_or_default())?);
         }
+        let watched = self.inner.options.watched.as_ref();
+        let operation =
+            watched.and_then(|_| group.operation()).map(|(operation, key)| (operation, key.clone()));
+        let began = Instant::now();
         let (reply, answer) = oneshot::channel();
         let request = Request { group, writes, reply };
         let sent = self.inner.commands.send(Command::Commit(request)).await;
         sent.map_err(|_| CommitError::Unavailable(CLOSING.into()))?;
-        answer.await.map_err(|_| CommitError::Unknown(CLOSING.into()))?
+        let outcome = answer.await.map_err(|_| CommitError::Unknown(CLOSING.into()))?;
+        if let (Some(watched), Some((operation, key))) = (watched, operation) {
+            let failed = matches!(outcome, Err(CommitError::Unavailable(_) | CommitError::Unknown(_)));
+            watched.written(operation, key.resource(), failed, began.elapsed());
+        }
+        outcome
     }
 
     /// A place in the fair queue of those who read, modify and write `key`: hold it from the read to the commit's

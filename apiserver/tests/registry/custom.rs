@@ -181,6 +181,45 @@ async fn versions_tables_and_discovery_show_it() {
     );
 }
 
+/// The objects' own form has no messages, their metadata has.
+#[tokio::test]
+async fn metadata_has_a_protobuf_form() {
+    let server = start().await;
+    server.post(WIDGETS, &widget("a", json!({"size": 2}))).await.code_is(201);
+    let accept = |kind: &str| {
+        format!(
+            "application/vnd.kubernetes.protobuf;as={kind};g=meta.k8s.io;v=v1,application/json;as={kind};g=meta.k8s.io;v=v1"
+        )
+    };
+    let api = knarr_api::table::builtin();
+    for (path, kind) in [
+        (format!("{WIDGETS}/a"), "PartialObjectMetadata"),
+        (WIDGETS.to_owned(), "PartialObjectMetadataList"),
+        ("/api/v1/namespaces/default".to_owned(), "PartialObjectMetadata"),
+    ] {
+        let reply = server.send(Method::GET, &path, &[("accept", &accept(kind))], Vec::new()).await;
+        assert_eq!(reply.headers["content-type"], "application/vnd.kubernetes.protobuf", "{path}");
+        let value = knarr_api::protobuf::decode(api, &reply.bytes).unwrap().value;
+        assert_eq!(value["kind"], kind);
+        let metadata = value.pointer("/items/0/metadata").unwrap_or(&value["metadata"]);
+        assert!(metadata["uid"].is_string() && value.get("spec").is_none(), "{value}");
+    }
+    let watch = format!("{WIDGETS}?watch=1&timeoutSeconds=1");
+    let headers = [("accept", &*accept("PartialObjectMetadata"))];
+    let reply = server.send(Method::GET, &watch, &headers, Vec::new()).await;
+    assert_eq!(reply.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    let at = reply.bytes.windows(4).position(|w| w == b"k8s\0").unwrap();
+    let end = 4 + u32::from_be_bytes(reply.bytes[..4].try_into().unwrap()) as usize;
+    let value = knarr_api::protobuf::decode(api, &reply.bytes[at..end]).unwrap().value;
+    assert_eq!((&value["kind"], &value["metadata"]["name"]), (&json!("PartialObjectMetadata"), &json!("a")));
+    // Tables have none: the next form is taken, and without one there is none.
+    let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
+    server.send(Method::GET, WIDGETS, &[("accept", table)], Vec::new()).await.code_is(406);
+    let next = format!("{table},application/json;as=Table;g=meta.k8s.io;v=v1");
+    let reply = server.send(Method::GET, WIDGETS, &[("accept", &*next)], Vec::new()).await;
+    assert_eq!(reply.expect(200)["kind"], "Table");
+}
+
 #[tokio::test]
 async fn a_watch_tells_of_changes() {
     let server = start().await;

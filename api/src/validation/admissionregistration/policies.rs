@@ -19,7 +19,13 @@ pub(super) const VALIDATING_BINDING: Rules = Rules {
     },
     ..Rules::PLAIN
 };
-pub(super) const MUTATING_BINDING: Rules = Rules { object: binding, ..Rules::PLAIN };
+pub(super) const MUTATING_BINDING: Rules = Rules {
+    object: |at| {
+        binding(at);
+        mutable_operations(&at.get("spec.matchResources"));
+    },
+    ..Rules::PLAIN
+};
 
 /// Longest expression of an audit annotation.
 const AUDIT_EXPRESSION_MAX: usize = 5 * 1024;
@@ -224,8 +230,17 @@ fn validating_status(at: &At<'_>) {
     metadata::conditions(&status.get("conditions"));
 }
 
+/// What is deleted cannot be changed: the original notes that at the operations of all rules as one.
+fn mutable_operations(resources: &At<'_>) {
+    let operations = resources.get("resourceRules.operations");
+    for operation in resources.get("resourceRules").items().flat_map(|rule| rule.get("operations").items()) {
+        operations.with(operation.value()).one_of(&["*", "CONNECT", "CREATE", "UPDATE"]);
+    }
+}
+
 fn mutating(at: &At<'_>) {
     let env = common(at, true);
+    mutable_operations(&at.get("spec.matchConstraints"));
     let spec = at.get("spec");
     let (mutations, again) = (spec.get("mutations"), spec.get("reinvocationPolicy"));
     if mutations.is_empty() {
@@ -246,7 +261,8 @@ fn mutating(at: &At<'_>) {
             }
         };
         if mutation.find(other).is_some() {
-            mutation.get(other).invalid(format!("must not be specified when patchType is {}", ty.text()));
+            let fault = format!("must not be specified when patchType is {}", ty.text());
+            mutation.get(other).invalid_text(&format!("{{{other}}}"), fault);
         }
         let body = mutation.get(member);
         if !body.is_set() {

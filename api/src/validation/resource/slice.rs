@@ -1,10 +1,11 @@
 //! Rules of ResourceSlices: the devices that a driver offers.
-use super::super::constraints::Rule::{By, MaxItems, NeedFormat, Unique};
+use super::super::constraints::Rule::{By, MaxItems, NeedFormat, UniqueItem};
 use super::super::constraints::{Row, check, immutable};
 use super::super::cursor::At;
 use super::super::pod;
 use super::super::storage::driver_name;
 use super::{pool_name, qualified_name, taint};
+use crate::quantity::Quantity;
 use crate::{Value, names};
 
 const DEVICES_MAX: usize = 128;
@@ -15,6 +16,8 @@ const COUNTERS_MAX: usize = 32;
 const ATTRIBUTES_MAX: usize = 32;
 const ATTRIBUTE_BYTES_MAX: usize = 64;
 const TAINTS_MAX: usize = 16;
+/// Most values that a request for a shared capacity may choose from.
+const VALID_VALUES_MAX: usize = 10;
 /// The ways to say to which nodes devices belong.
 const PLACES: [&str; 4] = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
 const VALUES: [&str; 8] = ["int", "bool", "string", "version", "ints", "bools", "strings", "versions"];
@@ -23,10 +26,10 @@ const SLICE: &[Row] = &[
     ("driver", NeedFormat(driver_name)),
     ("pool.name", By(pool_name)),
     ("devices[]", By(device)),
-    ("devices", Unique("name")),
+    ("devices", UniqueItem("name")),
     ("sharedCounters[]", By(counter_set)),
     ("sharedCounters", MaxItems(COUNTER_SETS_MAX)),
-    ("sharedCounters", Unique("name")),
+    ("sharedCounters", UniqueItem("name")),
 ];
 const DEVICE: &[Row] = &[
     ("name", NeedFormat(names::dns_label)),
@@ -34,7 +37,7 @@ const DEVICE: &[Row] = &[
     ("taints", MaxItems(TAINTS_MAX)),
     ("consumesCounters[]", By(consumption)),
     ("consumesCounters", MaxItems(2)),
-    ("consumesCounters", Unique("counterSet")),
+    ("consumesCounters", UniqueItem("counterSet")),
     ("bindingConditions", MaxItems(4)),
     ("bindingFailureConditions", MaxItems(4)),
 ];
@@ -49,10 +52,16 @@ pub(super) fn slice(at: &At<'_>) {
     if generation.int().is_some_and(|number| number < 0) {
         generation.invalid("must be greater than or equal to zero");
     }
-    let places = place(&spec, &PLACES);
+    let places = place(&spec, &PLACES, "must be either unset or set to a non-empty string");
+    if let Some(selector) = spec.find("nodeSelector") {
+        let terms = selector.get("nodeSelectorTerms");
+        if terms.len() != 1 {
+            // Slices of one pool are merged, which works for single terms only.
+            terms.invalid("must have exactly one node selector term");
+        }
+    }
     match places.as_slice() {
         [_] => {}
-        [] if !spec.get("sharedCounters").is_empty() => {}
         [] => spec.required(
             "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required",
         ),
@@ -74,16 +83,19 @@ pub(super) fn slice(at: &At<'_>) {
     }
 }
 
-/// Which of the ways are used; they are checked too.
-fn place(at: &At<'_>, ways: &[&str]) -> Vec<String> {
-    at.get("nodeName").format_if_set(names::dns_subdomain);
+/// Which of the ways are used; they are checked too, and `unnamed` is said of a node without a name.
+fn place(at: &At<'_>, ways: &[&str], unnamed: &str) -> Vec<String> {
+    if let Some(name) = at.find("nodeName") {
+        match name.text() {
+            "" => name.invalid(unnamed),
+            _ => name.format(names::dns_subdomain),
+        }
+    }
     if let Some(selector) = at.find("nodeSelector") {
         pod::node_selector(&selector);
-        let terms = selector.get("nodeSelectorTerms");
-        if terms.len() != 1 {
-            // Slices of one pool are merged, which works for single terms only.
-            terms.invalid("must have exactly one node selector term");
-        }
+    }
+    for switch in ways[2..].iter().filter_map(|way| at.find(way)).filter(|switch| !switch.is_true()) {
+        switch.invalid("must be either unset or set to true");
     }
     let used = |way: &&&str| match **way {
         "nodeName" => !at.get(way).is_empty(),
@@ -96,12 +108,14 @@ fn place(at: &At<'_>, ways: &[&str]) -> Vec<String> {
 fn device_place(device: &At<'_>, each: bool) {
     const ASKED: &str = "when `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
     if !each {
-        for way in PLACES[..3].iter().filter_map(|way| device.find(way)).filter(|way| !way.is_empty()) {
-            way.invalid("`perDeviceNodeSelection` must be set to true in the ResourceSlice spec");
+        if PLACES[..3].iter().any(|way| device.find(way).is_some()) {
+            let fault = "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is \
+                         set to true in the ResourceSlice spec";
+            device.push(crate::field::Error::invalid(device.path(), &Value::Null, fault));
         }
         return;
     }
-    match place(device, &PLACES[..3]).as_slice() {
+    match place(device, &PLACES[..3], "must not be empty").as_slice() {
         [_] => {}
         [] => device.required(format!(
             "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required {ASKED}"
@@ -120,8 +134,16 @@ fn device(device: &At<'_>) {
         qualified_name(&attribute, name);
         value(&attribute);
     }
+    let shared = device.get("allowMultipleAllocations").is_true();
     for (name, amount) in capacity.entries() {
         qualified_name(&amount, name);
+        if let Some(policy) = amount.find("requestPolicy") {
+            if shared {
+                request_policy(&policy, amount.get("value").quantity().unwrap_or_default());
+            } else {
+                policy.forbidden("allowMultipleAllocations must be true");
+            }
+        }
     }
     let total = attributes.len() + capacity.len();
     if total > ATTRIBUTES_MAX {
@@ -138,10 +160,91 @@ fn device(device: &At<'_>) {
     }
 }
 
+/// What may be asked of a capacity that allocations share.
+fn request_policy(policy: &At<'_>, most: Quantity) {
+    let (values, range) = (policy.get("validValues"), policy.find("validRange"));
+    let default = policy.get("default");
+    match range {
+        Some(_) if !values.is_empty() => policy.forbidden(
+            "exactly one policy can be specified, cannot specify \"validValues\" and \"validRange\" at the same time",
+        ),
+        _ if !values.is_empty() => match default.quantity() {
+            None => default.required("required when validValues is defined"),
+            Some(default) => valid_values(&values, default, most),
+        },
+        Some(range) => match default.quantity() {
+            None => default.required("required when validRange is defined"),
+            Some(default) => valid_range(&range, default, most),
+        },
+        None => {}
+    }
+}
+
+fn valid_values(values: &At<'_>, default: Quantity, most: Quantity) {
+    let items: Vec<(At<'_>, Quantity)> =
+        values.items().map(|item| (item.clone(), item.quantity().unwrap_or_default())).collect();
+    for (item, _) in items.windows(2).filter(|pair| pair[0].1 > pair[1].1).map(|pair| &pair[1]) {
+        item.invalid("values must be sorted in ascending order");
+    }
+    if values.len() > VALID_VALUES_MAX {
+        values.at_most(VALID_VALUES_MAX);
+    } else {
+        for (item, _) in items.iter().filter(|(_, value)| *value > most) {
+            item.invalid(format!("option is larger than capacity value: {most}"));
+        }
+        let mut seen: Vec<i64> = Vec::new();
+        for (item, value) in &items {
+            if seen.contains(&value.value()) {
+                item.duplicate_text(&value.value().to_string());
+            }
+            seen.push(value.value());
+        }
+    }
+    if !items.iter().any(|(_, value)| *value == default) {
+        values
+            .invalid_text(&default.to_string(), "default value is not valid according to the requestPolicy");
+    }
+}
+
+fn valid_range(range: &At<'_>, default: Quantity, most: Quantity) {
+    let (low, high, step) = (range.get("min"), range.get("max"), range.get("step"));
+    let Some(min) = low.quantity() else { return low.required("required when validRange is defined") };
+    let text = |quantity: Quantity| quantity.to_string();
+    if min > most {
+        low.invalid_text(&text(min), format!("min is larger than capacity value: {most}"));
+    }
+    if default < min {
+        low.invalid_text(&text(default), format!("default is less than min: {min}"));
+    }
+    if let Some(max) = high.quantity() {
+        if min > max {
+            high.invalid_text(&text(min), format!("min is larger than max: {max}"));
+        }
+        if max > most {
+            high.invalid_text(&text(max), format!("max is larger than capacity value: {most}"));
+        }
+        if default > max {
+            high.invalid_text(&text(default), format!("default is more than max: {max}"));
+        }
+    }
+    let Some(width) = step.quantity() else { return };
+    let next = min + width;
+    if next > most {
+        step.invalid_text(&text(width), format!("one step {next} is larger than capacity value: {most}"));
+    }
+    for value in std::iter::once(default).chain(high.quantity()) {
+        let above = value.value().wrapping_sub(min.value());
+        if above.checked_rem(width.value()) != Some(0) {
+            let fault = format!("value is not a multiple of a given step ({width}) from ({min})");
+            step.invalid_text(&text(value), fault);
+        }
+    }
+}
+
 /// An attribute has one value of one type.
 fn value(attribute: &At<'_>) {
     match VALUES.iter().filter(|name| attribute.find(name).is_some()).count() {
-        0 => attribute.required("exactly one value must be specified"),
+        0 => attribute.invalid_text("", "exactly one value must be specified"),
         1 => {}
         _ => attribute.invalid("exactly one value must be specified"),
     }

@@ -164,6 +164,21 @@ fn policies() {
             "mutations": [{"patchType": "JSONPatch"}]}})),
         &["spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch"],
     );
+    check(
+        ADMISSION,
+        "MutatingAdmissionPolicy",
+        policy(json!({"spec": {"validations": null, "reinvocationPolicy": "Never",
+            "matchConstraints": {"resourceRules": [{
+                "operations": ["DELETE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]},
+            "mutations": [{"patchType": "JSONPatch", "applyConfiguration": {"expression": "Object{}"}}]}})),
+        &[
+            "spec.matchConstraints.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"*\", \
+             \"CONNECT\", \"CREATE\", \"UPDATE\"",
+            "spec.mutations[0].applyConfiguration: Invalid value: \"{applyConfiguration}\": must not be specified when \
+             patchType is JSONPatch",
+            "spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch",
+        ],
+    );
 }
 
 fn definition(change: Value) -> Value {

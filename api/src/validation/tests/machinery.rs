@@ -120,7 +120,7 @@ fn devices() {
                 "spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required",
                 "spec.devices.requests[1].exactly.deviceClassName: Required value",
                 "spec.devices.requests[1].exactly.count: Invalid value: 0: must be greater than zero",
-                "spec.devices.requests[1].name: Duplicate value: \"r\"",
+                "spec.devices.requests[1]: Duplicate value: \"r\"",
             ],
         ),
     ] {
@@ -154,8 +154,41 @@ fn devices() {
             vec![
                 "spec.devices[0].attributes[v].version: Invalid value: \"1.2\": must be a string compatible with \
                  semver.org spec 2.0.0",
-                "spec.devices[0].attributes[w]: Required value: exactly one value must be specified",
-                "spec.devices[1].name: Duplicate value: \"x\"",
+                "spec.devices[0].attributes[w]: Invalid value: \"\": exactly one value must be specified",
+                "spec.devices[1]: Duplicate value: \"x\"",
+            ],
+        ),
+        (
+            json!({"spec": {"nodeName": "", "devices": [{"name": "x", "allNodes": true}]}}),
+            vec![
+                "spec.nodeName: Invalid value: \"\": must be either unset or set to a non-empty string",
+                "spec: Required value: exactly one of `nodeName`, `nodeSelector`, `allNodes`, \
+                 `perDeviceNodeSelection` is required",
+                "spec.devices[0]: Invalid value: null: `nodeName`, `nodeSelector` and `allNodes` can only be set if \
+                 `perDeviceNodeSelection` is set to true in the ResourceSlice spec",
+            ],
+        ),
+        (
+            json!({"spec": {"devices": [
+                {"name": "x", "capacity": {"m": {"value": "4", "requestPolicy": {"default": "1"}}}},
+                {"name": "y", "allowMultipleAllocations": true, "capacity": {
+                    "a": {"value": "4", "requestPolicy": {"validValues": ["2", "1", "8"]}},
+                    "b": {"value": "4", "requestPolicy": {"default": "3", "validValues": ["2", "1", "8"]}},
+                    "c": {"value": "10", "requestPolicy": {
+                        "default": "3", "validRange": {"min": "2", "max": "7", "step": "2"}}}}}]}}),
+            vec![
+                "spec.devices[0].capacity[m].requestPolicy: Forbidden: allowMultipleAllocations must be true",
+                "spec.devices[1].capacity[a].requestPolicy.default: Required value: required when validValues is defined",
+                "spec.devices[1].capacity[b].requestPolicy.validValues[1]: Invalid value: \"1\": values must be sorted in \
+                 ascending order",
+                "spec.devices[1].capacity[b].requestPolicy.validValues[2]: Invalid value: \"8\": option is larger than \
+                 capacity value: 4",
+                "spec.devices[1].capacity[b].requestPolicy.validValues: Invalid value: \"3\": default value is not valid \
+                 according to the requestPolicy",
+                "spec.devices[1].capacity[c].requestPolicy.validRange.step: Invalid value: \"3\": value is not a multiple of \
+                 a given step (2) from (2)",
+                "spec.devices[1].capacity[c].requestPolicy.validRange.step: Invalid value: \"7\": value is not a multiple of \
+                 a given step (2) from (2)",
             ],
         ),
     ] {

@@ -1,0 +1,60 @@
+//! `/metrics`: the names and labels that dashboards and alerts for the original look for.
+use crate::harness::{Server, eventually};
+use http::Method;
+use http_body_util::BodyExt;
+use serde_json::json;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_the_original() {
+    let directory = tempfile::tempdir().expect("directory");
+    let flags = ["--runtime-config=storage.k8s.io/v1beta1=true"];
+    let server = Server::start(directory.path(), &flags).await;
+    let admin = server.admin();
+    let map = json!({"metadata": {"name": "a"}});
+    admin.create(MAPS, &map).await;
+    assert_eq!(admin.get(MAPS).await.0, 200);
+    admin.get("/apis/storage.k8s.io/v1beta1/volumeattributesclasses").await;
+    let mut watch = admin.open(Method::GET, &format!("{MAPS}?watch=1"), "").await;
+    watch.body_mut().frame().await.expect("an event").expect("no error");
+    let text = async || {
+        let reply = admin.raw(Method::GET, "/metrics", &[], "").await;
+        String::from_utf8(reply.into_body().to_vec()).expect("text")
+    };
+    let of_maps = |verb: &str| {
+        format!(
+            "component=\"apiserver\",group=\"\",resource=\"configmaps\",scope=\"namespace\",subresource=\"\",verb=\"{verb}\",version=\"v1\""
+        )
+    };
+    let lines = [
+        format!("apiserver_longrunning_requests{{{}}} 1", of_maps("WATCH")),
+        format!("apiserver_response_sizes_count{{{}}} 1", of_maps("LIST")),
+        "apiserver_requested_deprecated_apis{group=\"storage.k8s.io\",removed_release=\"".to_owned(),
+        "apiserver_request_duration_seconds_bucket{le=\"0.005\",component=\"apiserver\",dry_run=\"\"".to_owned(),
+        "apiserver_request_sli_duration_seconds_bucket{le=\"0.05\",component=\"apiserver\",dry_run=\"\"".to_owned(),
+        "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"configmaps\"".to_owned(),
+        "apiserver_current_inflight_requests{request_kind=\"mutating\"}".to_owned(),
+        "apiserver_resource_objects{group=\"\",resource=\"configmaps\"}".to_owned(),
+        "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"}".to_owned(),
+        "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"}".to_owned(),
+        "etcd_request_duration_seconds_count{group=\"\",operation=\"create\",resource=\"configmaps\"} ".to_owned(),
+        "etcd_requests_total{group=\"\",operation=\"create\",resource=\"configmaps\"} ".to_owned(),
+        "apiserver_flowcontrol_current_executing_seats".to_owned(),
+        "apiserver_flowcontrol_dispatched_requests_total".to_owned(),
+        "kubernetes_feature_enabled".to_owned(),
+        "process_start_time_seconds".to_owned(),
+    ];
+    for line in lines {
+        eventually(async || text().await.lines().any(|known| known.starts_with(&line))).await;
+    }
+    let size = text().await;
+    let size = size
+        .lines()
+        .find_map(|line| line.strip_prefix("apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} "));
+    assert!(size.and_then(|size| size.parse::<f64>().ok()).is_some_and(|size| size > 4096.0), "{size:?}");
+    drop(watch);
+    let none = format!("apiserver_longrunning_requests{{{}}} 0", of_maps("WATCH"));
+    eventually(async || text().await.contains(&none)).await;
+    server.stop().await;
+}
