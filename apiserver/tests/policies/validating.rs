@@ -15,7 +15,10 @@ fn refusal(name: &str, text: &str) -> (u16, String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_refuses_what_its_expressions_do_not_allow() {
     let (_directory, _server, admin) = start().await;
+    let mut constraints = crate::config_maps();
+    constraints["resourceRules"][0]["operations"] = json!(["*"]);
     let spec = json!({
+        "matchConstraints": constraints,
         "matchConditions": [{"name": "not-mine", "expression": "!object.metadata.name.startsWith('free')"}],
         "variables": [
             {"name": "size", "expression": "object.?data.orValue({}).size()"},
