@@ -132,13 +132,16 @@ fn check(scene: &Scene<'_>, value: &mut Value, generation: i64) {
     for rule in object::list(spec, &["matchConstraints", "resourceRules"]) {
         let texts =
             |name: &str| object::list(rule, &[name]).iter().filter_map(Value::as_str).collect::<Vec<_>>();
+        if texts("apiGroups").contains(&"*") || texts("apiVersions").contains(&"*") {
+            continue;
+        }
         for group in texts("apiGroups") {
             for version in texts("apiVersions") {
                 for resource in texts("resources") {
                     // Wildcards and subresources are not checked.
                     let Some(row) = rows.find(group, version, resource) else { continue };
                     let gvk = &row.kind.gvk;
-                    let name = format!("{}, Kind={}", gvk.api_version(), gvk.kind);
+                    let name = format!("{}/{}, Kind={}", gvk.group, gvk.version, gvk.kind);
                     if known.len() < KINDS && !known.iter().any(|kind| kind.name == name) {
                         known.push(Known { name, decl: kinds::declare(&row.api, &row.kind) });
                     }
@@ -146,6 +149,7 @@ fn check(scene: &Scene<'_>, value: &mut Value, generation: i64) {
             }
         }
     }
+    known.sort_by(|a, b| a.name.cmp(&b.name));
     let kind = &spec["paramKind"];
     let text = |name: &str| kind[name].as_str().unwrap_or_default();
     let (group, version) = split_api_version(text("apiVersion"));
