@@ -90,6 +90,10 @@ impl Hooks for ServerHooks {
         self.authorizer.require(&context.user, &attributes)
     }
 
+    fn may(&self, user: &User, attributes: &Attributes<'_>) -> bool {
+        self.authorizer.authorize(user, attributes).is_allowed()
+    }
+
     fn escalation(
         &self,
         user: &User,

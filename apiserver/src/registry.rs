@@ -109,7 +109,8 @@ pub struct Registry {
     /// Flags.
     pub settings: Settings,
     admission: Chain,
-    hooks: Arc<dyn Hooks>,
+    /// The rest of the server.
+    pub(crate) hooks: Arc<dyn Hooks>,
     discovery: ArcSwap<Discovery>,
     /// Group versions that others answer.
     remote: ArcSwap<Vec<RemoteVersion>>,

@@ -29,7 +29,7 @@ async fn start() -> (TempDir, Server, Client) {
 
 /// Constraints to ConfigMaps.
 fn config_maps() -> Value {
-    json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE", "DELETE"],
+    json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
         "resources": ["configmaps"]}]})
 }
 

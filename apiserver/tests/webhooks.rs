@@ -4,6 +4,8 @@
 mod admission;
 #[path = "webhooks/aggregation.rs"]
 mod aggregation;
+#[path = "webhooks/conditions.rs"]
+mod conditions;
 #[path = "webhooks/conversion.rs"]
 mod conversion;
 #[path = "webhooks/coverage.rs"]

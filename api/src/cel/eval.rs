@@ -11,9 +11,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The most items and bytes (by sixteen) an evaluation may copy.
 const WORK: usize = 20_000_000;
+/// What compiling a regular expression counts as copied items.
+const COMPILATION: usize = 20_000;
+/// How long an evaluation may take: for what is charged little and takes long, as comparing large documents does.
+const TIME: Duration = Duration::from_secs(5);
+/// After how many charges the clock is looked at.
+const CLOCK_EVERY: u32 = 256;
 /// The text of the fault that ends an evaluation.
 pub const COST_EXCEEDED: &str = "operation cancelled: actual cost limit exceeded";
 
@@ -51,6 +58,8 @@ pub struct Context<'p> {
     cost: u64,
     limit: u64,
     work: usize,
+    charges: u32,
+    started: Instant,
     known: &'p HashMap<String, Regex>,
     made: HashMap<String, Regex>,
 }
@@ -67,7 +76,9 @@ impl Context<'_> {
     /// More than the limit.
     pub fn charge(&mut self, steps: u64) -> Result<(), EvalError> {
         self.cost = self.cost.saturating_add(steps);
-        if self.cost > self.limit { Err(EvalError::exceeded()) } else { Ok(()) }
+        self.charges = self.charges.wrapping_add(1);
+        let late = self.charges.is_multiple_of(CLOCK_EVERY) && self.started.elapsed() > TIME;
+        if self.cost > self.limit || late { Err(EvalError::exceeded()) } else { Ok(()) }
     }
 
     /// Counts copied items, which the original does not charge.
@@ -82,12 +93,13 @@ impl Context<'_> {
     /// A compiled regular expression.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn regex(&mut self, pattern: &str) -> Result<Regex, String> {
+    /// What is wrong with it, or too many were compiled.
+    pub fn regex(&mut self, pattern: &str) -> Result<Regex, EvalError> {
         if let Some(known) = self.known.get(pattern).or_else(|| self.made.get(pattern)) {
             return Ok(known.clone());
         }
-        let regex = library::compile_regex(pattern)?;
+        self.work(COMPILATION)?;
+        let regex = library::compile_regex(pattern).map_err(EvalError::new)?;
         if self.made.len() < 64 {
             self.made.insert(pattern.to_owned(), regex.clone());
         }
@@ -143,7 +155,15 @@ impl Program {
 
     /// Evaluates the expression; gives its value and what that cost.
     pub fn evaluate<'a>(&'a self, variables: &dyn Variables<'a>, limit: u64) -> (Out<'a>, u64) {
-        let mut context = Context { cost: 0, limit, work: 0, known: &self.regexes, made: HashMap::new() };
+        let mut context = Context {
+            cost: 0,
+            limit,
+            work: 0,
+            charges: 0,
+            started: Instant::now(),
+            known: &self.regexes,
+            made: HashMap::new(),
+        };
         let out = self.evaluate_in(variables, &mut context);
         (out, context.cost)
     }

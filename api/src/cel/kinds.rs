@@ -89,9 +89,9 @@ impl Walk<'_> {
     }
 }
 
-/// A kind that a policy concerns, `apps/v1, Kind=Deployment`, with its declaration.
+/// A kind that a policy concerns with its declaration.
 pub struct Known {
-    /// The name that warnings have.
+    /// The name that warnings have, `apps/v1, Kind=Deployment`, `/v1, Kind=Pod`.
     pub name: String,
     /// Its objects.
     pub decl: Arc<Decl>,
@@ -115,7 +115,7 @@ pub fn type_check(spec: &Value, kinds: &[Known], params: Option<&Arc<Decl>>) -> 
     }
     let mut found: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for kind in kinds {
-        let options = Options { params: spec["paramKind"].is_object(), authorizer: true, mutations: false };
+        let options = Options { params: params.is_some(), authorizer: true, mutations: false };
         let mut env = admission::environment(options);
         env = env.with("object", kind.decl.clone()).with("oldObject", kind.decl.clone());
         if let Some(params) = params {
@@ -128,6 +128,6 @@ pub fn type_check(spec: &Value, kinds: &[Known], params: Option<&Arc<Decl>>) -> 
             }
         }
     }
-    let warning = |(index, texts): (usize, Vec<String>)| json!({"fieldRef": expressions[index].0, "warning": texts.concat()});
+    let warning = |(index, texts): (usize, Vec<String>)| json!({"fieldRef": expressions[index].0, "warning": texts.join("\n")});
     found.into_iter().map(warning).collect()
 }

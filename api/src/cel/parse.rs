@@ -15,7 +15,9 @@ use std::sync::Arc;
 const MAX_SIZE: usize = 100_000;
 /// How deep an expression may be nested.
 pub const MAX_DEPTH: usize = 160;
-const STACK: usize = 512 << 20;
+/// How many characters that can nest an expression it may have: the parser's stack is made for so many.
+const MAX_OPERATORS: usize = 5000;
+const STACK: usize = 256 << 20;
 /// What folds carry on; expressions cannot name it.
 pub const ACCUMULATOR: &str = "@result";
 const UNUSED: &str = "#unused";
@@ -44,6 +46,9 @@ pub fn parse(text: &str) -> Result<Parsed, Issues> {
         return Err(whole(format!(
             "expression code point size exceeds limit: size: {size}, limit {MAX_SIZE}"
         )));
+    }
+    if text.chars().filter(|c| ".[+-*/%?<>=!(".contains(*c)).count() > MAX_OPERATORS {
+        return Err(whole(format!("expression recursion limit exceeded: {MAX_DEPTH}")));
     }
     let owned = text.to_owned();
     let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || parse_here(&owned));

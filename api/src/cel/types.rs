@@ -281,9 +281,12 @@ impl Mapping {
             (Type::Param(param), from) => self.bind(*param, from, true),
             (to, Type::Param(param)) => self.bind(*param, to, false),
             (Type::Dyn | Type::Error, _) | (_, Type::Dyn | Type::Error) => true,
-            (Type::List(a), Type::List(b))
-            | (Type::Optional(a), Type::Optional(b))
-            | (Type::Type(a), Type::Type(b)) => self.unify(a, b),
+            (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => self.unify(a, b),
+            // Types compare whatever they are types of.
+            (Type::Type(a), Type::Type(b)) => {
+                self.unify(a, b);
+                true
+            }
             (Type::Map(ak, av), Type::Map(bk, bv)) => self.unify(ak, bk) && self.unify(av, bv),
             (Type::Object(_) | Type::Opaque(_) | Type::Timestamp | Type::Duration, Type::Null) => true,
             (a, b) => a == b,

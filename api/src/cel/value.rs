@@ -68,6 +68,29 @@ pub enum Map<'a> {
     Object(Arc<ObjectDecl>, Rc<BTreeMap<String, Val<'a>>>),
 }
 
+/// A time, with the zone it was written in, which its text keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// When.
+    pub at: jiff::Timestamp,
+    /// Seconds east of Greenwich.
+    offset: i32,
+}
+
+impl From<jiff::Timestamp> for Stamp {
+    fn from(at: jiff::Timestamp) -> Self {
+        Self { at, offset: 0 }
+    }
+}
+
+impl Stamp {
+    /// Another time in the same zone.
+    #[must_use]
+    pub fn moved(self, at: jiff::Timestamp) -> Self {
+        Self { at, ..self }
+    }
+}
+
 /// A value.
 #[derive(Clone, Debug)]
 pub enum Val<'a> {
@@ -86,7 +109,7 @@ pub enum Val<'a> {
     /// `bytes`.
     Bytes(Arc<[u8]>),
     /// `google.protobuf.Timestamp`.
-    Timestamp(jiff::Timestamp),
+    Timestamp(Stamp),
     /// `google.protobuf.Duration`, in nanoseconds.
     Duration(i64),
     /// A type.
@@ -252,13 +275,27 @@ fn string<'a>(text: &str, ty: &Type) -> Option<Val<'a>> {
 }
 
 /// A time, or the beginning of a date.
-pub fn parse_timestamp(text: &str) -> Option<jiff::Timestamp> {
-    let whole = |text: &str| text.parse::<jiff::Timestamp>().ok();
-    match text.len() {
-        10 => whole(&format!("{text}T00:00:00Z")),
-        _ if text.as_bytes().get(10).is_some_and(|c| *c == b'T') => whole(text),
-        _ => None,
+pub fn parse_timestamp(text: &str) -> Option<Stamp> {
+    if text.len() == 10 {
+        return format!("{text}T00:00:00Z").parse::<jiff::Timestamp>().ok().map(Stamp::from);
     }
+    if text.as_bytes().get(10) != Some(&b'T') {
+        return None;
+    }
+    let at = text.parse::<jiff::Timestamp>().ok()?;
+    Some(Stamp { at, offset: zone_of(text).unwrap_or_default() })
+}
+
+/// The zone at the end of a time, `+01:00`, in seconds.
+fn zone_of(text: &str) -> Option<i32> {
+    let zone = text.get(text.len().checked_sub(6)?..)?;
+    let sign = match zone.as_bytes()[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = zone[1..].split_once(':')?;
+    Some(sign * (hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60))
 }
 
 /// A duration as Go writes it, in nanoseconds.
@@ -266,9 +303,12 @@ pub fn parse_duration(text: &str) -> Option<i64> {
     crate::time::duration::parse(text).ok()
 }
 
-/// `2026-01-02T03:04:05.006Z`.
-pub fn format_timestamp(time: jiff::Timestamp) -> String {
-    time.to_string()
+/// `2026-01-02T03:04:05.006Z`, or with the zone it was written in.
+pub fn format_timestamp(time: Stamp) -> String {
+    match jiff::tz::Offset::from_seconds(time.offset) {
+        Ok(offset) if time.offset != 0 => time.at.display_with_offset(offset).to_string(),
+        _ => time.at.to_string(),
+    }
 }
 
 /// Seconds with `s`, as `string(duration)` gives it.
@@ -307,6 +347,14 @@ impl<'a> List<'a> {
     /// All items in order.
     pub fn iter(&self) -> impl Iterator<Item = Val<'a>> + '_ {
         (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// What its items are declared as, where that is known.
+    pub fn item_type(&self) -> Option<&'a Type> {
+        match self {
+            Self::Json(_, decl) => Some(&decl.element().ty),
+            Self::Made(_) => None,
+        }
     }
 
     fn kind(&self) -> &'a ListKind {
@@ -388,7 +436,9 @@ impl<'a> Map<'a> {
             Self::Json(members, decl) => match &decl.ty {
                 Type::Object(object) => {
                     let field = object.fields.get(name)?;
-                    members.get(&field.json).map(|value| Val::json(value, &field.decl))
+                    // A field of a known type that is null counts as absent.
+                    let value = members.get(&field.json).filter(|value| !value.is_null());
+                    value.map(|value| Val::json(value, &field.decl))
                 }
                 _ => members.get(name).map(|value| Val::json(value, decl.element())),
             },
@@ -474,7 +524,7 @@ pub fn equal(a: &Val<'_>, b: &Val<'_>) -> bool {
         (Val::Bool(a), Val::Bool(b)) => a == b,
         (Val::String(a), Val::String(b)) => a == b,
         (Val::Bytes(a), Val::Bytes(b)) => a == b,
-        (Val::Timestamp(a), Val::Timestamp(b)) => a == b,
+        (Val::Timestamp(a), Val::Timestamp(b)) => a.at == b.at,
         (Val::Duration(a), Val::Duration(b)) => a == b,
         (Val::Type(a), Val::Type(b)) => same_type(a, b),
         (Val::List(a), Val::List(b)) => equal_lists(a, b),

@@ -4,6 +4,7 @@
 //! Source: KEP-555 and the documentation of server-side apply.
 mod merge;
 mod prune;
+mod wholes;
 
 use super::set::Set;
 use super::versions::{Differences, Other};
@@ -82,12 +83,22 @@ impl From<ApplyError> for Status {
     }
 }
 
-/// Merges a part of an object into the object by the rules of server-side apply, without regard to who owns what.
+/// Merges a part of an object into the object by the rules of server-side apply, without regard to who owns what. What
+/// is merged as a whole cannot be part of it: its other members would be lost without being named.
 ///
 /// # Errors
-/// A part that does not fit the schema, in words.
+/// A part that does not fit the schema or holds such a whole, in words.
 pub fn merge_part(api: &Api, kind: &Kind, object: &mut Value, part: Value) -> Result<(), String> {
-    field_set(&api.schema, kind, &part, "")?;
+    field_set(&api.schema, kind, &part, "")
+        .map_err(|fault| format!("failed to convert patch object to typed object: {fault}"))?;
+    let mut found = Vec::new();
+    wholes::find(&api.schema, kind.ty, &part, "", &mut found);
+    if !found.is_empty() {
+        return Err(format!(
+            "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {}",
+            found.join(", ")
+        ));
+    }
     merge::merge(&api.schema, kind, object, part, "");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What the registry asks of the rest of the server: answers that are not a matter of stored objects.
 use super::Row;
+use crate::authz::Attributes;
 use crate::outbound::Outbound;
 use crate::server::{Request, RequestContext, Response, body};
 use crate::user::User;
@@ -46,6 +47,9 @@ pub trait Hooks: Send + Sync + 'static {
         None
     }
 
+    /// Whether a user may do something else than what the request asks for.
+    fn may(&self, user: &User, attributes: &Attributes<'_>) -> bool;
+
     /// Refuses a write to roles and bindings that would grant more than the writer holds.
     ///
     /// # Errors
@@ -77,6 +81,10 @@ impl Hooks for NoHooks {
 
     fn may_create(&self, _: &RequestContext) -> Result<(), Status> {
         Ok(())
+    }
+
+    fn may(&self, _: &User, _: &Attributes<'_>) -> bool {
+        true
     }
 
     fn escalation(&self, _: &User, _: &Kind, _: &Value, _: Option<&Value>) -> Result<(), Status> {

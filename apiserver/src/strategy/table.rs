@@ -1,5 +1,5 @@
 //! The one table of kinds with rules of their own, by group and plural.
-use super::{Plain, StatusRule, Strategy};
+use super::{Plain, StatusRule, Strategy, admission_policy};
 use crate::registry::object;
 use crate::registry::options::Propagation;
 use knarr_api::Value;
@@ -135,15 +135,21 @@ pub static RULES: &[Rules] = &[
     Rules::new("", "secrets").by(&super::secret::Secret),
     Rules::new("", "serviceaccounts").returned().by(&super::service_account::ServiceAccount),
     Rules::new("", "services").returned().by(&super::service::Service),
-    Rules::new("admissionregistration.k8s.io", "mutatingadmissionpolicies").counts(Generation::SPEC),
-    Rules::new("admissionregistration.k8s.io", "mutatingadmissionpolicybindings").counts(Generation::SPEC),
+    Rules::new("admissionregistration.k8s.io", "mutatingadmissionpolicies")
+        .counts(Generation::SPEC)
+        .by(&admission_policy::MutatingAdmissionPolicy),
+    Rules::new("admissionregistration.k8s.io", "mutatingadmissionpolicybindings")
+        .counts(Generation::SPEC)
+        .by(&admission_policy::Binding { policies: "mutatingadmissionpolicies" }),
     Rules::new("admissionregistration.k8s.io", "mutatingwebhookconfigurations")
         .counts(Generation::of(&["webhooks"])),
     Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicies")
         .counts(Generation::SPEC)
         .status_alone()
-        .by(&super::admission_policy::ValidatingAdmissionPolicy),
-    Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicybindings").counts(Generation::SPEC),
+        .by(&admission_policy::ValidatingAdmissionPolicy),
+    Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicybindings")
+        .counts(Generation::SPEC)
+        .by(&admission_policy::Binding { policies: "validatingadmissionpolicies" }),
     Rules::new("admissionregistration.k8s.io", "validatingwebhookconfigurations")
         .counts(Generation::of(&["webhooks"])),
     Rules::new("apiextensions.k8s.io", "customresourcedefinitions")

@@ -64,7 +64,10 @@ async fn failures_follow_the_policy() {
             "Object{data: {'a': object.nope}}",
             "expression 'Object{data: {'a': object.nope}}' resulted in error: no such key: nope",
         ),
-        ("Object{nope: 1}", "error applying patch: .nope: field not declared in schema"),
+        (
+            "Object{nope: 1}",
+            "error applying patch: failed to convert patch object to typed object: .nope: field not declared in schema",
+        ),
         (
             "Object{metadata: Object.spec{name: 'x'}}",
             "unexpected type name \"Object.spec\", expected \"Object.metadata\"",

@@ -15,7 +15,10 @@ fn refusal(name: &str, text: &str) -> (u16, String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_refuses_what_its_expressions_do_not_allow() {
     let (_directory, _server, admin) = start().await;
+    let mut constraints = crate::config_maps();
+    constraints["resourceRules"][0]["operations"] = json!(["*"]);
     let spec = json!({
+        "matchConstraints": constraints,
         "matchConditions": [{"name": "not-mine", "expression": "!object.metadata.name.startsWith('free')"}],
         "variables": [
             {"name": "size", "expression": "object.?data.orValue({}).size()"},
@@ -187,4 +190,40 @@ async fn types_are_checked() {
     let answer = admin.raw(Method::PATCH, &format!("{path}/p"), &merge, patch).await;
     let changed: Value = serde_json::from_slice(answer.body()).unwrap();
     assert_eq!(changed["status"], json!({"observedGeneration": 2, "typeChecking": {}}), "{changed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_parameters_must_be_able_to_read_them() {
+    let (_directory, server, admin) = start().await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let rules = json!([{"apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["*"]}]);
+    let role = json!({"metadata": {"name": "author"}, "rules": rules});
+    admin.create(&format!("{rbac}/clusterroles"), &role).await;
+    let grant = |role: &str| {
+        json!({"metadata": {"name": role}, "subjects": [{"kind": "User", "name": "author", "apiGroup": "rbac.authorization.k8s.io"}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}})
+    };
+    admin.create(&format!("{rbac}/clusterrolebindings"), &grant("author")).await;
+    let author = server.user("author", &[]);
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    crate::harness::eventually(async || author.get(policies).await.0 == 200).await;
+    let policy = json!({"metadata": {"name": "p"}, "spec": {"matchConstraints": crate::config_maps(),
+        "paramKind": {"apiVersion": "v1", "kind": "Secret"}, "validations": [{"expression": "has(params.data.x)"}]}});
+    let (code, answer) = author.post(policies, &policy).await;
+    assert_eq!(code, 422, "{answer}");
+    assert_eq!(
+        answer["details"]["causes"][0]["message"],
+        "Forbidden: user author must have \"get\" permission on all objects of the referenced paramKind (kind=Secret, \
+         apiVersion=v1)"
+    );
+    admin.create(policies, &policy).await;
+    let bindings = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
+    let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"],
+        "paramRef": {"name": "s", "namespace": "default", "parameterNotFoundAction": "Deny"}}});
+    let (code, answer) = author.post(bindings, &binding).await;
+    assert_eq!((code, &answer["details"]["causes"][0]["field"]), (422, &json!("spec.paramRef")), "{answer}");
+    let reader = json!({"metadata": {"name": "reader"}, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]});
+    admin.create(&format!("{rbac}/clusterroles"), &reader).await;
+    admin.create(&format!("{rbac}/clusterrolebindings"), &grant("reader")).await;
+    crate::harness::eventually(async || author.post(bindings, &binding).await.0 == 201).await;
 }

@@ -109,7 +109,7 @@ fn to_int<'a>(arg: &Val<'a>) -> Option<Out<'a>> {
         }
         Val::Double(_) => fault("integer overflow"),
         Val::String(text) => or_fault(parse_int(text).map(Val::Int), "string", "int"),
-        Val::Timestamp(time) => Ok(Val::Int(time.as_second())),
+        Val::Timestamp(time) => Ok(Val::Int(time.at.as_second())),
         Val::Duration(nanos) => Ok(Val::Int(*nanos)),
         _ => return None,
     })
@@ -170,7 +170,7 @@ fn to_timestamp<'a>(arg: &Val<'a>) -> Option<Out<'a>> {
         }
         Val::String(_) => or_fault(None, "string", "google.protobuf.Timestamp"),
         Val::Int(seconds) => {
-            let time = jiff::Timestamp::from_second(*seconds).ok().map(Val::Timestamp);
+            let time = jiff::Timestamp::from_second(*seconds).ok().map(|time| Val::Timestamp(time.into()));
             time.map_or_else(|| fault("timestamp overflow"), Ok)
         }
         _ => return None,

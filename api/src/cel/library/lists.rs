@@ -1,6 +1,7 @@
 //! Functions of lists.
 use super::{Out, Rows, fault};
 use crate::cel::eval::{Context, EvalError};
+use crate::cel::types::Type;
 use crate::cel::value::{self, List, Val};
 use std::cmp::Ordering;
 
@@ -97,7 +98,7 @@ fn order(a: &Val<'_>, b: &Val<'_>) -> Result<Ordering, EvalError> {
         (Val::Bool(a), Val::Bool(b)) => Some(a.cmp(b)),
         (Val::String(a), Val::String(b)) => Some((**a).cmp(&**b)),
         (Val::Bytes(a), Val::Bytes(b)) => Some(a.cmp(b)),
-        (Val::Timestamp(a), Val::Timestamp(b)) => Some(a.cmp(b)),
+        (Val::Timestamp(a), Val::Timestamp(b)) => Some(a.at.cmp(&b.at)),
         (Val::Duration(a), Val::Duration(b)) => Some(a.cmp(b)),
         (a, b) => value::compare_numbers(a, b),
     };
@@ -128,7 +129,13 @@ fn sum<'a>(context: &mut Context<'_>, list: &List<'a>) -> Option<Out<'a>> {
             },
         });
     }
-    Some(Ok(total.unwrap_or(Val::Int(0))))
+    let zero = || match list.item_type() {
+        Some(Type::Duration) => Val::Duration(0),
+        Some(Type::Double) => Val::Double(0.0),
+        Some(Type::Uint) => Val::Uint(0),
+        _ => Val::Int(0),
+    };
+    Some(Ok(total.unwrap_or_else(zero)))
 }
 
 fn extreme<'a>(list: &List<'a>, name: &str, wanted: Ordering) -> Out<'a> {

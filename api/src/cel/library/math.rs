@@ -2,7 +2,7 @@
 use super::{Function, Out, Overload, Rows, fault};
 use crate::cel::eval::{Context, EvalError};
 use crate::cel::types::Type;
-use crate::cel::value::{self, Key, List, Map, Val};
+use crate::cel::value::{self, Key, List, Map, Stamp, Val};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -89,7 +89,7 @@ fn order<'a>(_: &mut Context<'_>, name: &str, args: &[Val<'a>]) -> Option<Out<'a
         (Val::Bool(a), Val::Bool(b)) => Some(a.cmp(b)),
         (Val::String(a), Val::String(b)) => Some((**a).cmp(&**b)),
         (Val::Bytes(a), Val::Bytes(b)) => Some(a.cmp(b)),
-        (Val::Timestamp(a), Val::Timestamp(b)) => Some(a.cmp(b)),
+        (Val::Timestamp(a), Val::Timestamp(b)) => Some(a.at.cmp(&b.at)),
         (Val::Duration(a), Val::Duration(b)) => Some(a.cmp(b)),
         (Val::Int(_) | Val::Uint(_) | Val::Double(_), Val::Int(_) | Val::Uint(_) | Val::Double(_)) => {
             value::compare_numbers(a, b)
@@ -117,9 +117,9 @@ fn duration<'a>(n: Option<i64>) -> Out<'a> {
     n.map_or_else(|| fault("duration overflow"), |n| Ok(Val::Duration(n)))
 }
 
-fn shifted<'a>(time: jiff::Timestamp, nanos: Option<i64>) -> Out<'a> {
-    let moved = nanos.and_then(|nanos| time.checked_add(jiff::SignedDuration::from_nanos(nanos)).ok());
-    moved.map_or_else(|| fault("timestamp overflow"), |time| Ok(Val::Timestamp(time)))
+fn shifted<'a>(time: Stamp, nanos: Option<i64>) -> Out<'a> {
+    let moved = nanos.and_then(|nanos| time.at.checked_add(jiff::SignedDuration::from_nanos(nanos)).ok());
+    moved.map_or_else(|| fault("timestamp overflow"), |at| Ok(Val::Timestamp(time.moved(at))))
 }
 
 pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) -> Option<Out<'a>> {
@@ -131,7 +131,7 @@ pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) 
         ("_-_", [Val::Duration(a), Val::Duration(b)]) => duration(a.checked_sub(*b)),
         ("_-_", [Val::Timestamp(a), Val::Duration(b)]) => shifted(*a, b.checked_neg()),
         ("_-_", [Val::Timestamp(a), Val::Timestamp(b)]) => {
-            duration(i64::try_from(a.duration_since(*b).as_nanos()).ok())
+            duration(i64::try_from(a.at.duration_since(b.at).as_nanos()).ok())
         }
         ("_*_", [Val::Int(a), Val::Int(b)]) => int(a.checked_mul(*b)),
         ("_*_", [Val::Uint(a), Val::Uint(b)]) => uint(a.checked_mul(*b)),

@@ -77,7 +77,7 @@ fn is_zero(value: &Val<'_>) -> bool {
         Val::Uint(n) => *n == 0,
         Val::Double(n) => *n == 0.0,
         Val::Optional(inner) => inner.is_none(),
-        Val::Timestamp(time) => time.as_nanosecond() == 0,
+        Val::Timestamp(time) => time.at.as_nanosecond() == 0,
         Val::String(_) | Val::Bytes(_) | Val::List(_) | Val::Map(_) => value.size() == Some(0),
         Val::Type(_) | Val::Opaque(_) => false,
     }

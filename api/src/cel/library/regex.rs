@@ -1,6 +1,6 @@
 //! Regular expressions.
 use super::{Out, Rows};
-use crate::cel::eval::{Context, EvalError};
+use crate::cel::eval::Context;
 use crate::cel::value::Val;
 use ::regex::{Regex, RegexBuilder};
 
@@ -32,7 +32,7 @@ pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) 
     let [Val::String(text), Val::String(pattern), rest @ ..] = args else { return None };
     let regex = match context.regex(pattern) {
         Ok(regex) => regex,
-        Err(error) => return Some(Err(EvalError::new(error))),
+        Err(error) => return Some(Err(error)),
     };
     Some(match (name, rest) {
         ("matches", []) => Ok(Val::Bool(regex.is_match(text))),

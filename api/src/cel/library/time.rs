@@ -53,7 +53,7 @@ pub(super) fn call<'a>(_: &mut Context<'_>, name: &str, args: &[Val<'a>]) -> Opt
                 "getHours" => nanos / 3_600_000_000_000,
                 "getMinutes" => nanos / 60_000_000_000,
                 "getSeconds" => nanos / 1_000_000_000,
-                "getMilliseconds" => nanos / 1_000_000 % 1000,
+                "getMilliseconds" => nanos / 1_000_000,
                 _ => return None,
             };
             return Some(Ok(Val::Int(part)));
@@ -65,7 +65,7 @@ pub(super) fn call<'a>(_: &mut Context<'_>, name: &str, args: &[Val<'a>]) -> Opt
         },
         _ => return None,
     };
-    let local = time.to_zoned(zone);
+    let local = time.at.to_zoned(zone);
     let part = match name {
         "getFullYear" => i64::from(local.year()),
         "getMonth" => i64::from(local.month()) - 1,

@@ -40,6 +40,7 @@ impl Url {
             return Err(wrong("net/url: invalid control character in URL"));
         }
         let (scheme, rest) = scheme(text).map_err(wrong)?;
+        let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if !rest.starts_with('/') {
             if scheme.is_empty() {

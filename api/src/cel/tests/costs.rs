@@ -225,3 +225,16 @@ fn actual_costs() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Regular expressions out of data are compiled each time, at no charge of their own.
+#[test]
+fn compiling_expressions_does_not_run_away() {
+    let schema = json!({"type": "array", "items": {"type": "string"}});
+    let patterns: Vec<Value> = (1..5000).map(|n| format!("(a{{1,50}}){{{n}}}").into()).collect();
+    let (object, decl) = (Value::from(patterns), declared(&schema));
+    let program = Program::new(compile(&env(&schema), "self.all(p, !'b'.matches(p))").unwrap());
+    let started = std::time::Instant::now();
+    let (out, _) = program.evaluate(&[("self", Val::json(&object, &decl))], 1_000_000);
+    assert_eq!(out.unwrap_err().message, COST_EXCEEDED);
+    assert!(started.elapsed() < std::time::Duration::from_secs(60));
+}

@@ -180,6 +180,13 @@ fn times() {
         ),
         ("timestamp('2026-01-02T00:00:00Z') - timestamp('2026-01-01T00:00:00Z') == duration('24h')", "true"),
         ("duration('1h').getMinutes()", "60"),
+        ("duration('1h2m3s4ms').getMilliseconds()", "3723004"),
+        (
+            "string(timestamp('2011-08-18T19:03:37.01+01:00') + duration('1h'))",
+            r#""2011-08-18T20:03:37.01+01:00""#,
+        ),
+        ("timestamp('2011-08-18T19:03:37+01:00').getHours('UTC')", "18"),
+        ("timestamp('2011-08-18T19:03:37+01:00') == timestamp('2011-08-18T18:03:37Z')", "true"),
         ("string(duration('1h1.5s'))", r#""3601.5s""#),
         ("string(timestamp('2026-01-02T03:04:05.120Z'))", r#""2026-01-02T03:04:05.12Z""#),
         ("duration(x.s)", "error: time: invalid duration \"héllo\""),
@@ -202,6 +209,12 @@ fn kubernetes_libraries() {
         ("url('https://example.com:80/a b').getEscapedPath()", r#""/a%20b""#),
         ("url('https://[::1]:80/').getHostname() + url('https://[::1]:80/').getPort()", r#""::180""#),
         ("url('https://e.com/?k=v&k=w').getQuery()", r#"{"k":["v","w"]}"#),
+        ("url('https://e.com/a?k=b#c').getQuery()", r#"{"k":["b"]}"#),
+        (
+            "url('https://e.com/p?key with spaces=value with spaces').getQuery()",
+            r#"{"key with spaces":["value with spaces"]}"#,
+        ),
+        ("isURL('https://u:p@e.com:80/p?q=v#f') && !isURL('https://a:b:c/') && !isURL('../p')", "true"),
         ("isURL('/path') && !isURL('path') && !isURL('http://a b/')", "true"),
         ("isIP('::1') && !isIP('::ffff:1.2.3.4') && !isIP('1.2.3') && ip('127.0.0.1').isLoopback()", "true"),
         (
@@ -252,12 +265,16 @@ fn values_are_what_their_schema_says() {
                 "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "integer"}}}},
         "namespace": {"type": "string"}, "a-b": {"type": "integer"}, "c.d__e": {"type": "integer"},
         "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "nothing": {"type": "string", "nullable": true},
+        "waits": {"type": "array", "items": {"type": "string", "format": "duration"}},
+        "holes": {"type": "object", "additionalProperties": {"type": "string", "nullable": true}},
         "template": {"type": "object", "x-kubernetes-embedded-resource": true,
                      "x-kubernetes-preserve-unknown-fields": true},
     }});
     let object = json!({"when": "2026-01-02T03:04:05Z", "day": "2026-01-02", "wait": "5m", "data": "aGk=", "ratio": 2,
         "port": "80%", "set": ["a", "b"], "map": [{"k": "x", "v": 1}, {"k": "y", "v": 2}], "namespace": "n",
         "a-b": 1, "c.d__e": 2, "labels": {"app": "web"},
+        "nothing": null, "waits": [], "holes": {"a": null},
         "template": {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p"}}});
     let decl = declared(&schema);
     for (text, wanted) in [
@@ -271,6 +288,9 @@ fn values_are_what_their_schema_says() {
         ("'app' in self.labels && self.labels.app == 'web' && self.labels['app'] == 'web'", "true"),
         ("self.template.metadata.name + self.template.kind", "\"pPod\""),
         ("has(self.labels.other)", "false"),
+        ("has(self.nothing)", "false"),
+        ("self.waits.sum() == duration('0') && self.waits.isSorted()", "true"),
+        ("type(self.holes['a']) == null_type && self.holes.size() == 1", "true"),
     ] {
         let program =
             Program::new(compile(&env(&schema), text).unwrap_or_else(|issues| panic!("{text}: {issues}")));

@@ -23,7 +23,9 @@ pub fn find(
     let (group, version) = knarr_api::kind::split_api_version(api_version);
     let rows = attributes.siblings.map(|siblings| siblings.rows);
     let Some(row) = rows.and_then(|rows| rows.kind(group, version, kind)) else {
-        return Err(format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'"));
+        return Err(format!(
+            "failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind}'"
+        ));
     };
     let namespace = namespace(&row, wanted, attributes)?;
     let found = match wanted["name"].as_str().filter(|name| !name.is_empty()) {

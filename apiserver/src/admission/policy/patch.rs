@@ -77,7 +77,7 @@ fn merge(
             value.type_name()
         ));
     }
-    named(value, "Object")?;
+    named(value, "Object").map_err(|fault| format!("type mismatch: {fault}"))?;
     let mut part = value.to_json()?;
     for kept in ["apiVersion", "kind"] {
         part[kept] = object[kept].clone();

@@ -102,16 +102,16 @@ fn judge(due: &Due<'_>, attributes: &Attributes<'_>) -> Vec<Objection> {
                 let message = message(validation, &mut budget, &variables);
                 found.push(objection(message, validation.reason.as_ref(), index));
             }
-            Err(error) => {
-                if !policy.ignores_failure {
-                    found.push(objection(error.message, None, index));
-                }
-                if error.cancelled {
-                    break;
-                }
+            // What is too expensive fails as a whole.
+            Err(error) if error.cancelled => {
+                let failed = objection(error.message, None, 0);
+                return if policy.ignores_failure { Vec::new() } else { vec![failed] };
             }
+            Err(error) if policy.ignores_failure => drop(error),
+            Err(error) => found.push(objection(error.message, None, index)),
         }
     }
+    let mut budget = Budget::new(BUDGET);
     for (key, text, program) in &policy.annotations {
         let value = budget.evaluate(program, text, &variables);
         annotate(due, attributes, key, value, &mut |message| {
