@@ -1,5 +1,5 @@
 //! Servers that extend the API server: admission and conversion webhooks behind real TLS, through the real HTTP server.
-#![allow(missing_docs, clippy::expect_used)]
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
 #[path = "webhooks/admission.rs"]
 mod admission;
 #[path = "webhooks/aggregation.rs"]
