@@ -86,7 +86,10 @@ async fn pods_and_services_are_reached() {
         assert_eq!(reply.status(), 418, "{path}: {head}");
         assert_eq!(reply.headers()["x-from"], "pod");
         assert!(head.starts_with(&line.to_ascii_lowercase()), "{path}: {head}");
-        assert!(head.contains("x-mine: 1") && head.contains("x-forwarded-"), "{head}");
+        let told = format!("x-forwarded-uri: {}\r\n", path.split('?').next().unwrap_or_default());
+        for line in ["x-mine: 1\r\n", "x-forwarded-for: 127.0.0.1\r\n", &told.to_ascii_lowercase()] {
+            assert!(head.contains(line), "{line} in {head}");
+        }
         assert!(!head.contains("secret"), "credentials are for this server only: {head}");
     }
     let redirected = admin.raw(Method::GET, &format!("{SPACE}/services/s:web/proxy?x=1"), &[], "").await;
