@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use defaults::apply as default_object;
 pub use rules::{Rules, environment as rule_environment};
-pub use validate::validate;
+pub use validate::{validate, validate_default};
 
 /// What is known of one version of a custom resource beyond its type.
 #[derive(Clone, Debug)]

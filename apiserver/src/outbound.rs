@@ -42,6 +42,10 @@ const MAX_CLIENTS: usize = 256;
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
 
+/// A connection that is silent for the first is asked, and given up when it does not answer within the second: a pod's
+/// node may be gone without a word.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
+
 /// Where the other end is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -295,6 +299,9 @@ impl Outbound {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(PING.0)
+            .http2_keep_alive_timeout(PING.1)
             .build(connector);
         let mut clients = self.clients.lock();
         if clients.len() >= MAX_CLIENTS {

@@ -1,5 +1,6 @@
 //! Rules of single kinds. The registry is generic; a kind with rules of its own implements [`Strategy`], whose
 //! methods all have defaults, and is listed in [`RULES`] together with what is plain data about it.
+mod admission_policy;
 mod api_service;
 pub(crate) mod certificate;
 pub(crate) mod crd;

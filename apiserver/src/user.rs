@@ -9,6 +9,8 @@ pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 pub const ANONYMOUS: &str = "system:anonymous";
 /// The group that passes every authorization check.
 pub const MASTERS: &str = "system:masters";
+/// The name of the server's own identity.
+const OWN: &str = "system:apiserver";
 /// The group of every ServiceAccount.
 pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 /// Prefix of a ServiceAccount's user name, `system:serviceaccount:‹namespace›:‹name›`.
@@ -50,10 +52,15 @@ impl User {
     /// A member of `system:masters`: the server's own identity for what it writes by itself.
     pub fn loopback() -> Self {
         Self {
-            name: "system:apiserver".to_owned(),
+            name: OWN.to_owned(),
             groups: vec![AUTHENTICATED.to_owned(), MASTERS.to_owned()],
             ..Self::default()
         }
+    }
+
+    /// Is it the server's own identity?
+    pub fn is_loopback(&self) -> bool {
+        self.name == OWN && self.in_group(MASTERS)
     }
 
     /// Is the user in the group?

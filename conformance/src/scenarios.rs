@@ -42,6 +42,8 @@ pub fn all() -> Vec<Scenario> {
         scenario("api_watch", api::watch),
         scenario("api_rbac", api::rbac),
         scenario("custom_resources", extensions::custom_resources),
+        scenario("admission_policies", extensions::admission_policies),
+        scenario("kubectl_top", extensions::top),
         scenario("quotas", extensions::quotas),
         scenario("dns_records", dns::records),
         scenario("jobs_run", jobs::run),

@@ -117,6 +117,17 @@ static JSON_PATCH: LazyLock<Decl> = LazyLock::new(|| {
     object("JSONPatch", fields)
 });
 
+/// What an apply configuration evaluates to.
+pub fn object_type() -> Type {
+    let decl = super::types::ObjectDecl { name: "Object".to_owned(), open: true, ..Default::default() };
+    Type::Object(Arc::new(decl))
+}
+
+/// What a JSON Patch evaluates to.
+pub fn patch_type() -> Type {
+    Type::list(JSON_PATCH.ty.clone())
+}
+
 fn opaque(name: &'static str) -> Arc<Decl> {
     Arc::new(Decl::new(Type::Opaque(name), u64::MAX))
 }
@@ -192,14 +203,20 @@ pub type Compiled = Result<Program, String>;
 pub fn compile(env: &Env, text: &str, wanted: &[Type]) -> Compiled {
     let checked =
         super::compile(env, text).map_err(|issues: Issues| format!("compilation failed: {issues}"))?;
-    let fits = wanted.is_empty() || wanted.contains(checked.result()) || *checked.result() == Type::Dyn;
-    if fits {
+    let found = checked.result();
+    let empty = Type::list(Type::Dyn);
+    let fits = |ty: &Type| ty == found || matches!(ty, Type::List(_)) && *found == empty;
+    if wanted.is_empty() || *found == Type::Dyn || wanted.iter().any(fits) {
         return Ok(Program::new(checked));
     }
-    let names: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    let name = |ty: &Type| match ty {
+        Type::Null => "null_type".to_owned(),
+        ty => ty.to_string(),
+    };
+    let names: Vec<String> = wanted.iter().map(name).collect();
     Err(match names.as_slice() {
         [one] => format!("must evaluate to {one}"),
-        several => format!("must evaluate to one of {}", several.join(", ")),
+        several => format!("must evaluate to one of [{}]", several.join(" ")),
     })
 }
 

@@ -310,7 +310,6 @@ impl Coster<'_> {
                 "@indices" => return Some(Arc::new(Decl::new(Type::Int, 1))),
                 field => match &decl.ty {
                     Type::Object(object) => object.fields.get(field)?.decl.clone(),
-                    Type::Map(..) => decl.element.clone()?,
                     _ => return None,
                 },
             };
@@ -319,7 +318,7 @@ impl Coster<'_> {
     }
 
     fn size_at(&self, path: &[String]) -> Option<Range> {
-        self.declared(path).map(|decl| Range { min: 0, max: if decl.ty.is_scalar() { 1 } else { decl.max } })
+        self.declared(path).map(|decl| Range { min: 0, max: decl.max })
     }
 
     fn size(&self, expr: &Expr) -> Option<Range> {
@@ -334,11 +333,11 @@ impl Coster<'_> {
             Kind::Map(entries) => return Some(Range::exact(entries.len() as u64)),
             _ => {}
         }
-        if self.ty(expr).is_scalar() {
-            return Some(ONE);
-        }
         if let Some(size) = self.size_at(&self.path(expr)) {
             return Some(size);
+        }
+        if self.ty(expr).is_scalar() {
+            return Some(ONE);
         }
         match &expr.kind {
             Kind::Ident(name) => self.local(name).and_then(|local| local.size),

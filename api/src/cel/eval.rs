@@ -181,10 +181,13 @@ impl<'a> Run<'a, '_, '_> {
     }
 
     fn ident(&mut self, expr: &'a Expr, name: &str) -> Out<'a> {
+        let reference = &self.checked.references[expr.id];
+        if let Reference::Type(ty) = reference {
+            return Ok(Val::Type(ty.clone()));
+        }
         self.context.charge(1)?;
-        match &self.checked.references[expr.id] {
+        match reference {
             Reference::Variable(name) => self.variables.get(name, self.context),
-            Reference::Type(ty) => Ok(Val::Type(ty.clone())),
             _ => {
                 let found = self.scopes.iter().rev().find(|(known, _)| *known == name);
                 found.map_or_else(|| Err(missing(name)), |(_, value)| value.clone())
@@ -226,8 +229,8 @@ impl<'a> Run<'a, '_, '_> {
             ("_||_", [a, b]) => return self.logic(a, b, true),
             ("_?_:_", [condition, yes, no]) => {
                 return match self.expr(condition)? {
-                    Val::Bool(true) => self.expr(yes),
-                    Val::Bool(false) => self.expr(no),
+                    Val::Bool(true) => self.branch(yes),
+                    Val::Bool(false) => self.branch(no),
                     other => Err(no_overload(name, &[other])),
                 };
             }
@@ -246,8 +249,16 @@ impl<'a> Run<'a, '_, '_> {
         };
         let name = namespaced.as_deref().unwrap_or(name);
         let mut values = Vec::with_capacity(args.len() + 1);
+        let mut fault = None;
         if let Some(target) = target.filter(|_| namespaced.is_none()) {
-            let value = self.expr(target)?;
+            let value = match self.expr(target) {
+                Ok(value) => value,
+                Err(error) if error.cancelled => return Err(error),
+                Err(error) => {
+                    fault = Some(error);
+                    Val::Null
+                }
+            };
             if let (Val::Optional(inner), "or" | "orValue", [other]) = (&value, name, args) {
                 self.context.charge(1)?;
                 return match inner {
@@ -258,10 +269,23 @@ impl<'a> Run<'a, '_, '_> {
             }
             values.push(value);
         }
-        for arg in args {
-            values.push(self.expr(arg)?);
+        for (at, arg) in args.iter().enumerate() {
+            let free = name == "_[_]" && at == 1;
+            let value = if free { self.branch(arg) } else { self.expr(arg) };
+            match value {
+                Ok(value) => values.push(value),
+                // All arguments are evaluated, and the call is charged, before the first fault is the result.
+                Err(error) if error.cancelled || fault.is_some() => return Err(fault.unwrap_or(error)),
+                Err(error) => fault = Some(error),
+            }
         }
-        self.context.charge(meter::before(name, overloads, &values))?;
+        if let Some(fault) = fault {
+            self.context.charge(1)?;
+            return Err(fault);
+        }
+        if !is_folded(name, args) {
+            self.context.charge(meter::before(name, overloads, &values))?;
+        }
         for call in &function.calls {
             if let Some(out) = call(self.context, name, &values) {
                 let value = out?;
@@ -270,6 +294,16 @@ impl<'a> Run<'a, '_, '_> {
             }
         }
         Err(no_overload(name, &values))
+    }
+
+    /// An alternative or an index: where it only names something, the original does not charge it.
+    fn branch(&mut self, expr: &'a Expr) -> Out<'a> {
+        let before = self.context.cost;
+        let out = self.expr(expr);
+        if names_something(expr) && !matches!(&out, Err(error) if error.cancelled) {
+            self.context.cost = before;
+        }
+        out
     }
 
     /// `&&` and `||`: what decides alone decides, whatever the other side is.
@@ -306,7 +340,9 @@ impl<'a> Run<'a, '_, '_> {
                 value => values.push(value),
             }
         }
-        self.context.charge(10)?;
+        if !items.iter().all(is_constant) {
+            self.context.charge(10)?;
+        }
         Ok(Val::list(values))
     }
 
@@ -333,7 +369,9 @@ impl<'a> Run<'a, '_, '_> {
                 made.insert(known, (key, value));
             }
         }
-        self.context.charge(30)?;
+        if !entries.iter().all(|entry| is_constant(&entry.key) && is_constant(&entry.value)) {
+            self.context.charge(30)?;
+        }
         Ok(Val::Map(Map::Made(Rc::new(made))))
     }
 
@@ -427,14 +465,53 @@ impl<'a> Run<'a, '_, '_> {
             }
             ("_?_:_", [condition, yes, no]) if grows(no) => match self.expr(condition)? {
                 Val::Bool(true) => self.step(yes, at),
-                Val::Bool(false) => {
-                    self.context.charge(1)?;
-                    std::mem::replace(&mut self.scopes[at].1, Ok(Val::Null))
-                }
+                Val::Bool(false) => std::mem::replace(&mut self.scopes[at].1, Ok(Val::Null)),
                 other => Err(no_overload("_?_:_", &[other])),
             },
             _ => self.expr(step),
         }
+    }
+}
+
+/// A variable, its fields and items.
+fn names_something(expr: &Expr) -> bool {
+    match &expr.kind {
+        Kind::Ident(_) => true,
+        Kind::Select { operand, test: false, .. } => names_something(operand),
+        Kind::Call { function, target: None, args } if function == "_[_]" => match args.as_slice() {
+            [object, key] => {
+                names_something(object) && (matches!(key.kind, Kind::Literal(_)) || names_something(key))
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Does the expression not depend on anything? The original evaluates such literals once, at no cost.
+fn is_constant(expr: &Expr) -> bool {
+    match &expr.kind {
+        Kind::Literal(_) => true,
+        Kind::List { items, optional } => optional.is_empty() && items.iter().all(is_constant),
+        Kind::Map(entries) => {
+            entries.iter().all(|entry| is_constant(&entry.key) && is_constant(&entry.value))
+        }
+        _ => false,
+    }
+}
+
+/// Is a call carried out in advance, or by a set made in advance? Conversions of literals, and what is looked for in
+/// a list of literals.
+fn is_folded(name: &str, args: &[Expr]) -> bool {
+    match (name, args) {
+        ("@in", [_, list]) => matches!(list.kind, Kind::List { .. }) && is_constant(list),
+        (
+            "bool" | "bytes" | "double" | "duration" | "dyn" | "int" | "string" | "timestamp" | "uint",
+            [arg],
+        ) => {
+            matches!(arg.kind, Kind::Literal(_))
+        }
+        _ => false,
     }
 }
 

@@ -58,7 +58,7 @@ pub fn before(name: &str, overloads: &[&'static Overload], args: &[Val<'_>]) -> 
         }
         "containsIP" => network(args, 0),
         "containsCIDR" => network(args, 1),
-        "startsWith" | "endsWith" => read(1),
+        "startsWith" | "endsWith" => read(0),
         "contains" => read(0).saturating_mul(read(1)),
         "bytes" | "string" if matches!(args, [Val::String(_) | Val::Bytes(_)]) => {
             let converts = overloads.iter().any(|o| matches!(o.id, "string_to_bytes" | "bytes_to_string"));

@@ -1,5 +1,6 @@
 //! Declarations from structural schemas: what fields there are, of what types, and how large they can be when a request
-//! is at most [`REQUEST`] bytes long.
+//! is at most [`REQUEST`] bytes long. As in the original, numbers, booleans, objects and keys count as of size 0 in
+//! estimates.
 use super::types::{Decl, Field, ListKind, ObjectDecl, Type};
 use crate::Value;
 use serde_json::json;
@@ -79,9 +80,9 @@ pub fn declare(schema: &Value, root: bool, name: &str) -> Option<Decl> {
             "object" if schema["additionalProperties"].is_object() => map(schema, name)?,
             "object" => object(schema, name),
             "string" => string(schema),
-            "boolean" => Decl { min_serialized: 4, ..Decl::new(Type::Bool, 1) },
-            "number" => Decl::new(Type::Double, 1),
-            "integer" => Decl::new(Type::Int, 1),
+            "boolean" => Decl { min_serialized: 4, ..Decl::new(Type::Bool, 0) },
+            "number" => Decl::new(Type::Double, 0),
+            "integer" => Decl::new(Type::Int, 0),
             _ => return None,
         }
     };
@@ -107,7 +108,8 @@ fn list(schema: &Value, name: &str) -> Option<Decl> {
 fn map(schema: &Value, name: &str) -> Option<Decl> {
     let value = declare(&schema["additionalProperties"], false, &format!("{name}.@elem"))?;
     let most = limit(schema, "maxProperties").unwrap_or((REQUEST - AROUND) / (value.min_serialized + 6));
-    Some(Decl::map(Arc::new(value), most))
+    let key = Some(Arc::new(Decl::new(Type::String, 0)));
+    Some(Decl { key, ..Decl::map(Arc::new(value), most) })
 }
 
 fn object(schema: &Value, name: &str) -> Decl {
@@ -124,7 +126,7 @@ fn object(schema: &Value, name: &str) -> Decl {
         fields.insert(escaped, Field { json: json.clone(), decl: Arc::new(decl), required: needed });
     }
     let object = ObjectDecl { name: name.to_owned(), fields, open: false };
-    Decl { min_serialized: shortest, ..Decl::new(Type::Object(Arc::new(object)), u64::MAX) }
+    Decl { min_serialized: shortest, ..Decl::new(Type::Object(Arc::new(object)), 0) }
 }
 
 fn string(schema: &Value) -> Decl {
@@ -132,9 +134,9 @@ fn string(schema: &Value) -> Decl {
     let of = |ty: Type, most: u64, least: u64| Decl { min_serialized: least, ..Decl::new(ty, most) };
     match schema["format"].as_str() {
         Some("byte") => of(Type::Bytes, length.unwrap_or(REQUEST - AROUND), AROUND),
-        Some("duration") => of(Type::Duration, 32, 4),
+        Some("duration") => of(Type::Duration, 32, 3),
         Some("date") => of(Type::Timestamp, 12, 12),
-        Some("date-time") => of(Type::Timestamp, 37, 22),
+        Some("date-time") => of(Type::Timestamp, 37, 21),
         _ => {
             let values = schema["enum"].as_array().filter(|values| !values.is_empty());
             let longest = values.map(|values| {

@@ -141,15 +141,34 @@ impl Rules {
         }
     }
 
-    /// Judges an object; gives its faults and, as warnings, those of what did not change.
-    pub fn validate(&self, object: &Value, old: Option<&Value>) -> (ErrorList, Vec<String>) {
-        self.validate_at(object, old, "")
+    /// The rules of a part of a schema; none where there are none.
+    pub fn of_part(part: &Value) -> Option<Self> {
+        has_rules(part).then(|| {
+            let decl = schema::declare(part, false, "selfType").map(Arc::new);
+            Self::compile(part, part, decl)
+        })
     }
 
-    /// The same for a value somewhere in an object.
-    pub fn validate_at(&self, value: &Value, old: Option<&Value>, path: &str) -> (ErrorList, Vec<String>) {
-        let mut walk = Walk { budget: BUDGET, errors: Vec::new(), warnings: Vec::new() };
+    /// Judges an object; gives its faults and, as warnings, those of what did not change.
+    pub fn validate(&self, object: &Value, old: Option<&Value>) -> (ErrorList, Vec<String>) {
         let known = Known { current: old, parent_same: false, root: true };
+        self.walk(object, old, known, "")
+    }
+
+    /// Judges the default of a part of a schema, which is taken to have been there before.
+    pub fn validate_default(&self, default: &Value, path: &str) -> ErrorList {
+        let known = Known { current: None, parent_same: false, root: false };
+        self.walk(default, Some(default), known, path).0
+    }
+
+    fn walk(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        known: Known<'_>,
+        path: &str,
+    ) -> (ErrorList, Vec<String>) {
+        let mut walk = Walk { budget: BUDGET, errors: Vec::new(), warnings: Vec::new() };
         // A spent budget ends the walk; what was found until then is told.
         let _ = walk.value(self, value, old, known, path);
         (walk.errors, walk.warnings)

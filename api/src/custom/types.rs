@@ -205,7 +205,7 @@ fn shape(schema: &mut Schema, given: &Value, name: &str) -> Shape {
     }
 }
 
-fn collect_patterns(given: &Value, out: &mut HashMap<String, Regex>) {
+pub(super) fn collect_patterns(given: &Value, out: &mut HashMap<String, Regex>) {
     match given {
         Value::Object(members) => {
             if let Some(pattern) = members.get("pattern").and_then(Value::as_str)

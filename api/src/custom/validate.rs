@@ -3,16 +3,18 @@
 //! What did not change is not judged again (ratcheting, KEP-4008): lists of type map are compared by their keys, all
 //! others as wholes. Of `format` there is what can be told without a locale; formats that are not known here say
 //! nothing, as in the original.
-use super::{Custom, rules};
+use super::{Custom, rules, types};
 use crate::Value;
 use crate::field::{Error, ErrorList, ErrorType};
 use crate::time::Timestamp;
+use regex::Regex;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The faults of an object; `old` is the live object, none on create. CEL rules are evaluated if the object has the
 /// right shape; what they say of unchanged parts is given as warnings.
 pub fn validate(custom: &Custom, object: &Value, old: Option<&Value>) -> (ErrorList, Vec<String>) {
-    let mut walk = Walk { custom, errors: ErrorList::new() };
+    let mut walk = Walk { patterns: &custom.patterns, errors: ErrorList::new() };
     walk.value(&custom.schema, object, old, "");
     let mut errors = walk.errors;
     let Some(rules) = custom.rules() else { return (errors, Vec::new()) };
@@ -25,8 +27,21 @@ pub fn validate(custom: &Custom, object: &Value, old: Option<&Value>) -> (ErrorL
     (errors, warnings)
 }
 
+/// The faults of a default of a schema, by the schema and its CEL rules.
+pub fn validate_default(schema: &Value, default: &Value, path: &str) -> ErrorList {
+    let mut patterns = HashMap::new();
+    types::collect_patterns(schema, &mut patterns);
+    let mut walk = Walk { patterns: &patterns, errors: ErrorList::new() };
+    walk.value(schema, default, None, path);
+    if !walk.errors.is_empty() {
+        return walk.errors;
+    }
+    let rules = rules::Rules::of_part(schema);
+    rules.map(|rules| rules.validate_default(default, path)).unwrap_or_default()
+}
+
 struct Walk<'a> {
-    custom: &'a Custom,
+    patterns: &'a HashMap<String, Regex>,
     errors: ErrorList,
 }
 
@@ -110,7 +125,7 @@ impl Walk<'_> {
             self.invalid(path, value, &format!("should be at least {min} chars long"));
         }
         if let Some(pattern) = schema["pattern"].as_str()
-            && self.custom.patterns.get(pattern).is_some_and(|regex| !regex.is_match(text))
+            && self.patterns.get(pattern).is_some_and(|regex| !regex.is_match(text))
         {
             self.invalid(path, value, &format!("should match '{pattern}'"));
         }
@@ -229,7 +244,7 @@ impl Walk<'_> {
     fn passed(&self, schema: &Value, key: &str, value: &Value, path: &str) -> Option<(usize, usize)> {
         let list = schema[key].as_array()?;
         let passes = |schema: &&Value| {
-            let mut walk = Walk { custom: self.custom, errors: ErrorList::new() };
+            let mut walk = Walk { patterns: self.patterns, errors: ErrorList::new() };
             walk.value(schema, value, None, path);
             walk.errors.is_empty()
         };
@@ -239,7 +254,7 @@ impl Walk<'_> {
     fn combinations(&mut self, schema: &Value, value: &Value, path: &str) {
         let mut say = |text: String| self.errors.push(Error::invalid(path, value, text));
         let mut found = Vec::new();
-        let probe = Walk { custom: self.custom, errors: ErrorList::new() };
+        let probe = Walk { patterns: self.patterns, errors: ErrorList::new() };
         if let Some((0, _)) = probe.passed(schema, "anyOf", value, path) {
             found.push(format!("{path:?} must validate at least one schema (anyOf)"));
         }
@@ -257,7 +272,7 @@ impl Walk<'_> {
             found.push(format!("{path:?} must validate all the schemas (allOf)"));
         }
         if schema["not"].is_object() {
-            let mut inner = Walk { custom: self.custom, errors: ErrorList::new() };
+            let mut inner = Walk { patterns: self.patterns, errors: ErrorList::new() };
             inner.value(&schema["not"], value, None, path);
             if inner.errors.is_empty() {
                 found.push(format!("{path:?} must not validate the schema (not)"));

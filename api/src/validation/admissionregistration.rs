@@ -5,6 +5,8 @@ use super::constraints::Rule::{OneOf, Selector, Unique};
 use super::constraints::{Row, check};
 use super::cursor::{At, Report, same};
 use super::{Rules, webhook_client};
+use crate::cel::admission::{Options, compile, environment};
+use crate::cel::{Env, Type};
 use crate::{Value, names};
 
 const WEBHOOKS: Rules = Rules { object: configuration, ..Rules::PLAIN };
@@ -69,7 +71,7 @@ fn configuration(at: &At<'_>) {
     for hook in hooks.items() {
         webhook(&hook, &lenient);
         if !same_conditions {
-            match_conditions(&hook.get("matchConditions"));
+            match_conditions(&hook.get("matchConditions"), false);
         }
     }
     if !lenient.names {
@@ -175,15 +177,26 @@ fn resources(list: &At<'_>) {
     }
 }
 
-fn match_conditions(list: &At<'_>) {
+/// Conditions of a webhook, or of a policy, which may have parameters.
+fn match_conditions(list: &At<'_>, params: bool) {
     list.at_most(CONDITIONS_MAX);
+    let env = environment(Options { params, authorizer: true, mutations: false });
     for condition in list.items() {
         if condition.get("expression").text().trim().is_empty() {
             condition.get("expression").required("");
+        } else {
+            compiles(&condition.get("expression"), &env, &[Type::Bool]);
         }
         condition.get("name").required_format(names::qualified_name);
     }
     check(list, &[("", Unique("name"))]);
+}
+
+/// An expression that must have one of the types.
+fn compiles(expression: &At<'_>, env: &Env, wanted: &[Type]) {
+    if let Err(fault) = compile(env, expression.text(), wanted) {
+        expression.invalid(fault);
+    }
 }
 
 /// Whether a part of the specification is as it was.

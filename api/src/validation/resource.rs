@@ -1,5 +1,4 @@
-//! Rules of devices that are claimed: claims, their templates, classes; slices lie in [`slice`]. Whether a selector's
-//! expression compiles is the business of who runs it.
+//! Rules of devices that are claimed: claims, their templates, classes; slices lie in [`slice`].
 mod slice;
 mod status;
 
@@ -8,6 +7,7 @@ use super::constraints::{Row, check, immutable};
 use super::cursor::At;
 use super::storage::driver_name;
 use super::{Rules, metadata};
+use crate::cel::device;
 use crate::{Value, names};
 
 pub(super) const RULES: &[(&str, Rules)] = &[
@@ -156,6 +156,15 @@ fn selector(selector: &At<'_>) {
         return;
     };
     check(&cel, &[("expression", MaxBytes(EXPRESSION_MAX))]);
+    let expression = cel.get("expression");
+    if expression.text().len() > EXPRESSION_MAX {
+        return;
+    }
+    match device::check(expression.text()) {
+        Ok(()) => {}
+        Err(device::Fault::Invalid(fault)) => expression.invalid(fault),
+        Err(device::Fault::Expensive) => expression.forbidden("too complex, exceeds cost limit"),
+    }
 }
 
 fn constraint(constraint: &At<'_>) {

@@ -21,7 +21,6 @@ use super::{Attributes, Operation, Plugin};
 use crate::authz::Authorizer;
 use crate::objects::Objects;
 use crate::outbound::Outbound;
-use crate::user::User;
 use async_trait::async_trait;
 use call::Failure;
 use futures::future::join_all;
@@ -78,7 +77,7 @@ fn is_exempt(attributes: &Attributes<'_>) -> bool {
                 | "MutatingAdmissionPolicy"
                 | "MutatingAdmissionPolicyBinding"
         )
-        || **attributes.user == User::loopback()
+        || attributes.user.is_loopback()
 }
 
 /// MutatingAdmissionWebhook.
@@ -118,6 +117,12 @@ impl Mutating {
             Ok(_) => Ok(()),
             Err(Failure::Call { text, .. }) if hook.ignores_failure => {
                 tracing::warn!(webhook = hook.name, error = text, "webhook failed and is ignored");
+                let round = usize::from(attributes.reinvocation.is_second);
+                let place = format!(
+                    "failed-open.mutation.webhook.admission.k8s.io/round_{round}_index_{}",
+                    hook.index
+                );
+                attributes.notes.annotate(place, &*hook.name);
                 self.caller.metrics.failed_open(&hook.name, "admit");
                 Ok(())
             }

@@ -26,6 +26,12 @@ impl Verdict {
         Self { available: true, reason: "Passed", message: "all checks passed".to_owned() }
     }
 
+    /// This server answers itself.
+    pub fn local() -> Self {
+        let message = "Local APIServices are always available".to_owned();
+        Self { available: true, reason: "Local", message }
+    }
+
     /// It did not answer, or not as it should.
     pub fn no_discovery(message: String) -> Self {
         Self::not("FailedDiscoveryCheck", message)

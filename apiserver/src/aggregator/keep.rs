@@ -27,6 +27,9 @@ const MAX_DOCUMENT: usize = 32 * 1024 * 1024;
 /// Pause before those that can be reached are asked again, and those that cannot.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(2));
 
+/// Pause before a change around is looked at, with all that come with it.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// What is known of the other servers beside their objects.
 #[derive(Default)]
 struct Known {
@@ -61,7 +64,8 @@ pub async fn keep(aggregator: Arc<Aggregator>, client: Loopback) {
         };
         tokio::select! {
             next = services.next() => if next.is_none() { return },
-            () = changed(&mut around) => {}
+            // Endpoints come and go all the time, and mostly those of others.
+            () = changed(&mut around) => tokio::time::sleep(SETTLE).await,
             outcome = published.changed() => if outcome.is_err() { return },
             () = tokio::time::sleep(pause.min(Duration::from_secs(3600))) => {}
         }
@@ -86,8 +90,11 @@ impl Aggregator {
         let found: Vec<(Arc<Value>, Arc<Remote>)> = found.collect();
         self.state
             .store(Arc::new(State { remotes: found.iter().map(|(_, remote)| remote.clone()).collect() }));
-        let checks = join_all(found.iter().map(|(_, remote)| self.check(remote))).await;
         let mut healthy = true;
+        for object in all.iter().filter(|object| object["spec"]["service"].is_null()) {
+            healthy &= note(client, object, &Verdict::local()).await.is_ok();
+        }
+        let checks = join_all(found.iter().map(|(_, remote)| self.check(remote))).await;
         let (mut versions, mut verdicts) = (Vec::new(), Vec::new());
         for ((object, remote), (verdict, resources)) in found.iter().zip(checks) {
             healthy &= verdict.available;

@@ -180,18 +180,6 @@ fn scaled(mut number: u64, base: u64, suffixes: &[&str]) -> String {
     format!("{number}{}", suffix.unwrap_or(&""))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::scaled;
-
-    #[test]
-    fn quantities() {
-        let cpu = |number| scaled(number, 1000, &["n", "u", "m", ""]);
-        assert_eq!([cpu(0), cpu(7), cpu(5000), cpu(3_000_000_000)], ["0", "7n", "5u", "3"]);
-        assert_eq!(scaled(3 * 1024 * 1024, 1024, &["", "Ki", "Mi"]), "3Mi");
-    }
-}
-
 fn node(pair: &Pair, object: &Value) -> Option<Value> {
     let measured = pair.node(object::name(object))?;
     let mut out = head("NodeMetrics", object, pair);
@@ -205,4 +193,16 @@ fn pod(pair: &Pair, object: &Value) -> Option<Value> {
     let of_container = |(name, measured)| json!({"name": name, "usage": usage(measured)});
     out["containers"] = containers.into_iter().map(of_container).collect();
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scaled;
+
+    #[test]
+    fn quantities() {
+        let cpu = |number| scaled(number, 1000, &["n", "u", "m", ""]);
+        assert_eq!([cpu(0), cpu(7), cpu(5000), cpu(3_000_000_000)], ["0", "7n", "5u", "3"]);
+        assert_eq!(scaled(3 * 1024 * 1024, 1024, &["", "Ki", "Mi"]), "3Mi");
+    }
 }

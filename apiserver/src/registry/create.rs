@@ -135,6 +135,19 @@ fn complete(call: &Call<'_>, wanted: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// Admission may not move an object: its namespace and, where the path has one, its name are those of the request.
+pub(super) fn keep_place(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+    set_namespace(call, value)?;
+    let given = object::name(value);
+    if !call.name.is_empty() && given != call.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({})",
+            call.name
+        )));
+    }
+    Ok(())
+}
+
 /// Removes the metadata that no new object has.
 fn clear(wanted: &mut Value) {
     for cleared in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {

@@ -86,25 +86,12 @@ impl Registry {
             codec::own(&row.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
         }
         let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
-        let tracked = object::meta(&wanted).get("managedFields").cloned();
         let name = object::name(&wanted).to_owned();
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
         let mut attributes = self.attributes(call, operation, &name);
         attributes.dry_run = options.dry_run;
         let view = View::of(call);
-        let (seen, whole_old) = old_served.map(|old| view.enter(old)).unzip();
-        attributes.old = seen;
-        let whole_old = whole_old.flatten();
-        let (seen, whole) = view.enter(wanted);
-        attributes.object = Some(seen);
-        self.admission.admit(&mut attributes).await?;
-        let mut value = view.leave(attributes.object.take().unwrap_or_default(), whole);
-        warnings.extend(keep_tracked(&mut value, tracked));
-        warnings.extend(dedup_owners(&mut value, true));
-        codec::default(&row.api, row.kind.ty, &mut value);
-        let served_old = whole_old.as_ref().or(attributes.old.as_ref());
-        codec::drop_disabled(&row.api, row.kind.ty, &mut value, served_old);
-        let mut value = encode::store(row, value);
+        let value = self.mutated(call, &view, &mut attributes, (wanted, old_served), &mut warnings).await?;
         let scene = Scene {
             registry: self,
             kind: &row.kind,
@@ -113,32 +100,8 @@ impl Registry {
             now,
             dry_run: options.dry_run,
         };
-        match old {
-            None => self.prepare_create(&scene, call, &mut value)?,
-            Some(old) => {
-                super::subresource::prepare_update(&scene, call.row, call.subresource, &mut value, old)
-            }
-        }
-        let main = matches!(call.subresource, "" | "scale");
-        let mut companions = if main {
-            row.rules.strategy.companions(&scene, Some(&mut value), old)?
-        } else {
-            Companions::default()
-        };
-        codec::settle(&row.api, &row.stored, &mut value)?;
-        let (mut errors, told) = codec::validate(row, call.subresource, &value, old);
-        warnings.extend(told);
-        errors.extend(row.rules.strategy.check(&scene, &value, old));
-        if !errors.is_empty() {
-            let name = match object::name(&value) {
-                "" => object::meta_text(&value, "generateName"),
-                name => name,
-            };
-            return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
-        }
-        if call.subresource.is_empty() {
-            warnings.extend(knarr_api::validation::warnings(&row.stored, &value, old));
-        }
+        let value = encode::store(row, value);
+        let (value, mut companions) = self.prepared(call, &scene, value, old, &mut warnings)?;
         let final_name = object::name(&value).to_owned();
         attributes.name = &final_name;
         attributes.namespace = call.admission_namespace(&final_name);
@@ -159,6 +122,73 @@ impl Registry {
             _ => (bytes.clone(), row::index(&value, &row.stored.field_selectors)),
         };
         Ok(Ready { value, bytes, stored, companions, warnings })
+    }
+
+    /// Lets admission change the wanted object, which together with the old one is in the requested version, and
+    /// brings what it made of it back into shape.
+    async fn mutated(
+        &self,
+        call: &Call<'_>,
+        view: &View<'_>,
+        attributes: &mut Attributes<'_>,
+        (wanted, old): (Value, Option<Value>),
+        warnings: &mut Vec<String>,
+    ) -> Result<Value, Status> {
+        let row = call.row;
+        let tracked = object::meta(&wanted).get("managedFields").cloned();
+        let (seen, whole_old) = old.map(|old| view.enter(old)).unzip();
+        attributes.old = seen;
+        let (seen, whole) = view.enter(wanted);
+        attributes.object = Some(seen);
+        self.admission.admit(attributes).await?;
+        let mut value = view.leave(attributes.object.take().unwrap_or_default(), whole);
+        if attributes.operation == Operation::Create {
+            super::create::keep_place(call, &mut value)?;
+        }
+        warnings.extend(keep_tracked(&mut value, tracked));
+        warnings.extend(dedup_owners(&mut value, true));
+        codec::default(&row.api, row.kind.ty, &mut value);
+        let whole_old = whole_old.flatten();
+        let old = whole_old.as_ref().or(attributes.old.as_ref());
+        codec::drop_disabled(&row.api, row.kind.ty, &mut value, old);
+        Ok(value)
+    }
+
+    /// Runs strategy, allocation and validation over an object in the stored version.
+    fn prepared(
+        &self,
+        call: &Call<'_>,
+        scene: &Scene<'_>,
+        mut value: Value,
+        old: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Value, Companions), Status> {
+        let row = call.row;
+        match old {
+            None => self.prepare_create(scene, call, &mut value)?,
+            Some(old) => super::subresource::prepare_update(scene, row, call.subresource, &mut value, old),
+        }
+        let main = matches!(call.subresource, "" | "scale");
+        let companions = if main {
+            row.rules.strategy.companions(scene, Some(&mut value), old)?
+        } else {
+            Companions::default()
+        };
+        codec::settle(&row.api, &row.stored, &mut value)?;
+        let (mut errors, told) = codec::validate(row, call.subresource, &value, old);
+        warnings.extend(told);
+        errors.extend(row.rules.strategy.check(scene, &value, old));
+        if !errors.is_empty() {
+            let name = match object::name(&value) {
+                "" => object::meta_text(&value, "generateName"),
+                name => name,
+            };
+            return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
+        }
+        if call.subresource.is_empty() {
+            warnings.extend(knarr_api::validation::warnings(&row.stored, &value, old));
+        }
+        Ok((value, companions))
     }
 
     fn prepare_create(&self, scene: &Scene<'_>, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {

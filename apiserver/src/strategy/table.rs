@@ -141,7 +141,8 @@ pub static RULES: &[Rules] = &[
         .counts(Generation::of(&["webhooks"])),
     Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicies")
         .counts(Generation::SPEC)
-        .status_alone(),
+        .status_alone()
+        .by(&super::admission_policy::ValidatingAdmissionPolicy),
     Rules::new("admissionregistration.k8s.io", "validatingadmissionpolicybindings").counts(Generation::SPEC),
     Rules::new("admissionregistration.k8s.io", "validatingwebhookconfigurations")
         .counts(Generation::of(&["webhooks"])),

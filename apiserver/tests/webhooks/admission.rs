@@ -266,3 +266,38 @@ async fn services_are_called_at_their_endpoints() {
     assert_eq!(remote.asked().pop().expect("a call").uri, "/x?timeout=5s");
     server.stop().await;
 }
+
+/// Match conditions decide before the webhook is called; one that cannot be told counts as the webhook's failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn match_conditions() {
+    let directory = tempfile::tempdir().expect("directory");
+    let server = Server::start(directory.path(), &[]).await;
+    let admin = server.admin();
+    let remote = Remote::start(|asked| answered(asked, json!({"allowed": false}))).await;
+    let conditions = json!([
+        {"name": "not-ann", "expression": "request.userInfo.username != 'ann'"},
+        {"name": "named", "expression": "object.metadata.name.startsWith('bad')"},
+    ]);
+    validating(&admin, "v", vec![remote.webhook("a.example.com", json!({"matchConditions": conditions}))])
+        .await;
+    admin.create(MAPS, &map("good")).await;
+    assert!(remote.asked().is_empty());
+    assert_eq!(admin.post(MAPS, &map("bad")).await.0, 400);
+    assert_eq!(server.user("ann", &["system:masters"]).post(MAPS, &map("bad")).await.0, 201);
+    let (code, _) = admin.send(Method::DELETE, &format!("{VALIDATING}/v"), "").await;
+    assert_eq!(code, 200);
+    let unknown = json!([{"name": "typo", "expression": "object.data.absent == 'x'"}]);
+    let webhook = remote.webhook("b.example.com", json!({"matchConditions": unknown}));
+    validating(&admin, "w", vec![webhook]).await;
+    let (code, status) = admin.post(MAPS, &map("one")).await;
+    assert_eq!((code, &status["reason"]), (403, &json!("Forbidden")), "{status}");
+    let (_, metrics) = admin.get("/metrics").await;
+    let text = metrics.as_str().unwrap_or_default();
+    for line in [
+        "apiserver_admission_match_condition_exclusions_total{kind=\"webhook\",name=\"a.example.com\",operation=\"CREATE\",type=\"validating\"} 2",
+        "apiserver_admission_match_condition_evaluation_errors_total{kind=\"webhook\",name=\"b.example.com\",operation=\"CREATE\",type=\"validating\"} 1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    server.stop().await;
+}

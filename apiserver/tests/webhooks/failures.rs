@@ -155,6 +155,7 @@ async fn patches_that_do_not_fit() {
             "type" => json!([{"op": "add", "path": "/data", "value": 7}]),
             "kind" => json!([{"op": "replace", "path": "/kind", "value": "Secret"}]),
             "operation" => json!([{"op": "dance", "path": "/data"}]),
+            "moved" => json!([{"op": "replace", "path": "/metadata/namespace", "value": "other"}]),
             "invalid" => json!([{"op": "add", "path": "/data", "value": {"a b": "c"}}]),
             _ => json!([{"op": "add", "path": "/metadata/labels", "value": {"gone": "yes"}}]),
         };
@@ -169,6 +170,9 @@ async fn patches_that_do_not_fit() {
     }
     let (code, status) = admin.post(MAPS, &map("invalid")).await;
     assert_eq!((code, &status["reason"]), (422, &json!("Invalid")));
+    let (code, status) = admin.post(MAPS, &map("moved")).await;
+    let text = "the namespace of the provided object does not match the namespace sent on the request";
+    assert_eq!((code, &status["message"]), (400, &json!(text)));
     admin.create(MAPS, &map("fine")).await;
     let (code, status) = admin.send(Method::DELETE, &format!("{MAPS}/fine"), "").await;
     let text = "Internal error occurred: admission webhook \"a.example.com\" attempted to modify the object, which is \

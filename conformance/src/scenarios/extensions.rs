@@ -23,6 +23,11 @@ fn definition(context: &Context) -> Value {
                 "schema": {"openAPIV3Schema": {"type": "object", "properties": {
                     "spec": {
                         "type": "object", "required": ["sail"], "description": "How the boat is built.",
+                        "x-kubernetes-validations": [
+                            {"rule": "self.sail == oldSelf.sail", "message": "a rig stays"},
+                            {"rule": "self.sail != 'lateen' || self.size < 5",
+                             "messageExpression": "'too long: ' + string(self.size)"},
+                        ],
                         "properties": {"size": size, "sail": {"type": "string", "enum": ["square", "lateen"]}},
                     },
                     "status": {"type": "object", "properties": {"size": {"type": "integer"}}},
@@ -71,6 +76,12 @@ fn defined(context: &Context) -> Result<()> {
     contains(&refused, r#"spec.sail: Unsupported value: "junk": supported values: "square", "lateen""#)?;
     contains(&refused, "spec.size: Invalid value: 10: spec.size in body should be less than or equal to 9")?;
 
+    let long = boat(context, "long", json!({"sail": "lateen", "size": 7}));
+    let refused = context.apply_json(&long).err().map(|e| format!("{e:#}")).unwrap_or_default();
+    contains(&refused, "too long: 7")?;
+    let patch = r#"{"spec":{"sail":"lateen"}}"#;
+    contains(&context.refused(&["patch", "boat/knarr", "--type=merge", "-p", patch])?, "a rig stays")?;
+
     context.kubectl(&["scale", "boat/knarr", "--replicas=5"])?;
     same(context.value("boat/knarr", ".spec.size")?, "5".to_owned())?;
     context.kubectl(&[
@@ -86,6 +97,78 @@ fn defined(context: &Context) -> Result<()> {
         contains(&context.kubectl(&["explain", "boat.spec"])?, "How the boat is built.")
     })?;
     context.kubectl(&["delete", "boat", "knarr"]).map(|_| ())
+}
+
+/// A policy in CEL refuses what it is bound to, with parameters, and only that.
+pub fn admission_policies(context: &Context) -> Result<()> {
+    let name = format!("replicas.{}", group(context));
+    let outcome = policy(context, &name);
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        context.kubectl(&["delete", kind, &name, "--ignore-not-found"])?;
+    }
+    outcome
+}
+
+fn policy(context: &Context, name: &str) -> Result<()> {
+    let api = "admissionregistration.k8s.io/v1";
+    context.kubectl(&["create", "configmap", "limits", "--from-literal=replicas=2"])?;
+    context.apply_json(&json!({
+        "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {
+            "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["deployments", "deployments/scale"],
+            }]},
+            "variables": [{"name": "limit", "expression": "int(params.data.replicas)"}],
+            "validations": [{
+                "expression": "object.spec.replicas <= variables.limit",
+                "messageExpression": "'at most ' + string(variables.limit) + ' replicas'",
+            }],
+        },
+    }))?;
+    context.apply_json(&json!({
+        "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "spec": {
+            "policyName": name, "validationActions": ["Deny"],
+            "paramRef": {"name": "limits", "namespace": &context.namespace, "parameterNotFoundAction": "Deny"},
+            "matchResources": {"namespaceSelector": {
+                "matchLabels": {"kubernetes.io/metadata.name": &context.namespace},
+            }},
+        },
+    }))?;
+    let many = context.deployment("many", 3);
+    eventually("the policy takes effect", || {
+        let dry = context.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &many.to_string());
+        let refused = dry.err().map(|e| format!("{e:#}")).unwrap_or_default();
+        let denied = format!(
+            "ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: at most 2 replicas"
+        );
+        contains(&refused, &denied)
+    })?;
+    context.apply_json(&context.deployment("few", 2))?;
+    contains(&context.refused(&["scale", "deployment/few", "--replicas=5"])?, "at most 2 replicas")?;
+    context.kubectl(&["patch", "configmap/limits", "-p", r#"{"data":{"replicas":"5"}}"#])?;
+    eventually("the parameter takes effect", || {
+        context.kubectl(&["scale", "deployment/few", "--replicas=5"])
+    })?;
+    Ok(())
+}
+
+/// `kubectl top` works without an add-on.
+pub fn top(context: &Context) -> Result<()> {
+    context.toolbox("busy")?;
+    eventually("the node's usage is known", || {
+        let nodes = context.kubectl(&["top", "nodes", "--no-headers"])?;
+        ensure!(nodes.split_whitespace().nth(1).is_some_and(|cpu| cpu.ends_with('m')), "{nodes}");
+        Ok(())
+    })?;
+    eventually("the pod's usage is known", || {
+        let pods = context.kubectl(&["top", "pods", "--containers", "--no-headers"])?;
+        contains(&pods, "busy")?;
+        ensure!(pods.contains("Mi"), "{pods}");
+        Ok(())
+    })
 }
 
 /// A quota is never exceeded and says what is used.

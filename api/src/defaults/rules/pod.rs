@@ -68,7 +68,9 @@ pub(super) fn host_ports(pod: &mut Object) {
             let ports = container.get_mut("ports").and_then(Value::as_array_mut);
             for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
                 let unset = port.get("hostPort").and_then(Value::as_i64).unwrap_or_default() == 0;
-                if let Some(number) = port.get("containerPort").cloned().filter(|_| unset) {
+                if let Some(number) =
+                    port.get("containerPort").cloned().filter(|number| unset && *number != 0)
+                {
                     port.insert("hostPort".to_owned(), number);
                 }
             }

@@ -1,10 +1,13 @@
-//! Rules of admission policies and their bindings. Whether an expression compiles is the business of who runs it.
+//! Rules of admission policies and their bindings.
 use super::super::constraints::Rule::{By, Need, NeedFormat, NeedOneOf, OneOf, Selector, Unique};
 use super::super::constraints::{Row, check};
 use super::super::cursor::At;
 use super::super::{Rules, metadata};
-use super::{FAILURE_POLICIES, MATCH_POLICIES, match_conditions, rule_with_operations, unchanged};
+use super::{FAILURE_POLICIES, MATCH_POLICIES, compiles, match_conditions, rule_with_operations, unchanged};
+use crate::cel::admission::{Composition, Options, environment, object_type, patch_type};
+use crate::cel::{Env, Type};
 use crate::names;
+use std::collections::HashMap;
 
 pub(super) const VALIDATING: Rules =
     Rules { object: validating, status: |at, _| validating_status(at), ..Rules::PLAIN };
@@ -120,8 +123,11 @@ fn joined(at: &At<'_>, text: &str, faults: Vec<String>) {
     }
 }
 
-fn variables(list: &At<'_>) {
-    for variable in list.items() {
+/// Gives the environment that expressions after the variables have.
+fn variables(list: &At<'_>, base: Env) -> Env {
+    let (composition, env) = Composition::new(base, &named(list));
+    let mut faults: HashMap<usize, &str> = composition.faults().collect();
+    for (index, variable) in list.items().enumerate() {
         let (name, expression) = (variable.get("name"), variable.get("expression"));
         if name.text().trim().is_empty() {
             name.required("name is not specified");
@@ -130,8 +136,17 @@ fn variables(list: &At<'_>) {
         }
         if expression.text().trim().is_empty() {
             expression.required("expression is not specified");
+        } else if let Some(fault) = faults.remove(&index) {
+            expression.invalid(fault);
         }
     }
+    env
+}
+
+/// The names and expressions of a list.
+fn named(list: &At<'_>) -> Vec<(String, String)> {
+    let text = |one: &At<'_>, name: &str| one.get(name).text().to_owned();
+    list.items().map(|one| (text(&one, "name"), text(&one, "expression"))).collect()
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -140,17 +155,19 @@ fn is_identifier(text: &str) -> bool {
     starts && text.chars().all(good) && !RESERVED.contains(&text)
 }
 
-fn common(at: &At<'_>) {
+/// What both kinds have; gives the environment of the policy's own expressions.
+fn common(at: &At<'_>, mutations: bool) -> Env {
     let spec = at.get("spec");
     check(&spec, POLICY);
+    let params = spec.get("paramKind").is_set();
     if !unchanged(at, &["paramKind", "matchConditions"]) {
-        match_conditions(&spec.get("matchConditions"));
+        match_conditions(&spec.get("matchConditions"), params);
     }
-    variables(&spec.get("variables"));
+    variables(&spec.get("variables"), environment(Options { params, authorizer: true, mutations }))
 }
 
 fn validating(at: &At<'_>) {
-    common(at);
+    let env = common(at, false);
     let spec = at.get("spec");
     let (validations, annotations) = (spec.get("validations"), spec.get("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
@@ -158,7 +175,7 @@ fn validating(at: &At<'_>) {
             list.required("validations or auditAnnotations must contain at least one item");
         }
     }
-    validations.items().for_each(|one| validation(&one));
+    validations.items().for_each(|one| validation(&one, &env));
     if annotations.len() > AUDIT_ANNOTATIONS_MAX {
         annotations.invalid(format!("must not have more than {AUDIT_ANNOTATIONS_MAX} auditAnnotations"));
     }
@@ -176,20 +193,24 @@ fn validating(at: &At<'_>) {
             text if text.len() > AUDIT_EXPRESSION_MAX => {
                 value.required(format!("must not exceed {AUDIT_EXPRESSION_MAX} bytes in length"));
             }
-            _ => {}
+            _ => compiles(&value, &env, &[Type::String, Type::Null]),
         }
     }
     check(&annotations, &[("", Unique("key"))]);
 }
 
-fn validation(at: &At<'_>) {
+fn validation(at: &At<'_>, env: &Env) {
     const REASONS: &[Row] = &[("reason", OneOf(&["Forbidden", "Invalid", "RequestEntityTooLarge"]))];
     let (expression, made, message) = (at.get("expression"), at.get("messageExpression"), at.get("message"));
     if expression.text().trim().is_empty() {
         expression.required("expression is not specified");
+    } else {
+        compiles(&expression, env, &[Type::Bool]);
     }
     if !made.is_empty() && made.text().trim().is_empty() {
         made.invalid("must be non-empty if specified");
+    } else if !made.is_empty() {
+        compiles(&made, env, &[Type::String]);
     }
     let text = message.text().trim();
     if !message.is_empty() && text.is_empty() {
@@ -218,7 +239,7 @@ fn mutable_operations(resources: &At<'_>) {
 }
 
 fn mutating(at: &At<'_>) {
-    common(at);
+    let env = common(at, true);
     mutable_operations(&at.get("spec.matchConstraints"));
     let spec = at.get("spec");
     let (mutations, again) = (spec.get("mutations"), spec.get("reinvocationPolicy"));
@@ -248,6 +269,9 @@ fn mutating(at: &At<'_>) {
             body.required(format!("must be specified when patchType is {}", ty.text()));
         } else if body.get("expression").text().trim().is_empty() {
             body.get("expression").required("expression is not specified");
+        } else {
+            let wanted = if member == "jsonPatch" { patch_type() } else { object_type() };
+            compiles(&body.get("expression"), &env, &[wanted]);
         }
     }
     if again.is_empty() {

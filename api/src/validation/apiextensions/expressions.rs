@@ -1,4 +1,5 @@
-//! CEL rules of schemas: they must compile, and what they may cost at worst is limited.
+//! CEL rules of schemas: they must compile, and what they may cost at worst is limited. Defaults must be what the schema
+//! and its rules allow.
 use super::super::cursor::At;
 use crate::Value;
 use crate::cel::types::{Decl, Type};
@@ -86,6 +87,10 @@ fn node(at: &At<'_>, shape: &Value, place: &Place, costs: &mut Costs) {
                 )));
             }
         }
+    }
+    if let Some(default) = at.find("default") {
+        let faults = crate::custom::validate_default(shape, default.value(), default.path());
+        faults.into_iter().for_each(|fault| default.push(fault));
     }
     for part in at.get("allOf").items() {
         node(&part, shape, place, costs);

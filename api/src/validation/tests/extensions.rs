@@ -387,6 +387,18 @@ fn expressions(group: &str, root: &str) {
             )],
         ),
         (
+            json!({"type": "object", "properties": {
+                "a": {"type": "integer", "default": 7, "x-kubernetes-validations": [{"rule": "self < 5"}]},
+                "b": {"type": "integer", "default": "x"}}}),
+            vec![
+                ".properties[a].default: Invalid value: \"integer\": failed rule: self < 5".to_owned(),
+                format!(
+                    ".properties[b].default: Invalid value: \"string\": {root}.properties[b].default in body must be of type \
+                     integer: \"string\""
+                ),
+            ],
+        ),
+        (
             json!({"type": "object", "properties": {"a": {"type": "string", "maxLength": 10}},
                 "x-kubernetes-validations": [{"rule": "self.a.matches('^a+$')", "fieldPath": ".a"}]}),
             vec![],

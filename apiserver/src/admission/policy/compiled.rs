@@ -162,16 +162,20 @@ impl Mutation {
         let is_patch = given["patchType"] == "JSONPatch";
         let member = if is_patch { "jsonPatch" } else { "applyConfiguration" };
         let expression = text(&given[member]["expression"]);
-        Self { program: admission::compile(env, &expression, &[]), text: expression, is_patch }
+        let wanted = if is_patch { admission::patch_type() } else { admission::object_type() };
+        Self { program: admission::compile(env, &expression, &[wanted]), text: expression, is_patch }
     }
 }
+
+/// What was compiled, and of which state of policies and bindings.
+type Known = (Option<(u64, u64)>, Arc<[Policy]>);
 
 /// The policies of one kind.
 pub struct Source {
     objects: Arc<dyn Objects>,
     policies: &'static str,
     bindings: &'static str,
-    compiled: ArcSwap<(Option<(u64, u64)>, Arc<[Policy]>)>,
+    compiled: ArcSwap<Known>,
 }
 
 impl Source {

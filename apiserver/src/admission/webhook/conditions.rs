@@ -25,11 +25,13 @@ pub async fn hold(
     match hook.conditions.evaluate(&facts.input(None)) {
         Matched::Yes => Ok(true),
         Matched::No(_) => {
-            caller.metrics.condition_failed(&hook.name, phase, attributes.operation);
+            caller.metrics.condition_excluded(&hook.name, phase, attributes.operation);
             Ok(false)
         }
-        Matched::Unknown(_) if hook.ignores_failure => Ok(false),
-        Matched::Unknown(faults) => Err(attributes.forbidden(aggregate(&faults))),
+        Matched::Unknown(faults) => {
+            caller.metrics.condition_failed(&hook.name, phase, attributes.operation);
+            if hook.ignores_failure { Ok(false) } else { Err(attributes.forbidden(aggregate(&faults))) }
+        }
     }
 }
 

@@ -91,6 +91,10 @@ pub struct Observed<'a> {
     pub rejected: Option<(&'static str, u16)>,
 }
 
+fn condition(name: &str, kind: &'static str, operation: Operation) -> ConditionLabels {
+    ConditionLabels { kind: "webhook", name: name.to_owned(), operation: operation.as_str(), r#type: kind }
+}
+
 impl WebhookMetrics {
     /// Makes them part of the server's.
     pub fn register(&self, registry: &mut Registry) {
@@ -149,12 +153,11 @@ impl WebhookMetrics {
 
     /// Counts a match condition that could not be told.
     pub fn condition_failed(&self, name: &str, kind: &'static str, operation: Operation) {
-        let labels = ConditionLabels {
-            kind: "webhook",
-            name: name.to_owned(),
-            operation: operation.as_str(),
-            r#type: kind,
-        };
-        self.condition_errors.get_or_create(&labels).inc();
+        self.condition_errors.get_or_create(&condition(name, kind, operation)).inc();
+    }
+
+    /// Counts a write that a match condition kept from a webhook.
+    pub fn condition_excluded(&self, name: &str, kind: &'static str, operation: Operation) {
+        self.condition_exclusions.get_or_create(&condition(name, kind, operation)).inc();
     }
 }
