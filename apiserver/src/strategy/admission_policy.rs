@@ -42,7 +42,7 @@ fn check(scene: &Scene<'_>, value: &mut Value, generation: i64) {
                     let gvk = &row.kind.gvk;
                     let name = format!("{}, Kind={}", gvk.api_version(), gvk.kind);
                     if known.len() < KINDS && !known.iter().any(|kind| kind.name == name) {
-                        known.push(Known { name, decl: kinds::declare(row.api, row.kind) });
+                        known.push(Known { name, decl: kinds::declare(&row.api, &row.kind) });
                     }
                 }
             }
@@ -51,7 +51,7 @@ fn check(scene: &Scene<'_>, value: &mut Value, generation: i64) {
     let kind = &spec["paramKind"];
     let text = |name: &str| kind[name].as_str().unwrap_or_default();
     let (group, version) = split_api_version(text("apiVersion"));
-    let params = rows.kind(group, version, text("kind")).map(|row| kinds::declare(row.api, row.kind));
+    let params = rows.kind(group, version, text("kind")).map(|row| kinds::declare(&row.api, &row.kind));
     let warnings = kinds::type_check(spec, &known, params.as_ref());
     let checked = if warnings.is_empty() { json!({}) } else { json!({"expressionWarnings": warnings}) };
     let status = object::child_mut(value, "status");
