@@ -13,7 +13,7 @@ pub(crate) use upstream::{HOP, TrustAll, incoming as passed_back, switched};
 use crate::objects::Objects;
 use crate::request_info::RequestInfo;
 use crate::server::{Request, RequestContext, Response, body};
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use knarr_api::Value;
 use knarr_api::status::{Resource, Status};
 use location::Target;
@@ -46,7 +46,7 @@ impl Streaming {
     async fn route(
         &self,
         context: &RequestContext,
-        request: Request,
+        mut request: Request,
         object: &Value,
     ) -> Result<Response, Status> {
         let info = &context.info;
@@ -70,6 +70,7 @@ impl Streaming {
                     _ => location::service_proxy(&*self.objects, info)?,
                 };
                 let hosts = target.hosts.clone();
+                forwarded(request.headers_mut(), context);
                 let mut response = self.upstream.forward(target, request).await?;
                 let moved = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
                 if let Some(moved) = moved.and_then(|text| location::moved(text, &hosts, info))
@@ -137,6 +138,19 @@ impl Streaming {
         let object =
             self.objects.get("", "nodes", "", node).ok_or_else(|| Status::not_found(resource, node))?;
         self.upstream.kubelet(node, &object)
+    }
+}
+
+/// Tells the target for whom and under which path it is asked.
+fn forwarded(headers: &mut HeaderMap, context: &RequestContext) {
+    const FOR: &str = "x-forwarded-for";
+    let before = headers.get_all(FOR).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned);
+    let peer = context.peer.ip().to_canonical().to_string();
+    let hosts = before.chain([peer]).collect::<Vec<_>>().join(", ");
+    for (name, value) in [(FOR, hosts.as_str()), ("x-forwarded-uri", context.info.uri().path())] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
     }
 }
 

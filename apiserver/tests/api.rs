@@ -13,5 +13,6 @@ mod api {
     mod forms;
     mod metrics;
     mod options;
+    mod proxies;
     mod versions;
 }

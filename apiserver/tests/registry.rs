@@ -18,5 +18,6 @@ mod registry {
     mod pods;
     mod quotas;
     mod services;
+    mod subresources;
     mod watches;
 }

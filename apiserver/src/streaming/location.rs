@@ -4,6 +4,7 @@ use crate::request_info::RequestInfo;
 use knarr_api::Value;
 use knarr_api::status::{Resource, Status};
 use std::fmt::Write;
+use std::net::IpAddr;
 
 /// The other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +177,8 @@ pub fn pod_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target, St
     let pod =
         objects.get("", "pods", info.namespace(), name).ok_or_else(|| Status::not_found(resource, name))?;
     let host = pod["status"]["podIP"].as_str().unwrap_or_default();
-    if host.is_empty() {
+    // A pod says its own address: the server must not be led to itself or to its host's neighbours by it.
+    if !host.parse().is_ok_and(is_proxyable) {
         return Err(Status::bad_request("address not allowed"));
     }
     let port = match port {
@@ -190,6 +192,22 @@ pub fn pod_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target, St
         port,
         path: rest_with_query(info),
     })
+}
+
+/// Is an address one that a network routes to (neither this host, nor this link, nor many hosts)?
+fn is_proxyable(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => {
+            !(ip.is_unspecified()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast())
+        }
+        IpAddr::V6(ip) => {
+            !(ip.is_unspecified() || ip.is_loopback() || ip.is_unicast_link_local() || ip.is_multicast())
+        }
+    }
 }
 
 fn first_port(pod: &Value) -> Option<u16> {
@@ -241,6 +259,25 @@ mod tests {
 
     fn info(uri: &str) -> RequestInfo {
         RequestInfo::new(&http::Method::GET, &uri.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn addresses() {
+        for good in ["10.0.0.1", "192.168.1.1", "203.0.113.9", "fd00::1", "2001:db8::1"] {
+            assert!(is_proxyable(good.parse().unwrap()), "{good}");
+        }
+        for bad in [
+            "127.0.0.1",
+            "0.0.0.0",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "fe80::1",
+            "::ffff:127.0.0.1",
+        ] {
+            assert!(!is_proxyable(bad.parse().unwrap()), "{bad}");
+        }
     }
 
     #[test]

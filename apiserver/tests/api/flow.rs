@@ -101,7 +101,6 @@ async fn born_with_levels_and_schemas() {
         "apiserver_flowcontrol_request_wait_duration_seconds_bucket{",
         "apiserver_storage_objects{",
         "apiserver_resource_objects{group=\"apps\"",
-        "apiserver_longrunning_requests{",
         "process_resident_memory_bytes ",
         "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ",
         "# TYPE apiserver_request_total counter\n",
