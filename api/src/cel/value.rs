@@ -1,10 +1,15 @@
 //! Values of expressions. What comes from a document is read where it lies: a list or map of JSON is a reference with
 //! the declaration that says how its parts are to be understood.
+mod compare;
+mod time;
+
+pub use compare::{compare_numbers, equal, same_type};
+pub use time::{Stamp, format_duration, format_timestamp, parse_duration, parse_timestamp};
+
 use super::library::opaque::Opaque;
 use super::types::{DYN, Decl, ListKind, ObjectDecl, Type};
 use crate::{Object, Value};
 use base64::Engine;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::ops::Deref;
@@ -66,29 +71,6 @@ pub enum Map<'a> {
     Made(Rc<BTreeMap<Key, (Val<'a>, Val<'a>)>>),
     /// A constructed object.
     Object(Arc<ObjectDecl>, Rc<BTreeMap<String, Val<'a>>>),
-}
-
-/// A time, with the zone it was written in, which its text keeps.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp {
-    /// When.
-    pub at: jiff::Timestamp,
-    /// Seconds east of Greenwich.
-    offset: i32,
-}
-
-impl From<jiff::Timestamp> for Stamp {
-    fn from(at: jiff::Timestamp) -> Self {
-        Self { at, offset: 0 }
-    }
-}
-
-impl Stamp {
-    /// Another time in the same zone.
-    #[must_use]
-    pub fn moved(self, at: jiff::Timestamp) -> Self {
-        Self { at, ..self }
-    }
 }
 
 /// A value.
@@ -274,54 +256,6 @@ fn string<'a>(text: &str, ty: &Type) -> Option<Val<'a>> {
     }
 }
 
-/// A time, or the beginning of a date.
-pub fn parse_timestamp(text: &str) -> Option<Stamp> {
-    if text.len() == 10 {
-        return format!("{text}T00:00:00Z").parse::<jiff::Timestamp>().ok().map(Stamp::from);
-    }
-    if text.as_bytes().get(10) != Some(&b'T') {
-        return None;
-    }
-    let at = text.parse::<jiff::Timestamp>().ok()?;
-    Some(Stamp { at, offset: zone_of(text).unwrap_or_default() })
-}
-
-/// The zone at the end of a time, `+01:00`, in seconds.
-fn zone_of(text: &str) -> Option<i32> {
-    let zone = text.get(text.len().checked_sub(6)?..)?;
-    let sign = match zone.as_bytes()[0] {
-        b'+' => 1,
-        b'-' => -1,
-        _ => return None,
-    };
-    let (hours, minutes) = zone[1..].split_once(':')?;
-    Some(sign * (hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60))
-}
-
-/// A duration as Go writes it, in nanoseconds.
-pub fn parse_duration(text: &str) -> Option<i64> {
-    crate::time::duration::parse(text).ok()
-}
-
-/// `2026-01-02T03:04:05.006Z`, or with the zone it was written in.
-pub fn format_timestamp(time: Stamp) -> String {
-    match jiff::tz::Offset::from_seconds(time.offset) {
-        Ok(offset) if time.offset != 0 => time.at.display_with_offset(offset).to_string(),
-        _ => time.at.to_string(),
-    }
-}
-
-/// Seconds with `s`, as `string(duration)` gives it.
-pub fn format_duration(nanos: i64) -> String {
-    let (sign, rest) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
-    let (seconds, fraction) = (rest / 1_000_000_000, rest % 1_000_000_000);
-    if fraction == 0 {
-        return format!("{sign}{seconds}s");
-    }
-    let digits = format!("{fraction:09}");
-    format!("{sign}{seconds}.{}s", digits.trim_end_matches('0'))
-}
-
 impl<'a> List<'a> {
     /// How many items there are.
     pub fn len(&self) -> usize {
@@ -489,82 +423,6 @@ pub fn to_key(value: &Val<'_>) -> Option<Key> {
         Val::String(text) => Key::Text(Arc::from(&**text)),
         _ => return None,
     })
-}
-
-/// The order of two numbers of any types; none when one is no number or NaN.
-pub fn compare_numbers(a: &Val<'_>, b: &Val<'_>) -> Option<Ordering> {
-    #[allow(clippy::cast_precision_loss)]
-    let mixed = |whole: i128, double: f64| match double {
-        d if d.is_nan() => None,
-        d if d >= 2f64.powi(65) => Some(Ordering::Less),
-        d if d <= -(2f64.powi(65)) => Some(Ordering::Greater),
-        d => {
-            #[allow(clippy::cast_possible_truncation)]
-            let floor = d.floor() as i128;
-            Some(whole.cmp(&floor).then(if d.fract() == 0.0 { Ordering::Equal } else { Ordering::Less }))
-        }
-    };
-    let whole = |value: &Val<'_>| match value {
-        Val::Int(n) => Some(i128::from(*n)),
-        Val::Uint(n) => Some(i128::from(*n)),
-        _ => None,
-    };
-    match (a, b) {
-        (Val::Double(a), Val::Double(b)) => a.partial_cmp(b),
-        (a, Val::Double(b)) => mixed(whole(a)?, *b),
-        (Val::Double(a), b) => mixed(whole(b)?, *a).map(Ordering::reverse),
-        (a, b) => Some(whole(a)?.cmp(&whole(b)?)),
-    }
-}
-
-/// `a == b`: values of different types are not equal, but numbers are compared across their types.
-pub fn equal(a: &Val<'_>, b: &Val<'_>) -> bool {
-    match (a, b) {
-        (Val::Null, Val::Null) => true,
-        (Val::Bool(a), Val::Bool(b)) => a == b,
-        (Val::String(a), Val::String(b)) => a == b,
-        (Val::Bytes(a), Val::Bytes(b)) => a == b,
-        (Val::Timestamp(a), Val::Timestamp(b)) => a.at == b.at,
-        (Val::Duration(a), Val::Duration(b)) => a == b,
-        (Val::Type(a), Val::Type(b)) => same_type(a, b),
-        (Val::List(a), Val::List(b)) => equal_lists(a, b),
-        (Val::Map(a), Val::Map(b)) => {
-            a.len() == b.len()
-                && a.keys().iter().all(|key| match (a.value_of(key), b.value_of(key)) {
-                    (Some(a), Some(b)) => equal(&a, &b),
-                    _ => false,
-                })
-        }
-        (Val::Optional(a), Val::Optional(b)) => match (a, b) {
-            (Some(a), Some(b)) => equal(a, b),
-            (a, b) => a.is_none() && b.is_none(),
-        },
-        (Val::Opaque(a), Val::Opaque(b)) => a == b,
-        (a, b) => compare_numbers(a, b) == Some(Ordering::Equal),
-    }
-}
-
-/// Types are the same without regard to what they are made of.
-pub fn same_type(a: &Type, b: &Type) -> bool {
-    std::mem::discriminant(a) == std::mem::discriminant(b)
-        && match (a, b) {
-            (Type::Opaque(a), Type::Opaque(b)) => a == b,
-            (Type::Object(a), Type::Object(b)) => a == b,
-            _ => true,
-        }
-}
-
-fn equal_lists(a: &List<'_>, b: &List<'_>) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    match a.kind() {
-        ListKind::Atomic => a.iter().zip(b.iter()).all(|(a, b)| equal(&a, &b)),
-        ListKind::Set | ListKind::Map(_) => {
-            let others: Vec<Val<'_>> = b.iter().collect();
-            a.iter().all(|item| others.iter().any(|other| equal(&item, other)))
-        }
-    }
 }
 
 impl Display for Val<'_> {
