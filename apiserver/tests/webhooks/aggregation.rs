@@ -174,7 +174,7 @@ async fn discovery_and_openapi_are_merged() {
     assert_eq!(admin.send(Method::DELETE, slice, "").await.0, 200);
     eventually(async || of_group(&admin).await["versions"][0]["freshness"] == "Stale").await;
     assert_eq!(of_group(&admin).await["versions"][0]["resources"][0]["resource"], "flunders");
-    assert_eq!(reason(&admin).await, "EndpointsNotFound");
+    eventually(async || reason(&admin).await == "EndpointsNotFound").await;
     let (code, _) = admin.send(Method::DELETE, &format!("{SERVICES}/v1alpha1.wardle.example.com"), "").await;
     assert_eq!(code, 200);
     eventually(async || admin.get("/apis/wardle.example.com").await.0 == 404).await;
