@@ -3,7 +3,6 @@
 //! One connection writes, in WAL mode with `synchronous=FULL`, so that a commit is durable when it returns; a second
 //! one checkpoints, and a few more read. The directory is locked for life, which makes the writer's picture of the
 //! live keys (`heads`) exact: guards are decided without a query.
-mod alert;
 mod checkpoint;
 mod lock;
 mod read;
@@ -36,8 +35,6 @@ const READERS: u32 = 3;
 /// The database of one server.
 pub struct Sqlite {
     writer: Arc<Mutex<Writer>>,
-    /// Of commits of a single group.
-    usual: alert::Usual,
     readers: SqlitePool,
     checkpointer: Checkpointer,
     path: PathBuf,
@@ -96,7 +93,7 @@ impl Sqlite {
         let checkpointer = Checkpointer::start(options.create_if_missing(false), &writer);
         Ok(Self {
             writer,
-            usual: alert::Usual::new(),
+           
             readers,
             checkpointer,
             path,
@@ -115,11 +112,7 @@ impl Sqlite {
 impl Backend for Sqlite {
     async fn commit(&self, groups: &[Group]) -> Vec<Outcome> {
         let mut writer = self.writer.lock().await;
-        let commit = writer.commit(groups);
-        let (outcomes, bytes) = match groups {
-            [_] => self.usual.wait(commit).await,
-            _ => commit.await,
-        };
+        let (outcomes, bytes) = writer.commit(groups).await;
         drop(writer);
         self.checkpointer.written(bytes);
         outcomes
