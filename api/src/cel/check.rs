@@ -119,6 +119,9 @@ pub fn check(env: &Env, parsed: Parsed) -> Result<Checked, Issues> {
     Ok(Checked { parsed, types, references })
 }
 
+/// How deep a type may be nested: types are trees that each node has a copy of.
+const MAX_TYPE_DEPTH: usize = 200;
+
 struct Checker<'e> {
     env: &'e Env,
     parsed: &'e Parsed,
@@ -158,7 +161,10 @@ impl Checker<'_> {
             Kind::Struct { name, fields } => self.object(expr.id, name, fields),
             Kind::Fold(fold) => self.fold(fold),
         };
-        let ty = self.mapping.apply(&ty, false);
+        let mut ty = self.mapping.apply(&ty, false);
+        if ty.depth() > MAX_TYPE_DEPTH {
+            ty = self.fault(expr.id, format!("type nesting limit exceeded: {MAX_TYPE_DEPTH}"));
+        }
         self.types[expr.id] = ty.clone();
         ty
     }
@@ -354,16 +360,34 @@ impl Checker<'_> {
         Type::Param(self.fresh * 256)
     }
 
+    fn key_parameter(&mut self) -> Type {
+        self.fresh += 1;
+        Type::Param(types::key_parameter(self.fresh * 256))
+    }
+
+    /// The type of a key. Keys with parts would make types that double with each map whose key is the map before.
+    fn key(&mut self, node: usize, ty: Type) -> Type {
+        match self.mapping.apply(&ty, false) {
+            Type::Param(_) => Type::Dyn,
+            ty if ty.has_parts() => {
+                let shown = self.show(&ty);
+                self.fault(node, format!("unsupported map key type: {shown}"))
+            }
+            ty => ty,
+        }
+    }
+
     fn map(&mut self, entries: &[Entry<Expr>]) -> Type {
         let (mut keys, mut values) = (None, None);
         for entry in entries {
             let key = self.expr(&entry.key);
+            let key = self.key(entry.key.id, key);
             keys = self.uniform(keys, entry.key.id, key);
             let value = self.expr(&entry.value);
             let value = self.unwrapped(entry.value.id, value, entry.optional);
             values = self.uniform(values, entry.value.id, value);
         }
-        let key = keys.unwrap_or_else(|| self.parameter());
+        let key = keys.unwrap_or_else(|| self.key_parameter());
         let value = values.unwrap_or_else(|| self.parameter());
         Type::map(key, value)
     }

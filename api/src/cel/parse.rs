@@ -21,6 +21,8 @@ const STACK: usize = 256 << 20;
 /// What folds carry on; expressions cannot name it.
 pub const ACCUMULATOR: &str = "@result";
 const UNUSED: &str = "#unused";
+/// What the target of `optMap` is bound to; expressions cannot name it.
+const TARGET: &str = "@target";
 
 /// A parsed expression.
 #[derive(Clone, Debug)]
@@ -278,8 +280,13 @@ impl Convert {
         let (Some(name), Some(body)) = (self.simple(args.pop(), &message), body) else {
             return self.literal_at(at, Literal::Null);
         };
+        // The expansion names its target twice. Only a name may be copied, or chained calls would double the tree.
+        let (known, bound) = match target.kind {
+            Kind::Ident(known) => (known, None),
+            kind => (TARGET.to_owned(), Some(Expr { id: target.id, kind })),
+        };
         let member = |this: &mut Self, name: &str| {
-            let target = Some(Box::new(target.clone()));
+            let target = Some(Box::new(this.ident(at, &known)));
             this.node(at, Kind::Call { function: name.to_owned(), target, args: Vec::new() })
         };
         let (has, value) = (member(self, "hasValue"), member(self, "value"));
@@ -288,7 +295,11 @@ impl Convert {
             some = self.call(at, "optional.of", vec![some]);
         }
         let none = self.call(at, "optional.none", Vec::new());
-        self.call(at, "_?_:_", vec![has, some, none])
+        let chosen = self.call(at, "_?_:_", vec![has, some, none]);
+        match bound {
+            Some(init) => self.bind(at, known, init, chosen),
+            None => chosen,
+        }
     }
 
     /// Folds with an index or key and a value.

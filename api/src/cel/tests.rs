@@ -3,6 +3,7 @@ mod costs;
 mod evaluation;
 mod faults;
 mod fuzz;
+mod limits;
 
 use super::types::DYN;
 use super::{Decl, Env, Program, Val, compile, schema};

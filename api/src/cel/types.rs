@@ -71,6 +71,28 @@ impl Type {
         matches!(self, Self::Bool | Self::Int | Self::Uint | Self::Double | Self::Timestamp | Self::Duration)
     }
 
+    /// Is it made of other types, or has it fields?
+    pub fn has_parts(&self) -> bool {
+        matches!(
+            self,
+            Self::List(_)
+                | Self::Map(..)
+                | Self::Optional(_)
+                | Self::Type(_)
+                | Self::Object(_)
+                | Self::Opaque(_)
+        )
+    }
+
+    /// How deep it is nested, not counting the keys of maps, which have no parts.
+    pub fn depth(&self) -> usize {
+        let (mut ty, mut depth) = (self, 1);
+        while let Self::List(inner) | Self::Optional(inner) | Self::Type(inner) | Self::Map(_, inner) = ty {
+            (ty, depth) = (inner, depth + 1);
+        }
+        depth
+    }
+
     /// The types it is made of.
     pub fn parameters(&self) -> Vec<&Self> {
         match self {
@@ -206,6 +228,16 @@ impl Hash for ObjectDecl {
     }
 }
 
+/// The number of a parameter that stands for the key of a map only, from one that ends in a zero byte. Parameters of
+/// signatures are capital letters behind such a number, so no other parameter has it.
+pub fn key_parameter(base: u32) -> u32 {
+    base + 1
+}
+
+fn is_key_parameter(param: u32) -> bool {
+    param % 256 == 1
+}
+
 /// What type parameters stand for.
 #[derive(Clone, Debug, Default)]
 pub struct Mapping(Vec<(u32, Type)>);
@@ -268,6 +300,17 @@ impl Mapping {
                 self.set(param, Type::Dyn);
             }
             return fits;
+        }
+        if is_key_parameter(param) {
+            match self.apply(to, false) {
+                Type::Param(other) if other == param => return true,
+                Type::Param(other) => {
+                    self.set(other, Type::Param(param));
+                    return true;
+                }
+                to if to.has_parts() => return false,
+                _ => {}
+            }
         }
         if self.occurs(param, to) {
             return false;

@@ -91,15 +91,7 @@ impl Sqlite {
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(options.clone().create_if_missing(false).pragma("query_only", "1"));
         let checkpointer = Checkpointer::start(options.create_if_missing(false), &writer);
-        Ok(Self {
-            writer,
-           
-            readers,
-            checkpointer,
-            path,
-            _lock: lock,
-            _temporary: temporary,
-        })
+        Ok(Self { writer, readers, checkpointer, path, _lock: lock, _temporary: temporary })
     }
 
     /// The database file.
