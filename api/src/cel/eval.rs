@@ -5,7 +5,7 @@ mod run;
 use super::ast::Kind;
 use super::check::Checked;
 use super::library::{self, Out};
-use super::value::Val;
+use super::value::{self, Val};
 use regex::Regex;
 use run::Run;
 use std::collections::HashMap;
@@ -13,7 +13,10 @@ use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, Instant};
 
 /// The most items and bytes (by sixteen) an evaluation may copy.
-const WORK: usize = 20_000_000;
+const WORK: usize = 2_000_000;
+/// How deep nodes may be evaluated within nodes, those of used variables included: what is safe in a build without
+/// optimisation on a stack of 2 MiB.
+const MAX_DEPTH: usize = 400;
 /// What compiling a regular expression counts as copied items.
 const COMPILATION: usize = 20_000;
 /// How long an evaluation may take: for what is charged little and takes long, as comparing large documents does.
@@ -57,6 +60,7 @@ pub struct Context<'p> {
     cost: u64,
     limit: u64,
     work: usize,
+    depth: usize,
     charges: u32,
     started: Instant,
     known: &'p HashMap<String, Regex>,
@@ -75,18 +79,92 @@ impl Context<'_> {
     /// More than the limit.
     pub fn charge(&mut self, steps: u64) -> Result<(), EvalError> {
         self.cost = self.cost.saturating_add(steps);
-        self.charges = self.charges.wrapping_add(1);
-        let late = self.charges.is_multiple_of(CLOCK_EVERY) && self.started.elapsed() > TIME;
-        if self.cost > self.limit || late { Err(EvalError::exceeded()) } else { Ok(()) }
+        self.go_on()
     }
 
-    /// Counts copied items, which the original does not charge.
+    /// Counts copied and visited items, which the original does not charge.
     ///
     /// # Errors
     /// More than any sensible expression copies.
     pub fn work(&mut self, items: usize) -> Result<(), EvalError> {
         self.work = self.work.saturating_add(items);
-        if self.work > WORK { Err(EvalError::exceeded()) } else { Ok(()) }
+        self.go_on()
+    }
+
+    fn go_on(&mut self) -> Result<(), EvalError> {
+        self.charges = self.charges.wrapping_add(1);
+        let late = self.charges.is_multiple_of(CLOCK_EVERY) && self.started.elapsed() > TIME;
+        let spent = self.cost > self.limit || self.work > WORK || late;
+        if spent { Err(EvalError::exceeded()) } else { Ok(()) }
+    }
+
+    /// Counts copied or read bytes as work.
+    ///
+    /// # Errors
+    /// More than any sensible expression copies.
+    pub fn bytes(&mut self, count: usize) -> Result<(), EvalError> {
+        self.work(1 + count / 16)
+    }
+
+    /// Counts everything in a value as work, as often as it is in it: parts may be shared, so that a value of a few
+    /// lists may have more parts than can ever be visited.
+    ///
+    /// # Errors
+    /// More than any sensible expression visits.
+    pub fn visit(&mut self, value: &Val<'_>) -> Result<(), EvalError> {
+        match value {
+            Val::String(text) => self.bytes(text.len()),
+            Val::Bytes(bytes) => self.bytes(bytes.len()),
+            Val::List(list) => {
+                self.work(1)?;
+                list.iter().try_for_each(|item| self.visit(&item))
+            }
+            Val::Map(map) => {
+                self.work(1 + map.len())?;
+                map.entries().iter().try_for_each(|(key, value)| {
+                    self.visit(key)?;
+                    self.visit(value)
+                })
+            }
+            Val::Optional(Some(inner)) => {
+                self.work(1)?;
+                self.visit(inner)
+            }
+            _ => self.work(1),
+        }
+    }
+
+    /// `a == b`, counted as work.
+    ///
+    /// # Errors
+    /// More than any sensible expression compares.
+    pub fn equal(&mut self, a: &Val<'_>, b: &Val<'_>) -> Result<bool, EvalError> {
+        let mut fault = None;
+        let same = value::equal(a, b, &mut |count| match self.work(count) {
+            Ok(()) => true,
+            Err(error) => {
+                fault = Some(error);
+                false
+            }
+        });
+        fault.map_or(Ok(same), Err)
+    }
+
+    /// The index of the first item that is equal to another.
+    ///
+    /// # Errors
+    /// More than any sensible expression compares.
+    pub fn position<'a>(
+        &mut self,
+        items: impl IntoIterator<Item = Val<'a>>,
+        wanted: &Val<'a>,
+    ) -> Result<Option<usize>, EvalError> {
+        for (at, item) in items.into_iter().enumerate() {
+            if self.equal(&item, wanted)? {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     /// A compiled regular expression.
@@ -158,6 +236,7 @@ impl Program {
             cost: 0,
             limit,
             work: 0,
+            depth: 0,
             charges: 0,
             started: Instant::now(),
             known: &self.regexes,

@@ -21,15 +21,18 @@ fn size(value: &Val<'_>) -> u64 {
     value.size().unwrap_or(1)
 }
 
+/// Is the cost of a call that of reading all of its first argument?
+pub fn traverses(name: &str) -> bool {
+    matches!(name, "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" | "sort" | "distinct")
+}
+
 /// The cost of a call that its arguments decide; charged before it is carried out.
 pub fn before(name: &str, overloads: &[&'static Overload], args: &[Val<'_>]) -> u64 {
     let of = |at: usize| args.get(at).map_or(1, size);
     let read = |at: usize| scale(of(at), TRAVERSAL);
     match name {
         "check" => AUTHORIZATION,
-        "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" | "sort" | "distinct" => {
-            args.first().map_or(0, traversal)
-        }
+        name if traverses(name) => args.first().map_or(0, traversal),
         "url"
         | "lowerAscii"
         | "upperAscii"

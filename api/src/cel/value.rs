@@ -3,7 +3,7 @@
 mod compare;
 mod time;
 
-pub use compare::{compare_numbers, equal, same_type};
+pub use compare::{Meter, compare_numbers, equal, same_type};
 pub use time::{Stamp, format_duration, format_timestamp, parse_duration, parse_timestamp};
 
 use super::library::opaque::Opaque;
@@ -299,7 +299,7 @@ impl<'a> List<'a> {
     }
 
     /// `a + b`: lists that are sets or maps by their schema are merged as such.
-    pub fn concat(&self, other: &Self) -> Vec<Val<'a>> {
+    pub fn concat(&self, other: &Self, meter: Meter<'_>) -> Vec<Val<'a>> {
         let mut all: Vec<Val<'a>> = self.iter().collect();
         let keys = match self.kind() {
             ListKind::Atomic => {
@@ -311,8 +311,8 @@ impl<'a> List<'a> {
         };
         for item in other.iter() {
             let same = |known: &Val<'a>| match keys {
-                None => equal(known, &item),
-                Some(keys) => same_keys(known, &item, keys),
+                None => equal(known, &item, meter),
+                Some(keys) => same_keys(known, &item, keys, meter),
             };
             match all.iter().position(same) {
                 Some(at) if keys.is_some() => all[at] = item,
@@ -324,10 +324,10 @@ impl<'a> List<'a> {
     }
 }
 
-fn same_keys(a: &Val<'_>, b: &Val<'_>, keys: &[String]) -> bool {
+fn same_keys(a: &Val<'_>, b: &Val<'_>, keys: &[String], meter: Meter<'_>) -> bool {
     let (Val::Map(a), Val::Map(b)) = (a, b) else { return false };
     keys.iter().all(|key| match (a.member(key), b.member(key)) {
-        (Some(a), Some(b)) => equal(&a, &b),
+        (Some(a), Some(b)) => equal(&a, &b, meter),
         (a, b) => a.is_none() && b.is_none(),
     })
 }

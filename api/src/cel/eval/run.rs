@@ -5,7 +5,7 @@ use super::super::library::{self, Out};
 use super::super::meter;
 use super::super::types::{ObjectDecl, Type};
 use super::super::value::{self, Key, Map, Text, Val};
-use super::{Context, EvalError, Variables};
+use super::{Context, EvalError, MAX_DEPTH, Variables};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,6 +31,19 @@ impl<'a, 'r, 'c> Run<'a, 'r, 'c> {
 
     /// The value of a node.
     pub(super) fn expr(&mut self, expr: &'a Expr) -> Out<'a> {
+        if self.context.depth >= MAX_DEPTH {
+            return Err(EvalError {
+                message: format!("evaluation is nested deeper than {MAX_DEPTH}"),
+                cancelled: true,
+            });
+        }
+        self.context.depth += 1;
+        let out = self.node(expr);
+        self.context.depth -= 1;
+        out
+    }
+
+    fn node(&mut self, expr: &'a Expr) -> Out<'a> {
         match &expr.kind {
             Kind::Literal(literal) => Ok(constant(literal)),
             Kind::Ident(name) => self.ident(expr, name),
@@ -147,6 +160,9 @@ impl<'a, 'r, 'c> Run<'a, 'r, 'c> {
             return Err(fault);
         }
         if !is_folded(name, args) {
+            if let (true, Some(first)) = (meter::traverses(name), values.first()) {
+                self.context.visit(first)?;
+            }
             self.context.charge(meter::before(name, overloads, &values))?;
         }
         for call in &function.calls {

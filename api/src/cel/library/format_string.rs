@@ -50,8 +50,9 @@ fn format(context: &mut Context<'_>, text: &str, args: &List<'_>) -> Result<Stri
         let arg = args.get(next).ok_or_else(|| error(format!("index {next} out of range")))?;
         next += 1;
         let before = out.len();
+        context.visit(&arg)?;
         clause(&mut out, verb, precision, &arg)?;
-        context.work(1 + (out.len() - before) / 16)?;
+        context.bytes(out.len() - before)?;
     }
     Ok(out)
 }

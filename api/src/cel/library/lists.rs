@@ -63,10 +63,12 @@ pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) 
         ("sum", []) => return sum(context, list),
         ("min", []) => extreme(list, name, Ordering::Less),
         ("max", []) => extreme(list, name, Ordering::Greater),
-        ("indexOf", [item]) => Ok(position(list.iter().position(|known| value::equal(&known, item)))),
+        ("indexOf", [item]) => context.position(list.iter(), item).map(position),
         ("lastIndexOf", [item]) => {
-            let items: Vec<Val<'a>> = list.iter().collect();
-            Ok(position(items.iter().rposition(|known| value::equal(known, item))))
+            let mut items: Vec<Val<'a>> = list.iter().collect();
+            items.reverse();
+            let found = context.position(items, item);
+            found.map(|at| position(at.map(|at| list.len() - 1 - at)))
         }
         ("distinct", []) => distinct(context, list),
         ("flatten", []) => flatten(context, list, 1),
@@ -77,7 +79,7 @@ pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) 
                 flatten(context, list, *depth)
             }
         }
-        ("slice", [Val::Int(from), Val::Int(to)]) => slice(list, *from, *to),
+        ("slice", [Val::Int(from), Val::Int(to)]) => slice(context, list, *from, *to),
         ("reverse", []) => {
             let mut items: Vec<Val<'a>> = list.iter().collect();
             items.reverse();
@@ -155,8 +157,8 @@ fn extreme<'a>(list: &List<'a>, name: &str, wanted: Ordering) -> Out<'a> {
 fn distinct<'a>(context: &mut Context<'_>, list: &List<'a>) -> Out<'a> {
     let mut out: Vec<Val<'a>> = Vec::new();
     for item in list.iter() {
-        context.work(out.len() + 1)?;
-        if !out.iter().any(|known| value::equal(known, &item)) {
+        context.work(1)?;
+        if context.position(out.iter().cloned(), &item)?.is_none() {
             out.push(item);
         }
     }
@@ -184,7 +186,7 @@ fn flatten<'a>(context: &mut Context<'_>, list: &List<'a>, depth: i64) -> Out<'a
     Ok(Val::list(out))
 }
 
-fn slice<'a>(list: &List<'a>, from: i64, to: i64) -> Out<'a> {
+fn slice<'a>(context: &mut Context<'_>, list: &List<'a>, from: i64, to: i64) -> Out<'a> {
     let size = i64::try_from(list.len()).unwrap_or(i64::MAX);
     if from < 0 || to < 0 {
         return fault(format!("cannot slice({from}, {to}), negative indexes not supported"));
@@ -198,6 +200,7 @@ fn slice<'a>(list: &List<'a>, from: i64, to: i64) -> Out<'a> {
         return fault(format!("cannot slice({from}, {to}), list is length {size}"));
     }
     let index = |n: i64| usize::try_from(n).unwrap_or_default();
+    context.work(index(to - from))?;
     Ok(Val::list((index(from)..index(to)).filter_map(|at| list.get(at)).collect()))
 }
 

@@ -146,10 +146,10 @@ pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) 
         ("-_", [Val::Int(a)]) => int(a.checked_neg()),
         ("-_", [Val::Double(a)]) => Ok(Val::Double(-a)),
         ("!_", [Val::Bool(a)]) => Ok(Val::Bool(!a)),
-        ("_==_", [a, b]) => Ok(Val::Bool(value::equal(a, b))),
-        ("_!=_", [a, b]) => Ok(Val::Bool(!value::equal(a, b))),
+        ("_==_", [a, b]) => context.equal(a, b).map(Val::Bool),
+        ("_!=_", [a, b]) => context.equal(a, b).map(|same| Val::Bool(!same)),
         ("@in", [item, Val::List(list)]) => {
-            Ok(Val::Bool(list.iter().any(|known| value::equal(&known, item))))
+            context.position(list.iter(), item).map(|at| Val::Bool(at.is_some()))
         }
         ("@in", [key, Val::Map(map)]) => Ok(Val::Bool(map.get(key).is_some())),
         ("_[_]", [object, key]) => {
@@ -188,18 +188,26 @@ fn add<'a>(context: &mut Context<'_>, a: &Val<'a>, b: &Val<'a>) -> Option<Out<'a
         (Val::Int(a), Val::Int(b)) => int(a.checked_add(*b)),
         (Val::Uint(a), Val::Uint(b)) => uint(a.checked_add(*b)),
         (Val::Double(a), Val::Double(b)) => Ok(Val::Double(a + b)),
-        (Val::String(a), Val::String(b)) => Ok(Val::text(format!("{}{}", &**a, &**b))),
-        (Val::Bytes(a), Val::Bytes(b)) => Ok(Val::Bytes([&**a, &**b].concat().into())),
-        (Val::List(a), Val::List(b)) => match context.work(a.len() + b.len()) {
-            Ok(()) => Ok(Val::list(a.concat(b))),
-            Err(error) => Err(error),
-        },
+        (Val::String(a), Val::String(b)) => {
+            context.bytes(a.len() + b.len()).map(|()| Val::text(format!("{}{}", &**a, &**b)))
+        }
+        (Val::Bytes(a), Val::Bytes(b)) => {
+            context.bytes(a.len() + b.len()).map(|()| Val::Bytes([&**a, &**b].concat().into()))
+        }
+        (Val::List(a), Val::List(b)) => concat(context, a, b),
         (Val::Duration(a), Val::Duration(b)) => duration(a.checked_add(*b)),
         (Val::Timestamp(time), Val::Duration(by)) | (Val::Duration(by), Val::Timestamp(time)) => {
             shifted(*time, Some(*by))
         }
         _ => return None,
     })
+}
+
+fn concat<'a>(context: &mut Context<'_>, a: &List<'a>, b: &List<'a>) -> Out<'a> {
+    context.work(a.len() + b.len())?;
+    let all = a.concat(b, &mut |count| context.work(count).is_ok());
+    context.work(0)?;
+    Ok(Val::list(all))
 }
 
 /// A list with more items, in place where nobody else holds it.
@@ -217,10 +225,7 @@ pub(in crate::cel) fn extend<'a>(context: &mut Context<'_>, list: List<'a>, more
             items.extend(more.iter());
             Ok(Val::list(items))
         }
-        other => {
-            context.work(other.len() + more.len())?;
-            Ok(Val::list(other.concat(more)))
-        }
+        other => concat(context, &other, more),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lists as sets.
 use super::{Out, Rows};
 use crate::cel::eval::Context;
-use crate::cel::value::{self, List, Val};
+use crate::cel::value::{List, Val};
 
 pub(super) const ROWS: Rows = &[
     ("sets.contains", "list_sets_contains_list", "list(A) list(A) -> bool"),
@@ -11,15 +11,23 @@ pub(super) const ROWS: Rows = &[
 
 pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) -> Option<Out<'a>> {
     let [Val::List(a), Val::List(b)] = args else { return None };
-    if let Err(error) = context.work(a.len().saturating_mul(b.len())) {
-        return Some(Err(error));
-    }
-    let has = |list: &List<'a>, item: &Val<'a>| list.iter().any(|known| value::equal(&known, item));
-    let holds = |list: &List<'a>, other: &List<'a>| other.iter().all(|item| has(list, &item));
-    Some(Ok(Val::Bool(match name {
-        "sets.contains" => holds(a, b),
-        "sets.equivalent" => holds(a, b) && holds(b, a),
-        "sets.intersects" => b.iter().any(|item| has(a, &item)),
+    // What is looked for in the other list: all of one must be there, or one.
+    let mut all = |list: &List<'a>, other: &List<'a>, there: bool| {
+        for item in other.iter() {
+            if context.position(list.iter(), &item)?.is_some() != there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    let holds = match name {
+        "sets.contains" => all(a, b, true),
+        "sets.equivalent" => match all(a, b, true) {
+            Ok(true) => all(b, a, true),
+            other => other,
+        },
+        "sets.intersects" => all(a, b, false).map(|none| !none),
         _ => return None,
-    })))
+    };
+    Some(holds.map(Val::Bool))
 }

@@ -55,8 +55,8 @@ pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) 
         ("replace", [Val::String(text), Val::String(from), Val::String(to), Val::Int(n)]) => {
             replace(context, text, from, to, usize::try_from(*n).unwrap_or(usize::MAX))
         }
-        ("split", [Val::String(text), Val::String(by)]) => Ok(split(text, by, -1)),
-        ("split", [Val::String(text), Val::String(by), Val::Int(n)]) => Ok(split(text, by, *n)),
+        ("split", [Val::String(text), Val::String(by)]) => split(context, text, by, -1),
+        ("split", [Val::String(text), Val::String(by), Val::Int(n)]) => split(context, text, by, *n),
         ("substring", [Val::String(text), Val::Int(from)]) => substring(text, *from, None),
         ("substring", [Val::String(text), Val::Int(from), Val::Int(to)]) => substring(text, *from, Some(*to)),
         ("trim", [Val::String(text)]) => Ok(Val::text(text.trim())),
@@ -107,11 +107,12 @@ fn last_index(text: &str, part: &str, from: usize) -> i64 {
 
 fn replace<'a>(context: &mut Context<'_>, text: &str, from: &str, to: &str, n: usize) -> Out<'a> {
     let places = if from.is_empty() { text.len() + 1 } else { text.len() / from.len() };
-    context.work((text.len() + places.min(n).saturating_mul(to.len())) / 16)?;
+    context.bytes(text.len().saturating_add(places.min(n).saturating_mul(to.len())))?;
     Ok(Val::text(if n == usize::MAX { text.replace(from, to) } else { text.replacen(from, to, n) }))
 }
 
-fn split<'a>(text: &str, by: &str, n: i64) -> Val<'a> {
+fn split<'a>(context: &mut Context<'_>, text: &str, by: &str, n: i64) -> Out<'a> {
+    context.bytes(text.len())?;
     let chars = || text.char_indices().map(|(at, c)| &text[at..at + c.len_utf8()]);
     let parts: Vec<&str> = match (usize::try_from(n), by.is_empty()) {
         (Ok(0), _) => Vec::new(),
@@ -127,7 +128,8 @@ fn split<'a>(text: &str, by: &str, n: i64) -> Val<'a> {
         (Err(_), true) => chars().collect(),
         (Err(_), false) => text.split(by).collect(),
     };
-    Val::list(parts.into_iter().map(Val::text).collect())
+    context.work(parts.len())?;
+    Ok(Val::list(parts.into_iter().map(Val::text).collect()))
 }
 
 fn substring<'a>(text: &str, from: i64, to: Option<i64>) -> Out<'a> {
@@ -150,7 +152,7 @@ fn join<'a>(context: &mut Context<'_>, items: impl Iterator<Item = Val<'a>>, by:
     let mut out = String::new();
     for (at, item) in items.enumerate() {
         let Val::String(text) = item else { return None };
-        if let Err(error) = context.work(1 + (text.len() + by.len()) / 16) {
+        if let Err(error) = context.bytes(text.len() + by.len()) {
             return Some(Err(error));
         }
         if at > 0 {

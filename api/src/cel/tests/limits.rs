@@ -1,6 +1,8 @@
 //! Small expressions that would be large trees, types or values.
 use super::{env, show};
-use crate::cel::compile;
+use crate::cel::admission::{self, Composition, Input, Options};
+use crate::cel::eval::COST_EXCEEDED;
+use crate::cel::{Program, compile};
 use serde_json::json;
 
 /// `cel.bind(v1, first, cel.bind(v2, …))`, each made from the one before; `last` is the innermost body.
@@ -55,4 +57,80 @@ fn types_are_not_nested_deeper_than_a_limit() {
         let issues = compile(&env(&json!({"type": "object"})), &deep(each)).unwrap_err();
         assert_eq!(issues.first(), "type nesting limit exceeded: 200", "{each}");
     }
+}
+
+/// What an expression without variables evaluates to, or the fault that ends it.
+fn evaluate(text: &str) -> String {
+    let checked = compile(&env(&json!({"type": "object"})), text).unwrap_or_else(|e| panic!("{text}: {e}"));
+    let program = Program::new(checked);
+    let (out, cost) = program.evaluate(&[], 10_000_000);
+    assert!(cost < 5_000_000, "{text}: {cost}");
+    out.map_or_else(|error| error.message, |value| value.to_string())
+}
+
+#[test]
+fn shared_parts_are_counted_each_time_they_are_visited() {
+    for last in [
+        "Z == Z",
+        "Z != Z",
+        "Z in [Z]",
+        "[Z].indexOf(Z) == 0",
+        "[Z].lastIndexOf(Z) == 0",
+        "[Z, Z].distinct().size() == 1",
+        "sets.contains([Z], [Z])",
+        "sets.equivalent([Z], [Z])",
+        "sets.intersects([Z], [Z])",
+        "'%s'.format([Z])",
+        "{'a': Z} == {'a': Z}",
+        "optional.of(Z) == optional.of(Z)",
+    ] {
+        let text = chain(60, "[1, 1]", |v| format!("[{v}, {v}]"), |v| last.replace('Z', v));
+        assert_eq!(evaluate(&text), COST_EXCEEDED, "{last}");
+    }
+    let small = chain(5, "[1, 1]", |v| format!("[{v}, {v}]"), |v| format!("{v} == {v}"));
+    assert_eq!(evaluate(&small), "true");
+}
+
+#[test]
+fn doubled_values_end_the_evaluation() {
+    for (first, last) in [("[1]", "Z.size()"), ("'a'", "Z.size()"), ("b'a'", "Z.size()")] {
+        let text = chain(40, first, |v| format!("{v} + {v}"), |v| last.replace('Z', v));
+        assert_eq!(evaluate(&text), COST_EXCEEDED, "{first}");
+    }
+    let replaced = chain(12, "'aaaa'", |v| format!("{v}.replace('', {v})"), |v| format!("{v}.size()"));
+    assert_eq!(evaluate(&replaced), COST_EXCEEDED);
+}
+
+/// A policy of variables, each of which uses the one before it.
+fn used_variables(count: usize, next: &str) -> Result<String, String> {
+    let list: Vec<(String, String)> = (0..count)
+        .map(|n| {
+            (
+                format!("v{n}"),
+                if n == 0 { "1".to_owned() } else { next.replace('V', &format!("variables.v{}", n - 1)) },
+            )
+        })
+        .collect();
+    let (composition, env) = Composition::new(admission::environment(Options::default()), &list);
+    let program = admission::compile(&env, &format!("variables.v{}", count - 1), &[])?;
+    let request = json!({});
+    let input =
+        Input { object: None, old: None, request: &request, namespace: None, params: None, authorizer: None };
+    let (out, _) = program.evaluate(&composition.over(input), 10_000_000);
+    out.map(|value| value.to_string()).map_err(|error| error.message)
+}
+
+#[test]
+fn variables_do_not_nest_without_limit() {
+    let thread = std::thread::Builder::new().stack_size(2 << 20);
+    let all = || {
+        assert_eq!(used_variables(100, "V + 1").as_deref(), Ok("100"));
+        for next in
+            ["V + 1", "[1].map(i, V)[0]", "[1].all(i, V > 0) ? 1 : 2", "{'a': [V]}.a[0]", "cel.bind(a, V, a)"]
+        {
+            let deep = used_variables(1000, next);
+            assert_eq!(deep, Err("evaluation is nested deeper than 400".to_owned()), "{next}");
+        }
+    };
+    thread.spawn(all).unwrap().join().unwrap();
 }

@@ -29,8 +29,21 @@ pub fn compare_numbers(a: &Val<'_>, b: &Val<'_>) -> Option<Ordering> {
     }
 }
 
+/// Counts what is about to be compared, in items and bytes by sixteen; false ends the comparison, whose result then
+/// means nothing.
+pub type Meter<'m> = &'m mut dyn FnMut(usize) -> bool;
+
 /// `a == b`: values of different types are not equal, but numbers are compared across their types.
-pub fn equal(a: &Val<'_>, b: &Val<'_>) -> bool {
+pub fn equal(a: &Val<'_>, b: &Val<'_>, meter: Meter<'_>) -> bool {
+    let size = match a {
+        Val::String(text) => 1 + text.len() / 16,
+        Val::Bytes(bytes) => 1 + bytes.len() / 16,
+        Val::Map(map) => 1 + map.len(),
+        _ => 1,
+    };
+    if !meter(size) {
+        return false;
+    }
     match (a, b) {
         (Val::Null, Val::Null) => true,
         (Val::Bool(a), Val::Bool(b)) => a == b,
@@ -39,16 +52,16 @@ pub fn equal(a: &Val<'_>, b: &Val<'_>) -> bool {
         (Val::Timestamp(a), Val::Timestamp(b)) => a.at == b.at,
         (Val::Duration(a), Val::Duration(b)) => a == b,
         (Val::Type(a), Val::Type(b)) => same_type(a, b),
-        (Val::List(a), Val::List(b)) => equal_lists(a, b),
+        (Val::List(a), Val::List(b)) => equal_lists(a, b, meter),
         (Val::Map(a), Val::Map(b)) => {
             a.len() == b.len()
                 && a.keys().iter().all(|key| match (a.value_of(key), b.value_of(key)) {
-                    (Some(a), Some(b)) => equal(&a, &b),
+                    (Some(a), Some(b)) => equal(&a, &b, meter),
                     _ => false,
                 })
         }
         (Val::Optional(a), Val::Optional(b)) => match (a, b) {
-            (Some(a), Some(b)) => equal(a, b),
+            (Some(a), Some(b)) => equal(a, b, meter),
             (a, b) => a.is_none() && b.is_none(),
         },
         (Val::Opaque(a), Val::Opaque(b)) => a == b,
@@ -66,15 +79,15 @@ pub fn same_type(a: &Type, b: &Type) -> bool {
         }
 }
 
-fn equal_lists(a: &List<'_>, b: &List<'_>) -> bool {
+fn equal_lists(a: &List<'_>, b: &List<'_>, meter: Meter<'_>) -> bool {
     if a.len() != b.len() {
         return false;
     }
     match a.kind() {
-        ListKind::Atomic => a.iter().zip(b.iter()).all(|(a, b)| equal(&a, &b)),
+        ListKind::Atomic => a.iter().zip(b.iter()).all(|(a, b)| equal(&a, &b, meter)),
         ListKind::Set | ListKind::Map(_) => {
             let others: Vec<Val<'_>> = b.iter().collect();
-            a.iter().all(|item| others.iter().any(|other| equal(&item, other)))
+            a.iter().all(|item| others.iter().any(|other| equal(&item, other, meter)))
         }
     }
 }
