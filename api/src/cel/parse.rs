@@ -80,7 +80,8 @@ fn parse_here(text: &str) -> Result<Parsed, Issues> {
             return Err(issues);
         }
     };
-    let mut convert = Convert { source: Source::new(text), info, issues };
+    let starts = text.char_indices().map(|(at, _)| at).collect();
+    let mut convert = Convert { source: Source::new(text), starts, info, issues };
     if depth(&expr, 0) > MAX_DEPTH {
         let message = format!("expression recursion limit exceeded: {MAX_DEPTH}");
         convert.issues.push(Issue { line: 1, column: 0, message });
@@ -117,6 +118,8 @@ fn entry_parts(entry: &EntryExpr) -> Vec<&IdedExpr> {
 
 struct Convert {
     source: Source,
+    /// Where each character starts, in bytes.
+    starts: Vec<usize>,
     info: SourceInfo,
     issues: Issues,
 }
@@ -125,8 +128,7 @@ impl Convert {
     /// A new number for the place of a node of the foreign tree.
     fn number(&mut self, foreign: u64) -> usize {
         let bytes = self.info.offset_for(foreign).map_or(0, |(start, _)| start as usize);
-        let characters = self.source.text().char_indices().take_while(|(at, _)| *at < bytes).count();
-        self.source.place(characters)
+        self.source.place(self.starts.partition_point(|at| *at < bytes))
     }
 
     fn expr(&mut self, expr: IdedExpr) -> Expr {

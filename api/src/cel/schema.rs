@@ -11,7 +11,8 @@ use std::sync::Arc;
 pub const REQUEST: u64 = 3 * 1024 * 1024;
 /// Quotes, brackets or braces.
 const AROUND: u64 = 2;
-const RESERVED: [&str; 21] = [
+/// Words that CEL keeps for itself.
+pub const RESERVED: [&str; 21] = [
     "as",
     "break",
     "const",

@@ -16,6 +16,9 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// The most parts of a value's JSON, counting each place of a shared part, and texts by sixteen bytes.
+const MAX_JSON: usize = 2_000_000;
+
 /// A text that is cheap to copy.
 #[derive(Clone, Debug)]
 pub enum Text<'a> {
@@ -192,8 +195,18 @@ impl<'a> Val<'a> {
     /// The JSON of a value.
     ///
     /// # Errors
-    /// What JSON cannot hold, in words.
+    /// What JSON cannot hold, or more than [`MAX_JSON`] parts, in words.
     pub fn to_json(&self) -> Result<Value, String> {
+        self.json_within(&mut { MAX_JSON })
+    }
+
+    fn json_within(&self, room: &mut usize) -> Result<Value, String> {
+        let parts = match self {
+            Self::String(text) => 1 + text.len() / 16,
+            Self::Bytes(bytes) => 1 + bytes.len() / 16,
+            _ => 1,
+        };
+        *room = room.checked_sub(parts).ok_or("the value is too large")?;
         Ok(match self {
             Self::Null => Value::Null,
             Self::Bool(b) => Value::Bool(*b),
@@ -208,7 +221,7 @@ impl<'a> Val<'a> {
             Self::Duration(nanos) => format_duration(*nanos).into(),
             Self::List(List::Json(items, _)) => Value::Array(items.to_vec()),
             Self::List(List::Made(items)) => {
-                Value::Array(items.iter().map(Val::to_json).collect::<Result<_, _>>()?)
+                Value::Array(items.iter().map(|item| item.json_within(room)).collect::<Result<_, _>>()?)
             }
             Self::Map(Map::Json(members, _)) => Value::Object((*members).clone()),
             Self::Map(Map::Made(entries)) => {
@@ -217,18 +230,18 @@ impl<'a> Val<'a> {
                     let Self::String(key) = key else {
                         return Err(format!("map keys must be strings, not {}", key.type_name()));
                     };
-                    object.insert(key.to_string(), value.to_json()?);
+                    object.insert(key.to_string(), value.json_within(room)?);
                 }
                 Value::Object(object)
             }
             Self::Map(Map::Object(_, fields)) => {
                 let mut object = Object::new();
                 for (name, value) in fields.iter() {
-                    object.insert(name.clone(), value.to_json()?);
+                    object.insert(name.clone(), value.json_within(room)?);
                 }
                 Value::Object(object)
             }
-            Self::Optional(Some(value)) => value.to_json()?,
+            Self::Optional(Some(value)) => value.json_within(room)?,
             other => return Err(format!("unsupported conversion of {} to JSON", other.type_name())),
         })
     }

@@ -125,9 +125,9 @@ fn check_host(host: &str) -> Result<(), String> {
 fn bad_escape(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     (0..bytes.len()).filter(|at| bytes[*at] == b'%').find_map(|at| {
-        let digits = bytes.get(at + 1..at + 3)?;
-        let valid = digits.iter().all(u8::is_ascii_hexdigit);
-        (!valid).then(|| String::from_utf8_lossy(&bytes[at..at + 3]).into_owned())
+        let escape = &bytes[at..bytes.len().min(at + 3)];
+        let valid = escape.len() == 3 && escape[1..].iter().all(u8::is_ascii_hexdigit);
+        (!valid).then(|| String::from_utf8_lossy(escape).into_owned())
     })
 }
 
@@ -153,8 +153,8 @@ fn decode(text: &str) -> Option<String> {
     while at < bytes.len() {
         match bytes[at] {
             b'%' => {
-                let digits = std::str::from_utf8(bytes.get(at + 1..at + 3)?).ok()?;
-                out.push(u8::from_str_radix(digits, 16).ok()?);
+                let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
+                out.push(u8::try_from(digit(at + 1)? * 16 + digit(at + 2)?).ok()?);
                 at += 2;
             }
             b'+' => out.push(b' '),

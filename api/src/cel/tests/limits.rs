@@ -92,6 +92,15 @@ fn shared_parts_are_counted_each_time_they_are_visited() {
 }
 
 #[test]
+fn values_with_too_many_parts_have_no_json() {
+    let text = chain(60, "[1, 1]", |v| format!("[{v}, {v}]"), str::to_owned);
+    let checked = compile(&env(&json!({"type": "object"})), &text).unwrap();
+    let program = Program::new(checked);
+    let (out, _) = program.evaluate(&[], 10_000_000);
+    assert_eq!(out.unwrap().to_json(), Err("the value is too large".to_owned()));
+}
+
+#[test]
 fn doubled_values_end_the_evaluation() {
     for (first, last) in [("[1]", "Z.size()"), ("'a'", "Z.size()"), ("b'a'", "Z.size()")] {
         let text = chain(40, first, |v| format!("{v} + {v}"), |v| last.replace('Z', v));
@@ -133,4 +142,27 @@ fn variables_do_not_nest_without_limit() {
         }
     };
     thread.spawn(all).unwrap().join().unwrap();
+}
+
+#[test]
+fn cut_off_and_odd_texts_are_refused() {
+    for (text, wanted) in [
+        ("isURL('/%')", "false"),
+        ("isURL('/%4')", "false"),
+        ("isURL('/%zz')", "false"),
+        ("isURL('/%41')", "true"),
+        ("url('https://a/?q=%+1').getQuery()", "{}"),
+        ("url('https://a/?q=%41').getQuery()", "{\"q\":[\"A\"]}"),
+        ("isSemver('v1.2.3', true)", "true"),
+        ("isSemver('vv1.2.3', true)", "false"),
+    ] {
+        assert_eq!(show(text, &json!(null)), wanted, "{text}");
+    }
+}
+
+#[test]
+fn places_are_counted_in_characters() {
+    let text = format!("'{}' + nope", "é".repeat(3));
+    let issues = compile(&env(&json!({"type": "object"})), &text).unwrap_err().to_string();
+    assert!(issues.starts_with("ERROR: <input>:1:9: undeclared reference to 'nope'"), "{issues}");
 }

@@ -30,30 +30,6 @@ pub(super) const MUTATING_BINDING: Rules = Rules {
 /// Longest expression of an audit annotation.
 const AUDIT_EXPRESSION_MAX: usize = 5 * 1024;
 const AUDIT_ANNOTATIONS_MAX: usize = 20;
-/// Words that CEL keeps for itself.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 const MATCH: &[Row] = &[
     ("matchPolicy", NeedOneOf(MATCH_POLICIES)),
@@ -152,7 +128,7 @@ fn named(list: &At<'_>) -> Vec<(String, String)> {
 fn is_identifier(text: &str) -> bool {
     let good = |c: char| c == '_' || c.is_ascii_alphanumeric();
     let starts = text.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic());
-    starts && text.chars().all(good) && !RESERVED.contains(&text)
+    starts && text.chars().all(good) && !crate::cel::schema::RESERVED.contains(&text)
 }
 
 /// What both kinds have; gives the environment of the policy's own expressions.
