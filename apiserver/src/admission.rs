@@ -11,6 +11,7 @@ pub mod defaults;
 pub mod deny_service_external_ips;
 mod expressions;
 pub mod extended_resource_toleration;
+mod fresh;
 pub mod hard_anti_affinity;
 pub mod limit_ranger;
 pub mod namespace_exists;

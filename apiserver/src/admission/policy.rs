@@ -112,11 +112,10 @@ impl World {
             for params in found {
                 let facts = match &facts {
                     Some(facts) => facts.clone(),
-                    None => match Facts::new(&*self.objects, &self.authorizer, attributes, &invocation).await
-                    {
-                        Ok(made) => facts.insert(Arc::new(made)).clone(),
-                        Err(status) => {
-                            failures.push(failure(Some(binding), status.message));
+                    None => match self.facts(attributes, &invocation).await {
+                        Ok(made) => facts.insert(made).clone(),
+                        Err(text) => {
+                            failures.push(failure(Some(binding), text));
                             continue;
                         }
                     },
@@ -125,6 +124,16 @@ impl World {
             }
         }
         (due, failures)
+    }
+
+    /// What expressions see of a write as it is now.
+    async fn facts(
+        &self,
+        attributes: &Attributes<'_>,
+        invocation: &Invocation,
+    ) -> Result<Arc<Facts>, String> {
+        let facts = Facts::new(&*self.objects, &self.authorizer, attributes, invocation).await;
+        facts.map(Arc::new).map_err(|status| status.message)
     }
 
     fn concerns(&self, binding: &Binding, attributes: &Attributes<'_>) -> Result<bool, String> {

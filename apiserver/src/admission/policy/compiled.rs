@@ -1,8 +1,8 @@
 //! The policies in the store with their bindings, compiled once a change.
+use super::super::fresh::Fresh;
 use super::super::webhook::hooks::{Criteria, Rule, named};
 use super::GROUP;
 use crate::objects::Objects;
-use arc_swap::ArcSwap;
 use knarr_api::Value;
 use knarr_api::cel::admission::{self, Compiled, Composition, MatchConditions, Options};
 use knarr_api::cel::{Env, Type};
@@ -167,30 +167,28 @@ impl Mutation {
     }
 }
 
-/// What was compiled, and of which state of policies and bindings.
-type Known = (Option<(u64, u64)>, Arc<[Policy]>);
-
 /// The policies of one kind.
 pub struct Source {
     objects: Arc<dyn Objects>,
     policies: &'static str,
     bindings: &'static str,
-    compiled: ArcSwap<Known>,
+    /// Of which states of policies and bindings.
+    compiled: Fresh<(u64, u64), Policy>,
 }
 
 impl Source {
     /// The policies of a resource and the bindings of another.
     pub fn new(objects: Arc<dyn Objects>, policies: &'static str, bindings: &'static str) -> Self {
-        Self { objects, policies, bindings, compiled: ArcSwap::from_pointee((None, Arc::default())) }
+        Self { objects, policies, bindings, compiled: Fresh::default() }
     }
 
     /// All policies with bindings now, by name.
     pub fn policies(&self) -> Arc<[Policy]> {
-        let stamp = (self.objects.stamp(GROUP, self.policies), self.objects.stamp(GROUP, self.bindings));
-        let known = self.compiled.load();
-        if known.0 == Some(stamp) {
-            return known.1.clone();
-        }
+        let stamp = || (self.objects.stamp(GROUP, self.policies), self.objects.stamp(GROUP, self.bindings));
+        self.compiled.get(stamp, || self.compile())
+    }
+
+    fn compile(&self) -> Arc<[Policy]> {
         let mut bindings = self.objects.list(GROUP, self.bindings, None);
         bindings.sort_by_key(|binding| text(&binding["metadata"]["name"]));
         let mut policies = self.objects.list(GROUP, self.policies, None);
@@ -204,8 +202,6 @@ impl Source {
                 .collect();
             (!own.is_empty()).then(|| Policy::new(policy, own))
         };
-        let policies: Arc<[Policy]> = policies.iter().filter_map(compile).collect();
-        self.compiled.store(Arc::new((Some(stamp), policies.clone())));
-        policies
+        policies.iter().filter_map(compile).collect()
     }
 }

@@ -73,14 +73,12 @@ impl Plugin for Mutating {
                 return Err(refuse(attributes, &policy.name, binding, &failure.text));
             }
             let count = due.len();
-            let bindings = due.into_iter().map(|due| (due.binding, due.params));
-            let bindings: Vec<_> = bindings.collect();
-            for (binding, params) in bindings {
-                // Each sees what the one before it made of the object.
-                let (now, _) = self.world.due(policy, attributes).await;
-                let same = |due: &Due<'_>| std::ptr::eq(due.binding, binding) && due.params == params;
-                let Some(due) = now.into_iter().find(same) else { continue };
-                self.carry_out(attributes, &due).await?;
+            for due in due {
+                // What is due was decided before; each sees what the one before it made of the object.
+                match self.world.facts(attributes, &due.invocation).await {
+                    Ok(facts) => self.carry_out(attributes, &Due { facts, ..due }).await?,
+                    Err(text) => failed(attributes, &due, &text)?,
+                }
             }
             if policy.reinvoke && count > 0 {
                 attributes.reinvocation.policies.eager.insert(policy.name.clone());
@@ -104,17 +102,18 @@ impl Mutating {
                 }
                 Ok(())
             }
-            Err(text) if due.policy.ignores_failure => {
-                tracing::warn!(
-                    policy = due.policy.name,
-                    error = text,
-                    "admission policy failed and is ignored"
-                );
-                Ok(())
-            }
-            Err(text) => Err(refuse(attributes, &due.policy.name, &due.binding.name, &text)),
+            Err(text) => failed(attributes, due, &text),
         }
     }
+}
+
+/// What a policy's failure means: a refusal unless the policy ignores failures.
+fn failed(attributes: &Attributes<'_>, due: &Due<'_>, text: &str) -> Result<(), Status> {
+    if due.policy.ignores_failure {
+        tracing::warn!(policy = due.policy.name, error = text, "admission policy failed and is ignored");
+        return Ok(());
+    }
+    Err(refuse(attributes, &due.policy.name, &due.binding.name, text))
 }
 
 fn refuse(attributes: &Attributes<'_>, policy: &str, binding: &str, text: &str) -> Status {

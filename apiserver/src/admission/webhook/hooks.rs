@@ -1,7 +1,7 @@
 //! The configurations in the store, compiled once a change.
+use super::super::fresh::Fresh;
 use crate::objects::Objects;
 use crate::outbound::Endpoint;
-use arc_swap::ArcSwap;
 use knarr_api::Value;
 use knarr_api::cel::admission::{MatchConditions, Options, environment};
 use knarr_api::selector::LabelSelector;
@@ -96,27 +96,23 @@ pub struct Hook {
 pub struct Source {
     objects: Arc<dyn Objects>,
     resource: &'static str,
-    compiled: ArcSwap<(Option<u64>, Arc<[Hook]>)>,
+    compiled: Fresh<u64, Hook>,
 }
 
 impl Source {
     /// The configurations of a resource.
     pub fn new(objects: Arc<dyn Objects>, resource: &'static str) -> Self {
-        Self { objects, resource, compiled: ArcSwap::from_pointee((None, Arc::default())) }
+        Self { objects, resource, compiled: Fresh::default() }
     }
 
     /// All webhooks now.
     pub fn hooks(&self) -> Arc<[Hook]> {
-        let stamp = self.objects.stamp(super::GROUP, self.resource);
-        let known = self.compiled.load();
-        if known.0 == Some(stamp) {
-            return known.1.clone();
-        }
-        let mut configurations = self.objects.list(super::GROUP, self.resource, None);
-        configurations.sort_by(|a, b| name(a).cmp(name(b)));
-        let hooks: Arc<[Hook]> = compile(configurations.iter().map(|c| &**c)).into();
-        self.compiled.store(Arc::new((Some(stamp), hooks.clone())));
-        hooks
+        let stamp = || self.objects.stamp(super::GROUP, self.resource);
+        self.compiled.get(stamp, || {
+            let mut configurations = self.objects.list(super::GROUP, self.resource, None);
+            configurations.sort_by(|a, b| name(a).cmp(name(b)));
+            compile(configurations.iter().map(|c| &**c)).into()
+        })
     }
 }
 
