@@ -1,11 +1,15 @@
-//! No text makes the parser, checker, estimator or evaluator panic or run away.
+//! No text makes the parser, checker, estimator or evaluator panic or run away. What may run away is counted (nodes,
+//! sizes of types, cost) and not timed: the texts are the same each time, and so are the counts.
 use super::env;
-use crate::cel::{Program, Val, compile, cost};
+use crate::cel::{Program, Type, Val, compile, cost};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::json;
-use std::time::{Duration, Instant};
 
-const WORDS: [&str; 60] = [
+/// More nodes than expansion makes of a character.
+const NODES_PER_CHARACTER: usize = 40;
+
+const WORDS: [&str; 67] = [
     "x",
     "self",
     "1",
@@ -52,7 +56,14 @@ const WORDS: [&str; 60] = [
     "self.s",
     "self.l",
     "cel.bind(v, ",
+    "cel.bind(v, [v, v], ",
+    "cel.bind(v, [1], cel.bind(v, [v, v], cel.bind(v, [v, v], ",
+    "{v: v}",
+    "[v, v]",
     "v",
+    ".optMap(v, ",
+    ".optFlatMap(v, ",
+    "optional.of(1).optMap(v, v)",
     "i",
     ".transformMap(k, v, ",
     ".format([",
@@ -68,12 +79,15 @@ const WORDS: [&str; 60] = [
     "lists.range(999999)",
 ];
 
-/// Compiles, estimates and evaluates; gives how long it took.
-fn run(text: &str) -> Duration {
-    let started = Instant::now();
+/// Compiles, estimates and evaluates.
+fn run(text: &str) {
     let schema = json!({"type": "object", "properties": {
         "s": {"type": "string"}, "l": {"type": "array", "items": {"type": "integer"}}}});
     if let Ok(checked) = compile(&env(&schema), text) {
+        let (nodes, length) = (checked.parsed.source.nodes(), text.chars().count());
+        assert!(nodes <= NODES_PER_CHARACTER * length, "{text}: {nodes} nodes");
+        let largest = checked.types.iter().map(Type::depth).max().unwrap_or_default();
+        assert!(largest <= 200, "{text}: a type of depth {largest}");
         cost::estimate(&checked, &|_| None);
         let program = Program::new(checked);
         let (x, own) = (json!({"l": [1, 2, 3], "m": {"a": 1}}), json!({"s": "héé", "l": [0, -1]}));
@@ -82,21 +96,20 @@ fn run(text: &str) -> Duration {
         assert!(cost < 10_000_000, "{text}: {cost}");
         drop(out.map(|value| value.to_string()));
     }
-    started.elapsed()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn words(words in proptest::collection::vec(0..WORDS.len(), 0..24)) {
         let text: String = words.into_iter().map(|at| WORDS[at]).collect();
-        prop_assert!(run(&text) < Duration::from_secs(20), "{}", text);
+        run(&text);
     }
 
     #[test]
     fn characters(text in "\\PC{0,40}") {
-        prop_assert!(run(&text) < Duration::from_secs(20));
+        run(&text);
     }
 }
 
@@ -120,6 +133,6 @@ fn deep_and_long_texts() {
         "a".repeat(200_000),
         "x[0]".repeat(2000),
     ] {
-        assert!(run(&text) < Duration::from_secs(60), "{}", &text[..20]);
+        run(&text);
     }
 }
