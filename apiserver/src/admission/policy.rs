@@ -101,7 +101,7 @@ impl World {
                     continue;
                 }
             }
-            let found = params::find(&*self.objects, policy, binding, attributes);
+            let found = params::find(&*self.objects, policy, binding, attributes).await;
             let found = match found {
                 Ok(found) => found,
                 Err(text) => {
