@@ -81,6 +81,8 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// Who writes.
     pub user: &'a Arc<User>,
+    /// The server itself writes: neither webhooks nor policies are asked.
+    pub is_own: bool,
     /// Nothing will be stored: plugins must not have effects elsewhere.
     pub dry_run: bool,
     /// The new object in the requested version, of [`Attributes::gvk`]; none for deletes.

@@ -73,6 +73,7 @@ impl Loopback {
         let context = RequestContext {
             info,
             user: self.user.clone(),
+            is_own: true,
             audit_id: "loopback".into(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             notes: Default::default(),

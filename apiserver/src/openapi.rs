@@ -219,7 +219,7 @@ async fn serve_v3(
 }
 
 /// One hash of several.
-fn digest(hashes: impl Iterator<Item = String>) -> String {
+pub(crate) fn digest(hashes: impl Iterator<Item = String>) -> String {
     let digest = Sha256::digest(hashes.collect::<Vec<_>>().join(","));
     digest.iter().map(|b| format!("{b:02X}")).collect()
 }
@@ -234,7 +234,7 @@ async fn blocking(build: impl FnOnce() -> Vec<u8> + Send + 'static) -> Result<By
     compressed.await.map_err(Status::internal)?.map_err(Status::internal)
 }
 
-fn compress(text: &[u8]) -> std::io::Result<Bytes> {
+pub(crate) fn compress(text: &[u8]) -> std::io::Result<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(text)?;
     encoder.finish().map(Bytes::from)
@@ -260,7 +260,7 @@ fn accepted(headers: &HeaderMap, forms: &[&'static str]) -> Option<&'static str>
 }
 
 /// 304 when the client has the document.
-fn unchanged(headers: &HeaderMap, etag: &str) -> Option<Response> {
+pub(crate) fn unchanged(headers: &HeaderMap, etag: &str) -> Option<Response> {
     let known = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
     if !known.split(',').any(|k| k.trim().trim_start_matches("W/") == etag) {
         return None;
@@ -285,7 +285,7 @@ fn insert(response: &mut Response, name: header::HeaderName, value: &str) {
 }
 
 /// A compressed document, unpacked for clients that cannot.
-fn packed(
+pub(crate) fn packed(
     compressed: &Bytes,
     media: &'static str,
     etag: &str,

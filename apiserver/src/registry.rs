@@ -114,6 +114,8 @@ pub struct Registry {
     discovery: ArcSwap<Discovery>,
     /// Group versions that others answer.
     remote: ArcSwap<Vec<RemoteVersion>>,
+    /// Held while discovery is made of custom and remote resources: whoever exchanges either sees the other's newest.
+    publishing: parking_lot::Mutex<()>,
     /// Changes with what is served.
     published: tokio::sync::watch::Sender<()>,
     openapi: OpenApi,
@@ -141,6 +143,7 @@ impl Registry {
             hooks,
             discovery: ArcSwap::from_pointee(discovery),
             remote: ArcSwap::default(),
+            publishing: parking_lot::Mutex::default(),
             published: tokio::sync::watch::Sender::new(()),
             openapi,
             messages: Arc::default(),

@@ -28,6 +28,8 @@ pub struct RequestContext {
     pub info: RequestInfo,
     /// Who asks, after impersonation; authorized for `info`.
     pub user: Arc<User>,
+    /// The server itself asks. No user can be made to look like it, by impersonation or otherwise.
+    pub is_own: bool,
     /// `Audit-ID` of the answer.
     pub audit_id: Arc<str>,
     /// The other end of the connection.

@@ -142,7 +142,7 @@ impl Streaming {
 }
 
 /// Tells the target for whom and under which path it is asked.
-fn forwarded(headers: &mut HeaderMap, context: &RequestContext) {
+pub(crate) fn forwarded(headers: &mut HeaderMap, context: &RequestContext) {
     const FOR: &str = "x-forwarded-for";
     let before = headers.get_all(FOR).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned);
     let peer = context.peer.ip().to_canonical().to_string();

@@ -58,11 +58,6 @@ impl User {
         }
     }
 
-    /// Is it the server's own identity?
-    pub fn is_loopback(&self) -> bool {
-        self.name == OWN && self.in_group(MASTERS)
-    }
-
     /// Is the user in the group?
     pub fn in_group(&self, group: &str) -> bool {
         self.groups.iter().any(|g| g == group)

@@ -77,7 +77,7 @@ fn is_exempt(attributes: &Attributes<'_>) -> bool {
                 | "MutatingAdmissionPolicy"
                 | "MutatingAdmissionPolicyBinding"
         )
-        || attributes.user.is_loopback()
+        || attributes.is_own
 }
 
 /// MutatingAdmissionWebhook.

@@ -8,6 +8,7 @@ use super::state::{Remote, State};
 use super::{Aggregator, GROUP, PLURAL, register, usage};
 use crate::discovery::RemoteVersion;
 use crate::loopback::Loopback;
+use crate::objects::Change;
 use crate::registry::object;
 use futures::FutureExt;
 use futures::future::join_all;
@@ -53,7 +54,14 @@ pub async fn keep(aggregator: Arc<Aggregator>, client: Loopback) {
         if !remotes {
             around = None;
         } else if around.is_none() {
-            let follow = |group, plural| aggregator.objects.follow(group, plural).map(drop);
+            let follow = |group, plural| {
+                let known = aggregator.clone();
+                let concerns = move |change: Change| {
+                    let concerned = known.state.load().remotes.iter().any(|r| is_of(&change, &r.service));
+                    futures::future::ready(concerned.then_some(()))
+                };
+                aggregator.objects.follow(group, plural).filter_map(concerns)
+            };
             let both = stream::select(follow("", "services"), follow("discovery.k8s.io", "endpointslices"));
             around = Some(both.boxed());
         }
@@ -64,7 +72,6 @@ pub async fn keep(aggregator: Arc<Aggregator>, client: Loopback) {
         };
         tokio::select! {
             next = services.next() => if next.is_none() { return },
-            // Endpoints come and go all the time, and mostly those of others.
             () = changed(&mut around) => tokio::time::sleep(SETTLE).await,
             outcome = published.changed() => if outcome.is_err() { return },
             () = tokio::time::sleep(pause.min(Duration::from_secs(3600))) => {}
@@ -72,6 +79,21 @@ pub async fn keep(aggregator: Arc<Aggregator>, client: Loopback) {
         // What is ready by now is one change.
         while let Some(Some(())) = services.next().now_or_never() {}
         while let Some(Some(())) = around.as_mut().and_then(|around| around.next().now_or_never()) {}
+    }
+}
+
+/// May a change of a Service or an EndpointSlice be one of a server's Service? Endpoints come and go all the time, and
+/// mostly those of others.
+fn is_of(change: &Change, (namespace, service, _): &(String, String, u16)) -> bool {
+    match change {
+        Change::Put { namespace: changed, object, .. } if **changed == **namespace => {
+            let label = object["metadata"]["labels"]["kubernetes.io/service-name"].as_str();
+            object::name(object) == service || label == Some(service)
+        }
+        // What is gone does not tell which Service it was of.
+        Change::Gone { namespace: changed, .. } => **changed == **namespace,
+        Change::Put { .. } => false,
+        Change::Synced => true,
     }
 }
 
@@ -193,5 +215,28 @@ async fn note(client: &Loopback, object: &Value, verdict: &Verdict) -> Result<()
         // Somebody else was faster, or it is gone: the next look tells.
         Err(status) if !matches!(status.code, 404 | 409) => Err(status),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_others_are_passed_over() {
+        let service = ("n".to_owned(), "s".to_owned(), 443);
+        let put = |namespace: &str, object: Value| Change::Put {
+            namespace: namespace.into(),
+            name: object::name(&object).into(),
+            object: Arc::new(object),
+        };
+        let slice =
+            |of: &str| json!({"metadata": {"name": "x", "labels": {"kubernetes.io/service-name": of}}});
+        assert!(is_of(&put("n", slice("s")), &service));
+        assert!(is_of(&put("n", json!({"metadata": {"name": "s"}})), &service));
+        assert!(!is_of(&put("n", slice("t")), &service));
+        assert!(!is_of(&put("m", slice("s")), &service));
+        let gone = |namespace: &str| Change::Gone { namespace: namespace.into(), name: "x".into() };
+        assert!(is_of(&gone("n"), &service) && !is_of(&gone("m"), &service));
     }
 }

@@ -3,12 +3,16 @@
 use super::Aggregator;
 use super::proxy::{own_headers, whole};
 use super::state::Remote;
+use crate::openapi::{compress, digest, packed, unchanged};
 use crate::outbound::Outbound;
-use crate::server::{Body, Handler, Request, RequestContext, Response};
+use crate::server::{Body, Handler, Request, RequestContext, Response, body};
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use futures::future::join_all;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use knarr_api::Value;
+use knarr_api::status::Status;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +20,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_DOCUMENT: usize = 64 * 1024 * 1024;
 const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// What the other servers' documents say.
 #[derive(Default)]
@@ -25,8 +30,67 @@ pub struct Merged(ArcSwap<Documents>);
 struct Documents {
     /// URL of a document by its path below `/openapi/v3/`.
     v3: BTreeMap<String, Value>,
-    /// Whole documents of v2.
-    v2: Vec<Value>,
+    /// Documents of v2 by name of the APIService.
+    v2: BTreeMap<String, Arc<Whole>>,
+    /// Those with this server's own, as JSON and in protobuf, as they were asked for last.
+    joined: [Mutex<Option<Joined>>; 2],
+}
+
+/// A server's document of v2.
+struct Whole {
+    document: Value,
+    hash: String,
+}
+
+/// All documents of v2 as one.
+#[derive(Clone)]
+struct Joined {
+    /// The tag of this server's own document in it.
+    own: HeaderValue,
+    etag: String,
+    compressed: Bytes,
+}
+
+impl Documents {
+    /// A server's document of v2: read again only when what it offers in v3 has changed, as it is large.
+    async fn whole(&self, new: &Self, outbound: &Outbound, remote: &Remote) -> Option<(String, Arc<Whole>)> {
+        let path = remote.path();
+        let path = path.trim_start_matches('/');
+        let kept = self.v2.get(&remote.name).filter(|_| self.v3.get(path) == new.v3.get(path));
+        let whole = match kept {
+            Some(kept) => kept.clone(),
+            None => {
+                let document = fetch(outbound, remote, "/openapi/v2").await?;
+                let hash = digest(std::iter::once(document.to_string()));
+                Arc::new(Whole { document, hash })
+            }
+        };
+        Some((remote.name.clone(), whole))
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        let hashes = |of: &Self| -> Vec<(String, String)> {
+            of.v2.iter().map(|(name, whole)| (name.clone(), whole.hash.clone())).collect()
+        };
+        self.v3 == other.v3 && hashes(self) == hashes(other)
+    }
+
+    /// All documents as one.
+    ///
+    /// # Errors
+    /// 500 for an own document that cannot be read.
+    fn join(&self, own: &Bytes, tag: HeaderValue, binary: bool) -> Result<Joined, Status> {
+        let mut document: Value = serde_json::from_slice(own).map_err(Status::internal)?;
+        self.v2.values().for_each(|more| merge_v2(&mut document, &more.document));
+        let bytes = match binary {
+            true => knarr_api::openapi::v2_protobuf(&document),
+            false => document.to_string().into_bytes(),
+        };
+        let own_tag = String::from_utf8_lossy(tag.as_bytes()).into_owned();
+        let hashes = self.v2.values().map(|whole| whole.hash.clone());
+        let etag = format!("\"{}\"", digest(std::iter::once(own_tag).chain(hashes)));
+        Ok(Joined { own: tag, etag, compressed: compress(&bytes).map_err(Status::internal)? })
+    }
 }
 
 impl Merged {
@@ -41,15 +105,14 @@ impl Merged {
                 v3.insert(path.to_owned(), entry.clone());
             }
         }
-        let known = self.0.load();
-        // The whole documents are large: they are read again only when a server offers something else.
-        let v2 = if known.v3 == v3 && (known.v2.len() == remotes.len() || remotes.is_empty()) {
-            known.v2.clone()
-        } else {
-            let documents = remotes.iter().map(|remote| fetch(outbound, remote, "/openapi/v2"));
-            join_all(documents).await.into_iter().flatten().collect()
-        };
-        self.0.store(Arc::new(Documents { v3, v2 }));
+        let known = self.0.load_full();
+        let mut new = Documents { v3, ..Documents::default() };
+        let documents = remotes.iter().map(|remote| known.whole(&new, outbound, remote));
+        let documents = join_all(documents).await;
+        new.v2 = documents.into_iter().flatten().collect();
+        if !known.is_like(&new) {
+            self.0.store(Arc::new(new));
+        }
     }
 }
 
@@ -61,51 +124,85 @@ async fn fetch(outbound: &Outbound, remote: &Remote, path: &str) -> Option<Value
 
 impl Aggregator {
     /// Answers a path below `/openapi/` with what the other servers say added.
-    pub(super) async fn merged_openapi(&self, context: RequestContext, mut request: Request) -> Response {
+    pub(super) async fn merged_openapi(&self, context: RequestContext, request: Request) -> Response {
         let documents = self.openapi.0.load_full();
-        let path = context.info.path().trim_end_matches('/').to_owned();
-        let merges = match path.as_str() {
-            "/openapi/v3" => !documents.v3.is_empty(),
-            "/openapi/v2" => !documents.v2.is_empty(),
-            _ => false,
+        let given = request.headers().clone();
+        let answer = match context.info.path().trim_end_matches('/') {
+            "/openapi/v3" if !documents.v3.is_empty() => {
+                self.merged_index(&documents, context, request).await
+            }
+            "/openapi/v2" if !documents.v2.is_empty() => self.merged_v2(documents, context, request).await,
+            _ => Ok(self.registry.handle(context, request).await),
         };
-        if !merges {
-            return self.registry.handle(context, request).await;
-        }
-        let binary = wants_protobuf(request.headers());
-        let headers = request.headers_mut();
-        headers.insert(header::ACCEPT, HeaderValue::from_static(JSON));
-        // The answer of the registry is not the whole: it must come, and as text.
-        for taken in [header::IF_NONE_MATCH, header::ACCEPT_ENCODING] {
-            headers.remove(taken);
-        }
+        answer.unwrap_or_else(|status| body::status(&status, &given))
+    }
+
+    async fn merged_index(
+        &self,
+        documents: &Documents,
+        context: RequestContext,
+        mut request: Request,
+    ) -> Result<Response, Status> {
+        want_text(request.headers_mut(), None);
         let response = self.registry.handle(context, request).await;
         if response.status() != StatusCode::OK {
-            return response;
+            return Ok(response);
         }
-        let Ok((mut parts, bytes)) = whole(response).await else { return Response::default() };
-        let mut document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if path == "/openapi/v3" {
-            for (path, entry) in &documents.v3 {
-                document["paths"][path.as_str()] = entry.clone();
-            }
-        } else {
-            documents.v2.iter().for_each(|more| merge_v2(&mut document, more));
+        let (mut parts, bytes) = whole(response).await.map_err(Status::internal)?;
+        let mut document: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+        for (path, entry) in &documents.v3 {
+            document["paths"][path.as_str()] = entry.clone();
         }
         parts.headers.remove(header::ETAG);
         parts.headers.remove(header::CONTENT_LENGTH);
-        let bytes = if binary && path == "/openapi/v2" {
-            let media = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-            parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-            knarr_api::openapi::v2_protobuf(&document)
-        } else {
-            document.to_string().into_bytes()
+        Ok(Response::from_parts(parts, Body::Full(document.to_string().into())))
+    }
+
+    async fn merged_v2(
+        &self,
+        documents: Arc<Documents>,
+        context: RequestContext,
+        mut request: Request,
+    ) -> Result<Response, Status> {
+        let given = request.headers().clone();
+        let binary = wants_protobuf(&given);
+        let known = documents.joined[usize::from(binary)].lock().clone();
+        want_text(request.headers_mut(), known.as_ref().map(|known| &known.own));
+        let response = self.registry.handle(context, request).await;
+        let joined = match (response.status(), known) {
+            (StatusCode::NOT_MODIFIED, Some(known)) => known,
+            (StatusCode::OK, _) => {
+                let (parts, own) = whole(response).await.map_err(Status::internal)?;
+                let tag = parts.headers.get(header::ETAG).cloned();
+                let tag = tag.ok_or_else(|| Status::internal("a document without a tag"))?;
+                let join = move || -> Result<Joined, Status> {
+                    let joined = documents.join(&own, tag, binary)?;
+                    *documents.joined[usize::from(binary)].lock() = Some(joined.clone());
+                    Ok(joined)
+                };
+                tokio::task::spawn_blocking(join).await.map_err(Status::internal)??
+            }
+            _ => return Ok(response),
         };
-        Response::from_parts(parts, Body::Full(bytes.into()))
+        match unchanged(&given, &joined.etag) {
+            Some(response) => Ok(response),
+            None => packed(&joined.compressed, if binary { PROTOBUF } else { JSON }, &joined.etag, &given),
+        }
     }
 }
 
-fn wants_protobuf(headers: &http::HeaderMap) -> bool {
+/// Makes a request one for text that can be read, unless that is `known` by its tag.
+fn want_text(headers: &mut HeaderMap, known: Option<&HeaderValue>) {
+    headers.insert(header::ACCEPT, HeaderValue::from_static(JSON));
+    for taken in [header::IF_NONE_MATCH, header::ACCEPT_ENCODING] {
+        headers.remove(taken);
+    }
+    if let Some(known) = known {
+        headers.insert(header::IF_NONE_MATCH, known.clone());
+    }
+}
+
+fn wants_protobuf(headers: &HeaderMap) -> bool {
     let first = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     first.split(',').next().unwrap_or_default().contains("proto-openapi.spec.v2")
 }

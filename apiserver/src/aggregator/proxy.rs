@@ -2,7 +2,7 @@
 use super::{Aggregator, Remote};
 use crate::outbound::{self, OutBody};
 use crate::server::{Body, Request, RequestBody, RequestContext, Response, body};
-use crate::streaming::{passed_back, switched};
+use crate::streaming::{forwarded, passed_back, switched};
 use crate::user::User;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -48,7 +48,7 @@ impl Aggregator {
         let mut out = http::Request::new(out_body(body));
         *out.method_mut() = parts.method;
         *out.uri_mut() = format!("https://{}{}", endpoint.authority, endpoint.path).parse::<Uri>()?;
-        *out.headers_mut() = headers(context, &parts.headers, false);
+        *out.headers_mut() = headers(context, &parts.headers, false)?;
         Ok(passed_back(self.outbound.request(endpoint, out).await?))
     }
 
@@ -69,7 +69,11 @@ impl Aggregator {
         let mut out = http::Request::new(outbound::full(Bytes::new()));
         *out.method_mut() = request.method().clone();
         *out.uri_mut() = endpoint.path.parse::<Uri>()?;
-        *out.headers_mut() = headers(context, request.headers(), true);
+        *out.headers_mut() = headers(context, request.headers(), true)?;
+        // The request goes without its body: what follows it is the protocol switched to.
+        for taken in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
+            out.headers_mut().remove(taken);
+        }
         out.headers_mut().insert(header::HOST, HeaderValue::from_str(&endpoint.authority)?);
         let response = sender.send_request(out).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -91,7 +95,10 @@ fn out_body(body: RequestBody) -> OutBody {
 }
 
 /// The client's headers with the user's identity instead of its credentials.
-fn headers(context: &RequestContext, given: &HeaderMap, upgrade: bool) -> HeaderMap {
+///
+/// # Errors
+/// An identity that no header can tell.
+fn headers(context: &RequestContext, given: &HeaderMap, upgrade: bool) -> Result<HeaderMap, http::Error> {
     let mut out = given.clone();
     for taken in [header::AUTHORIZATION, header::HOST] {
         out.remove(taken);
@@ -99,43 +106,35 @@ fn headers(context: &RequestContext, given: &HeaderMap, upgrade: bool) -> Header
     if !upgrade {
         crate::streaming::HOP.iter().for_each(|name| drop(out.remove(name)));
     }
-    identify(&mut out, &context.user);
-    let peer = context.peer.ip().to_string();
-    let through = match out.get("x-forwarded-for").and_then(|value| value.to_str().ok()) {
-        Some(before) => format!("{before}, {peer}"),
-        None => peer,
-    };
-    for (name, text) in [("x-forwarded-for", through.as_str()), ("x-forwarded-proto", "https")] {
-        if let Ok(value) = HeaderValue::from_str(text) {
-            out.insert(HeaderName::from_static(name), value);
-        }
-    }
-    if let Ok(value) = HeaderValue::from_str(&context.audit_id) {
-        out.insert(HeaderName::from_static("audit-id"), value);
-    }
-    out
+    identify(&mut out, &context.user)?;
+    forwarded(&mut out, context);
+    out.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"));
+    out.insert(HeaderName::from_static("audit-id"), HeaderValue::from_str(&context.audit_id)?);
+    Ok(out)
 }
 
 /// Sets the identity headers; whatever the client said of its identity is taken away.
-fn identify(out: &mut HeaderMap, user: &User) {
+///
+/// # Errors
+/// A part of the identity that no header can tell: the user would be taken for another without it.
+fn identify(out: &mut HeaderMap, user: &User) -> Result<(), http::Error> {
     let theirs: Vec<HeaderName> =
         out.keys().filter(|n| n.as_str().starts_with("x-remote-")).cloned().collect();
     theirs.iter().for_each(|name| drop(out.remove(name)));
-    let mut add = |name: &str, text: &str| {
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(text.as_bytes()))
-        {
-            out.append(name, value);
-        }
+    let mut add = |name: &str, text: &str| -> Result<(), http::Error> {
+        out.append(name.parse::<HeaderName>()?, HeaderValue::from_bytes(text.as_bytes())?);
+        Ok(())
     };
-    add("x-remote-user", &user.name);
+    add("x-remote-user", &user.name)?;
     if !user.uid.is_empty() {
-        add("x-remote-uid", &user.uid);
+        add("x-remote-uid", &user.uid)?;
     }
-    user.groups.iter().for_each(|group| add("x-remote-group", group));
+    user.groups.iter().try_for_each(|group| add("x-remote-group", group))?;
     for (key, values) in &user.extra {
         let name = format!("x-remote-extra-{}", escaped(key));
-        values.iter().for_each(|value| add(&name, value));
+        values.iter().try_for_each(|value| add(&name, value))?;
     }
+    Ok(())
 }
 
 /// A key of extra facts as a part of a header's name: what names cannot hold is percent-encoded.
@@ -156,9 +155,8 @@ pub(super) fn own_headers(accept: &'static str) -> HeaderMap {
     let mut out = HeaderMap::new();
     out.insert(header::ACCEPT, HeaderValue::from_static(accept));
     out.insert(header::USER_AGENT, HeaderValue::from_static("kube-apiserver"));
-    let user =
-        User { name: OWN.to_owned(), groups: vec![crate::user::MASTERS.to_owned()], ..User::default() };
-    identify(&mut out, &user);
+    out.insert(HeaderName::from_static("x-remote-user"), HeaderValue::from_static(OWN));
+    out.insert(HeaderName::from_static("x-remote-group"), HeaderValue::from_static(crate::user::MASTERS));
     out
 }
 
@@ -183,10 +181,12 @@ mod tests {
             groups: vec!["a".into(), "b".into()],
             extra: [("x.io/k%".to_owned(), vec!["v".to_owned()])].into(),
         };
-        identify(&mut headers, &user);
+        identify(&mut headers, &user).unwrap();
         let all = |name: &str| headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
         assert_eq!((all("x-remote-user"), all("x-remote-group")), (vec!["ann"], vec!["a", "b"]));
         assert_eq!((all("x-remote-uid"), all("x-remote-extra-scopes")), (vec!["1"], vec![]));
         assert_eq!(all("x-remote-extra-x.io%2fk%25"), ["v"]);
+        let two_lines = User { groups: vec!["a\nb".into()], ..User::default() };
+        assert!(identify(&mut HeaderMap::new(), &two_lines).is_err());
     }
 }

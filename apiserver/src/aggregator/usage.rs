@@ -36,6 +36,11 @@ const MOMENT: Duration = Duration::from_secs(1);
 
 /// Answers for the group.
 pub struct UsageApi {
+    sampler: Arc<Sampler>,
+}
+
+/// Keeps the newest samples.
+struct Sampler {
     objects: Arc<dyn Objects>,
     upstream: Arc<Upstream>,
     samples: tokio::sync::Mutex<Option<Pair>>,
@@ -51,7 +56,8 @@ pub fn resource_list() -> Value {
 impl UsageApi {
     /// Asks the kubelets of the Nodes in `objects`.
     pub fn new(objects: Arc<dyn Objects>, upstream: Arc<Upstream>) -> Self {
-        Self { objects, upstream, samples: tokio::sync::Mutex::default() }
+        let samples = tokio::sync::Mutex::default();
+        Self { sampler: Arc::new(Sampler { objects, upstream, samples }) }
     }
 
     /// Is a request one of the group's?
@@ -81,10 +87,12 @@ impl UsageApi {
             return Err(Status::method_not_allowed(resource, info.verb.as_str()));
         }
         let selected = Selected::of(info)?;
-        let pair = self.pair().await;
+        // Others wait for the same samples: they are taken to the end, even if this client goes away.
+        let sampler = self.sampler.clone();
+        let pair = tokio::spawn(async move { sampler.pair().await }).await.map_err(Status::internal)?;
         let of_nodes = info.resource() == "nodes";
         let namespace = Some(info.namespace()).filter(|namespace| !namespace.is_empty());
-        let objects = self.objects.list("", info.resource(), namespace.filter(|_| !of_nodes));
+        let objects = self.sampler.objects.list("", info.resource(), namespace.filter(|_| !of_nodes));
         let measured = |object: &Arc<Value>| if of_nodes { node(&pair, object) } else { pod(&pair, object) };
         let mut items = objects.iter().filter(|object| selected.matches(object)).filter_map(measured);
         let document = if info.verb == Verb::Get {
@@ -97,12 +105,14 @@ impl UsageApi {
         };
         encode::document(&document, accepted)
     }
+}
 
+impl Sampler {
     /// Two samples to tell usage from. Whoever asks at the same time waits for the same ones.
     async fn pair(&self) -> Pair {
         let mut known = self.samples.lock().await;
-        let earlier = match known.take() {
-            Some(pair) if pair.later.at.elapsed() < WINDOW => return known.insert(pair).clone(),
+        let earlier = match known.clone() {
+            Some(pair) if pair.later.at.elapsed() < WINDOW => return pair,
             Some(pair) if pair.later.at.elapsed() < TOO_OLD => pair.later,
             _ => {
                 let first = Arc::new(self.sample().await);
@@ -114,7 +124,7 @@ impl UsageApi {
     }
 
     async fn sample(&self) -> Sample {
-        sample::take(&self.upstream, &self.objects.list("", "nodes", None)).await
+        sample::take(&self.upstream, &*self.objects).await
     }
 }
 

@@ -166,6 +166,22 @@ impl Converter {
 }
 
 impl Row {
+    /// A stored object, as parts around the registry have it, in the version of the row.
+    ///
+    /// # Errors
+    /// 500 for a conversion that failed.
+    pub(crate) async fn served(&self, object: &Arc<Value>) -> Result<Arc<Value>, Status> {
+        match &self.converter {
+            Some(_) if object["apiVersion"] == self.kind.gvk.api_version().as_str() => Ok(object.clone()),
+            Some(converter) => {
+                let converted = converter.values(vec![(**object).clone()], &self.kind, false).await?.pop();
+                converted.map(Arc::new).ok_or_else(|| Status::internal("a conversion returned nothing"))
+            }
+            None if self.conversion.is_none() => Ok(object.clone()),
+            None => Ok(Arc::new(super::encode::serve(self, (**object).clone()))),
+        }
+    }
+
     /// A stored object in the version of the row.
     ///
     /// # Errors

@@ -179,6 +179,7 @@ impl Registry {
     }
 
     fn publish(&self, rows: Dynamic) {
+        let _one_at_a_time = self.publishing.lock();
         let custom: Vec<KindRef> =
             rows.values().flat_map(HashMap::values).map(|row| row.kind.clone()).collect();
         self.openapi.set_custom(&custom);
@@ -190,6 +191,7 @@ impl Registry {
 
     /// Names group versions in discovery that others answer.
     pub fn set_remote(&self, remote: Vec<RemoteVersion>) {
+        let _one_at_a_time = self.publishing.lock();
         self.remote.store(Arc::new(remote));
         self.discovery.store(Arc::new(self.discover(self.rows.custom_kinds())));
     }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, header};
 use knarr_api::kind::Kind;
 use knarr_api::status::Status;
 use knarr_api::table::Api;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What is said about resources that clients should leave.
@@ -200,21 +201,61 @@ impl Registry {
     }
 }
 
-/// Adds `Warning` headers: code 299, no agent, quoted text.
+/// Characters of all warnings together; where there are more, each is cut.
+const MAX_WARNINGS: usize = 4 * 1024;
+/// Characters of each warning that is cut.
+const MAX_CUT_WARNING: usize = 256;
+
+/// Adds `Warning` headers: code 299, no agent, quoted text. Each text is told once, and not more in all than the
+/// original tells, since clients limit the headers they take.
 pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
-    for text in warnings {
-        let mut quoted = String::with_capacity(text.len() + 10);
-        quoted.push_str("299 - \"");
-        for c in text.chars() {
-            match c {
-                '"' | '\\' => quoted.extend(['\\', c]),
-                c if c.is_control() => quoted.push(' '),
-                c => quoted.push(c),
-            }
+    let mut told = HashSet::new();
+    let texts: Vec<&str> =
+        warnings.iter().map(String::as_str).filter(|text| !text.is_empty() && told.insert(*text)).collect();
+    let total: usize = texts.iter().map(|text| text.chars().count()).sum();
+    let longest = if total > MAX_WARNINGS { MAX_CUT_WARNING } else { usize::MAX };
+    let mut written = 0;
+    for text in texts {
+        if written >= MAX_WARNINGS {
+            return;
         }
-        quoted.push('"');
-        if let Ok(value) = HeaderValue::from_bytes(quoted.as_bytes()) {
+        written += text.chars().count().min(longest);
+        if let Ok(value) = HeaderValue::from_bytes(quoted(text.chars().take(longest)).as_bytes()) {
             headers.append(header::WARNING, value);
         }
+    }
+}
+
+fn quoted(text: impl Iterator<Item = char>) -> String {
+    let mut quoted = "299 - \"".to_owned();
+    for c in text {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push(' '),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_limited() {
+        let lengths = |warnings: &[String]| -> Vec<usize> {
+            let mut headers = HeaderMap::new();
+            warn(&mut headers, warnings);
+            let frame = "299 - \"\"".len();
+            headers.get_all(header::WARNING).iter().map(|value| value.len() - frame).collect()
+        };
+        let text = |first: usize, length: usize| format!("{first:0>3}{}", "x".repeat(length - 3));
+        assert_eq!(lengths(&[text(1, 5), text(1, 5), String::new(), text(2, 4)]), [5, 4]);
+        assert_eq!(lengths(&[text(1, MAX_WARNINGS)]), [MAX_WARNINGS]);
+        assert_eq!(lengths(&[text(1, MAX_WARNINGS), text(2, 4)]), [MAX_CUT_WARNING, 4]);
+        let many: Vec<String> = (0..100).map(|number| text(number, 300)).collect();
+        assert_eq!(lengths(&many), [MAX_CUT_WARNING; 16]);
     }
 }

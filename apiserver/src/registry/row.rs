@@ -236,6 +236,10 @@ impl Versions for Siblings<'_> {
     fn find(&self, api_version: &str) -> Other {
         match self.of(api_version) {
             None => Other::Unserved,
+            // What a webhook makes of an object is not known without asking it, and ownership does not wait for that.
+            Some(other) if self.row.converter.is_some() && other.kind.gvk != self.row.kind.gvk => {
+                Other::Unserved
+            }
             Some(other) if other.is_alike() && self.row.is_alike() => Other::Alike,
             // Of the table of the write, which may have been exchanged since the write began.
             Some(other) => match self.row.api.find(|kind| kind.gvk == other.kind.gvk) {

@@ -222,6 +222,7 @@ impl Registry {
             namespace: call.admission_namespace(name),
             name,
             user: call.user(),
+            is_own: call.context.is_own,
             dry_run: call.query.get("dryRun").is_some(),
             object: None,
             old: None,

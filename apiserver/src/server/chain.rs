@@ -194,6 +194,7 @@ impl Chain {
         let context = RequestContext {
             info: info.clone(),
             user,
+            is_own: false,
             audit_id: audit_id.clone(),
             peer: address,
             notes: Default::default(),

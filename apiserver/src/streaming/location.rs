@@ -128,12 +128,22 @@ pub fn split_name(text: &str) -> (Option<&str>, &str, Option<&str>) {
 
 /// The path behind `…/proxy`, still encoded.
 pub fn proxied_path(info: &RequestInfo) -> &str {
-    info.uri().path().split_once("/proxy").map_or("", |(_, rest)| rest)
+    split_proxy(info).map_or("", |(_, rest)| rest)
+}
+
+/// The path up to and with the segment `proxy`, and what is behind it. Namespaces and objects may be called `proxy…`
+/// too, so segments are counted: `/api/v1[/namespaces/‹namespace›]/‹plural›/‹name›/proxy`.
+fn split_proxy(info: &RequestInfo) -> Option<(&str, &str)> {
+    let path = info.uri().path();
+    let segments = if info.namespace().is_empty() { 5 } else { 7 };
+    let end = path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at);
+    let (base, rest) = path.split_at(end);
+    base.ends_with("/proxy").then_some((base, rest))
 }
 
 /// The path behind `…/proxy`, still encoded, with the request's query.
 pub fn rest_with_query(info: &RequestInfo) -> String {
-    // The raw path keeps escapes that decoding would lose; `proxy` is its segment after the name.
+    // The raw path keeps escapes that decoding would lose.
     let rest = proxied_path(info);
     let rest = if rest.starts_with('/') { rest } else { "/" };
     match info.uri().query() {
@@ -145,7 +155,8 @@ pub fn rest_with_query(info: &RequestInfo) -> String {
 /// Where a GET of `…/proxy` without the final slash is sent, so that relative links work.
 pub fn missing_slash(method: &http::Method, info: &RequestInfo) -> Option<String> {
     let path = info.uri().path();
-    if !matches!(*method, http::Method::GET | http::Method::HEAD) || !path.ends_with("/proxy") {
+    let is_bare = split_proxy(info).is_some_and(|(_, rest)| rest.is_empty());
+    if !matches!(*method, http::Method::GET | http::Method::HEAD) || !is_bare {
         return None;
     }
     let query = info.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -163,8 +174,8 @@ pub fn moved(location: &str, hosts: &[String], info: &RequestInfo) -> Option<Str
         }
         None => location.starts_with('/').then_some(location)?,
     };
-    let (base, _) = info.uri().path().split_once("/proxy")?;
-    Some(format!("{base}/proxy{}{path}", if path.is_empty() { "/" } else { "" }))
+    let (base, _) = split_proxy(info)?;
+    Some(format!("{base}{}{path}", if path.is_empty() { "/" } else { "" }))
 }
 
 /// Where `pods/proxy` goes: the pod's address, on the named port or its first one.
@@ -311,6 +322,19 @@ mod tests {
         assert_eq!(split_name("https:svc:web"), (Some("https"), "svc", Some("web")));
         assert_eq!(split_name("https:svc"), (Some("https"), "svc", None));
         assert_eq!(split_name("svc"), (None, "svc", None));
+    }
+
+    #[test]
+    fn names_that_begin_with_proxy() {
+        let check = |uri: &str, expected: &str| assert_eq!(rest_with_query(&info(uri)), expected, "{uri}");
+        check("/api/v1/namespaces/d/pods/proxy-abc/proxy/metrics", "/metrics");
+        check("/api/v1/namespaces/proxy/pods/proxy/proxy/proxy?a=b", "/proxy?a=b");
+        check("/api/v1/nodes/proxy/proxy/a/proxy", "/a/proxy");
+        check("/api/v1/nodes/proxy/proxy", "/");
+        let i = info("/api/v1/namespaces/proxy/services/proxy-s/proxy/x/proxy");
+        assert_eq!(missing_slash(&http::Method::GET, &i), None);
+        let to = moved("/y", &[], &i);
+        assert_eq!(to.as_deref(), Some("/api/v1/namespaces/proxy/services/proxy-s/proxy/y"));
     }
 
     #[test]

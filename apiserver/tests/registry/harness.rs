@@ -113,6 +113,7 @@ impl Server {
         let context = RequestContext {
             info,
             user: Arc::new(User::loopback()),
+            is_own: true,
             audit_id: "test".into(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             notes: Default::default(),

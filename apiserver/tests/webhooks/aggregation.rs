@@ -168,6 +168,10 @@ async fn discovery_and_openapi_are_merged() {
             && document["definitions"].get("io.k8s.api.core.v1.Pod").is_some()
     })
     .await;
+    let response = admin.raw(Method::GET, "/openapi/v2", &[], "").await;
+    let tag = response.headers()["etag"].to_str().expect("a tag").to_owned();
+    let response = admin.raw(Method::GET, "/openapi/v2", &[("if-none-match", &tag)], "").await;
+    assert_eq!(response.status(), 304);
     // What cannot be reached is still told of, as stale.
     drop(remote);
     let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/wardle-1";

@@ -3,6 +3,7 @@ use super::super::Attributes;
 use super::compiled::{Binding, Policy};
 use crate::objects::Objects;
 use crate::registry::Row;
+use futures::future::try_join_all;
 use knarr_api::Value;
 use knarr_api::selector::LabelSelector;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Parameters that cannot be found, in words.
-pub fn find(
+pub async fn find(
     objects: &dyn Objects,
     policy: &Policy,
     binding: &Binding,
@@ -29,11 +30,14 @@ pub fn find(
     };
     let namespace = namespace(&row, wanted, attributes)?;
     let found = match wanted["name"].as_str().filter(|name| !name.is_empty()) {
-        Some(name) => one(objects, &row, namespace, name).into_iter().collect(),
+        Some(name) => one(objects, &row, namespace, name),
         None => selected(objects, &row, namespace, &wanted["selector"])?,
     };
     if !found.is_empty() {
-        return Ok(found.into_iter().map(Some).collect());
+        // In the version of the policy's `paramKind`.
+        let converted = found.iter().map(|object| row.served(object));
+        let converted = try_join_all(converted).await.map_err(|status| status.message)?;
+        return Ok(converted.into_iter().map(Some).collect());
     }
     if wanted["parameterNotFoundAction"] == "Allow" {
         return Ok(Vec::new());
@@ -62,9 +66,9 @@ fn stored(row: &Row) -> (&str, &str) {
     (if group == "core" { "" } else { group }, plural)
 }
 
-fn one(objects: &dyn Objects, row: &Row, namespace: &str, name: &str) -> Option<Arc<Value>> {
+fn one(objects: &dyn Objects, row: &Row, namespace: &str, name: &str) -> Vec<Arc<Value>> {
     let (group, plural) = stored(row);
-    objects.get(group, plural, namespace, name).map(|object| served(row, &object))
+    objects.get(group, plural, namespace, name).into_iter().collect()
 }
 
 fn selected(
@@ -78,13 +82,5 @@ fn selected(
     let within = row.kind.namespaced.then_some(namespace);
     let mut all = objects.list(group, plural, within);
     all.retain(|object| selector.matches(&object["metadata"]["labels"]));
-    Ok(all.iter().map(|object| served(row, object)).collect())
-}
-
-/// An object in the version of the policy's `paramKind`.
-fn served(row: &Row, object: &Arc<Value>) -> Arc<Value> {
-    if row.conversion.is_none() {
-        return object.clone();
-    }
-    Arc::new(crate::registry::encode::serve(row, (**object).clone()))
+    Ok(all)
 }

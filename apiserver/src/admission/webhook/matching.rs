@@ -160,6 +160,7 @@ mod tests {
             namespace,
             name: "n",
             user,
+            is_own: false,
             dry_run: false,
             object: None,
             old: None,

@@ -155,23 +155,39 @@ pub fn verify(version: &str, uid: &str, mutating: bool, body: &[u8]) -> Result<V
     if !response.is_object() {
         return Err(Fault::Invalid("webhook response was absent".to_owned()));
     }
+    let decision = Decision::of(response)?;
     if version == "v1" {
         check_identity(uid, &review, response)?;
     }
     let patch = patch(version, mutating, response)?;
-    let texts = |list: &Value| {
-        let list = list.as_array().into_iter().flatten();
-        list.filter_map(Value::as_str).map(str::to_owned).collect()
-    };
-    let annotations = response["auditAnnotations"].as_object().into_iter().flatten();
-    let annotations = annotations.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
     Ok(Verdict {
-        allowed: response["allowed"] == true,
+        allowed: decision.allowed.unwrap_or_default(),
         status: response["status"].clone(),
         patch,
-        warnings: texts(&response["warnings"]),
-        annotations: annotations.collect(),
+        warnings: decision.warnings.into_iter().flatten().map(Option::unwrap_or_default).collect(),
+        annotations: decision
+            .annotations
+            .into_iter()
+            .flatten()
+            .map(|(key, text)| (key, text.unwrap_or_default()))
+            .collect(),
     })
+}
+
+/// What of an answer must be of its type for the answer to be one; null is the same as nothing.
+#[derive(serde::Deserialize)]
+struct Decision {
+    allowed: Option<bool>,
+    warnings: Option<Vec<Option<String>>>,
+    #[serde(rename = "auditAnnotations")]
+    annotations: Option<BTreeMap<String, Option<String>>>,
+}
+
+impl Decision {
+    fn of(response: &Value) -> Result<Self, Fault> {
+        serde::Deserialize::deserialize(response)
+            .map_err(|error| Fault::Unreadable(format!("the response cannot be read: {error}")))
+    }
 }
 
 fn check_identity(uid: &str, review: &Value, response: &Value) -> Result<(), Fault> {
@@ -260,6 +276,14 @@ mod tests {
         };
         check(true, answer(json!({"uid": "u", "allowed": true})), "allowed=true");
         check(true, answer(json!({"uid": "u"})), "allowed=false");
+        check(true, answer(json!({"uid": "u", "allowed": null, "warnings": null})), "allowed=false");
+        let unreadable = [
+            json!({"uid": "u", "allowed": "yes"}),
+            json!({"uid": "u", "allowed": true, "warnings": "w"}),
+            json!({"uid": "u", "allowed": true, "warnings": [1]}),
+            json!({"uid": "u", "allowed": true, "auditAnnotations": {"a": true}}),
+        ];
+        unreadable.into_iter().for_each(|wrong| check(true, answer(wrong), "the response cannot be read: "));
         check(true, answer(json!({"uid": "x"})), "expected response.uid=\"u\", got \"x\"");
         check(true, answer(json!(null)), "webhook response was absent");
         check(true, b"oops".to_vec(), "couldn't get version/kind; json parse error:");

@@ -1,17 +1,23 @@
 //! Samples of what kubelets count (`/stats/summary`), and what two of them tell.
+use crate::objects::Objects;
+use crate::registry::object;
 use crate::server::RequestBody;
 use crate::streaming::Upstream;
 use bytes::Bytes;
-use futures::future::join_all;
-use http_body_util::BodyExt;
+use futures::stream::{self, StreamExt};
+use http_body_util::{BodyExt, Limited};
 use knarr_api::Value;
 use knarr_api::time::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Time for a kubelet's answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a kubelet's answer: whoever asks for usage waits for the slowest.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest answer, in bytes.
+const MAX_ANSWER: usize = 32 * 1024 * 1024;
+/// Kubelets asked at the same time.
+const AT_ONCE: usize = 64;
 
 /// What one thing used so far, and holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -54,38 +60,50 @@ pub struct Pair {
 }
 
 /// Asks the kubelets of all nodes; those that do not answer are not in it.
-pub async fn take(upstream: &Upstream, nodes: &[Arc<Value>]) -> Sample {
-    let answers = join_all(nodes.iter().map(|node| ask(upstream, node))).await;
+pub async fn take(upstream: &Upstream, objects: &dyn Objects) -> Sample {
+    let nodes = objects.list("", "nodes", None);
+    let asked: Vec<_> = nodes.into_iter().map(|node| ask(upstream, node)).collect();
+    let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+    let pods = objects.list("", "pods", None);
+    let node_of = |pod: &Arc<Value>| {
+        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        (object::uid(pod).to_owned(), node.to_owned())
+    };
+    let placed: HashMap<String, String> = pods.iter().map(node_of).collect();
     let mut sample =
         Sample { at: Instant::now(), time: Timestamp::now(), nodes: HashMap::new(), pods: HashMap::new() };
-    answers.iter().flatten().for_each(|summary| sample.add(summary));
+    answers.iter().flatten().for_each(|(node, summary)| sample.add(node, summary, &placed));
     sample
 }
 
-async fn ask(upstream: &Upstream, node: &Value) -> Option<Value> {
-    let name = node["metadata"]["name"].as_str()?;
-    let mut target = upstream.kubelet(name, node).ok()?;
+async fn ask(upstream: &Upstream, node: Arc<Value>) -> Option<(String, Value)> {
+    let name = object::name(&node);
+    let mut target = upstream.kubelet(name, &node).ok()?;
     target.path = "/stats/summary".to_owned();
     let request = http::Request::new(RequestBody::Full(Bytes::new()));
     let work = async {
         let response = upstream.forward(target, request).await.ok()?;
         let good = response.status().is_success();
-        let bytes = response.into_body().collect().await.ok()?.to_bytes();
+        let bytes = Limited::new(response.into_body(), MAX_ANSWER).collect().await.ok()?.to_bytes();
         serde_json::from_slice(&bytes).ok().filter(|_| good)
     };
     let answer = tokio::time::timeout(TIMEOUT, work).await.ok().flatten();
     if answer.is_none() {
         tracing::debug!(node = name, "the kubelet told no statistics");
     }
-    answer
+    answer.map(|answer| (name.to_owned(), answer))
 }
 
 impl Sample {
-    fn add(&mut self, summary: &Value) {
+    /// Adds what a node told. It is believed of itself and of the pods that are `placed` (node by uid) on it.
+    fn add(&mut self, node: &str, summary: &Value, placed: &HashMap<String, String>) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let node = &summary["node"];
-        self.nodes.insert(text(&node["nodeName"]), count(node));
-        for pod in summary["pods"].as_array().into_iter().flatten() {
+        self.nodes.insert(node.to_owned(), count(&summary["node"]));
+        let is_here = |pod: &&Value| {
+            let uid = pod["podRef"]["uid"].as_str().unwrap_or_default();
+            placed.get(uid).is_some_and(|placed| placed == node)
+        };
+        for pod in summary["pods"].as_array().into_iter().flatten().filter(is_here) {
             let containers = pod["containers"].as_array().into_iter().flatten();
             let containers = containers.map(|container| (text(&container["name"]), count(container)));
             self.pods.insert(text(&pod["podRef"]["uid"]), containers.collect());
@@ -137,9 +155,15 @@ mod tests {
     fn sample(at: Instant, node: u64, container: u64) -> Arc<Sample> {
         let mut sample = Sample { at, time: Timestamp::now(), nodes: HashMap::new(), pods: HashMap::new() };
         let cpu = |used: u64| json!({"usageCoreNanoSeconds": used});
-        sample.add(&json!({"node": {"nodeName": "n", "cpu": cpu(node), "memory": {"workingSetBytes": 4096}},
-            "pods": [{"podRef": {"uid": "u"}, "containers": [{"name": "c", "cpu": cpu(container),
-                "memory": {"workingSetBytes": 2048}}]}]}));
+        let summary = |node: u64, container: u64| {
+            json!({"node": {"nodeName": "n", "cpu": cpu(node), "memory": {"workingSetBytes": 4096}},
+                "pods": [{"podRef": {"uid": "u"}, "containers": [{"name": "c", "cpu": cpu(container),
+                    "memory": {"workingSetBytes": 2048}}]}]})
+        };
+        let placed = HashMap::from([("u".to_owned(), "n".to_owned())]);
+        sample.add("n", &summary(node, container), &placed);
+        // Another node that speaks for the first is not believed.
+        sample.add("liar", &summary(7 * node, 7 * container), &placed);
         Arc::new(sample)
     }
 

@@ -63,6 +63,7 @@ impl Registry {
             namespace,
             name,
             user: &context.user,
+            is_own: context.is_own,
             dry_run: false,
             object: Some(options.clone()),
             old: None,
