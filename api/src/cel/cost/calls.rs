@@ -5,6 +5,18 @@ use super::super::meter::{AUTHORIZATION, REGEX, TRAVERSAL};
 use super::super::types::Type;
 use super::{Call, Coster, ONE, Range, UNKNOWN};
 
+/// Conversions whose texts are short whatever they are made from, so that messages may be joined of them.
+const SHORT_TEXTS: [&str; 6] = [
+    "bool_to_string",
+    "int64_to_string",
+    "uint64_to_string",
+    "double_to_string",
+    "timestamp_to_string",
+    "duration_to_string",
+];
+/// Their length at most.
+const SHORT_TEXT: u64 = 40;
+
 impl Coster<'_> {
     /// The cost of a call by one of its overloads, with that of its arguments.
     pub(super) fn overload(
@@ -112,6 +124,9 @@ impl Coster<'_> {
             ("string", _) if overload.id == "bytes_to_string" => {
                 let size = Range { min: of(0).min / 4, max: of(0).max };
                 Call { cost: of(0).scaled(TRAVERSAL), size: Some(size) }
+            }
+            ("string", _) if SHORT_TEXTS.contains(&overload.id) => {
+                Call { cost: ONE, size: Some(Range { min: 1, max: SHORT_TEXT }) }
             }
             ("strings.quote", _) => {
                 let size = of(0).times(Range { min: 1, max: 2 }).plus(Range::exact(2));

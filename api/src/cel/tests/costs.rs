@@ -17,8 +17,9 @@ fn schema() -> Value {
 #[test]
 fn estimates_follow_the_schema() {
     let decl = declared(&schema());
-    let rows: [(&str, u64, u64); 14] = [
+    let rows: [(&str, u64, u64); 15] = [
         ("true", 0, 0),
+        ("'x' + string(self.n)", 2 + 1 + 1, 2 + 1 + 5),
         ("self.n", 2, 2),
         ("self.n == 1", 2, 2),
         ("has(self.n)", 1, 1),
