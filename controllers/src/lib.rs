@@ -21,6 +21,7 @@ mod resources;
 mod taints;
 mod template_hash;
 
+mod autoscaler;
 mod clusterrole_aggregation;
 mod cronjob;
 mod daemonset;
@@ -29,8 +30,10 @@ mod disruption;
 mod endpoints;
 mod endpointslice;
 mod endpointslice_mirroring;
+mod ephemeral_volume;
 mod garbage_collector;
 mod job;
+mod local_path;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -43,6 +46,7 @@ mod statefulset;
 mod taint_eviction;
 mod ttl_after_finished;
 mod volume_binder;
+mod volume_expand;
 mod volume_protection;
 
 pub use args::Args;
