@@ -22,6 +22,7 @@ mod taints;
 mod template_hash;
 
 mod autoscaler;
+mod certificates;
 mod clusterrole_aggregation;
 mod cronjob;
 mod daemonset;

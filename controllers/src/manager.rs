@@ -26,6 +26,9 @@ macro_rules! controllers {
 }
 
 controllers! {
+    "certificatesigningrequest-approving-controller" "csrapproving" certificates::run_approver,
+    "certificatesigningrequest-cleaner-controller" "csrcleaner" certificates::run_cleaner,
+    "certificatesigningrequest-signing-controller" "csrsigning" certificates::run_signer,
     "clusterrole-aggregation-controller" "clusterrole-aggregation" clusterrole_aggregation::run,
     "cronjob-controller" "cronjob" cronjob::run,
     "daemonset-controller" "daemonset" daemonset::run,
@@ -121,7 +124,7 @@ fn root_ca(args: &Args, config: &kube::Config) -> anyhow::Result<Option<String>>
 }
 
 /// A certificate in PEM (RFC 7468).
-fn pem(der: &[u8]) -> String {
+pub(crate) fn pem(der: &[u8]) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let text = STANDARD.encode(der);
     let lines: Vec<&str> =
