@@ -245,6 +245,7 @@ fn controllers(cluster: &Cluster) -> Flags {
     flags
         .set("cluster-cidr", &state.cluster_cidr)
         .set("allocate-node-cidrs", true)
+        .set("controllers", "*,bootstrap-signer-controller,token-cleaner-controller")
         .file("local-path-directory", &paths.volumes())
         .set("local-path-node", &state.node_name)
         .file("cluster-signing-cert-file", &paths.pki("ca.crt"))

@@ -141,7 +141,7 @@ mod tests {
         let server = ["server auth", "digital signature"];
         let check = |request: &Request, signer: &str, usages: &[&str], expected: Result<(), &str>| {
             let found = request.check(signer, usages);
-            assert_eq!(found.as_ref().map(|()| ()).map_err(String::as_str), expected, "{signer} {usages:?}");
+            assert_eq!(found, expected.map_err(ToString::to_string), "{signer} {usages:?}");
         };
         check(&node, KUBELET_CLIENT, &client, Ok(()));
         check(&node, KUBELET_CLIENT, &rsa, Ok(()));
@@ -151,7 +151,7 @@ mod tests {
         check(&user, KUBELET_CLIENT, &client, Err("subject organization is not system:nodes"));
         check(&serving, KUBELET_SERVING, &server, Ok(()));
         check(&node, KUBELET_SERVING, &server, Err("DNS or IP subjectAltName is required"));
-        let anonymous = Request { common_name: "n1".into(), ..serving.clone() };
+        let anonymous = Request { common_name: "n1".into(), ..serving };
         let text = "subject common name does not begin with system:node:";
         check(&anonymous, KUBELET_SERVING, &server, Err(text));
         check(&user, CLIENT, &client, Ok(()));
