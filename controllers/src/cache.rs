@@ -128,7 +128,11 @@ fn node(node: &mut Node) {
     }
     if let Some(status) = node.status.take() {
         node.status = Some(NodeStatus {
+            addresses: status.addresses,
             allocatable: status.allocatable,
+            daemon_endpoints: status.daemon_endpoints,
+            volumes_attached: status.volumes_attached,
+            volumes_in_use: status.volumes_in_use,
             conditions: status.conditions,
             ..Default::default()
         });

@@ -56,12 +56,15 @@ controllers! {
     "replicationcontroller-controller" "replicationcontroller" replicaset::run_replication_controllers,
     "resourcequota-controller" "resourcequota" resource_quota::run,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" root_ca::run,
+    "service-lb-controller" "service" service_load_balancer::run,
     "serviceaccount-controller" "serviceaccount" service_account::run,
     "serviceaccount-token-controller" "serviceaccount-token" service_account_token::run,
     "statefulset-controller" "statefulset" statefulset::run,
     "taint-eviction-controller" "taint-eviction" taint_eviction::run,
     "token-cleaner-controller" "tokencleaner" bootstrap_tokens::run_cleaner,
     "ttl-after-finished-controller" "ttl-after-finished" ttl_after_finished::run,
+    "ttl-controller" "ttl" ttl::run,
+    "volumeattributesclass-protection-controller" "volumeattributesclass-protection" volume_attributes_class_protection::run,
 }
 
 /// Those that run only when they are named, as in the original.
