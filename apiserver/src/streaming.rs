@@ -2,6 +2,7 @@
 //!
 //! The server only finds and checks the target; bytes of exec, attach and port-forward (SPDY or WebSocket) are piped
 //! between client and kubelet as they are.
+mod html;
 mod location;
 mod log_options;
 mod probe;
@@ -74,13 +75,14 @@ impl Streaming {
                 let hosts = target.hosts.clone();
                 forwarded(request.headers_mut(), context);
                 let mut response = self.upstream.forward(target, request).await?;
+                let link = |text: &str| location::moved(text, &hosts, info);
                 let moved = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-                if let Some(moved) = moved.and_then(|text| location::moved(text, &hosts, info))
+                if let Some(moved) = moved.and_then(link)
                     && let Ok(value) = HeaderValue::from_str(&moved)
                 {
                     response.headers_mut().insert(header::LOCATION, value);
                 }
-                Ok(response)
+                html::relinked(response, link).await
             }
             (plural, _) => Err(Status::not_found(Resource { group: info.group(), plural }, info.name())),
         }

@@ -176,18 +176,22 @@ pub fn missing_slash(method: &http::Method, info: &RequestInfo) -> Option<String
     Some(format!("{path}/{query}"))
 }
 
-/// A `Location` of the target as the client can follow it: through the proxy. None where it leads elsewhere, or is
-/// relative.
-pub fn moved(location: &str, hosts: &[String], info: &RequestInfo) -> Option<String> {
-    let path = match location.split_once("://") {
-        Some((_, rest)) => {
+/// A link of the target's answer as the client can follow it: through the proxy. None where it leads elsewhere, there
+/// already, or is relative.
+pub fn moved(link: &str, hosts: &[String], info: &RequestInfo) -> Option<String> {
+    let (base, _) = split_proxy(info)?;
+    let authority = link.split_once("://").map(|(_, rest)| rest).or_else(|| link.strip_prefix("//"));
+    let path = match authority {
+        Some(rest) => {
             let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
             hosts.iter().any(|known| known == host.trim_matches(['[', ']'])).then_some(path)?
         }
-        None => location.starts_with('/').then_some(location)?,
+        None => link.starts_with('/').then_some(link)?,
     };
-    let (base, _) = split_proxy(info)?;
+    if path.starts_with(base) {
+        return authority.map(|_| path.to_owned());
+    }
     Some(format!("{base}{}{path}", if path.is_empty() { "/" } else { "" }))
 }
 
