@@ -185,14 +185,6 @@ async fn versions_tables_and_discovery_show_it() {
 #[tokio::test]
 async fn a_builtin_group_version_is_described_with_it() {
     let server = Server::start().await;
-    let hash = async || {
-        let index = server.get("/openapi/v3").await.expect(200);
-        index["paths"]["apis/coordination.k8s.io/v1"]["serverRelativeURL"]
-            .as_str()
-            .expect("a path")
-            .to_owned()
-    };
-    let before = hash().await;
     let mut crd = definition();
     crd["metadata"]["name"] = json!("widgets.coordination.k8s.io");
     crd["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "unapproved, a test"});
