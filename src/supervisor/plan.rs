@@ -251,7 +251,15 @@ fn controllers(cluster: &Cluster) -> Flags {
         let some = "garbage-collector-controller,namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller";
         return flags.set("controllers", some);
     }
-    flags.set("cluster-cidr", &state.cluster_cidr).set("allocate-node-cidrs", true)
+    flags
+        .set("cluster-cidr", &state.cluster_cidr)
+        .set("allocate-node-cidrs", true)
+        .set("controllers", "*,bootstrap-signer-controller,token-cleaner-controller")
+        .file("local-path-directory", &paths.volumes())
+        .set("local-path-node", &state.node_name)
+        .file("cluster-signing-cert-file", &paths.pki("ca.crt"))
+        .file("cluster-signing-key-file", &paths.pki("ca.key"))
+        .file("service-account-private-key-file", &paths.pki("sa.key"))
 }
 
 fn scheduler(cluster: &Cluster) -> Flags {
