@@ -1,4 +1,5 @@
 //! The command line: the original's flag names. Parsed here, then [`Args::complete`]d into what the server runs with.
+use crate::audit::AuditArgs;
 use crate::authz::Mode;
 use crate::runtime_config::RuntimeConfig;
 use crate::streaming::Component;
@@ -178,6 +179,9 @@ pub struct Args {
     /// Feature gates to switch on or off, `Name=true`.
     #[arg(long, value_delimiter = ',')]
     pub feature_gates: Vec<String>,
+    /// The audit log.
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// Privileged containers are allowed (kept for old command lines: pod security decides).
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_privileged: bool,

@@ -4,6 +4,7 @@
 //! that a client that polls `/readyz` sees the server as soon as it is.
 use crate::admission::{Chain as Admission, webhook};
 use crate::aggregator::{Aggregator, usage::UsageApi};
+use crate::audit::Audit;
 use crate::authn::{Authenticator, request_header::FrontProxy, token_file, x509};
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
@@ -92,6 +93,9 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     background.cancel();
     tasks.close();
     tasks.wait().await;
+    if let Some(audit) = &server.chain.audit {
+        audit.close().await;
+    }
     drop(server);
     stop.cancel();
     store.closed().await;
@@ -238,7 +242,9 @@ fn assemble(
         "" => format!("https://{advertised}/openid/v1/jwks"),
         given => given.to_owned(),
     };
+    let audit = Audit::from_flags(&args.audit, &objects, &provider, metrics.audit.clone())?;
     let chain = Chain {
+        audit,
         authenticator,
         authorizer: authorizer.clone(),
         limits: Limits::new(args.max_requests_inflight, args.max_mutating_requests_inflight, &metrics),

@@ -1,5 +1,6 @@
 //! Connections to kubelets, pods and services: one for each request, upgraded ones piped until either side ends.
 use super::location::Target;
+use crate::audit::Record;
 use crate::outbound::{dial, of_handshake, reason};
 use crate::server::{Body, Request, RequestBody, Response};
 use bytes::Bytes;
@@ -151,6 +152,8 @@ impl Upstream {
 
     async fn pipe(&self, target: &Target, mut request: Request) -> Result<Response, String> {
         let client = hyper::upgrade::on(&mut request);
+        // What is recorded of the stream ends with it.
+        let record = request.extensions().get::<Arc<Record>>().cloned();
         let headers = outgoing(request.headers(), target, true);
         let mut sender = self.connect(target).await?;
         let empty = RequestBody::Full(Bytes::new());
@@ -159,7 +162,7 @@ impl Upstream {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(incoming(response));
         }
-        Ok(switched(client, sender, response))
+        Ok(switched(client, (sender, record), response))
     }
 
     /// The first host that answers; a node's name need not be known to the server's resolver, its address is.
