@@ -1,5 +1,5 @@
 //! Which processes a cluster consists of, and with which flags: the original's names throughout.
-use crate::cluster::state::MORE_API_SERVERS;
+use crate::cluster::state::{MORE_API_SERVERS, State};
 use crate::cluster::{Cluster, preflight};
 use crate::containerd;
 use anyhow::{Context, Result, bail};
