@@ -1,11 +1,13 @@
 //! The API server: storage, authentication, authorization, admission, the registry, discovery, streaming.
 pub mod admission;
 pub mod aggregator;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 pub mod certs;
 pub mod clock;
+pub mod config_file;
 pub mod custom;
 pub mod discovery;
 pub mod flags;

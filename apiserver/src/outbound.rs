@@ -4,13 +4,14 @@
 //! where it is offered), a limit on time and on the size of answers, and texts of failures as the original words them.
 //! Redirects are not followed.
 mod connector;
+pub mod kubeconfig;
 mod resolve;
 mod texts;
 mod tls;
 
-pub use connector::Stream;
+pub use connector::{Stream, dial};
 pub use resolve::{ready_endpoints, service_port};
-pub use texts::internal;
+pub use texts::{address, internal, of_handshake};
 pub use tls::Trust;
 
 use crate::certs::Identity;
@@ -114,7 +115,11 @@ impl Endpoint {
         Self::of_url(url, trust)
     }
 
-    fn of_url(url: &str, trust: Trust) -> Result<Self, String> {
+    /// The server of an `https://` URL.
+    ///
+    /// # Errors
+    /// Why it is none, as the original says it.
+    pub(crate) fn of_url(url: &str, trust: Trust) -> Result<Self, String> {
         let unparsable = || format!("Unparsable URL: parse {url:?}: invalid URL");
         let uri: http::Uri = url.parse().map_err(|_| unparsable())?;
         let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -158,6 +163,8 @@ pub struct Post<'a> {
     pub agent: &'a str,
     /// Tell the server the time it has, as `?timeout=`.
     pub tell_timeout: bool,
+    /// Credentials.
+    pub authorization: Option<&'a HeaderValue>,
 }
 
 /// Calls other servers.
@@ -202,7 +209,7 @@ impl Outbound {
         };
         let url = format!("https://{}{}{query}", endpoint.authority, endpoint.path);
         let failed = |text: String| CallError { code: None, text: format!("Post {url:?}: {text}") };
-        let work = self.send_post(endpoint, &url, post.body, post.agent, post.limit);
+        let work = self.send_post(endpoint, &url, &post);
         let answer = tokio::time::timeout(post.timeout, work).await;
         let (code, media, body) = answer
             .map_err(|_| failed("context deadline exceeded".to_owned()))?
@@ -217,22 +224,21 @@ impl Outbound {
         &self,
         endpoint: &Endpoint,
         url: &str,
-        body: Bytes,
-        agent: &str,
-        limit: usize,
+        post: &Post<'_>,
     ) -> Result<(u16, String, Bytes), Box<dyn StdError + Send + Sync>> {
-        let mut request = http::Request::new(full(body));
+        let mut request = http::Request::new(full(post.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = url.parse()?;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, */*"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_str(agent)?);
+        headers.insert(header::USER_AGENT, HeaderValue::from_str(post.agent)?);
+        headers.extend(post.authorization.map(|value| (header::AUTHORIZATION, value.clone())));
         let response = self.request(endpoint, request).await?;
         let code = response.status().as_u16();
         let media = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let media = media.unwrap_or_default().to_owned();
-        Ok((code, media, read(response.into_body(), limit).await?))
+        Ok((code, media, read(response.into_body(), post.limit).await?))
     }
 
     /// Sends a request over a kept connection. The URL's host is that of the endpoint, wherever it leads to.

@@ -4,6 +4,7 @@
 //! that a client that polls `/readyz` sees the server as soon as it is.
 use crate::admission::{Chain as Admission, webhook};
 use crate::aggregator::{Aggregator, usage::UsageApi};
+use crate::audit::Audit;
 use crate::authn::{Authenticator, request_header::FrontProxy, token_file, x509};
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
@@ -21,7 +22,7 @@ use crate::storage::postgres::Postgres;
 use crate::storage::sqlite::Sqlite;
 use crate::storage::transfer::Place;
 use crate::storage::{Backend, Options, Store, Watched};
-use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
+use crate::streaming::{Config as UpstreamConfig, Prober, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
 use crate::{aggregator, bootstrap, certs, custom};
 use anyhow::{Context, Result, bail};
@@ -92,6 +93,9 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     background.cancel();
     tasks.close();
     tasks.wait().await;
+    if let Some(audit) = &server.chain.audit {
+        audit.close().await;
+    }
     drop(server);
     stop.cancel();
     store.closed().await;
@@ -186,6 +190,7 @@ fn assemble(
         objects: objects.clone(),
         outbound: outbound.clone(),
         streaming: Streaming::new(upstream.clone(), objects.clone()),
+        prober: Prober::new(upstream.clone(), args.component_health.clone()),
     };
     let advertised = authority(args.advertised(), args.secure_port);
     let settings = Settings {
@@ -237,7 +242,9 @@ fn assemble(
         "" => format!("https://{advertised}/openid/v1/jwks"),
         given => given.to_owned(),
     };
+    let audit = Audit::from_flags(&args.audit, &objects, &provider, metrics.audit.clone())?;
     let chain = Chain {
+        audit,
         authenticator,
         authorizer: authorizer.clone(),
         limits: Limits::new(args.max_requests_inflight, args.max_mutating_requests_inflight, &metrics),

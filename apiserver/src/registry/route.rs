@@ -5,6 +5,7 @@ use super::custom::DEFINITIONS;
 use super::negotiate::{self, Scope};
 use super::options::Query;
 use super::{Registry, Row, encode, subresource, websocket};
+use crate::audit::Record;
 use crate::request_info::Verb;
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
@@ -35,6 +36,18 @@ fn deprecation(api: &Api, kind: &Kind) -> Option<String> {
         text.push_str(&format!("; use {} {}", instead.api_version(), instead.kind));
     }
     Some(text)
+}
+
+/// Tells auditors of versions that clients should leave.
+fn annotate_life(record: &Record, api: &Api, kind: &Kind) {
+    let Some(life) = api.schema.get(kind.ty).lifecycle.as_deref() else { return };
+    if life.deprecated.as_deref().is_none_or(|release| minor(release) > MINOR) {
+        return;
+    }
+    record.annotate("k8s.io/deprecated", "true");
+    if let Some(removed) = life.removed.as_deref().or(kind.removed.as_deref()) {
+        record.annotate("k8s.io/removed-release", removed);
+    }
 }
 
 /// The release whose API is served.
@@ -78,6 +91,9 @@ impl Registry {
         }
         if row.is_none() && !self.rows.has_version(info.group(), info.version()) {
             return page_not_found();
+        }
+        if let (Some(record), Some(row)) = (&context.audit, &row) {
+            annotate_life(record, &row.api, &row.kind);
         }
         let deprecated = row.as_ref().and_then(|row| match row.custom() {
             Some(custom) => custom.deprecation.clone(),
@@ -167,7 +183,11 @@ impl Registry {
         let answer = match info.verb {
             Verb::List => return self.list(&call).await,
             Verb::Watch if websocket::is_wanted(headers) => {
-                return websocket::accept(parts, self.watch(&call).await?, accepted.format);
+                let mut watch = self.watch(&call).await?;
+                if let Some(record) = &context.audit {
+                    watch = watch.map(|body| record.until_end_of(body));
+                }
+                return websocket::accept(parts, watch, accepted.format);
             }
             Verb::Watch => return self.watch(&call).await,
             Verb::DeleteCollection => return self.delete_collection(&call, &body).await,

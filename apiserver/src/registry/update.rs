@@ -35,6 +35,7 @@ impl Registry {
             Ok(decoded)
         };
         let codec::Decoded { value: mut wanted, warnings } = decode()?;
+        call.requested(&wanted);
         let creates = call.row.kind.create_on_update && call.subresource.is_empty();
         if creates && self.fetch(&call.key(), call.row.in_log).await?.is_none() {
             if !object::resource_version(&wanted).is_empty() {

@@ -86,6 +86,20 @@ pub struct Server {
 impl Server {
     /// Starts one on the database in `directory`, and waits until it is ready.
     pub async fn start(directory: &Path, more: &[&str]) -> Self {
+        let server = Self::begin(directory, more).await;
+        let client = server.anonymous();
+        eventually(async || client.get("/readyz").await.0 == 200).await;
+        server
+    }
+
+    /// Starts one that does not come up, and says why.
+    pub async fn refused(directory: &Path, more: &[&str]) -> String {
+        let server = Self::begin(directory, more).await;
+        let ended = tokio::time::timeout(PATIENCE, server.task).await.expect("ends in time");
+        format!("{:#}", ended.expect("no panic").expect_err("an error"))
+    }
+
+    async fn begin(directory: &Path, more: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authority = Authority::new("ca");
         let file = |name: &str, text: &str| {
@@ -129,10 +143,7 @@ impl Server {
         let port = listener.local_addr().expect("address").port();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(knarr_apiserver::run_on(listener, args, shutdown.clone()));
-        let server = Self { authority, port, shutdown, task };
-        let client = server.anonymous();
-        eventually(async || client.get("/readyz").await.0 == 200).await;
-        server
+        Self { authority, port, shutdown, task }
     }
 
     /// Stops it, and waits until it has.

@@ -24,6 +24,12 @@ pub fn forms(context: &Context) -> Result<()> {
     contains(&context.kubectl(&["get", "all"])?, "replicaset.apps/web-")?;
     contains(&context.kubectl(&["api-resources"])?, "deployments")?;
     contains(&context.kubectl(&["get", "pods", "--show-labels"])?, "pod-template-hash=")?;
+    let components = context.kubectl(&["get", "componentstatuses", "-o", "name"])?;
+    for name in ["scheduler", "controller-manager", "etcd-0"] {
+        contains(&components, &format!("componentstatus/{name}"))?;
+        let path = "{.conditions[0].status} {.conditions[0].message}";
+        same(context.value(&format!("componentstatus/{name}"), path)?, "True ok".to_owned())?;
+    }
     contains(&context.kubectl(&["version"])?, "Server Version: v1.36")?;
     contains(&context.kubectl(&["cluster-info"])?, "is running at")
 }

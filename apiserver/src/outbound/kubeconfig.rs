@@ -1,0 +1,165 @@
+//! Kubeconfig files that name a server to be called and what to show to it (audit webhooks and the like).
+use super::{Endpoint, Trust};
+use crate::certs::Identity;
+use crate::config_file::ConfigError;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use knarr_api::{Value, yaml};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::{Path, PathBuf};
+
+/// A server and this one's credentials there.
+#[derive(Debug)]
+pub struct Remote {
+    /// Where it is, and who vouches for it.
+    pub endpoint: Endpoint,
+    /// The client certificate to show.
+    pub identity: Option<Identity>,
+    /// The `Authorization` header to send.
+    pub authorization: Option<HeaderValue>,
+}
+
+impl Remote {
+    /// Reads the server of a kubeconfig's current context.
+    ///
+    /// # Errors
+    /// A file that is no kubeconfig, a context that is not there, credentials that cannot be read or used.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.display().to_string(), error })?;
+        let read = || -> Result<Self, String> {
+            let config = yaml::parse(&text, &mut Vec::new()).map_err(|error| error.to_string())?;
+            of_config(&config, path.parent().unwrap_or(Path::new("")))
+        };
+        read().map_err(|text| ConfigError::invalid(path, text))
+    }
+}
+
+fn of_config(config: &Value, base: &Path) -> Result<Remote, String> {
+    let current = config["current-context"].as_str().unwrap_or_default();
+    let context = named(config, "contexts", "context", current)?;
+    let name = |field: &str| context[field].as_str().unwrap_or_default();
+    let cluster = named(config, "clusters", "cluster", name("cluster"))?;
+    let none = Value::Null;
+    let user = match name("user") {
+        "" => &none,
+        user => named(config, "users", "user", user)?,
+    };
+    for unsupported in ["exec", "auth-provider"] {
+        if !user[unsupported].is_null() {
+            return Err(format!("users of kind {unsupported:?} are not supported here"));
+        }
+    }
+    let identity = identity(user, base)?;
+    let mut trust = match data(cluster, "certificate-authority", base)? {
+        Some(pem) => Trust::bundle(&STANDARD.encode(pem))?,
+        None => Trust::default(),
+    };
+    trust.insecure = cluster["insecure-skip-tls-verify"].as_bool().unwrap_or_default();
+    trust.identified = identity.is_some();
+    let server = cluster["server"].as_str().unwrap_or_default();
+    let mut endpoint = Endpoint::of_url(server, trust)?;
+    if let Some(name) = cluster["tls-server-name"].as_str() {
+        name.clone_into(&mut endpoint.server_name);
+    }
+    Ok(Remote { endpoint, identity, authorization: authorization(user, base)? })
+}
+
+/// The entry of a list of named entries.
+fn named<'a>(config: &'a Value, list: &str, member: &str, name: &str) -> Result<&'a Value, String> {
+    let entries = config[list].as_array().map(Vec::as_slice).unwrap_or_default();
+    let found = entries.iter().find(|entry| entry["name"].as_str() == Some(name));
+    found.map(|entry| &entry[member]).ok_or_else(|| format!("{member} {name:?} does not exist in {list}"))
+}
+
+/// What `‹field›-data` holds, else the file that `‹field›` names.
+fn data(entry: &Value, field: &str, base: &Path) -> Result<Option<Vec<u8>>, String> {
+    if let Some(text) = entry[format!("{field}-data")].as_str() {
+        return STANDARD.decode(text).map(Some).map_err(|error| format!("{field}-data: {error}"));
+    }
+    match entry[field].as_str() {
+        Some(path) => read(base.join(path)).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn read(path: PathBuf) -> Result<Vec<u8>, String> {
+    std::fs::read(&path).map_err(|error| format!("unable to read {}: {error}", path.display()))
+}
+
+fn identity(user: &Value, base: &Path) -> Result<Option<Identity>, String> {
+    let (certificate, key) = (data(user, "client-certificate", base)?, data(user, "client-key", base)?);
+    let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
+    let chain = chain.map_err(|error| format!("client-certificate: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| format!("client-key: {error}"))?;
+    Ok(Some((chain, key)))
+}
+
+fn authorization(user: &Value, base: &Path) -> Result<Option<HeaderValue>, String> {
+    let text = |field: &str| user[field].as_str().filter(|text| !text.is_empty());
+    let token = match (text("token"), text("tokenFile")) {
+        (Some(token), _) => Some(token.to_owned()),
+        (None, Some(path)) => Some(String::from_utf8_lossy(&read(base.join(path))?).trim().to_owned()),
+        (None, None) => None,
+    };
+    let value = match (token, text("username")) {
+        (Some(token), _) => format!("Bearer {token}"),
+        (None, Some(name)) => {
+            let pair = format!("{name}:{}", text("password").unwrap_or_default());
+            format!("Basic {}", STANDARD.encode(pair))
+        }
+        (None, None) => return Ok(None),
+    };
+    let mut value = HeaderValue::try_from(value).map_err(|error| format!("credentials: {error}"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn configurations() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("token"), "secret\n").unwrap();
+        let config = |cluster: Value, user: Value| {
+            json!({
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+                "clusters": [{"name": "k", "cluster": cluster}],
+                "users": [{"name": "u", "user": user}],
+            })
+        };
+        let check = |cluster: Value, user: Value, expected: Result<&str, &str>| {
+            let config = config(cluster, user);
+            match (of_config(&config, directory.path()), expected) {
+                (Ok(remote), Ok(header)) => {
+                    let found = remote.authorization.as_ref().map_or("", |value| value.to_str().unwrap());
+                    assert_eq!(found, header, "{config}");
+                }
+                (Err(text), Err(part)) => assert!(text.contains(part), "{config}: {text}"),
+                (found, _) => panic!("{config}: {found:?}"),
+            }
+        };
+        let server = json!({"server": "https://audit.example:8443/events", "tls-server-name": "other"});
+        check(server.clone(), json!({"token": "t"}), Ok("Bearer t"));
+        check(server.clone(), json!({"tokenFile": "token"}), Ok("Bearer secret"));
+        check(server.clone(), json!({"username": "a", "password": "b"}), Ok("Basic YTpi"));
+        check(server.clone(), json!({}), Ok(""));
+        check(server.clone(), json!({"exec": {"command": "x"}}), Err("not supported"));
+        check(server.clone(), json!({"tokenFile": "nowhere"}), Err("unable to read"));
+        check(json!({"server": "http://plain"}), json!({}), Err("Unparsable URL"));
+        let remote = of_config(&config(server, json!({})), directory.path()).unwrap();
+        assert_eq!(
+            (&*remote.endpoint.authority, &*remote.endpoint.path, &*remote.endpoint.server_name),
+            ("audit.example:8443", "/events", "other")
+        );
+        let missing = of_config(&json!({"current-context": "x"}), Path::new("")).unwrap_err();
+        assert_eq!(missing, "context \"x\" does not exist in contexts");
+    }
+}
