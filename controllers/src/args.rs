@@ -176,6 +176,9 @@ pub struct Workers {
     /// Pods whose generic ephemeral volumes get their claims.
     #[arg(long, default_value_t = 5)]
     pub concurrent_ephemeralvolume_syncs: usize,
+    /// Pods and ResourceClaims.
+    #[arg(long, default_value_t = 10)]
+    pub concurrent_resource_claim_syncs: usize,
     /// HorizontalPodAutoscalers.
     #[arg(long, default_value_t = 5)]
     pub concurrent_horizontal_pod_autoscaler_syncs: usize,

@@ -21,6 +21,7 @@ mod resources;
 mod taints;
 mod template_hash;
 
+mod attach_detach;
 mod autoscaler;
 mod bootstrap_tokens;
 mod certificates;
@@ -42,6 +43,7 @@ mod node_ipam;
 mod node_lifecycle;
 mod pod_gc;
 mod replicaset;
+mod resource_claim;
 mod resource_quota;
 mod root_ca;
 mod service_account;
