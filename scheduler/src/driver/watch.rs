@@ -3,7 +3,7 @@ use super::Scheduler;
 use crate::node::NodeView;
 use crate::plugin::Event;
 use crate::pod::PodView;
-use crate::storage::{Attachable, Claim, Class, Volume};
+use crate::storage::{Attachable, Capacity, Claim, Class, Driver, Volume};
 use crate::views;
 use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
@@ -99,7 +99,28 @@ impl Scheduler {
                 }
             });
         });
+        let capacities = self.informer(stop, Capacity::new, |this, change: Change<'_, Capacity>| {
+            this.storage(|world| {
+                let capacity = change.object();
+                match change.is_deletion() {
+                    true => drop(world.storage.capacities.remove(&capacity.key)),
+                    false => {
+                        drop(world.storage.capacities.insert(capacity.key.clone(), Arc::clone(capacity)));
+                    }
+                }
+            });
+        });
+        let drivers = self.informer(stop, Driver::new, |this, change: Change<'_, Driver>| {
+            this.storage(|world| {
+                let driver = change.object();
+                match change.is_deletion() {
+                    true => drop(world.storage.drivers.remove(&driver.name)),
+                    false => drop(world.storage.drivers.insert(driver.name.clone(), Arc::clone(driver))),
+                }
+            });
+        });
         tokio::join!(volumes.synced(), claims.synced(), classes.synced(), attachable.synced());
+        tokio::join!(capacities.synced(), drivers.synced());
     }
 
     /// An informer whose changes go to `handle`.

@@ -18,6 +18,7 @@ pub struct VolumeBinding;
 const UNBOUND: &str = "pod has unbound immediate PersistentVolumeClaims";
 const NO_VOLUME: &str = "node(s) didn't find available persistent volumes to bind";
 const UNREACHABLE: &str = "node(s) didn't match PersistentVolume's node affinity";
+const NO_ROOM: &str = "node(s) did not have enough free storage";
 const MISSING: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 
 /// What must happen to a pod's claims before it can run on a node.
@@ -93,13 +94,13 @@ fn reachable(bound: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Result
 }
 
 /// Finds a volume for each waiting claim, or sees that one can be made near the node.
-fn assign(waiting: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Option<Plan> {
+fn assign(waiting: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Result<Plan, &'static str> {
     let mut plan = Plan::default();
     let mut taken: HashSet<&str> = HashSet::new();
     for claim in waiting {
         let selected = storage.selected.get(&claim.key).unwrap_or(&claim.selected_node);
         if !selected.is_empty() && *selected != node.name {
-            return None;
+            return Err(NO_VOLUME);
         }
         let found = if selected.is_empty() { find(claim, storage, node, &taken) } else { None };
         if let Some(volume) = found {
@@ -107,7 +108,7 @@ fn assign(waiting: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Option<
             plan.bind.push((Arc::clone(claim), Arc::clone(volume)));
             continue;
         }
-        let class = storage.class_of(claim)?;
+        let class = storage.class_of(claim).ok_or(NO_VOLUME)?;
         let made = !class.provisioner.is_empty() && class.provisioner != NO_PROVISIONER;
         let near = class.topologies.is_empty()
             || class.topologies.iter().any(|term| {
@@ -117,11 +118,14 @@ fn assign(waiting: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Option<
                 })
             });
         if !made || !near {
-            return None;
+            return Err(NO_VOLUME);
+        }
+        if !storage.has_room(claim, class, &node.labels) {
+            return Err(NO_ROOM);
         }
         plan.provision.push(Arc::clone(claim));
     }
-    Some(plan)
+    Ok(plan)
 }
 
 /// The smallest volume that fits the claim and can be reached from the node.
@@ -156,7 +160,7 @@ fn find<'s>(
 /// What must happen to the pod's claims for the node; none when it cannot.
 pub fn plan(pod: &PodView, storage: &Storage, node: &NodeView) -> Option<Plan> {
     let (_, waiting) = claims(pod, storage).ok()?;
-    assign(&waiting, storage, node)
+    assign(&waiting, storage, node).ok()
 }
 
 impl Filter for VolumeBinding {
@@ -175,8 +179,8 @@ impl Filter for VolumeBinding {
         };
         Prepared::check(move |info: &NodeInfo| {
             let mut reasons: Vec<Reason> = reachable(&bound, storage, &info.node).err().into_iter().collect();
-            if assign(&waiting, storage, &info.node).is_none() {
-                reasons.push(NO_VOLUME.into());
+            if let Err(reason) = assign(&waiting, storage, &info.node) {
+                reasons.push(reason.into());
             }
             (!reasons.is_empty()).then_some(Refusal { reasons, passing: false })
         })
