@@ -54,6 +54,7 @@ impl Scheduler {
             self.workloads(stop, "ReplicaSet", views::replica_set).synced(),
             self.workloads(stop, "StatefulSet", views::stateful_set).synced(),
             self.watch_storage(stop),
+            self.watch_devices(stop),
         );
         nodes.synced().await;
         // Pods go last: what they need is known when they come.
@@ -121,6 +122,37 @@ impl Scheduler {
         });
         tokio::join!(volumes.synced(), claims.synced(), classes.synced(), attachable.synced());
         tokio::join!(capacities.synced(), drivers.synced());
+    }
+
+    async fn watch_devices(self: &Arc<Self>, stop: &CancellationToken) {
+        let claims = self.informer(stop, views::resource_claim, |this, change| {
+            this.other(Some(Event::Device), |world| {
+                let claim = change.object();
+                match change.is_deletion() {
+                    true => drop(world.devices.claims.remove(&claim.key)),
+                    false => world.devices.set_claim(claim),
+                }
+            });
+        });
+        let slices = self.informer(stop, views::resource_slice, |this, change| {
+            this.other(Some(Event::Device), |world| {
+                let slice = change.object();
+                match change.is_deletion() {
+                    true => drop(world.devices.slices.remove(&slice.key.name)),
+                    false => drop(world.devices.slices.insert(slice.key.name.clone(), Arc::clone(slice))),
+                }
+            });
+        });
+        let classes = self.informer(stop, views::device_class, |this, change| {
+            this.other(Some(Event::Device), |world| {
+                let class = change.object();
+                match change.is_deletion() {
+                    true => drop(world.devices.classes.remove(&class.key.name)),
+                    false => drop(world.devices.classes.insert(class.key.name.clone(), Arc::clone(class))),
+                }
+            });
+        });
+        tokio::join!(claims.synced(), slices.synced(), classes.synced());
     }
 
     /// An informer whose changes go to `handle`.

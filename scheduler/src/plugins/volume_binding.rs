@@ -3,6 +3,7 @@
 //!
 //! Source: documentation page "Storage Classes", volume binding mode.
 use super::node_affinity::selector_matches;
+use crate::devices::Allocation;
 use crate::node::{NodeInfo, NodeView};
 use crate::plugin::{Event, Filter, Prepared, Reason, Refusal};
 use crate::pod::PodView;
@@ -28,12 +29,14 @@ pub struct Plan {
     pub bind: Vec<(Arc<Claim>, Arc<Volume>)>,
     /// Claims for which volumes are made near the node.
     pub provision: Vec<Arc<Claim>>,
+    /// What its claims on devices get.
+    pub devices: Vec<Allocation>,
 }
 
 impl Plan {
     /// Nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        self.bind.is_empty() && self.provision.is_empty()
+        self.bind.is_empty() && self.provision.is_empty() && self.devices.is_empty()
     }
 }
 
