@@ -2,6 +2,7 @@
 use crate::audit::AuditArgs;
 use crate::authz::Mode;
 use crate::runtime_config::RuntimeConfig;
+use crate::streaming::Component;
 use clap::{ArgAction, Args as ClapArgs};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -124,6 +125,14 @@ pub struct Args {
     /// Its key.
     #[arg(long, value_name = "FILE")]
     pub proxy_client_key_file: Option<PathBuf>,
+    /// Components that `componentstatuses` tells of beside the database, and where they tell of their health.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME=URL",
+        default_value = "scheduler=http://127.0.0.1:10259/healthz,controller-manager=http://127.0.0.1:10257/healthz"
+    )]
+    pub component_health: Vec<Component>,
     /// Services that extend this server are reached at their endpoints instead of their cluster addresses.
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_aggregator_routing: bool,

@@ -9,9 +9,9 @@ mod resolve;
 mod texts;
 mod tls;
 
-pub use connector::Stream;
+pub use connector::{Stream, dial};
 pub use resolve::{ready_endpoints, service_port};
-pub use texts::internal;
+pub use texts::{address, internal, of_handshake};
 pub use tls::Trust;
 
 use crate::certs::Identity;

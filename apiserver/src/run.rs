@@ -23,7 +23,7 @@ use crate::storage::postgres::Postgres;
 use crate::storage::sqlite::Sqlite;
 use crate::storage::transfer::Place;
 use crate::storage::{Backend, Options, Store, Watched};
-use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
+use crate::streaming::{Config as UpstreamConfig, Prober, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
 use crate::{aggregator, bootstrap, certs, custom};
 use anyhow::{Context, Result, bail};
@@ -195,6 +195,7 @@ fn assemble(
         objects: objects.clone(),
         outbound: outbound.clone(),
         streaming: Streaming::new(upstream.clone(), objects.clone()),
+        prober: Prober::new(upstream.clone(), args.component_health.clone()),
     };
     let advertised = authority(args.advertised(), args.secure_port);
     let settings = Settings {

@@ -1,5 +1,6 @@
 //! The scenarios, one file a subject; [`all`] is the only list of them.
 mod api;
+mod controllers;
 mod dns;
 mod extensions;
 mod jobs;
@@ -45,6 +46,11 @@ pub fn all() -> Vec<Scenario> {
         scenario("admission_policies", extensions::admission_policies),
         scenario("kubectl_top", extensions::top),
         scenario("quotas", extensions::quotas),
+        scenario("volumes_claimed", controllers::claims),
+        scenario("volumes_kept", controllers::claims_are_kept),
+        scenario("autoscaler", controllers::autoscaler),
+        scenario("certificates", controllers::certificates),
+        scenario("aggregated_roles", controllers::aggregated_roles),
         scenario("dns_records", dns::records),
         scenario("jobs_run", jobs::run),
         scenario("jobs_fail", jobs::fail),

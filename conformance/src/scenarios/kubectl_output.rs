@@ -24,6 +24,11 @@ pub fn forms(context: &Context) -> Result<()> {
     contains(&context.kubectl(&["get", "all"])?, "replicaset.apps/web-")?;
     contains(&context.kubectl(&["api-resources"])?, "deployments")?;
     contains(&context.kubectl(&["get", "pods", "--show-labels"])?, "pod-template-hash=")?;
+    let components = context.kubectl(&["get", "componentstatuses", "-o", "name"])?;
+    for name in ["scheduler", "controller-manager", "etcd-0"] {
+        contains(&components, &format!("componentstatus/{name}"))?;
+        same(context.value(&format!("componentstatus/{name}"), ".conditions[0].status")?.as_str(), "True")?;
+    }
     contains(&context.kubectl(&["version"])?, "Server Version: v1.36")?;
     contains(&context.kubectl(&["cluster-info"])?, "is running at")
 }
