@@ -179,6 +179,12 @@ pub struct Args {
     /// Feature gates to switch on or off, `Name=true`.
     #[arg(long, value_delimiter = ',')]
     pub feature_gates: Vec<String>,
+    /// How values are encrypted in the database (apiserver.config.k8s.io/v1 EncryptionConfiguration); none: not at all.
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// That file is followed.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub encryption_provider_config_automatic_reload: bool,
     /// The audit log.
     #[command(flatten)]
     pub audit: AuditArgs,

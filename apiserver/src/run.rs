@@ -18,6 +18,7 @@ use crate::outbound::Outbound;
 use crate::own_paths::OwnPaths;
 use crate::registry::{self, Registry, Settings};
 use crate::server::{chain::Chain, limits::Limits, listen};
+use crate::storage::encryption::Encryption;
 use crate::storage::postgres::Postgres;
 use crate::storage::sqlite::Sqlite;
 use crate::storage::transfer::Place;
@@ -135,7 +136,11 @@ async fn open_store(args: &Args, metrics: &Metrics, shutdown: CancellationToken)
         interval => interval,
     };
     let watched: Arc<dyn Watched> = Arc::new(metrics.storage.clone());
-    let options = Options { history, watched: Some(watched), ..Options::default() };
+    let encryption = args.encryption_provider_config.as_deref();
+    let reloads = args.encryption_provider_config_automatic_reload;
+    let encryption = encryption.map(|path| Encryption::load(path, reloads)).transpose();
+    let encryption = encryption.context("--encryption-provider-config")?;
+    let options = Options { history, encryption, watched: Some(watched), ..Options::default() };
     Store::open(backend, resources, options, shutdown).await.context("cannot load the database")
 }
 
@@ -238,6 +243,9 @@ fn assemble(
         stopping.clone(),
     ];
     checks.into_iter().for_each(|check| health.add(check));
+    if let Some(encryption) = store.encryption() {
+        health.add(encryption.clone());
+    }
     let jwks_uri = match args.service_account_jwks_uri.as_str() {
         "" => format!("https://{advertised}/openid/v1/jwks"),
         given => given.to_owned(),

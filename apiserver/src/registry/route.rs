@@ -6,7 +6,7 @@ use super::negotiate::{self, Scope};
 use super::options::Query;
 use super::{Registry, Row, encode, subresource, websocket};
 use crate::audit::Record;
-use crate::request_info::Verb;
+use crate::request_info::{RequestInfo, Verb};
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::kind::Kind;
@@ -49,6 +49,11 @@ fn annotate_life(record: &Record, api: &Api, kind: &Kind) {
         record.annotate("k8s.io/removed-release", removed);
     }
 }
+
+/// Where `knarr secrets rotate` asks.
+const ENCRYPTION: &str = "/knarr/encryption";
+/// Objects written again for one request.
+const REWRITTEN: usize = 100;
 
 /// The release whose API is served.
 const MINOR: u32 = 36;
@@ -116,6 +121,9 @@ impl Registry {
 
     async fn non_resource(&self, context: &RequestContext, request: &Request) -> Response {
         let path = context.info.path().trim_end_matches('/');
+        if path == ENCRYPTION {
+            return self.encryption_state(&context.info, request.headers()).await;
+        }
         let pretty = context.info.query("pretty");
         if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
             return page_not_found();
@@ -127,6 +135,21 @@ impl Registry {
             };
         }
         self.discovery.load().serve(path, request.headers(), pretty.as_deref()).unwrap_or_else(page_not_found)
+    }
+
+    /// Answers how much is stored as it would be written now; a POST writes some of the rest first.
+    async fn encryption_state(&self, info: &RequestInfo, headers: &HeaderMap) -> Response {
+        let Some(encryption) = self.store.encryption() else { return page_not_found() };
+        match info.verb {
+            Verb::Get => {}
+            Verb::Post => {
+                if let Err(error) = self.store.rewrite(REWRITTEN).await {
+                    return body::status(&super::write::commit_status(&error), headers);
+                }
+            }
+            _ => return body::status(&unsupported_verb(), headers),
+        }
+        body::json(200, serde_json::to_vec(&encryption.tally()).unwrap_or_default())
     }
 
     async fn resource(

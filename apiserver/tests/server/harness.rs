@@ -92,6 +92,14 @@ impl Server {
         server
     }
 
+    /// Starts one that answers, ready or not.
+    pub async fn start_unready(directory: &Path, more: &[&str]) -> (Self, Client) {
+        let server = Self::begin(directory, more).await;
+        let admin = server.admin();
+        eventually(async || admin.try_get("/version").await == Some(200)).await;
+        (server, admin)
+    }
+
     /// Starts one that does not come up, and says why.
     pub async fn refused(directory: &Path, more: &[&str]) -> String {
         let server = Self::begin(directory, more).await;
@@ -229,6 +237,13 @@ impl Client {
         let bytes = response.into_body().collect().await.expect("body").to_bytes();
         let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
         (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| text()))
+    }
+
+    /// The code of the answer; none while nobody answers.
+    pub async fn try_get(&self, path: &str) -> Option<u16> {
+        let request = http::Request::builder().uri(format!("{}{path}", self.base));
+        let request = request.body(Full::new(Bytes::new())).expect("request");
+        self.http.request(request).await.ok().map(|response| response.status().as_u16())
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {

@@ -151,3 +151,88 @@ pub fn load_balancer(context: &Context) -> Result<()> {
     context.wait("service/second", "jsonpath={.status.loadBalancer.ingress[0].ip}")?;
     Ok(())
 }
+
+/// A claim of the default class gets a volume on the node of its first consumer, which outlives the pod and goes with
+/// the claim.
+pub fn claims(context: &Context) -> Result<()> {
+    context.apply_json(&json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }))?;
+    same(context.value("pvc/data", ".spec.storageClassName")?.as_str(), "standard")?;
+    same(context.value("pvc/data", ".status.phase")?.as_str(), "Pending")?;
+    let mut pod = context.pod("box", &["serve"]);
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    context.apply_json(&pod)?;
+    context.wait("pod/box", "condition=Ready")?;
+    same(context.value("pvc/data", ".status.phase")?.as_str(), "Bound")?;
+    context.exec("box", &["sh", "-c", "echo kept > /data/file"])?;
+    // A claim in use is not removed under its pod.
+    context.kubectl(&["delete", "pvc/data", "--wait=false"])?;
+    same(context.exec("box", &["cat", "/data/file"])?.trim(), "kept")?;
+    contains(&context.kubectl(&["describe", "pvc/data"])?, "Terminating")?;
+    let volume = context.value("pvc/data", ".spec.volumeName")?;
+    context.kubectl(&["delete", "pod/box", "--now"])?;
+    context.wait("pvc/data", "delete")?;
+    context.wait(&format!("pv/{volume}"), "delete").map(drop)
+}
+
+/// A request for a client certificate is signed once it is approved, and its holder is known by it.
+pub fn certificate_login(context: &Context) -> Result<()> {
+    let key = rcgen::KeyPair::generate()?;
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "jane");
+    let request = parameters.serialize_request(&key)?.pem()?;
+    let request = STANDARD.encode(request);
+    let name = &context.namespace;
+    context.apply_json(&json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
+        "spec": {"request": request, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]},
+    }))?;
+    let csr = format!("csr/{name}");
+    contains(&context.kubectl(&["get", &csr])?, "Pending")?;
+    context.kubectl(&["certificate", "approve", name])?;
+    let issued = eventually("a certificate", || {
+        let issued = context.value(&csr, ".status.certificate")?;
+        ensure!(!issued.is_empty());
+        Ok(issued)
+    })?;
+    contains(&context.kubectl(&["get", &csr])?, "Approved,Issued")?;
+    let folder = tempfile::tempdir()?;
+    let (certificate, private) = (folder.path().join("crt"), folder.path().join("key"));
+    std::fs::write(&certificate, STANDARD.decode(issued)?)?;
+    std::fs::write(&private, key.serialize_pem())?;
+    let flags = [
+        format!("--client-certificate={}", certificate.display()),
+        format!("--client-key={}", private.display()),
+        "--user=".to_owned(),
+    ];
+    let mut arguments = vec!["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"];
+    arguments.extend(flags.iter().map(String::as_str));
+    same(context.kubectl(&arguments)?.as_str(), "jane")?;
+    context.kubectl(&["delete", &csr]).map(drop)
+}
+
+/// A role made of others has their rules, and follows them.
+pub fn aggregated_roles(context: &Context) -> Result<()> {
+    let (part, whole) = (format!("{}-part", context.namespace), format!("{}-whole", context.namespace));
+    let label = json!({"conformance/aggregate-to": context.namespace});
+    let rules = |plural: &str| json!([{"apiGroups": [""], "resources": [plural], "verbs": ["get"]}]);
+    let role = |plural: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": part, "labels": label}, "rules": rules(plural)})
+    };
+    context.apply_json(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": whole},
+        "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": label}]}, "rules": [],
+    }))?;
+    for plural in ["pods", "secrets"] {
+        context.apply_json(&role(plural))?;
+        eventually("the rules of the part", || {
+            let found = context.value(&format!("clusterrole/{whole}"), ".rules[*].resources")?;
+            same(found, format!("[\"{plural}\"]"))
+        })?;
+    }
+    context.kubectl(&["delete", "clusterrole", &part, &whole]).map(drop)
+}
