@@ -70,6 +70,9 @@ pub struct Args {
     /// Default admission plugins to leave out.
     #[arg(long, value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    /// What single admission plugins are told (apiserver.config.k8s.io/v1 AdmissionConfiguration).
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Seconds a pod tolerates a node that is not ready, unless it says itself.
     #[arg(long, default_value_t = 300)]
     pub default_not_ready_toleration_seconds: i64,
@@ -199,6 +202,9 @@ pub enum FlagError {
     /// An admission plugin nobody knows.
     #[error("unknown admission plugin {0:?}")]
     UnknownPlugin(String),
+    /// What admission plugins are told cannot be.
+    #[error("--admission-control-config-file: {0}")]
+    AdmissionConfig(#[from] crate::config_file::ConfigError),
     /// Two ranges of one family, or more than two.
     #[error("--service-cluster-ip-range takes one range, or two of different address families")]
     ServiceRanges,

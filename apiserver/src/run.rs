@@ -2,7 +2,7 @@
 //!
 //! Order: open the store, start listening, then bootstrap while already answering (health says what is missing), so
 //! that a client that polls `/readyz` sees the server as soon as it is.
-use crate::admission::{Chain as Admission, webhook};
+use crate::admission::{Chain as Admission, Parts, webhook};
 use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::audit::Audit;
 use crate::authn::{Authenticator, request_header::FrontProxy, token_file, x509};
@@ -33,7 +33,7 @@ use knarr_api::status::Status;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -186,7 +186,9 @@ fn assemble(
         metrics: metrics.webhooks.clone(),
         authorizer: authorizer.clone(),
     };
-    let admission = Admission::from_flags(args, &objects, &authorizer, &webhooks)?;
+    let own = Arc::new(OnceLock::new());
+    let parts = Parts { args, objects: &objects, authorizer: &authorizer, webhooks: &webhooks, own: &own };
+    let admission = Admission::from_flags(&parts)?;
     let upstream = Arc::new(Upstream::new(upstream_config(args)?, &provider)?);
     let hooks = ServerHooks {
         authorizer: authorizer.clone(),
@@ -265,11 +267,14 @@ fn assemble(
         timeout: args.request_timeout,
         shutdown: shutdown.clone(),
     };
+    let client = Loopback::new(registry.clone(), shutdown);
+    // Nobody has set it before.
+    let _ = own.set(client.clone());
     Ok(Arc::new(Server {
         chain: Arc::new(chain),
         tls: certs::server_config(identity, hints)?,
         objects,
-        client: Loopback::new(registry.clone(), shutdown),
+        client,
         registry,
         aggregator,
         authorizer,
