@@ -18,13 +18,20 @@ pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 /// # Errors
 /// A file that cannot be read or holds no certificate or key.
 pub fn load(certificate: &Path, key: &Path) -> Result<Identity> {
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("cannot read certificates from {}", certificate.display()))?;
-    anyhow::ensure!(!chain.is_empty(), "{} holds no certificate", certificate.display());
-    let key = PrivateKeyDer::from_pem_file(key)
-        .with_context(|| format!("cannot read a key from {}", key.display()))?;
-    Ok((chain, key))
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    from_pem(&read(certificate)?, &read(key)?)
+        .with_context(|| format!("cannot use {} with {}", certificate.display(), key.display()))
+}
+
+/// A chain and its key from PEM.
+///
+/// # Errors
+/// Text without a certificate or a key.
+pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Identity> {
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>().context("bad certificate")?;
+    anyhow::ensure!(!chain.is_empty(), "there is no certificate");
+    Ok((chain, PrivateKeyDer::from_pem_slice(key).context("bad key")?))
 }
 
 /// Makes a certificate for these addresses that nobody else vouches for.

@@ -4,6 +4,7 @@
 //! where it is offered), a limit on time and on the size of answers, and texts of failures as the original words them.
 //! Redirects are not followed.
 mod connector;
+pub mod kubeconfig;
 mod resolve;
 mod texts;
 mod tls;
@@ -111,10 +112,16 @@ impl Endpoint {
         if url.is_empty() {
             return Err("webhook configuration must have either service or URL".to_owned());
         }
-        Self::of_url(url, trust)
+        let endpoint = Self::of_url(url, trust)?;
+        let path = endpoint.path.split('?').next().map(clean_path).unwrap_or_default();
+        Ok(Self { path, ..endpoint })
     }
 
-    fn of_url(url: &str, trust: Trust) -> Result<Self, String> {
+    /// The server of an `https` URL, with the URL's path and query as they are.
+    ///
+    /// # Errors
+    /// What is no such URL.
+    pub fn of_url(url: &str, trust: Trust) -> Result<Self, String> {
         let unparsable = || format!("Unparsable URL: parse {url:?}: invalid URL");
         let uri: http::Uri = url.parse().map_err(|_| unparsable())?;
         let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -123,7 +130,7 @@ impl Endpoint {
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         Ok(Self {
             authority: authority.as_str().to_owned(),
-            path: clean_path(uri.path()),
+            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
             target: Target::Host { host: host.clone(), port: authority.port_u16().unwrap_or(443) },
             server_name: host,
             trust,
@@ -158,6 +165,24 @@ pub struct Post<'a> {
     pub agent: &'a str,
     /// Tell the server the time it has, as `?timeout=`.
     pub tell_timeout: bool,
+    /// `Authorization`, where the server wants it.
+    pub authorization: Option<HeaderValue>,
+}
+
+impl Post<'_> {
+    fn request(self, url: &str) -> Result<http::Request<OutBody>, Box<dyn StdError + Send + Sync>> {
+        let mut request = http::Request::new(full(self.body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = url.parse()?;
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, */*"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_str(self.agent)?);
+        if let Some(authorization) = self.authorization {
+            headers.insert(header::AUTHORIZATION, authorization);
+        }
+        Ok(request)
+    }
 }
 
 /// Calls other servers.
@@ -202,8 +227,16 @@ impl Outbound {
         };
         let url = format!("https://{}{}{query}", endpoint.authority, endpoint.path);
         let failed = |text: String| CallError { code: None, text: format!("Post {url:?}: {text}") };
-        let work = self.send_post(endpoint, &url, post.body, post.agent, post.limit);
-        let answer = tokio::time::timeout(post.timeout, work).await;
+        let (timeout, limit) = (post.timeout, post.limit);
+        let work = async {
+            let request = post.request(&url)?;
+            let response = self.request(endpoint, request).await?;
+            let code = response.status().as_u16();
+            let media = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+            let media = media.unwrap_or_default().to_owned();
+            Ok::<_, Box<dyn StdError + Send + Sync>>((code, media, read(response.into_body(), limit).await?))
+        };
+        let answer = tokio::time::timeout(timeout, work).await;
         let (code, media, body) = answer
             .map_err(|_| failed("context deadline exceeded".to_owned()))?
             .map_err(|error| failed(texts::of_error(&*error)))?;
@@ -211,28 +244,6 @@ impl Outbound {
             return Ok(body);
         }
         Err(CallError { code: Some(code), text: texts::of_refusal(code, &media, &body) })
-    }
-
-    async fn send_post(
-        &self,
-        endpoint: &Endpoint,
-        url: &str,
-        body: Bytes,
-        agent: &str,
-        limit: usize,
-    ) -> Result<(u16, String, Bytes), Box<dyn StdError + Send + Sync>> {
-        let mut request = http::Request::new(full(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = url.parse()?;
-        let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, */*"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_str(agent)?);
-        let response = self.request(endpoint, request).await?;
-        let code = response.status().as_u16();
-        let media = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        let media = media.unwrap_or_default().to_owned();
-        Ok((code, media, read(response.into_body(), limit).await?))
     }
 
     /// Sends a request over a kept connection. The URL's host is that of the endpoint, wherever it leads to.

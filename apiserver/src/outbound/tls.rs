@@ -1,5 +1,5 @@
 //! Whom a called server must be vouched for by.
-use crate::certs::Identity;
+use crate::certs::{self, Identity};
 use crate::streaming::TrustAll;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,6 +8,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::{Arc, LazyLock};
+
+const MALFORMED: &str = "unable to load root certificates: unable to parse bytes as PEM block";
 
 /// Who may sign a server's certificate, and whether this server shows its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,6 +20,8 @@ pub struct Trust {
     pub insecure: bool,
     /// Show the front proxy's certificate.
     pub identified: bool,
+    /// Show this certificate: chain and key in PEM.
+    pub shown: Option<Arc<(Vec<u8>, Vec<u8>)>>,
 }
 
 impl Trust {
@@ -26,11 +30,17 @@ impl Trust {
     /// # Errors
     /// A bundle without a certificate.
     pub fn bundle(text: &str) -> Result<Self, String> {
-        let malformed = || "unable to load root certificates: unable to parse bytes as PEM block".to_owned();
-        let authorities = STANDARD.decode(text).map_err(|_| malformed())?;
+        Self::pem(STANDARD.decode(text).map_err(|_| MALFORMED)?)
+    }
+
+    /// Authorities in PEM; empty: those of the system.
+    ///
+    /// # Errors
+    /// A text without a certificate.
+    pub fn pem(authorities: Vec<u8>) -> Result<Self, String> {
         let first = CertificateDer::pem_slice_iter(&authorities).next();
         if !authorities.is_empty() && !matches!(first, Some(Ok(_))) {
-            return Err(malformed());
+            return Err(MALFORMED.to_owned());
         }
         Ok(Self { authorities, ..Self::default() })
     }
@@ -54,7 +64,9 @@ impl Trust {
         } else {
             builder.with_root_certificates(self.roots()?)
         };
-        let mut config = match identity.filter(|_| self.identified) {
+        let own = self.shown.as_ref().map(|shown| certs::from_pem(&shown.0, &shown.1)).transpose();
+        let own = own.map_err(|error| format!("{error:#}"))?;
+        let mut config = match own.as_ref().or(identity.filter(|_| self.identified)) {
             Some((chain, key)) => verified
                 .with_client_auth_cert(chain.clone(), key.clone_key())
                 .map_err(|error| error.to_string())?,

@@ -112,6 +112,7 @@ impl Converter {
             limit: MAX_ANSWER,
             agent: "kube-apiserver-conversion",
             tell_timeout: true,
+            authorization: None,
         };
         let answer = outbound.post(endpoint, post).await.map_err(|error| failed(&error))?;
         let converted = review::read(version, &uid, &answer).map_err(|text| failed(&text))?;

@@ -150,7 +150,7 @@ impl Chain {
         deadline: Option<Instant>,
         mut request: Request,
     ) -> Response {
-        let user = match self.identify(peer, request.headers_mut()) {
+        let user = match self.identify(info, peer, request.headers_mut()).await {
             Ok(user) => user,
             Err(status) => return body::status(&status, request.headers()),
         };
@@ -204,8 +204,13 @@ impl Chain {
         self.handler.handle(context, request).await
     }
 
-    fn identify(&self, peer: &Peer, headers: &mut HeaderMap) -> Result<Arc<User>, Status> {
-        let user = self.authenticator.authenticate(peer, headers)?;
+    async fn identify(
+        &self,
+        info: &RequestInfo,
+        peer: &Peer,
+        headers: &mut HeaderMap,
+    ) -> Result<Arc<User>, Status> {
+        let user = self.authenticator.authenticate(info, peer, headers).await?;
         impersonation::impersonate(&self.authorizer, user, headers)
     }
 

@@ -99,6 +99,7 @@ async fn ask(
         limit: MAX_ANSWER,
         agent: "kube-apiserver-admission",
         tell_timeout: true,
+        authorization: None,
     };
     let answer = caller.outbound.post(endpoint, post).await;
     let answer = answer.map_err(|error| {
