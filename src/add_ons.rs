@@ -3,6 +3,7 @@ use crate::cluster::Cluster;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
@@ -39,10 +40,13 @@ pub async fn is_ready(client: &Client) -> bool {
     }
 }
 
-/// Makes what is missing of a whole cluster: the DNS Service, and what the API server may do to the kubelet.
+/// Makes what is missing of a whole cluster: the DNS Service, the class of volumes that the built-in provisioner makes,
+/// and what the API server may do to the kubelet.
 async fn node_objects(cluster: &Cluster, client: &Client) -> Result<()> {
     let system: Api<Service> = Api::namespaced(client.clone(), "kube-system");
     create(&system, &dns_service(cluster)?).await?;
+    let classes: Api<StorageClass> = Api::all(client.clone());
+    create(&classes, &standard_class()?).await?;
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     let kubelet_admin =
         binding("knarr:kubelet-api-admin", "system:kubelet-api-admin", "kube-apiserver-kubelet-client")?;
@@ -76,6 +80,19 @@ fn dns_service(cluster: &Cluster) -> Result<Service> {
             "clusterIP": cluster.state.dns_ip().to_string(),
             "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
         },
+    }))?)
+}
+
+fn standard_class() -> Result<StorageClass> {
+    Ok(serde_json::from_value(serde_json::json!({
+        "metadata": {
+            "name": "standard",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "knarr.dev/local-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": true,
     }))?)
 }
 

@@ -7,5 +7,6 @@ pub mod image;
 pub mod kubeconfig;
 pub mod logs;
 pub mod restore;
+pub mod secrets;
 pub mod status;
 pub mod up;

@@ -49,6 +49,11 @@ impl Peer {
     pub fn new(certificates: Vec<rustls::pki_types::CertificateDer<'static>>) -> Self {
         Self { certificates, ..Self::default() }
     }
+
+    /// Did it present a certificate, whatever that is worth?
+    pub fn has_certificate(&self) -> bool {
+        !self.certificates.is_empty()
+    }
 }
 
 /// The verdict with the authorities of now.

@@ -1,6 +1,8 @@
 //! The command line: the original's flag names. Parsed here, then [`Args::complete`]d into what the server runs with.
+use crate::audit::AuditArgs;
 use crate::authz::Mode;
 use crate::runtime_config::RuntimeConfig;
+use crate::streaming::Component;
 use clap::{ArgAction, Args as ClapArgs};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -142,6 +144,14 @@ pub struct Args {
     /// Its key.
     #[arg(long, value_name = "FILE")]
     pub proxy_client_key_file: Option<PathBuf>,
+    /// Components that `componentstatuses` tells of beside the database, and where they tell of their health.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME=URL",
+        default_value = "scheduler=http://127.0.0.1:10259/healthz,controller-manager=http://127.0.0.1:10257/healthz"
+    )]
+    pub component_health: Vec<Component>,
     /// Services that extend this server are reached at their endpoints instead of their cluster addresses.
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_aggregator_routing: bool,
@@ -188,6 +198,15 @@ pub struct Args {
     /// Feature gates to switch on or off, `Name=true`.
     #[arg(long, value_delimiter = ',')]
     pub feature_gates: Vec<String>,
+    /// How values are encrypted in the database (apiserver.config.k8s.io/v1 EncryptionConfiguration); none: not at all.
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// That file is followed.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub encryption_provider_config_automatic_reload: bool,
+    /// The audit log.
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// Privileged containers are allowed (kept for old command lines: pod security decides).
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_privileged: bool,

@@ -6,7 +6,7 @@ use crate::outbound::Outbound;
 use crate::registry::{Hooks, Row};
 use crate::request_info::Verb;
 use crate::server::{Request, RequestContext, Response, body};
-use crate::streaming::Streaming;
+use crate::streaming::{Prober, Streaming};
 use crate::tokens::Tokens;
 use crate::user::User;
 use async_trait::async_trait;
@@ -29,6 +29,8 @@ pub struct ServerHooks {
     pub outbound: Arc<Outbound>,
     /// Reaches kubelets.
     pub streaming: Streaming,
+    /// Asks other components how they are.
+    pub prober: Prober,
 }
 
 impl ServerHooks {
@@ -83,6 +85,10 @@ impl Hooks for ServerHooks {
 
     fn outbound(&self) -> Option<Arc<Outbound>> {
         Some(self.outbound.clone())
+    }
+
+    async fn components(&self) -> Vec<(String, Result<String, String>)> {
+        self.prober.ask().await
     }
 
     fn may_create(&self, context: &RequestContext) -> Result<(), Status> {

@@ -1,6 +1,7 @@
 //! The API server: storage, authentication, authorization, admission, the registry, discovery, streaming.
 pub mod admission;
 pub mod aggregator;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;

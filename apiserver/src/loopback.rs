@@ -76,6 +76,7 @@ impl Loopback {
             is_own: true,
             audit_id: "loopback".into(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            audit: None,
             notes: Default::default(),
             deadline: None,
             shutdown: self.shutdown.clone(),

@@ -4,6 +4,7 @@
 mod storage;
 
 use crate::admission::webhook::WebhookMetrics;
+use crate::audit::AuditMetrics;
 use crate::flowcontrol::FlowMetrics;
 use crate::request_info::{RequestInfo, Verb};
 use knarr_api::gates::Stage;
@@ -115,6 +116,8 @@ pub struct Metrics {
     pub flow: FlowMetrics,
     /// The database.
     pub storage: StorageMetrics,
+    /// The audit log.
+    pub audit: AuditMetrics,
     /// Admission webhooks.
     pub webhooks: WebhookMetrics,
     process: Process,
@@ -185,6 +188,8 @@ impl Default for Metrics {
         let flow = FlowMetrics::new(&mut registry);
         let webhooks = WebhookMetrics::default();
         webhooks.register(&mut registry);
+        let audit = AuditMetrics::default();
+        audit.register(&mut registry);
         let process = Process::new(&mut registry);
         describe(&mut registry);
         let storage = StorageMetrics::new(&mut registry);
@@ -203,6 +208,7 @@ impl Default for Metrics {
             inflight: kinds,
             flow,
             storage,
+            audit,
             webhooks,
             process,
             dropped,

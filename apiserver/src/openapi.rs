@@ -48,14 +48,21 @@ struct Added {
 struct Custom {
     /// Its served kinds, those of a table side by side.
     kinds: Vec<KindRef>,
+    /// All built-in kinds, where some are of this group version too.
+    beside: Option<Arc<[KindRef]>>,
     document: Document,
 }
 
 impl Custom {
-    fn new(kinds: Vec<KindRef>) -> Option<Self> {
+    fn new(kinds: Vec<KindRef>, beside: Option<Arc<[KindRef]>>) -> Option<Self> {
         let first = &kinds.first()?.gvk;
         let document = Document::new(first.group.clone(), first.version.clone());
-        Some(Self { kinds, document })
+        Some(Self { kinds, beside, document })
+    }
+
+    /// The sources of its document of v3.
+    fn whole(&self) -> impl Iterator<Item = Source<'_>> {
+        self.beside.iter().map(|kinds| builtin(kinds)).chain(self.sources(Form::V3))
     }
 
     /// The kinds of each table as a source of documents.
@@ -70,14 +77,14 @@ impl Custom {
     fn hash(&self) -> &str {
         self.document.hash.get_or_init(|| {
             let (group, version) = (&self.document.group, &self.document.version);
-            let hashes = self.sources(Form::V3).map(|source| openapi::v3_hash(&source, group, version));
+            let hashes = self.whole().map(|source| openapi::v3_hash(&source, group, version));
             digest(hashes)
         })
     }
 
     fn build(&self) -> Value {
         let (group, version) = (&self.document.group, &self.document.version);
-        let mut documents = self.sources(Form::V3).map(|source| openapi::v3(&source, group, version));
+        let mut documents = self.whole().map(|source| openapi::v3(&source, group, version));
         let mut whole = documents.next().unwrap_or_default();
         documents.for_each(|document| openapi::v3_merge(&mut whole, document));
         whole
@@ -118,8 +125,8 @@ impl OpenApi {
         Self { kinds, v3, v2, added: ArcSwap::default() }
     }
 
-    /// Exchanges the documents of custom resources; those of the same tables stay built. A group version that the
-    /// built-in table has keeps its document.
+    /// Exchanges the documents of custom resources; those of the same tables stay built. Custom resources in a group
+    /// version of the built-in table are described beside its kinds.
     pub fn set_custom(&self, kinds: &[KindRef]) {
         let mut versions: BTreeMap<String, Vec<KindRef>> = BTreeMap::new();
         for kind in kinds {
@@ -128,12 +135,12 @@ impl OpenApi {
                 .or_default()
                 .push(kind.clone());
         }
-        versions.retain(|path, _| !self.v3.contains_key(path));
         let before = self.added.load();
         let documents = versions.into_iter().filter_map(|(path, mut kinds)| {
             kinds.sort_by(|a, b| a.plural.cmp(&b.plural));
             let kept = before.v3.get(&path).filter(|custom| custom.is_of(&kinds)).cloned();
-            Some((path, kept.or_else(|| Custom::new(kinds).map(Arc::new))?))
+            let beside = self.v3.contains_key(&path).then(|| self.kinds.clone());
+            Some((path, kept.or_else(|| Custom::new(kinds, beside).map(Arc::new))?))
         });
         let v3: BTreeMap<_, _> = documents.collect();
         let v2 = v2::Whole::new(v3.values().cloned().collect());
@@ -156,17 +163,17 @@ impl OpenApi {
                 let path = rest.strip_prefix("v3/")?;
                 let custom = self.added.load().v3.get(path).cloned();
                 match (self.v3.get(path), custom) {
-                    (Some(document), _) => {
+                    (_, Some(custom)) => {
+                        custom.hash();
+                        let built = custom.clone();
+                        serve_v3(path, &custom.document, move || built.build(), query, headers).await
+                    }
+                    (Some(document), None) => {
                         self.hash(document);
                         let (kinds, group, version) =
                             (self.kinds.clone(), document.group.clone(), document.version.clone());
                         let build = move || openapi::v3(&builtin(&kinds), &group, &version);
                         serve_v3(path, document, build, query, headers).await
-                    }
-                    (None, Some(custom)) => {
-                        custom.hash();
-                        let built = custom.clone();
-                        serve_v3(path, &custom.document, move || built.build(), query, headers).await
                     }
                     (None, None) => return None,
                 }
@@ -177,7 +184,8 @@ impl OpenApi {
 
     fn index(&self) -> Response {
         let added = self.added.load();
-        let documents = self.v3.iter().map(|(path, document)| (path.as_str(), self.hash(document)));
+        let builtin = self.v3.iter().filter(|(path, _)| !added.v3.contains_key(*path));
+        let documents = builtin.map(|(path, document)| (path.as_str(), self.hash(document)));
         let custom = added.v3.iter().map(|(path, custom)| (path.as_str(), custom.hash()));
         let documents = documents.chain(custom);
         body::json(200, serde_json::to_vec(&openapi::v3_index(documents)).unwrap_or_default())

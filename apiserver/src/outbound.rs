@@ -6,12 +6,13 @@
 mod connector;
 pub mod kubeconfig;
 mod resolve;
+pub mod review;
 mod texts;
 mod tls;
 
-pub use connector::Stream;
+pub use connector::{Stream, dial};
 pub use resolve::{ready_endpoints, service_port};
-pub use texts::internal;
+pub use texts::{address, internal, of_handshake};
 pub use tls::Trust;
 
 use crate::certs::Identity;
@@ -117,11 +118,11 @@ impl Endpoint {
         Ok(Self { path, ..endpoint })
     }
 
-    /// The server of an `https` URL, with the URL's path and query as they are.
+    /// The server of an `https://` URL, with the URL's path and query as they are.
     ///
     /// # Errors
-    /// What is no such URL.
-    pub fn of_url(url: &str, trust: Trust) -> Result<Self, String> {
+    /// Why it is none, as the original says it.
+    pub(crate) fn of_url(url: &str, trust: Trust) -> Result<Self, String> {
         let unparsable = || format!("Unparsable URL: parse {url:?}: invalid URL");
         let uri: http::Uri = url.parse().map_err(|_| unparsable())?;
         let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -165,24 +166,8 @@ pub struct Post<'a> {
     pub agent: &'a str,
     /// Tell the server the time it has, as `?timeout=`.
     pub tell_timeout: bool,
-    /// `Authorization`, where the server wants it.
-    pub authorization: Option<HeaderValue>,
-}
-
-impl Post<'_> {
-    fn request(self, url: &str) -> Result<http::Request<OutBody>, Box<dyn StdError + Send + Sync>> {
-        let mut request = http::Request::new(full(self.body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = url.parse()?;
-        let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, */*"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_str(self.agent)?);
-        if let Some(authorization) = self.authorization {
-            headers.insert(header::AUTHORIZATION, authorization);
-        }
-        Ok(request)
-    }
+    /// Credentials.
+    pub authorization: Option<&'a HeaderValue>,
 }
 
 /// Calls other servers.
@@ -227,16 +212,8 @@ impl Outbound {
         };
         let url = format!("https://{}{}{query}", endpoint.authority, endpoint.path);
         let failed = |text: String| CallError { code: None, text: format!("Post {url:?}: {text}") };
-        let (timeout, limit) = (post.timeout, post.limit);
-        let work = async {
-            let request = post.request(&url)?;
-            let response = self.request(endpoint, request).await?;
-            let code = response.status().as_u16();
-            let media = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-            let media = media.unwrap_or_default().to_owned();
-            Ok::<_, Box<dyn StdError + Send + Sync>>((code, media, read(response.into_body(), limit).await?))
-        };
-        let answer = tokio::time::timeout(timeout, work).await;
+        let work = self.send_post(endpoint, &url, &post);
+        let answer = tokio::time::timeout(post.timeout, work).await;
         let (code, media, body) = answer
             .map_err(|_| failed("context deadline exceeded".to_owned()))?
             .map_err(|error| failed(texts::of_error(&*error)))?;
@@ -244,6 +221,27 @@ impl Outbound {
             return Ok(body);
         }
         Err(CallError { code: Some(code), text: texts::of_refusal(code, &media, &body) })
+    }
+
+    async fn send_post(
+        &self,
+        endpoint: &Endpoint,
+        url: &str,
+        post: &Post<'_>,
+    ) -> Result<(u16, String, Bytes), Box<dyn StdError + Send + Sync>> {
+        let mut request = http::Request::new(full(post.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = url.parse()?;
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, */*"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_str(post.agent)?);
+        headers.extend(post.authorization.map(|value| (header::AUTHORIZATION, value.clone())));
+        let response = self.request(endpoint, request).await?;
+        let code = response.status().as_u16();
+        let media = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let media = media.unwrap_or_default().to_owned();
+        Ok((code, media, read(response.into_body(), post.limit).await?))
     }
 
     /// Sends a request over a kept connection. The URL's host is that of the endpoint, wherever it leads to.

@@ -6,6 +6,7 @@ mod authentication;
 
 use crate::admission::{Chain as Admission, webhook};
 use crate::aggregator::{Aggregator, usage::UsageApi};
+use crate::audit::Audit;
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
@@ -18,11 +19,12 @@ use crate::outbound::Outbound;
 use crate::own_paths::OwnPaths;
 use crate::registry::{self, Registry, Settings};
 use crate::server::{chain::Chain, limits::Limits, listen};
+use crate::storage::encryption::Encryption;
 use crate::storage::postgres::Postgres;
 use crate::storage::sqlite::Sqlite;
 use crate::storage::transfer::Place;
 use crate::storage::{Backend, Options, Store, Watched};
-use crate::streaming::{Config as UpstreamConfig, Streaming, Upstream};
+use crate::streaming::{Config as UpstreamConfig, Prober, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
 use crate::{aggregator, bootstrap, certs, custom};
 use anyhow::{Context, Result, bail};
@@ -92,6 +94,9 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     background.cancel();
     tasks.close();
     tasks.wait().await;
+    if let Some(audit) = &server.chain.audit {
+        audit.close().await;
+    }
     drop(server);
     stop.cancel();
     store.closed().await;
@@ -131,7 +136,11 @@ async fn open_store(args: &Args, metrics: &Metrics, shutdown: CancellationToken)
         interval => interval,
     };
     let watched: Arc<dyn Watched> = Arc::new(metrics.storage.clone());
-    let options = Options { history, watched: Some(watched), ..Options::default() };
+    let encryption = args.encryption_provider_config.as_deref();
+    let reloads = args.encryption_provider_config_automatic_reload;
+    let encryption = encryption.map(|path| Encryption::load(path, reloads)).transpose();
+    let encryption = encryption.context("--encryption-provider-config")?;
+    let options = Options { history, encryption, watched: Some(watched), ..Options::default() };
     Store::open(backend, resources, options, shutdown).await.context("cannot load the database")
 }
 
@@ -186,6 +195,7 @@ fn assemble(
         objects: objects.clone(),
         outbound: outbound.clone(),
         streaming: Streaming::new(upstream.clone(), objects.clone()),
+        prober: Prober::new(upstream.clone(), args.component_health.clone()),
     };
     let advertised = authority(args.advertised(), args.secure_port);
     let settings = Settings {
@@ -202,9 +212,11 @@ fn assemble(
     let usage = UsageApi::new(objects.clone(), upstream);
     let aggregator = Aggregator::new(registry.clone(), objects.clone(), outbound, usage);
     let aggregator = Arc::new(aggregator);
-    let identity = match (&args.tls_cert_file, &args.tls_private_key_file) {
-        (Some(certificate), Some(key)) => certs::load(certificate, key)?,
-        _ => certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?,
+    let serving = match (&args.tls_cert_file, &args.tls_private_key_file) {
+        (Some(certificate), Some(key)) => certs::followed(certificate, key)?,
+        _ => {
+            certs::Serving::fixed(certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?)?
+        }
     };
     let counts = Counts::default();
     let seats = args.max_requests_inflight + args.max_mutating_requests_inflight;
@@ -233,11 +245,16 @@ fn assemble(
         stopping.clone(),
     ];
     checks.into_iter().for_each(|check| health.add(check));
+    if let Some(encryption) = store.encryption() {
+        health.add(encryption.clone());
+    }
     let jwks_uri = match args.service_account_jwks_uri.as_str() {
         "" => format!("https://{advertised}/openid/v1/jwks"),
         given => given.to_owned(),
     };
+    let audit = Audit::from_flags(&args.audit, &objects, &provider, metrics.audit.clone())?;
     let chain = Chain {
+        audit,
         authenticator,
         authorizer: authorizer.clone(),
         limits: Limits::new(args.max_requests_inflight, args.max_mutating_requests_inflight, &metrics),
@@ -252,7 +269,7 @@ fn assemble(
     };
     Ok(Arc::new(Server {
         chain: Arc::new(chain),
-        tls: certs::server_config(identity, hints)?,
+        tls: certs::server_config(serving, hints)?,
         objects,
         client: Loopback::new(registry.clone(), shutdown),
         registry,

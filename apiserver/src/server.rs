@@ -9,6 +9,7 @@ pub mod listen;
 pub use body::{Body, RequestBody};
 
 use crate::admission::Notes;
+use crate::audit::Record;
 use crate::request_info::RequestInfo;
 use crate::user::User;
 use async_trait::async_trait;
@@ -22,7 +23,7 @@ pub type Request = http::Request<RequestBody>;
 pub type Response = http::Response<Body>;
 
 /// What the filter chain learnt about a request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestContext {
     /// What it asks for.
     pub info: RequestInfo,
@@ -36,6 +37,8 @@ pub struct RequestContext {
     pub peer: SocketAddr,
     /// When the request is to be given up; none for long-running ones.
     pub deadline: Option<Instant>,
+    /// What is recorded of it; none: nothing is.
+    pub audit: Option<Arc<Record>>,
     /// What admission tells beside its decision.
     pub notes: Notes,
     /// Ends when the server shuts down: watches then finish cleanly.

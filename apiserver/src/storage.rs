@@ -5,6 +5,7 @@
 pub mod backend;
 mod commit;
 pub mod decide;
+pub mod encryption;
 pub mod event;
 mod health;
 mod hub;

@@ -2,11 +2,14 @@
 //!
 //! The server only finds and checks the target; bytes of exec, attach and port-forward (SPDY or WebSocket) are piped
 //! between client and kubelet as they are.
+mod html;
 mod location;
 mod log_options;
+mod probe;
 mod upstream;
 
 pub use location::{proxied_path, split_name};
+pub use probe::{Component, Prober};
 pub use upstream::{Config, Upstream};
 pub(crate) use upstream::{HOP, TrustAll, incoming as passed_back, switched};
 
@@ -65,20 +68,21 @@ impl Streaming {
                     return Ok(redirected(&redirect));
                 }
                 let target = match plural {
-                    "nodes" => self.node_proxy(info)?,
+                    "nodes" => self.node_proxy(info).await?,
                     "pods" => location::pod_proxy(&*self.objects, info)?,
                     _ => location::service_proxy(&*self.objects, info)?,
                 };
                 let hosts = target.hosts.clone();
                 forwarded(request.headers_mut(), context);
                 let mut response = self.upstream.forward(target, request).await?;
+                let link = |text: &str| location::moved(text, &hosts, info);
                 let moved = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-                if let Some(moved) = moved.and_then(|text| location::moved(text, &hosts, info))
+                if let Some(moved) = moved.and_then(link)
                     && let Ok(value) = HeaderValue::from_str(&moved)
                 {
                     response.headers_mut().insert(header::LOCATION, value);
                 }
-                Ok(response)
+                html::relinked(response, link).await
             }
             (plural, _) => Err(Status::not_found(Resource { group: info.group(), plural }, info.name())),
         }
@@ -96,7 +100,7 @@ impl Streaming {
         let mut target = self.kubelet(node)?;
         let (namespace, name) = (info.namespace(), info.name());
         target.path = format!("/containerLogs/{namespace}/{name}/{container}{}", log_options::query(info));
-        let response = self.upstream.forward(target, request).await?;
+        let response = self.upstream.get(&target, request).await?;
         upstream::checked(response, PODS, name).await
     }
 
@@ -122,15 +126,28 @@ impl Streaming {
         Ok(target)
     }
 
-    fn node_proxy(&self, info: &RequestInfo) -> Result<Target, Status> {
+    /// Another port than the kubelet's leads to whatever listens there, so it must not be this host's own.
+    async fn node_proxy(&self, info: &RequestInfo) -> Result<Target, Status> {
         let (scheme, name, port) = split_name(info.name());
         let mut target = self.kubelet(name)?;
-        if let Some(port) = port {
-            target.port = port.parse().map_err(|_| Status::bad_request(format!("invalid port {port:?}")))?;
-            target.tls = scheme == Some("https");
-        }
         target.path = location::rest_with_query(info);
-        Ok(target)
+        let port: Option<u16> = match port {
+            Some(text) => {
+                Some(text.parse().map_err(|_| Status::bad_request(format!("invalid port {text:?}")))?)
+            }
+            None => None,
+        };
+        let Some(port) = port.filter(|port| *port != target.port) else { return Ok(target) };
+        let mut hosts = Vec::new();
+        for host in std::mem::take(&mut target.hosts) {
+            if location::is_proxyable_host(&host).await {
+                hosts.push(host);
+            }
+        }
+        if hosts.is_empty() {
+            return Err(Status::bad_request("address not allowed"));
+        }
+        Ok(Target { tls: scheme == Some("https"), kubelet: false, hosts, port, ..target })
     }
 
     fn kubelet(&self, node: &str) -> Result<Target, Status> {

@@ -1,5 +1,6 @@
 //! The scenarios, one file a subject; [`all`] is the only list of them.
 mod api;
+mod controllers;
 mod dns;
 mod extensions;
 mod jobs;
@@ -45,6 +46,15 @@ pub fn all() -> Vec<Scenario> {
         scenario("admission_policies", extensions::admission_policies),
         scenario("kubectl_top", extensions::top),
         scenario("quotas", extensions::quotas),
+        scenario("autoscaling", controllers::autoscaling),
+        scenario("provisioned_volumes", controllers::provisioned_volumes),
+        scenario("claims", controllers::claims),
+        scenario("ephemeral_volumes", controllers::ephemeral_volumes),
+        scenario("certificates", controllers::certificates),
+        scenario("certificate_login", controllers::certificate_login),
+        scenario("aggregated_roles", controllers::aggregated_roles),
+        scenario("account_tokens", controllers::account_tokens),
+        scenario("load_balancer", controllers::load_balancer),
         scenario("dns_records", dns::records),
         scenario("jobs_run", jobs::run),
         scenario("jobs_fail", jobs::fail),

@@ -66,9 +66,71 @@ pub struct Args {
     /// Endpoints in one EndpointSlice.
     #[arg(long, default_value_t = 100)]
     pub max_endpoints_per_slice: usize,
+    /// How often autoscalers look at their metrics.
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    pub horizontal_pod_autoscaler_sync_period: Duration,
+    /// How long the highest recommendation counts before an autoscaler scales down.
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub horizontal_pod_autoscaler_downscale_stabilization: Duration,
+    /// How long after its start the load of a pod is that of starting.
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub horizontal_pod_autoscaler_cpu_initialization_period: Duration,
+    /// How long after its start a change of readiness counts as the first.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub horizontal_pod_autoscaler_initial_readiness_delay: Duration,
+    /// Share by which usage may differ from its target before an autoscaler acts.
+    #[arg(long, default_value_t = 0.1)]
+    pub horizontal_pod_autoscaler_tolerance: f64,
+    /// Where the built-in provisioner keeps volumes on each node; without it there is none.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub local_path_directory: Option<PathBuf>,
+    /// The node whose file system this process sees, on which it removes the data of deleted volumes.
+    #[arg(long, value_name = "NODE")]
+    pub local_path_node: Option<String>,
+    /// Certificate authority that signs requests for certificates; without it none is signed.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    pub cluster_signing_cert_file: Option<PathBuf>,
+    /// Its private key.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    pub cluster_signing_key_file: Option<PathBuf>,
+    /// The longest time that a signed certificate is valid.
+    #[arg(long, default_value = "8760h", value_parser = duration, alias = "experimental-cluster-signing-duration")]
+    pub cluster_signing_duration: Duration,
+    /// Private key that signs the tokens kept in Secrets of service accounts; without it none is made.
+    #[arg(long, value_name = "FILE")]
+    pub service_account_private_key_file: Option<PathBuf>,
+    /// How long the token that was made for a service account and is not used may stay.
+    #[arg(long, default_value = "8760h", value_parser = duration)]
+    pub legacy_service_account_token_clean_up_period: Duration,
+    /// `external` where a cloud controller manager cares for addresses of Services and routes between nodes.
+    #[arg(long, value_name = "NAME", value_parser = cloud_provider)]
+    pub cloud_provider: Option<CloudProvider>,
+    /// Addresses for Services of type LoadBalancer; without any they get those of the nodes.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR", value_parser = network)]
+    pub load_balancer_addresses: Vec<IpNet>,
     /// Workers of each controller.
     #[command(flatten)]
     pub workers: Workers,
+}
+
+/// Who cares for what lies outside of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloudProvider {
+    /// A program of its own, beside this one.
+    External,
+}
+
+fn cloud_provider(text: &str) -> Result<CloudProvider, String> {
+    match text {
+        "external" => Ok(CloudProvider::External),
+        _ => Err("the only cloud provider is \"external\"".to_string()),
+    }
+}
+
+/// A network, or an address alone.
+fn network(text: &str) -> Result<IpNet, String> {
+    let alone = text.parse::<std::net::IpAddr>().map(IpNet::from);
+    alone.or_else(|_| text.parse()).map_err(|_| format!("{text:?} is neither an address nor a network"))
 }
 
 /// How many objects each controller works on at a time.
@@ -111,6 +173,15 @@ pub struct Workers {
     /// Finished objects with a time to live.
     #[arg(long, default_value_t = 5)]
     pub concurrent_ttl_after_finished_syncs: usize,
+    /// Pods whose generic ephemeral volumes get their claims.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_ephemeralvolume_syncs: usize,
+    /// Pods and ResourceClaims.
+    #[arg(long, default_value_t = 10)]
+    pub concurrent_resource_claim_syncs: usize,
+    /// HorizontalPodAutoscalers.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_horizontal_pod_autoscaler_syncs: usize,
     /// ResourceQuotas.
     #[arg(long, default_value_t = 5)]
     pub concurrent_resource_quota_syncs: usize,

@@ -26,6 +26,10 @@ macro_rules! controllers {
 }
 
 controllers! {
+    "bootstrap-signer-controller" "bootstrapsigner" bootstrap_tokens::run_signer,
+    "certificatesigningrequest-approving-controller" "csrapproving" certificates::run_approver,
+    "certificatesigningrequest-cleaner-controller" "csrcleaner" certificates::run_cleaner,
+    "certificatesigningrequest-signing-controller" "csrsigning" certificates::run_signer,
     "clusterrole-aggregation-controller" "clusterrole-aggregation" clusterrole_aggregation::run,
     "cronjob-controller" "cronjob" cronjob::run,
     "daemonset-controller" "daemonset" daemonset::run,
@@ -34,24 +38,39 @@ controllers! {
     "endpoints-controller" "endpoint" endpoints::run,
     "endpointslice-controller" "endpointslice" endpointslice::run,
     "endpointslice-mirroring-controller" "endpointslicemirroring" endpointslice_mirroring::run,
+    "ephemeral-volume-controller" "ephemeral-volume" ephemeral_volume::run,
     "garbage-collector-controller" "garbagecollector" garbage_collector::run,
+    "horizontal-pod-autoscaler-controller" "horizontalpodautoscaling" autoscaler::run,
     "job-controller" "job" job::run,
+    "legacy-serviceaccount-token-cleaner-controller" "legacy-serviceaccount-token-cleaner" legacy_token_cleaner::run,
+    "local-path-provisioner-controller" "local-path-provisioner" local_path::run,
     "namespace-controller" "namespace" namespace::run,
     "node-ipam-controller" "nodeipam" node_ipam::run,
     "node-lifecycle-controller" "nodelifecycle" node_lifecycle::run,
+    "persistentvolume-attach-detach-controller" "attachdetach" attach_detach::run,
     "persistentvolume-binder-controller" "persistentvolume-binder" volume_binder::run,
+    "persistentvolume-expander-controller" "persistentvolume-expander" volume_expand::run,
     "persistentvolume-protection-controller" "pv-protection" volume_protection::run_volumes,
     "persistentvolumeclaim-protection-controller" "pvc-protection" volume_protection::run_claims,
     "pod-garbage-collector-controller" "podgc" pod_gc::run,
     "replicaset-controller" "replicaset" replicaset::run,
     "replicationcontroller-controller" "replicationcontroller" replicaset::run_replication_controllers,
+    "resourceclaim-controller" "resourceclaim" resource_claim::run,
     "resourcequota-controller" "resourcequota" resource_quota::run,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" root_ca::run,
+    "service-lb-controller" "service" service_load_balancer::run,
     "serviceaccount-controller" "serviceaccount" service_account::run,
+    "serviceaccount-token-controller" "serviceaccount-token" service_account_token::run,
     "statefulset-controller" "statefulset" statefulset::run,
     "taint-eviction-controller" "taint-eviction" taint_eviction::run,
+    "token-cleaner-controller" "tokencleaner" bootstrap_tokens::run_cleaner,
     "ttl-after-finished-controller" "ttl-after-finished" ttl_after_finished::run,
+    "ttl-controller" "ttl" ttl::run,
+    "volumeattributesclass-protection-controller" "volumeattributesclass-protection" volume_attributes_class_protection::run,
 }
+
+/// Those that run only when they are named, as in the original.
+const NOT_BY_DEFAULT: &[&str] = &["bootstrap-signer-controller", "token-cleaner-controller"];
 
 /// The names of all controllers.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -117,7 +136,7 @@ fn root_ca(args: &Args, config: &kube::Config) -> anyhow::Result<Option<String>>
 }
 
 /// A certificate in PEM (RFC 7468).
-fn pem(der: &[u8]) -> String {
+pub(crate) fn pem(der: &[u8]) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let text = STANDARD.encode(der);
     let lines: Vec<&str> =
@@ -145,7 +164,7 @@ fn select(flags: &[String]) -> Result<BTreeSet<&'static str>, String> {
     for flag in flags.iter().map(|flag| flag.trim()) {
         match flag.strip_prefix('-') {
             Some(name) => drop(removed.insert(find(name)?)),
-            None if flag == "*" => selected.extend(names()),
+            None if flag == "*" => selected.extend(names().filter(|name| !NOT_BY_DEFAULT.contains(name))),
             None => drop(selected.insert(find(flag)?)),
         }
     }
@@ -171,7 +190,9 @@ mod tests {
         check("-deployment,deployment-controller", Ok(&[]));
         check("nothing", Err(()));
         let all_but_one = select(&["*".into(), "-deployment".into()]).unwrap();
-        assert_eq!(all_but_one.len(), CONTROLLERS.len() - 1);
+        assert_eq!(all_but_one.len(), CONTROLLERS.len() - NOT_BY_DEFAULT.len() - 1);
+        let one_more = select(&["*".into(), "tokencleaner".into()]).unwrap();
+        assert!(one_more.contains("token-cleaner-controller"));
     }
 
     #[test]

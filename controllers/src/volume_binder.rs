@@ -22,13 +22,24 @@ use serde_json::{Value, json};
 
 use crate::{
     context::Context,
-    meta::{annotation, ignore_absent, name, namespace, uid},
+    local_path::PROVISIONED_BY,
+    meta::{annotation, created, ignore_absent, is_deleting, name, namespace, uid},
 };
+
+pub(crate) use choose::nanos;
 
 /// Annotation of a claim whose binding is complete in both directions.
 const COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 /// Annotation of what this controller chose itself, rather than a user.
 const BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+
+/// Annotations of a claim that tell who is to make its volume; the older one is still read.
+const PROVISIONER: [&str; 2] =
+    ["volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner"];
+/// Annotation of the class for claims that name none.
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+/// Provisioner of classes whose volumes are made by hand.
+const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
 /// What to work on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,6 +96,11 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             added.add(Item::Claim(Key::new(space, name)));
         }
     });
+    let (added, claims) = (queue.clone(), controller.claims.clone());
+    controller.classes.on_change(move |_| {
+        let waiting = claims.list().into_iter().filter(|claim| !is_completed(claim));
+        waiting.for_each(|claim| added.add(Item::Claim(Key::of(&claim.metadata))));
+    });
     let synced = {
         let (claims, volumes) = (controller.claims.synced(), controller.volumes.synced());
         let classes = controller.classes.synced();
@@ -119,6 +135,36 @@ fn class(claim: &PersistentVolumeClaim) -> &str {
     claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()).unwrap_or_default()
 }
 
+/// The class that claims without one get: the newest of those marked so.
+fn default_class(classes: &[Arc<StorageClass>]) -> Option<&StorageClass> {
+    let marked = |class: &&Arc<StorageClass>| annotation(&class.metadata, DEFAULT_CLASS) == Some("true");
+    let newest = |class: &&Arc<StorageClass>| {
+        (created(&class.metadata), std::cmp::Reverse(name(&class.metadata).to_string()))
+    };
+    classes.iter().filter(marked).max_by_key(newest).map(|class| &**class)
+}
+
+/// What becomes of a released volume.
+#[derive(Debug, PartialEq)]
+enum Reclaim {
+    /// It is kept, or whoever made it removes it.
+    Nothing,
+    /// It cannot be removed or emptied.
+    Fail(&'static str, &'static str),
+}
+
+fn reclaim(volume: &PersistentVolume) -> Reclaim {
+    let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+    match policy {
+        Some("Delete") if annotation(&volume.metadata, PROVISIONED_BY).is_none() => Reclaim::Fail(
+            "VolumeFailedDelete",
+            "Error getting deleter volume plugin for volume: no deletable volume plugin matched",
+        ),
+        Some("Recycle") => Reclaim::Fail("VolumeFailedRecycle", "No recycler plugin found for the volume!"),
+        _ => Reclaim::Nothing,
+    }
+}
+
 fn volume_phase(volume: &PersistentVolume) -> &str {
     volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
@@ -126,6 +172,9 @@ fn volume_phase(volume: &PersistentVolume) -> &str {
 impl Controller {
     async fn sync_claim(&self, key: Key) -> SyncResult {
         let Some(claim) = self.claims.get(&key) else { return Ok(None) };
+        if self.give_class(&key, &claim).await? {
+            return Ok(None);
+        }
         if is_completed(&claim) {
             return self.check_bound(&key, &claim).await;
         }
@@ -142,6 +191,7 @@ impl Controller {
                 let found = choose::choose(&claim, &self.volumes.list());
                 if found.is_none() {
                     self.explain(&claim);
+                    self.ask_provisioner(&key, &claim).await?;
                 }
                 found
             }
@@ -151,6 +201,47 @@ impl Controller {
             None => self.set_claim_phase(&key, &claim, json!({"phase": "Pending"}), "Pending").await?,
         }
         Ok(None)
+    }
+
+    /// Gives the default class to a claim that names none; whether it did. Admission has done so already unless the
+    /// class is younger than the claim.
+    async fn give_class(&self, key: &Key, claim: &PersistentVolumeClaim) -> anyhow::Result<bool> {
+        let spec = claim.spec.clone().unwrap_or_default();
+        let legacy = annotation(&claim.metadata, "volume.beta.kubernetes.io/storage-class");
+        if is_deleting(&claim.metadata)
+            || spec.storage_class_name.is_some()
+            || legacy.is_some()
+            || volume_name(claim).is_some()
+        {
+            return Ok(false);
+        }
+        let classes = self.classes.list();
+        let Some(class) = default_class(&classes) else { return Ok(false) };
+        let patch = Patch::Merge(json!({
+            "metadata": {"resourceVersion": claim.metadata.resource_version},
+            "spec": {"storageClassName": class.metadata.name},
+        }));
+        let api = self.context.api::<PersistentVolumeClaim>(&key.namespace);
+        ignore_absent(api.patch(&key.name, &PatchParams::default(), &patch).await)?;
+        Ok(true)
+    }
+
+    /// Tells the claim's provisioner that a volume is wanted.
+    async fn ask_provisioner(&self, key: &Key, claim: &PersistentVolumeClaim) -> anyhow::Result<()> {
+        let class = self.classes.get(&Key::new("", class(claim)));
+        let Some(class) = class.filter(|class| class.provisioner != NO_PROVISIONER) else { return Ok(()) };
+        let wanted = class.provisioner.as_str();
+        if PROVISIONER.iter().all(|known| annotation(&claim.metadata, known) == Some(wanted)) {
+            return Ok(());
+        }
+        let annotations: serde_json::Map<String, Value> =
+            PROVISIONER.iter().map(|known| ((*known).to_string(), json!(wanted))).collect();
+        let patch = Patch::Merge(json!({
+            "metadata": {"uid": claim.metadata.uid, "annotations": annotations},
+        }));
+        let api = self.context.api::<PersistentVolumeClaim>(&key.namespace);
+        ignore_absent(api.patch(&key.name, &PatchParams::default(), &patch).await)?;
+        Ok(())
     }
 
     /// Whether the scheduler chooses the volume together with the node.
@@ -171,7 +262,7 @@ impl Controller {
                 let text = format!("storageclass.storage.k8s.io {:?} not found", class(claim));
                 self.recorder.warning(claim, "ProvisioningFailed", text);
             }
-            Some(class) if class.provisioner != "kubernetes.io/no-provisioner" => {
+            Some(class) if class.provisioner != NO_PROVISIONER => {
                 let text = format!(
                     "Waiting for a volume to be created either by the external provisioner '{}' or manually by the \
                      system administrator. If volume creation is delayed, please verify that the provisioner is \
@@ -313,6 +404,19 @@ impl Controller {
                 }
             }
         };
+        if phase == "Released"
+            && let Reclaim::Fail(reason, text) = reclaim(&volume)
+        {
+            if volume_phase(&volume) != "Failed" {
+                self.recorder.warning(&*volume, reason, text);
+            }
+            self.set_volume_phase(&volume, "Failed").await?;
+            return Ok(None);
+        }
+        if phase == "Released" && volume_phase(&volume) == "Failed" {
+            // Its provisioner says why.
+            return Ok(None);
+        }
         self.set_volume_phase(&volume, phase).await?;
         Ok(None)
     }
@@ -330,4 +434,45 @@ fn is_kept_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Opti
         && known.namespace.as_deref() == Some(namespace(&claim.metadata));
     let same_uid = known.uid.as_deref().is_none_or(|known| known.is_empty() || known == uid(&claim.metadata));
     Some(same_name && same_uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_default_class_counts() {
+        let class = |name: &str, marked: &str, time: &str| -> Arc<StorageClass> {
+            let meta =
+                json!({"name": name, "creationTimestamp": time, "annotations": {DEFAULT_CLASS: marked}});
+            Arc::new(serde_json::from_value(json!({"metadata": meta, "provisioner": "p"})).unwrap())
+        };
+        let all = [
+            class("old", "true", "2026-01-01T00:00:00Z"),
+            class("b", "true", "2026-01-02T00:00:00Z"),
+            class("a", "true", "2026-01-02T00:00:00Z"),
+            class("none", "false", "2026-01-03T00:00:00Z"),
+        ];
+        assert_eq!(default_class(&all).map(|class| name(&class.metadata)), Some("a"));
+        assert_eq!(default_class(&all[3..]), None);
+    }
+
+    #[test]
+    fn released_volumes() {
+        let check = |policy: &str, maker: Option<&str>, expected: Option<&str>| {
+            let annotations = maker.map(|maker| json!({PROVISIONED_BY: maker}));
+            let volume = json!({
+                "metadata": {"annotations": annotations}, "spec": {"persistentVolumeReclaimPolicy": policy},
+            });
+            let reason = match reclaim(&serde_json::from_value(volume).unwrap()) {
+                Reclaim::Nothing => None,
+                Reclaim::Fail(reason, _) => Some(reason),
+            };
+            assert_eq!(reason, expected, "{policy} {maker:?}");
+        };
+        check("Retain", None, None);
+        check("Delete", Some("csi.example.com"), None);
+        check("Delete", None, Some("VolumeFailedDelete"));
+        check("Recycle", None, Some("VolumeFailedRecycle"));
+    }
 }

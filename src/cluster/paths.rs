@@ -67,6 +67,11 @@ impl Paths {
         self.root.join("kubelet")
     }
 
+    /// Data of the volumes that the built-in provisioner makes.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
     /// Static pods.
     pub fn manifests(&self) -> PathBuf {
         self.root.join("manifests")

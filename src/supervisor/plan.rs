@@ -1,5 +1,5 @@
 //! Which processes a cluster consists of, and with which flags: the original's names throughout.
-use crate::cluster::state::MORE_API_SERVERS;
+use crate::cluster::state::{MORE_API_SERVERS, State};
 use crate::cluster::{Cluster, preflight};
 use crate::containerd;
 use anyhow::{Context, Result, bail};
@@ -216,7 +216,8 @@ fn apiserver(cluster: &Cluster, port: u16) -> Flags {
         .file("service-account-signing-key-file", &pki("sa.key"))
         .set("service-account-issuer", "https://kubernetes.default.svc.cluster.local")
         .set("service-cluster-ip-range", &state.service_cidr)
-        .set("authorization-mode", "Node,RBAC");
+        .set("authorization-mode", "Node,RBAC")
+        .set("component-health", component_health(state));
     if state.api_only {
         return flags;
     }
@@ -227,6 +228,14 @@ fn apiserver(cluster: &Cluster, port: u16) -> Flags {
         .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))
         // The node's name is no host name that anyone could resolve.
         .set("kubelet-preferred-address-types", "InternalIP")
+}
+
+/// Where the components that the cluster has beside the API server tell of their health.
+fn component_health(state: &State) -> String {
+    let scheduler = (!state.api_only).then_some(("scheduler", state.ports.scheduler));
+    let components = scheduler.into_iter().chain([("controller-manager", state.ports.controllers)]);
+    let urls = components.map(|(name, port)| format!("{name}=http://127.0.0.1:{port}/healthz"));
+    urls.collect::<Vec<_>>().join(",")
 }
 
 fn controllers(cluster: &Cluster) -> Flags {
@@ -242,7 +251,15 @@ fn controllers(cluster: &Cluster) -> Flags {
         let some = "garbage-collector-controller,namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller";
         return flags.set("controllers", some);
     }
-    flags.set("cluster-cidr", &state.cluster_cidr).set("allocate-node-cidrs", true)
+    flags
+        .set("cluster-cidr", &state.cluster_cidr)
+        .set("allocate-node-cidrs", true)
+        .set("controllers", "*,bootstrap-signer-controller,token-cleaner-controller")
+        .file("local-path-directory", &paths.volumes())
+        .set("local-path-node", &state.node_name)
+        .file("cluster-signing-cert-file", &paths.pki("ca.crt"))
+        .file("cluster-signing-key-file", &paths.pki("ca.key"))
+        .file("service-account-private-key-file", &paths.pki("sa.key"))
 }
 
 fn scheduler(cluster: &Cluster) -> Flags {

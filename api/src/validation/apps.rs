@@ -3,6 +3,7 @@ use super::cursor::{At, same};
 use super::{Rules, core, labels, pod};
 use crate::int_or_string::IntOrString;
 use crate::{Value, names};
+use serde_json::json;
 
 pub(super) const RULES: &[(&str, Rules)] = &[
     (
@@ -38,13 +39,35 @@ fn selector_stays(at: &At<'_>, old: &Value) {
 
 /// What all workloads have in common: counters, selector, template.
 fn workload(spec: &At<'_>, kind: &str, empty: &str) {
+    workload_of(spec, &spec.get("template"), kind, empty);
+}
+
+/// The same with the template as its pods will have it.
+fn workload_of(spec: &At<'_>, template: &At<'_>, kind: &str, empty: &str) {
     for number in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
         spec.get(number).not_negative();
     }
-    let template = spec.get("template");
-    labels::workload(spec, &template, &format!("empty selector is invalid for {empty}"));
-    pod::template(&template);
-    pod::always_restarted(&template, kind);
+    labels::workload(spec, template, &format!("empty selector is invalid for {empty}"));
+    pod::template(template);
+    pod::always_restarted(template, kind);
+}
+
+/// The template of a StatefulSet with a volume for each claim, which its containers may mount.
+fn template_with_claims(spec: &At<'_>) -> Value {
+    let mut template = spec.get("template").value().clone();
+    let claims = spec.get("volumeClaimTemplates");
+    if claims.is_empty() || !template["spec"].is_object() {
+        return template;
+    }
+    let mut volumes = template["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+    for claim in claims.items() {
+        let name = claim.get("metadata.name");
+        if volumes.iter().all(|volume| volume["name"] != name.text()) {
+            volumes.push(json!({"name": name.text(), "persistentVolumeClaim": {"claimName": name.text()}}));
+        }
+    }
+    template["spec"]["volumes"] = volumes.into();
+    template
 }
 
 fn deployment(at: &At<'_>) {
@@ -150,7 +173,8 @@ fn stateful_set(at: &At<'_>) {
         retention.get("whenScaled").one_of(&["Delete", "Retain"]);
     }
     spec.get("ordinals.start").not_negative();
-    workload(&spec, "StatefulSet", "statefulset");
+    let template = template_with_claims(&spec);
+    workload_of(&spec, &spec.get("template").with(&template), "StatefulSet", "statefulset");
 }
 
 fn stateful_set_update(at: &At<'_>, old: &Value) {

@@ -1,8 +1,8 @@
 //! PodSecurity: a namespace's labels say which of the Pod Security Standards its pods must meet (`enforce`) or are
-//! warned about (`warn`); without labels everything passes.
+//! warned about (`warn`), or what is noted for auditors (`audit`); without labels everything passes.
 //!
 //! Source: the Pod Security Standards page and KEP-2579. Levels are those of the newest version, whatever the
-//! version labels say: pinned older versions allow a little more. `audit` has no effect without an audit log.
+//! version labels say: pinned older versions allow a little more.
 mod checks;
 
 use super::{Attributes, Operation, Plugin};
@@ -40,10 +40,20 @@ impl Plugin for PodSecurity {
         if let (Some((level, version)), Some(found)) = (level.clone(), self.found(attributes, level)) {
             attributes.notes.warn(format!("would violate PodSecurity \"{level}:{version}\": {found}"));
         }
+        let level = self.level(attributes, "audit");
+        if let (Some((level, version)), Some(found)) = (level.clone(), self.found(attributes, level)) {
+            let text = format!("would violate PodSecurity \"{level}:{version}\": {found}");
+            attributes.notes.annotate(format!("{LABEL}audit-violations"), text);
+        }
         if &*attributes.kind.plural != "pods" {
             return Ok(());
         }
         let level = self.level(attributes, "enforce");
+        let policy = match &level {
+            Some((level, version)) => format!("{level}:{version}"),
+            None => "privileged:latest".to_owned(),
+        };
+        attributes.notes.annotate(format!("{LABEL}enforce-policy"), policy);
         if let (Some((level, version)), Some(found)) = (level.clone(), self.found(attributes, level)) {
             return Err(attributes.forbidden(format!("violates PodSecurity \"{level}:{version}\": {found}")));
         }

@@ -79,7 +79,7 @@ impl Aggregator {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(passed_back(response));
         }
-        Ok(switched(client, sender, response))
+        Ok(switched(client, (sender, context.audit.clone()), response))
     }
 }
 

@@ -5,22 +5,15 @@
 use super::jwt::{Issuer, Settings};
 use crate::outbound::{Outbound, Trust};
 use crate::request_info::RequestInfo;
-use knarr_api::Value;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-const GROUP: &str = "apiserver.config.k8s.io";
-
 /// What the file holds.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct File {
-    /// `apiVersion`.
-    pub api_version: String,
-    /// `kind`.
-    pub kind: String,
     /// Issuers of tokens.
     #[serde(default)]
     pub jwt: Vec<JwtAuthenticator>,
@@ -205,12 +198,12 @@ pub fn load(path: &Path, own_issuers: &[String], outbound: &Arc<Outbound>) -> Re
 /// # Errors
 /// What is no such configuration.
 pub fn parse(text: &str) -> Result<File, String> {
-    let value: Value = crate::config_file::parse(text, GROUP, "AuthenticationConfiguration", &VERSIONS)?;
-    serde_json::from_value(value).map_err(|error| format!("strict decoding error: {error}"))
+    crate::config_file::parse(text, "AuthenticationConfiguration", &VERSIONS)
 }
 
 /// The versions a file may be written in.
-const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha1"];
+const VERSIONS: [&str; 3] =
+    ["apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1", "apiserver.config.k8s.io/v1alpha1"];
 
 /// Checks a configuration and makes its issuers.
 ///
@@ -386,6 +379,7 @@ impl OidcFlags {
 mod tests {
     use super::*;
     use crate::objects::Memory;
+    use knarr_api::Value;
     use serde_json::json;
 
     #[test]

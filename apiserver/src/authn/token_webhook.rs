@@ -1,7 +1,6 @@
 //! Tokens that a webhook knows (`--authentication-token-webhook-config-file`): it is sent a TokenReview.
 use super::cache::Verdicts;
-use crate::outbound::Outbound;
-use crate::outbound::kubeconfig::Webhook;
+use crate::outbound::review::Webhook;
 use crate::user::User;
 use knarr_api::Value;
 use serde_json::json;
@@ -17,7 +16,6 @@ type Verdict = Option<(Arc<User>, Vec<String>)>;
 /// The webhook with what it said.
 pub struct TokenWebhook {
     webhook: Webhook,
-    outbound: Arc<Outbound>,
     version: String,
     hold: Duration,
     verdicts: Verdicts<Verdict>,
@@ -25,8 +23,8 @@ pub struct TokenWebhook {
 
 impl TokenWebhook {
     /// A webhook that is sent reviews of `version` and whose verdicts hold for `hold`.
-    pub fn new(webhook: Webhook, outbound: Arc<Outbound>, version: &str, hold: Duration) -> Self {
-        Self { webhook, outbound, version: version.to_owned(), hold, verdicts: Verdicts::default() }
+    pub fn new(webhook: Webhook, version: &str, hold: Duration) -> Self {
+        Self { webhook, version: version.to_owned(), hold, verdicts: Verdicts::default() }
     }
 
     /// The user of a token and the audiences of `wanted` it is for; `own` are those of this server, which a webhook
@@ -50,7 +48,7 @@ impl TokenWebhook {
         if !wanted.is_empty() {
             review["spec"]["audiences"] = json!(wanted);
         }
-        let answer = self.webhook.review(&self.outbound, &review, TIMEOUT).await?;
+        let answer = self.webhook.review(&review, TIMEOUT).await?;
         let verdict = read(&answer["status"], wanted, own)?;
         self.verdicts.put(key, verdict.clone(), self.hold);
         Ok(verdict)

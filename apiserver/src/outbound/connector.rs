@@ -76,14 +76,10 @@ impl Connector {
     }
 
     async fn connect_to(&self, host: &str, port: u16) -> Result<Stream, DialError> {
-        let timed_out = |what: &str| DialError(format!("{what}: i/o timeout"));
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect((host, port))).await;
-        let stream = stream.map_err(|_| timed_out(&format!("dial tcp {}", texts::address(host, port))))?;
-        let stream = stream.map_err(|error| DialError(texts::of_dial(host, port, &error)))?;
-        let _ = stream.set_nodelay(true);
+        let stream = dial(host, port, CONNECT).await.map_err(DialError)?;
         let stream = TokioIo::new(TokioIo::new(stream));
         let stream = tokio::time::timeout(CONNECT, self.tls.connect(self.name.clone(), stream)).await;
-        let stream = stream.map_err(|_| timed_out("net/http: TLS handshake timeout"))?;
+        let stream = stream.map_err(|_| DialError("net/http: TLS handshake timeout".to_owned()))?;
         let name = match &self.name {
             ServerName::DnsName(name) => name.as_ref().to_owned(),
             ServerName::IpAddress(_) => host.to_owned(),
@@ -106,4 +102,17 @@ impl tower::Service<Uri> for Connector {
         let this = self.clone();
         async move { this.connect().await }.boxed()
     }
+}
+
+/// A TCP connection.
+///
+/// # Errors
+/// Why there is none, in the original's words.
+pub async fn dial(host: &str, port: u16, patience: Duration) -> Result<TcpStream, String> {
+    let stream = tokio::time::timeout(patience, TcpStream::connect((host, port))).await;
+    let stream = stream.map_err(|_| format!("dial tcp {}: i/o timeout", texts::address(host, port)))?;
+    let stream = stream.map_err(|error| texts::of_dial(host, port, &error))?;
+    // Only a matter of speed.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }

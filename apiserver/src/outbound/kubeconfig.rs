@@ -1,189 +1,121 @@
-//! Kubeconfig files that name a webhook: `--authentication-token-webhook-config-file` and the like.
-//!
-//! The current context counts. Programs that fetch credentials, provider plugins and proxies are refused, since they
-//! would be ignored otherwise.
-use super::{CallError, Endpoint, Outbound, Post, Trust};
+//! Kubeconfig files that name a server to be called and what to show to it (audit webhooks and the like).
+use super::{Endpoint, Trust};
+use crate::certs::Identity;
+use crate::config_file::ConfigError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::HeaderValue;
-use knarr_api::Value;
+use knarr_api::{Value, yaml};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-/// The largest answer that is read, in bytes.
-const LIMIT: usize = 3 << 20;
-/// Pauses before a call is tried again after a failure that may pass, as the original's back-off has them.
-const PAUSES: [Duration; 4] = [
-    Duration::from_millis(500),
-    Duration::from_millis(750),
-    Duration::from_millis(1125),
-    Duration::from_millis(1690),
-];
-const AGENT: &str = concat!("kube-apiserver/knarr-", env!("CARGO_PKG_VERSION"));
-
-/// How this server proves who it is, beside a certificate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Credential {
-    #[default]
-    None,
-    Header(HeaderValue),
-    /// A token in a file, which is read for each call, since it is replaced now and then.
-    TokenFile(PathBuf),
+/// A server and this one's credentials there.
+#[derive(Debug)]
+pub struct Remote {
+    /// Where it is, and who vouches for it.
+    pub endpoint: Endpoint,
+    /// The client certificate to show.
+    pub identity: Option<Identity>,
+    /// The `Authorization` header to send.
+    pub authorization: Option<HeaderValue>,
 }
 
-/// A webhook of a kubeconfig.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Webhook {
-    endpoint: Endpoint,
-    credential: Credential,
-}
-
-impl Webhook {
-    /// Reads a file; names of files in it are relative to its directory.
+impl Remote {
+    /// Reads the server of a kubeconfig's current context.
     ///
     /// # Errors
-    /// A file that cannot be read, or names no server that can be called.
-    pub fn load(path: &Path) -> Result<Self, String> {
-        let named = |error: String| format!("{}: {error}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
-        let config = knarr_api::yaml::parse(&text, &mut Vec::new()).map_err(|e| named(e.to_string()))?;
-        Self::of(&config, path.parent().unwrap_or(Path::new("."))).map_err(named)
-    }
-
-    fn of(config: &Value, directory: &Path) -> Result<Self, String> {
-        let context = config["current-context"].as_str().unwrap_or_default();
-        let context = entry(config, "contexts", "context", context)?;
-        let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
-        let cluster = entry(config, "clusters", "cluster", &text(context, "cluster"))?;
-        let user = match text(context, "user") {
-            name if name.is_empty() => &Value::Null,
-            name => entry(config, "users", "user", &name)?,
+    /// A file that is no kubeconfig, a context that is not there, credentials that cannot be read or used.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.display().to_string(), error })?;
+        let read = || -> Result<Self, String> {
+            let config = yaml::parse(&text, &mut Vec::new()).map_err(|error| error.to_string())?;
+            of_config(&config, path.parent().unwrap_or(Path::new("")))
         };
-        refuse(cluster, &["proxy-url"])?;
-        refuse(user, &["exec", "auth-provider", "as", "as-groups", "as-uid", "as-user-extra"])?;
-        let data = |value: &Value, field: &str| data(value, field, directory);
-        let mut trust = Trust::pem(data(cluster, "certificate-authority")?.unwrap_or_default())?;
-        trust.insecure = cluster["insecure-skip-tls-verify"] == true;
-        trust.shown = match (data(user, "client-certificate")?, data(user, "client-key")?) {
-            (Some(certificate), Some(key)) => {
-                crate::certs::from_pem(&certificate, &key).map_err(|error| format!("{error:#}"))?;
-                Some(Arc::new((certificate, key)))
-            }
-            (None, None) => None,
-            _ => return Err("client-certificate and client-key belong together".to_owned()),
-        };
-        let mut endpoint = Endpoint::of_url(&text(cluster, "server"), trust)?;
-        let name = text(cluster, "tls-server-name");
-        if !name.is_empty() {
-            endpoint.server_name = name;
-        }
-        Ok(Self { endpoint, credential: credential(user, directory)? })
-    }
-
-    /// Sends a review and reads the answer; tries again after failures that may pass, within `timeout`.
-    ///
-    /// # Errors
-    /// No answer, no success, or no JSON.
-    pub async fn review(
-        &self,
-        outbound: &Outbound,
-        review: &Value,
-        timeout: Duration,
-    ) -> Result<Value, String> {
-        let deadline = tokio::time::Instant::now() + timeout;
-        let body = Bytes::from(review.to_string());
-        let mut pauses = PAUSES.iter();
-        loop {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let post = Post {
-                body: body.clone(),
-                timeout: left,
-                limit: LIMIT,
-                agent: AGENT,
-                tell_timeout: false,
-                authorization: self.authorization()?,
-            };
-            let failed = match outbound.post(&self.endpoint, post).await {
-                Ok(bytes) => return serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
-                Err(error) => error,
-            };
-            match pauses
-                .next()
-                .filter(|pause| may_pass(&failed) && deadline - **pause > tokio::time::Instant::now())
-            {
-                Some(pause) => tokio::time::sleep(*pause).await,
-                None => return Err(failed.text),
-            }
-        }
-    }
-
-    fn authorization(&self) -> Result<Option<HeaderValue>, String> {
-        match &self.credential {
-            Credential::None => Ok(None),
-            Credential::Header(value) => Ok(Some(value.clone())),
-            Credential::TokenFile(path) => {
-                let token = std::fs::read_to_string(path);
-                let token = token.map_err(|error| format!("failed to read token file {path:?}: {error}"))?;
-                bearer(token.trim()).map(Some)
-            }
-        }
+        read().map_err(|text| ConfigError::invalid(path, text))
     }
 }
 
-/// Servers that are busy or broken for the moment, and connections that broke.
-fn may_pass(error: &CallError) -> bool {
-    match error.code {
-        Some(code) => code == 429 || code >= 500,
-        None => error.text.ends_with("connection reset by peer") || error.text.ends_with("EOF"),
+fn of_config(config: &Value, base: &Path) -> Result<Remote, String> {
+    let current = config["current-context"].as_str().unwrap_or_default();
+    let context = named(config, "contexts", "context", current)?;
+    let name = |field: &str| context[field].as_str().unwrap_or_default();
+    let cluster = named(config, "clusters", "cluster", name("cluster"))?;
+    let none = Value::Null;
+    let user = match name("user") {
+        "" => &none,
+        user => named(config, "users", "user", user)?,
+    };
+    for unsupported in ["exec", "auth-provider"] {
+        if !user[unsupported].is_null() {
+            return Err(format!("users of kind {unsupported:?} are not supported here"));
+        }
     }
+    let identity = identity(user, base)?;
+    let mut trust = match data(cluster, "certificate-authority", base)? {
+        Some(pem) => Trust::bundle(&STANDARD.encode(pem))?,
+        None => Trust::default(),
+    };
+    trust.insecure = cluster["insecure-skip-tls-verify"].as_bool().unwrap_or_default();
+    trust.identified = identity.is_some();
+    let server = cluster["server"].as_str().unwrap_or_default();
+    let mut endpoint = Endpoint::of_url(server, trust)?;
+    if let Some(name) = cluster["tls-server-name"].as_str() {
+        name.clone_into(&mut endpoint.server_name);
+    }
+    Ok(Remote { endpoint, identity, authorization: authorization(user, base)? })
 }
 
-/// The named entry of one of the lists.
-fn entry<'a>(config: &'a Value, list: &str, member: &str, name: &str) -> Result<&'a Value, String> {
+/// The entry of a list of named entries.
+fn named<'a>(config: &'a Value, list: &str, member: &str, name: &str) -> Result<&'a Value, String> {
     let entries = config[list].as_array().map(Vec::as_slice).unwrap_or_default();
-    let found = entries.iter().find(|entry| entry["name"] == name).map(|entry| &entry[member]);
-    found.ok_or_else(|| format!("invalid configuration: {member} {name:?} does not exist"))
+    let found = entries.iter().find(|entry| entry["name"].as_str() == Some(name));
+    found.map(|entry| &entry[member]).ok_or_else(|| format!("{member} {name:?} does not exist in {list}"))
 }
 
-fn refuse(value: &Value, fields: &[&str]) -> Result<(), String> {
-    match fields.iter().find(|field| !value[**field].is_null()) {
-        Some(field) => Err(format!("{field} is not supported for webhooks")),
-        None => Ok(()),
-    }
-}
-
-/// `‹field›-data` in base64, else the content of the file that `‹field›` names.
-fn data(value: &Value, field: &str, directory: &Path) -> Result<Option<Vec<u8>>, String> {
-    if let Some(text) = value[format!("{field}-data")].as_str().filter(|text| !text.is_empty()) {
+/// What `‹field›-data` holds, else the file that `‹field›` names.
+fn data(entry: &Value, field: &str, base: &Path) -> Result<Option<Vec<u8>>, String> {
+    if let Some(text) = entry[format!("{field}-data")].as_str() {
         return STANDARD.decode(text).map(Some).map_err(|error| format!("{field}-data: {error}"));
     }
-    let Some(path) = value[field].as_str().filter(|text| !text.is_empty()) else { return Ok(None) };
-    std::fs::read(directory.join(path))
-        .map(Some)
-        .map_err(|error| format!("unable to read {field} {path}: {error}"))
+    match entry[field].as_str() {
+        Some(path) => read(base.join(path)).map(Some),
+        None => Ok(None),
+    }
 }
 
-fn bearer(token: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| error.to_string())?;
-    value.set_sensitive(true);
-    Ok(value)
+fn read(path: PathBuf) -> Result<Vec<u8>, String> {
+    std::fs::read(&path).map_err(|error| format!("unable to read {}: {error}", path.display()))
 }
 
-fn credential(user: &Value, directory: &Path) -> Result<Credential, String> {
+fn identity(user: &Value, base: &Path) -> Result<Option<Identity>, String> {
+    let (certificate, key) = (data(user, "client-certificate", base)?, data(user, "client-key", base)?);
+    let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
+    let chain = chain.map_err(|error| format!("client-certificate: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| format!("client-key: {error}"))?;
+    Ok(Some((chain, key)))
+}
+
+fn authorization(user: &Value, base: &Path) -> Result<Option<HeaderValue>, String> {
     let text = |field: &str| user[field].as_str().filter(|text| !text.is_empty());
-    if let Some(path) = text("tokenFile") {
-        return Ok(Credential::TokenFile(directory.join(path)));
-    }
-    if let Some(token) = text("token") {
-        return bearer(token).map(Credential::Header);
-    }
-    let Some(name) = text("username") else { return Ok(Credential::None) };
-    let pair = STANDARD.encode(format!("{name}:{}", text("password").unwrap_or_default()));
-    let mut value = HeaderValue::from_str(&format!("Basic {pair}")).map_err(|error| error.to_string())?;
+    let token = match (text("token"), text("tokenFile")) {
+        (Some(token), _) => Some(token.to_owned()),
+        (None, Some(path)) => Some(String::from_utf8_lossy(&read(base.join(path))?).trim().to_owned()),
+        (None, None) => None,
+    };
+    let value = match (token, text("username")) {
+        (Some(token), _) => format!("Bearer {token}"),
+        (None, Some(name)) => {
+            let pair = format!("{name}:{}", text("password").unwrap_or_default());
+            format!("Basic {}", STANDARD.encode(pair))
+        }
+        (None, None) => return Ok(None),
+    };
+    let mut value = HeaderValue::try_from(value).map_err(|error| format!("credentials: {error}"))?;
     value.set_sensitive(true);
-    Ok(Credential::Header(value))
+    Ok(Some(value))
 }
 
 #[cfg(test)]
@@ -192,27 +124,42 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn files() {
+    fn configurations() {
         let directory = tempfile::tempdir().unwrap();
-        let check = |cluster: Value, user: Value, expected: Result<&str, &str>| {
-            let config = json!({"current-context": "c",
+        std::fs::write(directory.path().join("token"), "secret\n").unwrap();
+        let config = |cluster: Value, user: Value| {
+            json!({
+                "current-context": "c",
                 "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-                "clusters": [{"name": "k", "cluster": cluster}], "users": [{"name": "u", "user": user}]});
-            let found = Webhook::of(&config, directory.path()).map(|webhook| webhook.endpoint.path);
-            assert_eq!(found.as_deref().map_err(String::as_str), expected, "{config}");
+                "clusters": [{"name": "k", "cluster": cluster}],
+                "users": [{"name": "u", "user": user}],
+            })
         };
-        let server = json!({"server": "https://127.0.0.1:1/a/b?c=d"});
-        check(server.clone(), json!({}), Ok("/a/b?c=d"));
-        check(server.clone(), json!({"token": "t"}), Ok("/a/b?c=d"));
-        check(server.clone(), json!({"exec": {}}), Err("exec is not supported for webhooks"));
-        check(
-            json!({"server": "http://x"}),
-            json!({}),
-            Err("Unparsable URL: parse \"http://x\": invalid URL"),
+        let check = |cluster: Value, user: Value, expected: Result<&str, &str>| {
+            let config = config(cluster, user);
+            match (of_config(&config, directory.path()), expected) {
+                (Ok(remote), Ok(header)) => {
+                    let found = remote.authorization.as_ref().map_or("", |value| value.to_str().unwrap());
+                    assert_eq!(found, header, "{config}");
+                }
+                (Err(text), Err(part)) => assert!(text.contains(part), "{config}: {text}"),
+                (found, _) => panic!("{config}: {found:?}"),
+            }
+        };
+        let server = json!({"server": "https://audit.example:8443/events", "tls-server-name": "other"});
+        check(server.clone(), json!({"token": "t"}), Ok("Bearer t"));
+        check(server.clone(), json!({"tokenFile": "token"}), Ok("Bearer secret"));
+        check(server.clone(), json!({"username": "a", "password": "b"}), Ok("Basic YTpi"));
+        check(server.clone(), json!({}), Ok(""));
+        check(server.clone(), json!({"exec": {"command": "x"}}), Err("not supported"));
+        check(server.clone(), json!({"tokenFile": "nowhere"}), Err("unable to read"));
+        check(json!({"server": "http://plain"}), json!({}), Err("Unparsable URL"));
+        let remote = of_config(&config(server, json!({})), directory.path()).unwrap();
+        assert_eq!(
+            (&*remote.endpoint.authority, &*remote.endpoint.path, &*remote.endpoint.server_name),
+            ("audit.example:8443", "/events", "other")
         );
-        let pair = "client-certificate and client-key belong together";
-        check(server, json!({"client-key-data": "eA=="}), Err(pair));
-        let missing = "invalid configuration: context \"\" does not exist";
-        assert_eq!(Webhook::of(&json!({}), directory.path()).unwrap_err(), missing);
+        let missing = of_config(&json!({"current-context": "x"}), Path::new("")).unwrap_err();
+        assert_eq!(missing, "context \"x\" does not exist in contexts");
     }
 }

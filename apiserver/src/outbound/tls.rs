@@ -1,5 +1,5 @@
 //! Whom a called server must be vouched for by.
-use crate::certs::{self, Identity};
+use crate::certs::Identity;
 use crate::streaming::TrustAll;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,8 +20,6 @@ pub struct Trust {
     pub insecure: bool,
     /// Show the front proxy's certificate.
     pub identified: bool,
-    /// Show this certificate: chain and key in PEM.
-    pub shown: Option<Arc<(Vec<u8>, Vec<u8>)>>,
 }
 
 impl Trust {
@@ -64,9 +62,7 @@ impl Trust {
         } else {
             builder.with_root_certificates(self.roots()?)
         };
-        let own = self.shown.as_ref().map(|shown| certs::from_pem(&shown.0, &shown.1)).transpose();
-        let own = own.map_err(|error| format!("{error:#}"))?;
-        let mut config = match own.as_ref().or(identity.filter(|_| self.identified)) {
+        let mut config = match identity.filter(|_| self.identified) {
             Some((chain, key)) => verified
                 .with_client_auth_cert(chain.clone(), key.clone_key())
                 .map_err(|error| error.to_string())?,

@@ -6,6 +6,7 @@ use crate::server::RequestContext;
 use crate::storage::Key;
 use crate::user::User;
 use http::HeaderMap;
+use knarr_api::Value;
 use std::sync::Arc;
 
 /// One request.
@@ -37,6 +38,20 @@ impl Call<'_> {
     /// Who asks.
     pub fn user(&self) -> &Arc<User> {
         &self.context.user
+    }
+
+    /// Records the decoded object that was sent.
+    pub fn requested(&self, object: &Value) {
+        if let Some(record) = &self.context.audit {
+            record.requested(object);
+        }
+    }
+
+    /// Records the patch that was sent.
+    pub fn patched(&self, body: &[u8]) {
+        if let Some(record) = &self.context.audit {
+            record.patched(body);
+        }
     }
 
     /// The namespace as admission plugins see it: that of a Namespace object is its own name.

@@ -37,6 +37,7 @@ impl Registry {
         let format = negotiate::body_format(call.headers)?;
         let decode = || self.decode(call.row, format, body, options.field_validation);
         let decoded = decode()?;
+        call.requested(&decoded.value);
         let again = || decode().map(|d| d.value);
         let answer = self.create_object(call, &options, decoded.value, false, &again).await?;
         Ok(answer.warn(decoded.warnings))

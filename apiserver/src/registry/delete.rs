@@ -57,6 +57,7 @@ impl Registry {
         if object.get("kind").is_some_and(|k| k != "DeleteOptions" && k != "") {
             return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
         }
+        call.requested(&decoded.value);
         let mut options = DeleteOptions::from_object(&object)?;
         options.dry_run |= DeleteOptions::from_query(&call.query)?.dry_run;
         Ok(options)

@@ -28,7 +28,19 @@ impl Registry {
 
     /// The live object of a key.
     pub(super) async fn fetch(&self, key: &Key, in_log: bool) -> Result<Option<Arc<Stored>>, Status> {
-        if in_log { self.store.read(key).await.map_err(|e| read_status(&e)) } else { Ok(self.store.get(key)) }
+        let found = match in_log {
+            true => self.store.read(key).await.map_err(|e| read_status(&e))?,
+            false => self.store.get(key),
+        };
+        match self.store.unreadable(key).filter(|_| found.is_none()) {
+            None => Ok(found),
+            Some(error) => {
+                let (resource, rest) = (key.resource(), &key.as_str()[key.resource().len()..]);
+                let plural = resource.split_once('/').map_or(resource, |(_, plural)| plural);
+                let path = format!("/registry/{plural}{}", rest.replace("//", "/"));
+                Err(Status::internal(format!("unable to transform key {path:?}: {error}")))
+            }
+        }
     }
 }
 

@@ -47,6 +47,12 @@ pub trait Hooks: Send + Sync + 'static {
         None
     }
 
+    /// How the processes beside this server are, by name: each one's answer, or what is wrong with it. None known is
+    /// the default.
+    async fn components(&self) -> Vec<(String, Result<String, String>)> {
+        Vec::new()
+    }
+
     /// Whether a user may do something else than what the request asks for.
     fn may(&self, user: &User, attributes: &Attributes<'_>) -> bool;
 

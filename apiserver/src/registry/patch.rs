@@ -68,6 +68,7 @@ fn unsupported_apply() -> Status {
 impl Registry {
     pub(super) async fn patch(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let kind = negotiate::patch_type(call.headers)?;
+        call.patched(body);
         if kind == PatchType::Apply {
             return self.apply(call, body).await;
         }

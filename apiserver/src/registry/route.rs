@@ -5,7 +5,8 @@ use super::custom::DEFINITIONS;
 use super::negotiate::{self, Scope};
 use super::options::Query;
 use super::{Registry, Row, encode, subresource, websocket};
-use crate::request_info::Verb;
+use crate::audit::Record;
+use crate::request_info::{RequestInfo, Verb};
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::kind::Kind;
@@ -36,6 +37,23 @@ fn deprecation(api: &Api, kind: &Kind) -> Option<String> {
     }
     Some(text)
 }
+
+/// Tells auditors of versions that clients should leave.
+fn annotate_life(record: &Record, api: &Api, kind: &Kind) {
+    let Some(life) = api.schema.get(kind.ty).lifecycle.as_deref() else { return };
+    if life.deprecated.as_deref().is_none_or(|release| minor(release) > MINOR) {
+        return;
+    }
+    record.annotate("k8s.io/deprecated", "true");
+    if let Some(removed) = life.removed.as_deref().or(kind.removed.as_deref()) {
+        record.annotate("k8s.io/removed-release", removed);
+    }
+}
+
+/// Where `knarr secrets rotate` asks.
+const ENCRYPTION: &str = "/knarr/encryption";
+/// Objects written again for one request.
+const REWRITTEN: usize = 100;
 
 /// The release whose API is served.
 const MINOR: u32 = 36;
@@ -79,6 +97,9 @@ impl Registry {
         if row.is_none() && !self.rows.has_version(info.group(), info.version()) {
             return page_not_found();
         }
+        if let (Some(record), Some(row)) = (&context.audit, &row) {
+            annotate_life(record, &row.api, &row.kind);
+        }
         let deprecated = row.as_ref().and_then(|row| match row.custom() {
             Some(custom) => custom.deprecation.clone(),
             None => deprecation(&row.api, &row.kind),
@@ -100,6 +121,9 @@ impl Registry {
 
     async fn non_resource(&self, context: &RequestContext, request: &Request) -> Response {
         let path = context.info.path().trim_end_matches('/');
+        if path == ENCRYPTION {
+            return self.encryption_state(&context.info, request.headers()).await;
+        }
         let pretty = context.info.query("pretty");
         if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
             return page_not_found();
@@ -111,6 +135,21 @@ impl Registry {
             };
         }
         self.discovery.load().serve(path, request.headers(), pretty.as_deref()).unwrap_or_else(page_not_found)
+    }
+
+    /// Answers how much is stored as it would be written now; a POST writes some of the rest first.
+    async fn encryption_state(&self, info: &RequestInfo, headers: &HeaderMap) -> Response {
+        let Some(encryption) = self.store.encryption() else { return page_not_found() };
+        match info.verb {
+            Verb::Get => {}
+            Verb::Post => {
+                if let Err(error) = self.store.rewrite(REWRITTEN).await {
+                    return body::status(&super::write::commit_status(&error), headers);
+                }
+            }
+            _ => return body::status(&unsupported_verb(), headers),
+        }
+        body::json(200, serde_json::to_vec(&encryption.tally()).unwrap_or_default())
     }
 
     async fn resource(
@@ -167,7 +206,11 @@ impl Registry {
         let answer = match info.verb {
             Verb::List => return self.list(&call).await,
             Verb::Watch if websocket::is_wanted(headers) => {
-                return websocket::accept(parts, self.watch(&call).await?, accepted.format);
+                let mut watch = self.watch(&call).await?;
+                if let Some(record) = &context.audit {
+                    watch = watch.map(|body| record.until_end_of(body));
+                }
+                return websocket::accept(parts, watch, accepted.format);
             }
             Verb::Watch => return self.watch(&call).await,
             Verb::DeleteCollection => return self.delete_collection(&call, &body).await,

@@ -100,7 +100,11 @@ impl Registry {
         }
         let patching = call.context.info.verb == Verb::Patch;
         if patching && negotiate::patch_type(call.headers)? == PatchType::Apply {
+            call.patched(body);
             return self.apply_scale(call, body).await;
+        }
+        if patching {
+            call.patched(body);
         }
         let verb = if patching { WriteVerb::Patch } else { WriteVerb::Update };
         let options = WriteOptions::decode(&call.query, call.headers, verb, false)?;
@@ -121,6 +125,9 @@ impl Registry {
                 ),
             )
         };
+        if let Some(put) = &put {
+            call.requested(put);
+        }
         let versioned = put.as_ref().is_some_and(|p| !object::resource_version(p).is_empty());
         let answer = self
             .change(call, &options, versioned, |present| {

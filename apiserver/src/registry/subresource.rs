@@ -72,6 +72,7 @@ impl Registry {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
         let format = negotiate::body_format(call.headers)?;
         let decoded = self.decode(call.row, format, body, options.field_validation)?;
+        call.requested(&decoded.value);
         let review = self.admit_connected(call, decoded.value, Operation::Create).await?;
         let answered = self.hooks.review(call.user(), &call.row.kind, call.namespace, review).await?;
         Ok(Answer::new(201, Content::Document(answered)).warn(decoded.warnings))
@@ -114,6 +115,7 @@ impl Registry {
         value["apiVersion"] = gvk.api_version().into();
         value["kind"] = kind.into();
         super::codec::default(self.api, ty, &mut value);
+        call.requested(&value);
         Ok(value)
     }
 

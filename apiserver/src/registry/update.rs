@@ -35,6 +35,7 @@ impl Registry {
             Ok(decoded)
         };
         let codec::Decoded { value: mut wanted, warnings } = decode()?;
+        call.requested(&wanted);
         let creates = call.row.kind.create_on_update && call.subresource.is_empty();
         if creates && self.fetch(&call.key(), call.row.in_log).await?.is_none() {
             if !object::resource_version(&wanted).is_empty() {
@@ -83,7 +84,10 @@ impl Registry {
             check_versions(call, &mut wanted, &old, &existing)?;
             let ready = self.ready(call, options, wanted, Some(&old), applied).await?;
             warnings.extend(ready.warnings.iter().cloned());
-            if ready.bytes == *existing.body() || same_but_times(&ready.value, &old) {
+            let same = ready.bytes == *existing.body() || same_but_times(&ready.value, &old);
+            // What is encrypted with a former key is written again, as in the original.
+            let stale = self.store.encryption().is_some_and(|encryption| encryption.is_stale(&existing.key));
+            if same && (!stale || options.dry_run) {
                 drop(turn);
                 return Ok(Answer::new(200, Content::Stored(existing)).warn(warnings));
             }

@@ -8,7 +8,7 @@ use crate::certs;
 use crate::flags::{Args, OidcArgs};
 use crate::objects::Objects;
 use crate::outbound::Outbound;
-use crate::outbound::kubeconfig::Webhook;
+use crate::outbound::review::Webhook;
 use crate::reload::Reloaded;
 use crate::tokens::Tokens;
 use anyhow::{Context, Result, anyhow};
@@ -54,7 +54,7 @@ pub fn assemble(
         objects: objects.clone(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         structured: structured(args, outbound)?,
-        webhook: token_webhook(args, outbound)?,
+        webhook: token_webhook(args, objects)?,
         anonymous: args.anonymous_auth.unwrap_or(true),
     };
     Ok((Arc::new(Authenticator::new(config)), hints))
@@ -123,13 +123,13 @@ fn oidc_flags(args: &OidcArgs) -> Result<OidcFlags> {
     })
 }
 
-fn token_webhook(args: &Args, outbound: &Arc<Outbound>) -> Result<Option<TokenWebhook>> {
+fn token_webhook(args: &Args, objects: &Arc<dyn Objects>) -> Result<Option<TokenWebhook>> {
     let Some(path) = &args.authentication_token_webhook_config_file else { return Ok(None) };
-    let webhook = Webhook::load(path);
+    let webhook = Webhook::load(path, objects);
     let webhook = webhook.map_err(|error| anyhow!("--authentication-token-webhook-config-file: {error}"))?;
     let version = &args.authentication_token_webhook_version;
     let hold = args.authentication_token_webhook_cache_ttl;
-    Ok(Some(TokenWebhook::new(webhook, outbound.clone(), version, hold)))
+    Ok(Some(TokenWebhook::new(webhook, version, hold)))
 }
 
 /// The data of `extension-apiserver-authentication`.

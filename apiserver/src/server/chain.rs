@@ -2,22 +2,25 @@
 //! own paths or the registry; a deadline and a guard against panics around it.
 use super::limits::{self, Limits};
 use super::{Body, Handler, Request, RequestContext, Response, body, gzip};
+use crate::audit::{self, Audit, Record};
 use crate::authn::{Authenticator, Peer, impersonation};
-use crate::authz::{Attributes, Authorizer, rbac};
+use crate::authz::{self, Attributes, Authorizer, rbac};
 use crate::flowcontrol::{self, Class, FlowControl};
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::outbound::internal;
 use crate::own_paths::OwnPaths;
 use crate::request_info::{RequestInfo, Verb};
 use crate::user::{MASTERS, User};
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::status::Status;
+use knarr_api::time::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +34,8 @@ pub struct Chain {
     pub limits: Limits,
     /// Whose turn is it? Takes the place of `limits`.
     pub flow: Option<Arc<FlowControl>>,
+    /// What is recorded? None: nothing.
+    pub audit: Option<Arc<Audit>>,
     /// `/livez` and the like.
     pub health: Arc<Health>,
     /// `/metrics`.
@@ -57,8 +62,15 @@ impl Chain {
             Ok(info) => {
                 let long = info.is_long_running();
                 let running = long.then(|| Running::new(&self.metrics, &info));
-                let work = self.guarded(&info, peer, address, &audit_id, request);
-                let response = work.await;
+                let passage = Passage {
+                    info: &info,
+                    peer,
+                    address,
+                    audit_id: &audit_id,
+                    deadline: None,
+                    record: OnceLock::new(),
+                };
+                let response = self.recorded(passage, request).await;
                 let sizes = self.metrics.observe(&info, response.status().as_u16(), started.elapsed());
                 match (running, sizes) {
                     (Some(running), _) => response.map(|body| running.until_end_of(body)),
@@ -81,14 +93,16 @@ impl Chain {
         response
     }
 
-    async fn guarded(
-        &self,
-        info: &RequestInfo,
-        peer: &Peer,
-        address: SocketAddr,
-        audit_id: &Arc<str>,
-        request: Request,
-    ) -> Response {
+    async fn recorded(&self, mut passage: Passage<'_>, request: Request) -> Response {
+        let response = self.guarded(&mut passage, request).await;
+        match passage.record.get() {
+            Some(record) => record.answered(response).await,
+            None => response,
+        }
+    }
+
+    async fn guarded(&self, passage: &mut Passage<'_>, request: Request) -> Response {
+        let info = passage.info;
         let accept = request.headers().get(header::ACCEPT).cloned();
         let fail = |status: &Status| {
             let headers = HeaderMap::from_iter(accept.clone().map(|value| (header::ACCEPT, value)));
@@ -98,10 +112,9 @@ impl Chain {
             Ok(allotted) => allotted,
             Err(status) => return fail(&status),
         };
-        let deadline = (!info.is_long_running()).then(|| Instant::now() + allotted);
-        let work =
-            AssertUnwindSafe(self.filtered(info, peer, address, audit_id, deadline, request)).catch_unwind();
-        let outcome = match deadline {
+        passage.deadline = (!info.is_long_running()).then(|| Instant::now() + allotted);
+        let work = AssertUnwindSafe(self.filtered(passage, request)).catch_unwind();
+        let outcome = match passage.deadline {
             Some(deadline) => match tokio::time::timeout_at(deadline.into(), work).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
@@ -111,20 +124,28 @@ impl Chain {
             },
             None => work.await,
         };
-        outcome.unwrap_or_else(|panic| {
-            self.metrics.panics.inc();
-            let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            tracing::error!(
-                method = info.verb.as_str(),
-                path = info.path(),
-                panic = text,
-                "request panicked"
-            );
-            let text =
-                format!("This request caused apiserver to panic. Look in the logs for details. ({audit_id})");
-            fail(&Status::new(500, "InternalError", text))
-        })
+        match outcome {
+            Ok(response) => response,
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+                fail(&self.panicked(passage, text.unwrap_or_default()).await)
+            }
+        }
+    }
+
+    async fn panicked(&self, passage: &Passage<'_>, text: String) -> Status {
+        self.metrics.panics.inc();
+        let info = passage.info;
+        tracing::error!(method = info.verb.as_str(), path = info.path(), panic = text, "request panicked");
+        if let Some(record) = passage.record.get() {
+            record.panicked(&text).await;
+        }
+        let text = format!(
+            "This request caused apiserver to panic. Look in the logs for details. ({})",
+            passage.audit_id
+        );
+        Status::new(500, "InternalError", text)
     }
 
     /// `?timeout=` up to the server's own limit.
@@ -141,22 +162,14 @@ impl Chain {
         }
     }
 
-    async fn filtered(
-        &self,
-        info: &RequestInfo,
-        peer: &Peer,
-        address: SocketAddr,
-        audit_id: &Arc<str>,
-        deadline: Option<Instant>,
-        mut request: Request,
-    ) -> Response {
-        let user = match self.identify(info, peer, request.headers_mut()).await {
+    async fn filtered(&self, passage: &Passage<'_>, mut request: Request) -> Response {
+        let user = match self.identify(passage, &mut request).await {
             Ok(user) => user,
-            Err(status) => return body::status(&status, request.headers()),
+            Err(refusal) => return refusal,
         };
-        let (class, turn) = self.turn(info, &user).await;
+        let (class, turn) = self.turn(passage.info, &user).await;
         let mut response = match turn {
-            Some(_turn) => self.permitted(info, user, address, audit_id, deadline, request).await,
+            Some(_turn) => self.permitted(passage, user, request).await,
             None => {
                 self.metrics.dropped.inc();
                 too_many()
@@ -169,18 +182,13 @@ impl Chain {
     }
 
     /// Authorizes and answers.
-    async fn permitted(
-        &self,
-        info: &RequestInfo,
-        user: Arc<User>,
-        address: SocketAddr,
-        audit_id: &Arc<str>,
-        deadline: Option<Instant>,
-        request: Request,
-    ) -> Response {
-        if !self.is_open(info)
-            && let Err(status) = self.authorizer.require(&user, &Attributes::from(info))
-        {
+    async fn permitted(&self, passage: &Passage<'_>, user: Arc<User>, mut request: Request) -> Response {
+        let info = passage.info;
+        let record = passage.record.get().cloned();
+        if let (Some(record), true) = (&record, info.is_long_running()) {
+            request.extensions_mut().insert(record.clone());
+        }
+        if let Err(status) = self.authorize(info, &user, record.as_deref()) {
             return body::status(&status, request.headers());
         }
         if !info.is_resource_request {
@@ -195,23 +203,72 @@ impl Chain {
             info: info.clone(),
             user,
             is_own: false,
-            audit_id: audit_id.clone(),
-            peer: address,
-            notes: Default::default(),
-            deadline,
+            audit_id: passage.audit_id.clone(),
+            peer: passage.address,
+            notes: record.as_ref().map(|record| record.notes().clone()).unwrap_or_default(),
+            audit: record,
+            deadline: passage.deadline,
             shutdown: self.shutdown.clone(),
         };
         self.handler.handle(context, request).await
     }
 
-    async fn identify(
-        &self,
-        info: &RequestInfo,
-        peer: &Peer,
-        headers: &mut HeaderMap,
-    ) -> Result<Arc<User>, Status> {
-        let user = self.authenticator.authenticate(info, peer, headers).await?;
-        impersonation::impersonate(&self.authorizer, user, headers)
+    /// Is it allowed? The decision is noted with the request.
+    fn authorize(&self, info: &RequestInfo, user: &User, record: Option<&Record>) -> Result<(), Status> {
+        let attributes = Attributes::from(info);
+        let decision = match self.is_open(info) {
+            true => authz::Decision::Allow("".into()),
+            false => self.authorizer.authorize(user, &attributes),
+        };
+        if let Some(record) = record {
+            let word = if decision.is_allowed() { "allow" } else { "forbid" };
+            record.annotate("authorization.k8s.io/decision", word);
+            record.annotate("authorization.k8s.io/reason", decision.reason());
+        }
+        match decision {
+            authz::Decision::Allow(_) => Ok(()),
+            other => Err(authz::forbidden(user, &attributes, other.reason())),
+        }
+    }
+
+    /// Who asks, after impersonation; from here on the request is recorded.
+    ///
+    /// # Errors
+    /// The answer to a request that goes no further.
+    async fn identify(&self, passage: &Passage<'_>, request: &mut Request) -> Result<Arc<User>, Response> {
+        let arrived = self.audit.as_ref().map(|audit| (audit, Timestamp::now()));
+        let Passage { info, audit_id, address: peer, .. } = *passage;
+        let found = self.authenticator.authenticate(info, passage.peer, request.headers_mut()).await;
+        let headers = request.headers();
+        let user = match found {
+            Ok(user) => user,
+            Err(status) => {
+                let refusal = body::status(&status, headers);
+                let Some((audit, at)) = arrived else { return Err(refusal) };
+                let arrival = audit::Arrival { info, audit_id, headers, peer, at };
+                let tried = audit::attempted(headers, info, passage.peer.has_certificate());
+                return Err(match audit.begin_refused(arrival) {
+                    Some(record) => record.refused(refusal, tried).await,
+                    None => refusal,
+                });
+            }
+        };
+        if let Some((audit, at)) = arrived {
+            let arrival = audit::Arrival { info, audit_id, headers, peer, at };
+            match audit.begin(arrival, &user).await {
+                Ok(Some(record)) => drop(passage.record.set(record)),
+                Ok(None) => {}
+                Err(error) => return Err(body::status(&internal(&error.to_string()), headers)),
+            }
+        }
+        let acting = impersonation::impersonate(&self.authorizer, user.clone(), request.headers_mut());
+        let acting = acting.map_err(|status| body::status(&status, request.headers()))?;
+        if let Some(record) = passage.record.get()
+            && !Arc::ptr_eq(&acting, &user)
+        {
+            record.impersonated(&acting);
+        }
+        Ok(acting)
     }
 
     /// Waits for the request's turn; none: it has to come back later. A watch takes a turn to begin only, streams
@@ -232,6 +289,17 @@ impl Chain {
     fn is_open(&self, info: &RequestInfo) -> bool {
         !info.is_resource_request && self.open_paths.iter().any(|open| rbac::url_matches(open, info.path()))
     }
+}
+
+/// One request on its way.
+struct Passage<'a> {
+    info: &'a RequestInfo,
+    peer: &'a Peer,
+    address: SocketAddr,
+    audit_id: &'a Arc<str>,
+    deadline: Option<Instant>,
+    /// What is recorded of it, once it is known who asks.
+    record: OnceLock<Arc<Record>>,
 }
 
 /// What a request holds while it is answered.

@@ -137,6 +137,9 @@ fn shared(
             None => hub.resource.stored(row.key.clone(), *revision, value)?,
         }),
     };
+    if current.is_none() && previous.is_none() {
+        return Err(Malformed { key: row.key.as_str().to_owned(), reason: "nothing of it can be read" });
+    }
     Ok(Change { revision: row.revision, current, previous })
 }
 

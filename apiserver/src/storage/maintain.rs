@@ -1,8 +1,10 @@
 //! Background work: forgetting old history and removing objects whose time to live is over.
+use super::encryption::Encryption;
 use super::store::{Store, WriteFacts};
 use super::{CommitError, Group, Revision};
 use futures::future::join_all;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 
@@ -102,6 +104,19 @@ async fn expire_some(store: &Store) -> Option<usize> {
         }
     }
     Some(found)
+}
+
+/// Loads again what could not be decrypted, whenever that may have become possible. Watches of those resources end.
+pub(super) async fn recover(store: Store, encryption: Arc<Encryption>) {
+    loop {
+        encryption.changed().await;
+        for name in encryption.ledger.troubled() {
+            let Some(resource) = store.resource(&name) else { continue };
+            if let Err(error) = store.register(vec![resource]).await {
+                tracing::error!(%error, resource = name, "what could not be decrypted cannot be loaded");
+            }
+        }
+    }
 }
 
 #[cfg(test)]

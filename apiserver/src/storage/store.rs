@@ -1,5 +1,6 @@
 //! The store: what the registry speaks to. Reads come from memory, writes go through one group-commit task.
 use super::commit::{Command, Committer, Prepared, Request};
+use super::encryption::{Encrypted, Encryption};
 use super::health::Health;
 use super::hub::Hub;
 use super::load::Loader;
@@ -41,6 +42,8 @@ pub struct Options {
     pub batch_writes: usize,
     /// How often objects past their time to live are looked for.
     pub expiry_interval: Duration,
+    /// Encrypts values.
+    pub encryption: Option<Arc<Encryption>>,
     /// Is told of every commit.
     pub watched: Option<Arc<dyn Watched>>,
 }
@@ -53,6 +56,7 @@ impl Default for Options {
             watcher_queue: 4096,
             batch_writes: 256,
             expiry_interval: Duration::from_secs(10),
+            encryption: None,
             watched: None,
         }
     }
@@ -126,6 +130,10 @@ impl Store {
         options: Options,
         shutdown: CancellationToken,
     ) -> Result<Self, BackendError> {
+        let backend = match &options.encryption {
+            Some(encryption) => Arc::new(Encrypted::new(backend, encryption.clone())),
+            None => backend,
+        };
         let extent = backend.extent().await?;
         let (commands, received) = mpsc::channel(QUEUE);
         let inner = Arc::new(Inner {
@@ -148,6 +156,10 @@ impl Store {
         let committer = Committer { inner, commands: received, shutdown: shutdown.clone() };
         tasks.spawn(committer.run());
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(maintain::compact(store.clone())));
+        if let Some(encryption) = store.inner.options.encryption.clone() {
+            let recover = maintain::recover(store.clone(), encryption);
+            tasks.spawn(shutdown.clone().run_until_cancelled_owned(recover));
+        }
         tasks.spawn(shutdown.run_until_cancelled_owned(maintain::expire(store.clone())));
         tasks.close();
         Ok(store)
@@ -179,6 +191,40 @@ impl Store {
     /// The live object of a key, from memory: none for resources kept in the log (see [`Store::read`]).
     pub fn get(&self, key: &Key) -> Option<Arc<Stored>> {
         self.inner.view.load().objects.get(key).cloned()
+    }
+
+    /// Why the object of a key cannot be read, where one is stored that cannot be decrypted.
+    pub fn unreadable(&self, key: &Key) -> Option<String> {
+        self.inner.options.encryption.as_ref()?.ledger.unreadable(key)
+    }
+
+    /// The configuration of encryption, where there is one.
+    pub fn encryption(&self) -> Option<&Arc<Encryption>> {
+        self.inner.options.encryption.as_ref()
+    }
+
+    /// Writes objects again, as they are, that are stored otherwise than they would be written now, at most `limit`;
+    /// returns how many were looked at. What somebody else writes meanwhile is as good as written here.
+    ///
+    /// # Errors
+    /// A database or a plugin that cannot be reached; what was written before stays written.
+    pub async fn rewrite(&self, limit: usize) -> Result<usize, CommitError> {
+        let Some(encryption) = self.encryption() else { return Ok(0) };
+        let keys = encryption.stale(limit);
+        for key in &keys {
+            // What lives in the log goes by itself, and would forget when.
+            let Some(stored) = self.get(key) else {
+                encryption.ledger.gone(key);
+                continue;
+            };
+            let group = Group::update(key.clone(), stored.revision, stored.body().clone());
+            let facts = WriteFacts { index: Some(stored.index.clone()), previous: None };
+            match self.commit_with(group, vec![facts]).await {
+                Ok(_) | Err(CommitError::Guard { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(keys.len())
     }
 
     /// The live object of a key of any resource.

@@ -1,5 +1,6 @@
 //! Where a streaming request goes: containers, ports and paths out of the request and the object. No I/O.
 use crate::objects::Objects;
+use crate::outbound::{address, ready_endpoints};
 use crate::request_info::RequestInfo;
 use knarr_api::Value;
 use knarr_api::status::{Resource, Status};
@@ -19,6 +20,18 @@ pub struct Target {
     pub port: u16,
     /// Path and query.
     pub path: String,
+}
+
+impl Target {
+    /// Host and port as they stand in URLs.
+    pub fn authority(&self) -> String {
+        address(self.hosts.first().map_or("", String::as_str), self.port)
+    }
+
+    /// The whole address, for messages.
+    pub fn url(&self) -> String {
+        format!("{}://{}{}", if self.tls { "https" } else { "http" }, self.authority(), self.path)
+    }
 }
 
 /// The container a log, exec or attach request is about: the named one, or the only one.
@@ -163,18 +176,22 @@ pub fn missing_slash(method: &http::Method, info: &RequestInfo) -> Option<String
     Some(format!("{path}/{query}"))
 }
 
-/// A `Location` of the target as the client can follow it: through the proxy. None where it leads elsewhere, or is
-/// relative.
-pub fn moved(location: &str, hosts: &[String], info: &RequestInfo) -> Option<String> {
-    let path = match location.split_once("://") {
-        Some((_, rest)) => {
+/// A link of the target's answer as the client can follow it: through the proxy. None where it leads elsewhere, there
+/// already, or is relative.
+pub fn moved(link: &str, hosts: &[String], info: &RequestInfo) -> Option<String> {
+    let (base, _) = split_proxy(info)?;
+    let authority = link.split_once("://").map(|(_, rest)| rest).or_else(|| link.strip_prefix("//"));
+    let path = match authority {
+        Some(rest) => {
             let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
             hosts.iter().any(|known| known == host.trim_matches(['[', ']'])).then_some(path)?
         }
-        None => location.starts_with('/').then_some(location)?,
+        None => link.starts_with('/').then_some(link)?,
     };
-    let (base, _) = split_proxy(info)?;
+    if path.starts_with(base) {
+        return authority.map(|_| path.to_owned());
+    }
     Some(format!("{base}{}{path}", if path.is_empty() { "/" } else { "" }))
 }
 
@@ -203,6 +220,13 @@ pub fn pod_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target, St
         port,
         path: rest_with_query(info),
     })
+}
+
+/// Are all addresses of a host [`is_proxyable`]? One without any is not.
+pub async fn is_proxyable_host(host: &str) -> bool {
+    let Ok(found) = tokio::net::lookup_host((host, 0)).await else { return false };
+    let mut addresses = found.map(|address| address.ip()).peekable();
+    addresses.peek().is_some() && addresses.all(is_proxyable)
 }
 
 /// Is an address one that a network routes to (neither this host, nor this link, nor many hosts)?
@@ -248,7 +272,7 @@ pub fn service_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target
         ))
     })?;
     let port_name = wanted["name"].as_str().unwrap_or_default();
-    let mut endpoints = crate::outbound::ready_endpoints(objects, namespace, name, port_name);
+    let mut endpoints = ready_endpoints(objects, namespace, name, port_name);
     if endpoints.is_empty() {
         return Err(Status::unavailable(format!("no endpoints available for service {name:?}")));
     }

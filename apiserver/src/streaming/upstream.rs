@@ -1,5 +1,7 @@
 //! Connections to kubelets, pods and services: one for each request, upgraded ones piped until either side ends.
 use super::location::Target;
+use crate::audit::Record;
+use crate::outbound::{dial, of_handshake, reason};
 use crate::server::{Body, Request, RequestBody, Response};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -20,7 +22,6 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -108,70 +109,85 @@ impl Upstream {
     /// Passes a request on and answers what comes back; an upgrade is piped.
     ///
     /// # Errors
-    /// 503 or 500 where the target cannot be reached.
-    pub async fn forward(&self, target: Target, mut request: Request) -> Result<Response, Status> {
-        if request.headers().contains_key(header::UPGRADE) {
-            return self.pipe(target, request).await;
-        }
-        let headers = outgoing(request.headers(), &target, false);
-        let body = std::mem::replace(request.body_mut(), RequestBody::Full(Bytes::new()));
-        let method = request.method().clone();
-        let mut sender = self.connect(&target).await?;
-        let response = sender.send_request(build(method, &target, headers, boxed(body))?).await;
-        let response = response.map_err(|e| unreachable_target(&target, &e))?;
-        Ok(incoming(response))
+    /// 503 where the target cannot be reached.
+    pub async fn forward(&self, target: Target, request: Request) -> Result<Response, Status> {
+        let answer = if request.headers().contains_key(header::UPGRADE) {
+            self.pipe(&target, request).await
+        } else {
+            self.send(&target, request).await
+        };
+        answer.map_err(|text| Status::unavailable(format!("error trying to reach service: {text}")))
+    }
+
+    /// Reads from a target.
+    ///
+    /// # Errors
+    /// 500 where it cannot be reached.
+    pub async fn get(&self, target: &Target, request: Request) -> Result<Response, Status> {
+        let answer = self.send(target, request).await;
+        answer.map_err(|text| Status::new(500, "", format!("Get {:?}: {text}", target.url())))
     }
 
     /// Passes a request on that has to be upgraded.
     ///
     /// # Errors
-    /// 400 for one that asks for no upgrade; else as [`Upstream::forward`].
+    /// 400 for one that asks for no upgrade, 500 where the target cannot be reached, the target's own refusal.
     pub async fn upgrade(&self, target: Target, request: Request) -> Result<Response, Status> {
         if !request.headers().contains_key(header::UPGRADE) {
             return Err(Status::bad_request("Upgrade request required"));
         }
-        self.pipe(target, request).await
+        let answer = self.pipe(&target, request).await;
+        let answer = answer.map_err(|text| Status::new(500, "", format!("error dialing backend: {text}")))?;
+        checked(answer, Resource { group: "", plural: "pods" }, "").await
     }
 
-    async fn pipe(&self, target: Target, mut request: Request) -> Result<Response, Status> {
+    async fn send(&self, target: &Target, mut request: Request) -> Result<Response, String> {
+        let headers = outgoing(request.headers(), target, false);
+        let body = std::mem::replace(request.body_mut(), RequestBody::Full(Bytes::new()));
+        let method = request.method().clone();
+        let mut sender = self.connect(target).await?;
+        let response = sender.send_request(build(method, target, headers, boxed(body))?).await;
+        response.map(incoming).map_err(|error| reason(&error))
+    }
+
+    async fn pipe(&self, target: &Target, mut request: Request) -> Result<Response, String> {
         let client = hyper::upgrade::on(&mut request);
-        let headers = outgoing(request.headers(), &target, true);
-        let mut sender = self.connect(&target).await?;
+        // What is recorded of the stream ends with it.
+        let record = request.extensions().get::<Arc<Record>>().cloned();
+        let headers = outgoing(request.headers(), target, true);
+        let mut sender = self.connect(target).await?;
         let empty = RequestBody::Full(Bytes::new());
-        let outgoing = build(request.method().clone(), &target, headers, boxed(empty))?;
-        let response = sender.send_request(outgoing).await.map_err(|e| unreachable_target(&target, &e))?;
+        let outgoing = build(request.method().clone(), target, headers, boxed(empty))?;
+        let response = sender.send_request(outgoing).await.map_err(|error| reason(&error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return checked(incoming(response), Resource { group: "", plural: "pods" }, "").await;
+            return Ok(incoming(response));
         }
-        Ok(switched(client, sender, response))
+        Ok(switched(client, (sender, record), response))
     }
 
     /// The first host that answers; a node's name need not be known to the server's resolver, its address is.
-    async fn connect(&self, target: &Target) -> Result<http1::SendRequest<OutBody>, Status> {
+    async fn connect(&self, target: &Target) -> Result<http1::SendRequest<OutBody>, String> {
         let mut failed = None;
         for host in &target.hosts {
             match self.connect_to(host, target).await {
                 Ok(sender) => return Ok(sender),
-                Err(status) => failed = failed.or(Some(status)),
+                Err(text) => failed = failed.or(Some(text)),
             }
         }
-        Err(failed.unwrap_or_else(|| Status::unavailable("error trying to reach service: no address")))
+        Err(failed.unwrap_or_else(|| "no address".to_owned()))
     }
 
-    async fn connect_to(&self, host: &str, target: &Target) -> Result<http1::SendRequest<OutBody>, Status> {
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect((host, target.port))).await;
-        let stream = stream.map_err(|_| unreachable_target(target, &"i/o timeout"))?;
-        let stream = stream.map_err(|e| unreachable_target(target, &e))?;
-        let _ = stream.set_nodelay(true);
+    async fn connect_to(&self, host: &str, target: &Target) -> Result<http1::SendRequest<OutBody>, String> {
+        let stream = dial(host, target.port, CONNECT).await?;
         if !target.tls {
-            return handshake(stream, target).await;
+            return handshake(stream).await;
         }
         let config = if target.kubelet { &self.kubelet } else { &self.other };
-        let name = ServerName::try_from(host.to_owned()).map_err(|e| unreachable_target(target, &e))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let stream =
             tokio::time::timeout(CONNECT, TlsConnector::from(config.clone()).connect(name, stream)).await;
-        let stream = stream.map_err(|_| unreachable_target(target, &"TLS handshake timeout"))?;
-        handshake(stream.map_err(|e| unreachable_target(target, &e))?, target).await
+        let stream = stream.map_err(|_| "net/http: TLS handshake timeout".to_owned())?;
+        handshake(stream.map_err(|error| of_handshake(host, &error))?).await
     }
 }
 
@@ -210,12 +226,12 @@ fn boxed(body: RequestBody) -> OutBody {
     }
 }
 
-async fn handshake<S>(stream: S, target: &Target) -> Result<http1::SendRequest<OutBody>, Status>
+async fn handshake<S>(stream: S) -> Result<http1::SendRequest<OutBody>, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable_target(target, &e))?;
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| reason(&error))?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection to a backend ended");
@@ -229,9 +245,9 @@ fn build(
     target: &Target,
     headers: HeaderMap,
     body: OutBody,
-) -> Result<http::Request<OutBody>, Status> {
-    let mut request =
-        http::Request::builder().method(method).uri(&target.path).body(body).map_err(Status::internal)?;
+) -> Result<http::Request<OutBody>, String> {
+    let request = http::Request::builder().method(method).uri(&target.path).body(body);
+    let mut request = request.map_err(|error| error.to_string())?;
     *request.headers_mut() = headers;
     Ok(request)
 }
@@ -243,13 +259,7 @@ fn outgoing(headers: &HeaderMap, target: &Target, upgrade: bool) -> HeaderMap {
     if !upgrade {
         HOP.iter().for_each(|name| drop(out.remove(name)));
     }
-    let host = target.hosts.first().map(String::as_str).unwrap_or_default();
-    let host = if host.contains(':') {
-        format!("[{host}]:{}", target.port)
-    } else {
-        format!("{host}:{}", target.port)
-    };
-    if let Ok(host) = HeaderValue::from_str(&host) {
+    if let Ok(host) = HeaderValue::from_str(&target.authority()) {
         out.insert(header::HOST, host);
     }
     out
@@ -298,10 +308,6 @@ pub async fn checked(response: Response, resource: Resource<'_>, name: &str) -> 
         503 => Status::unavailable(text),
         code => Status::new(code, "", text),
     })
-}
-
-fn unreachable_target(target: &Target, error: &dyn std::fmt::Display) -> Status {
-    Status::unavailable(format!("error trying to reach {}:{}: {error}", target.hosts.join(","), target.port))
 }
 
 /// Takes any certificate: kubelets without a known authority, backends behind the proxy subresources, and servers whose

@@ -107,3 +107,78 @@ async fn pods_and_services_are_reached() {
     pods.abort();
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_reached() {
+    let directory = tempfile::tempdir().expect("directory");
+    let server = Server::start(directory.path(), &[]).await;
+    let admin = server.admin();
+    admin.create("/api/v1/nodes", &json!({"metadata": {"name": "n"}})).await;
+    let status = async |ip: &str, port: u16| {
+        let patch = json!({"status": {"addresses": [{"type": "InternalIP", "address": ip}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
+        let headers = [("content-type", "application/merge-patch+json")];
+        let reply = admin.raw(Method::PATCH, "/api/v1/nodes/n/status", &headers, patch.to_string()).await;
+        assert_eq!(reply.status(), 200, "{:?}", reply.body());
+    };
+    let closed =
+        TcpListener::bind("127.0.0.1:0").await.expect("listener").local_addr().expect("address").port();
+    status("127.0.0.1", closed).await;
+    let dialled = format!("dial tcp 127.0.0.1:{closed}: connect: connection refused");
+    for (name, code, message) in [
+        ("n".to_owned(), 503, format!("error trying to reach service: {dialled}")),
+        (format!("n:{closed}"), 503, format!("error trying to reach service: {dialled}")),
+        ("n:1".to_owned(), 400, "address not allowed".to_owned()),
+        ("n:x".to_owned(), 400, "invalid port \"x\"".to_owned()),
+        ("other".to_owned(), 404, "nodes \"other\" not found".to_owned()),
+    ] {
+        let (was, refused) = admin.get(&format!("/api/v1/nodes/{name}/proxy/healthz")).await;
+        assert_eq!((was, &refused["message"]), (code, &json!(message)), "{name}");
+    }
+    let Some(ip) = address() else {
+        eprintln!("left out: this host has no address that others reach");
+        return server.stop().await;
+    };
+    let listener = TcpListener::bind((ip, 0)).await.expect("listener");
+    let port = listener.local_addr().expect("address").port();
+    let node = tokio::spawn(serve(listener));
+    status(&ip.to_string(), closed).await;
+    let path = format!("/api/v1/nodes/n:{port}/proxy/logs/a?x=1");
+    let sent = admin.raw(Method::PUT, &path, &[], "");
+    let reply = tokio::time::timeout(PATIENCE, sent).await.expect("an answer in time");
+    assert_eq!(reply.status(), 418);
+    assert!(reply.body().starts_with(b"PUT /logs/a?x=1 HTTP/1.1"), "{:?}", reply.body());
+    node.abort();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_are_asked_how_they_are() {
+    let directory = tempfile::tempdir().expect("directory");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
+    let ill = listener.local_addr().expect("address");
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("listener").local_addr().expect("address");
+    let component = tokio::spawn(serve(listener));
+    let flag = format!("--component-health=ill=http://{ill}/healthz,gone=https://{closed}/healthz");
+    let server = Server::start(directory.path(), &[&flag]).await;
+    let (code, list) = server.admin().get("/api/v1/componentstatuses").await;
+    assert_eq!(code, 200, "{list}");
+    let told: Vec<[&Value; 3]> = list["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|item| {
+            let condition = &item["conditions"][0];
+            [&item["metadata"]["name"], &condition["status"], &condition["message"]]
+        })
+        .collect();
+    let gone = format!("Get \"https://{closed}/healthz\": dial tcp {closed}: connect: connection refused");
+    let wanted = [
+        ["ill", "False", "HTTP probe failed with statuscode: 418"],
+        ["gone", "False", &gone],
+        ["etcd-0", "True", "ok"],
+    ];
+    assert_eq!(told, wanted);
+    component.abort();
+    server.stop().await;
+}

@@ -181,6 +181,29 @@ async fn versions_tables_and_discovery_show_it() {
     );
 }
 
+/// A definition may stand beside built-in kinds: the document of their group version describes both.
+#[tokio::test]
+async fn a_builtin_group_version_is_described_with_it() {
+    let server = Server::start().await;
+    let mut crd = definition();
+    crd["metadata"]["name"] = json!("widgets.coordination.k8s.io");
+    crd["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "unapproved, a test"});
+    crd["spec"]["group"] = json!("coordination.k8s.io");
+    server.post(CRDS, &crd).await.code_is(201);
+    let index = server.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/coordination.k8s.io/v1"]["serverRelativeURL"].as_str().expect("a path");
+    let document = server.get(url).await.expect(200);
+    let schemas = &document["components"]["schemas"];
+    assert!(schemas["io.k8s.api.coordination.v1.Lease"]["properties"]["spec"].is_object());
+    assert_eq!(schemas["io.k8s.coordination.v1.Widget"]["properties"]["spec"]["required"], json!(["size"]));
+    for plural in ["widgets", "leases"] {
+        assert!(
+            document["paths"][format!("/apis/coordination.k8s.io/v1/namespaces/{{namespace}}/{plural}")]
+                .is_object()
+        );
+    }
+}
+
 /// The objects' own form has no messages, their metadata has.
 #[tokio::test]
 async fn metadata_has_a_protobuf_form() {

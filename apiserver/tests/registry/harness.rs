@@ -116,6 +116,7 @@ impl Server {
             is_own: true,
             audit_id: "test".into(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            audit: None,
             notes: Default::default(),
             deadline: None,
             shutdown: self.shutdown.clone(),

@@ -86,6 +86,28 @@ pub struct Server {
 impl Server {
     /// Starts one on the database in `directory`, and waits until it is ready.
     pub async fn start(directory: &Path, more: &[&str]) -> Self {
+        let server = Self::begin(directory, more).await;
+        let client = server.anonymous();
+        eventually(async || client.get("/readyz").await.0 == 200).await;
+        server
+    }
+
+    /// Starts one that answers, ready or not.
+    pub async fn start_unready(directory: &Path, more: &[&str]) -> (Self, Client) {
+        let server = Self::begin(directory, more).await;
+        let admin = server.admin();
+        eventually(async || admin.try_get("/version").await == Some(200)).await;
+        (server, admin)
+    }
+
+    /// Starts one that does not come up, and says why.
+    pub async fn refused(directory: &Path, more: &[&str]) -> String {
+        let server = Self::begin(directory, more).await;
+        let ended = tokio::time::timeout(PATIENCE, server.task).await.expect("ends in time");
+        format!("{:#}", ended.expect("no panic").expect_err("an error"))
+    }
+
+    async fn begin(directory: &Path, more: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authority = Authority::new("ca");
         let file = |name: &str, text: &str| {
@@ -129,10 +151,7 @@ impl Server {
         let port = listener.local_addr().expect("address").port();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(knarr_apiserver::run_on(listener, args, shutdown.clone()));
-        let server = Self { authority, port, shutdown, task };
-        let client = server.anonymous();
-        eventually(async || client.get("/readyz").await.0 == 200).await;
-        server
+        Self { authority, port, shutdown, task }
     }
 
     /// Stops it, and waits until it has.
@@ -218,6 +237,13 @@ impl Client {
         let bytes = response.into_body().collect().await.expect("body").to_bytes();
         let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
         (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| text()))
+    }
+
+    /// The code of the answer; none while nobody answers.
+    pub async fn try_get(&self, path: &str) -> Option<u16> {
+        let request = http::Request::builder().uri(format!("{}{path}", self.base));
+        let request = request.body(Full::new(Bytes::new())).expect("request");
+        self.http.request(request).await.ok().map(|response| response.status().as_u16())
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {

@@ -16,7 +16,8 @@ pub(super) fn is_free_for(volume: &PersistentVolume, claim: &PersistentVolumeCla
     !is_deleting(&volume.metadata) && is_kept_for(volume, claim).unwrap_or(true)
 }
 
-fn nanos(quantity: Option<&Quantity>) -> i128 {
+/// A quantity in billionths; none is zero.
+pub(crate) fn nanos(quantity: Option<&Quantity>) -> i128 {
     quantity
         .and_then(|quantity| quantity.0.parse::<quantity::Quantity>().ok())
         .map_or(0, |quantity| quantity.nanos())
@@ -54,6 +55,9 @@ fn suits(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
         && wants.access_modes.iter().flatten().all(|wanted| has_modes.contains(wanted))
         && wants.selector.as_ref().is_none_or(|selector| matches(selector, volume.metadata.labels.as_ref()))
         && capacity(volume) >= nanos(requested)
+        // A volume whose attributes were set is for claims that ask for them only.
+        && has.volume_attributes_class_name.as_deref().unwrap_or_default()
+            == wants.volume_attributes_class_name.as_deref().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -68,6 +68,16 @@ fn apps() {
         "replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template(), "serviceName": "s",
         "podManagementPolicy": "OrderedReady", "updateStrategy": {"type": "RollingUpdate"}}});
     check_update("apps", "StatefulSet", set.clone(), json!({"spec": {"replicas": 2}}), &[]);
+    let mut claiming = set.clone();
+    let mounts = |names: &[&str]| -> Value {
+        names.iter().map(|name| json!({"name": name, "mountPath": format!("/{name}")})).collect()
+    };
+    claiming["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {}}]);
+    claiming["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = mounts(&["data"]);
+    check("apps", "StatefulSet", claiming.clone(), &[]);
+    claiming["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = mounts(&["data", "none"]);
+    let unknown = "spec.template.spec.containers[0].volumeMounts[1].name: Not found: \"none\"";
+    check("apps", "StatefulSet", claiming, &[unknown]);
     check_update(
         "apps",
         "StatefulSet",

@@ -193,13 +193,6 @@ fn settle(objections: Vec<Objection>, attributes: &Attributes<'_>) -> Result<(),
     }
     if !audited.is_empty() {
         let failures = json!(audited).to_string();
-        // Where auditors look until there is an audit log.
-        tracing::info!(
-            user = attributes.user.name,
-            name = attributes.name,
-            failures,
-            "admission policies object"
-        );
         attributes.notes.annotate(FAILURE_KEY, failures);
     }
     refusal.map_or(Ok(()), Err)

@@ -17,21 +17,22 @@ impl Registry {
         found.map(|s| Answer::new(200, Content::Object(s))).ok_or_else(|| call.row.not_found(call.name))
     }
 
-    /// All components: what holds the state, under the name clients know.
+    /// All components; what holds the state goes under the name clients know.
     pub(in super::super) async fn components(&self) -> Vec<Value> {
-        let (status, message, error) = match self.store.ready().await {
-            Ok(()) => ("True", "ok".to_owned(), String::new()),
-            Err(error) => ("False", String::new(), error),
-        };
-        let mut condition = json!({"type": "Healthy", "status": status});
-        if !message.is_empty() {
-            condition["message"] = message.into();
-        }
-        if !error.is_empty() {
-            condition["error"] = error.into();
-        }
-        vec![json!({
-            "kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": "etcd-0"}, "conditions": [condition],
-        })]
+        let state = async { self.store.ready().await.map(|()| "ok".to_owned()) };
+        let (mut all, state) = tokio::join!(self.hooks.components(), state);
+        all.push(("etcd-0".to_owned(), state));
+        all.into_iter().map(|(name, answer)| component(&name, answer)).collect()
     }
+}
+
+fn component(name: &str, answer: Result<String, String>) -> Value {
+    let (status, message) = match answer {
+        Ok(message) => ("True", message),
+        Err(message) => ("False", message),
+    };
+    json!({
+        "kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name},
+        "conditions": [{"type": "Healthy", "status": status, "message": message}],
+    })
 }
