@@ -55,9 +55,28 @@ pub struct Args {
     /// Static tokens: lines of `token,user,uid,"groups"`.
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
-    /// Requests without credentials are of `system:anonymous` instead of refused.
-    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    pub anonymous_auth: bool,
+    /// Requests without credentials are of `system:anonymous` instead of refused; the default.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub anonymous_auth: Option<bool>,
+    /// Tokens of the form `ID.SECRET` are looked up among the Secrets `bootstrap-token-ID` in kube-system.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_bootstrap_token_auth: bool,
+    /// Issuers of tokens and rules for requests without credentials: an AuthenticationConfiguration of
+    /// apiserver.config.k8s.io. It is read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
+    /// One issuer of tokens.
+    #[command(flatten)]
+    pub oidc: OidcArgs,
+    /// Kubeconfig of a webhook that knows tokens.
+    #[arg(long, value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// Version of the TokenReviews it is sent.
+    #[arg(long, default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
+    pub authentication_token_webhook_version: String,
+    /// How long its verdicts hold.
+    #[arg(long, default_value = "2m0s", value_parser = duration)]
+    pub authentication_token_webhook_cache_ttl: Duration,
     /// Authorization modes, asked in order.
     #[arg(long, value_delimiter = ',', default_value = "AlwaysAllow", value_enum)]
     pub authorization_mode: Vec<Mode>,
@@ -196,6 +215,38 @@ pub struct Args {
     pub allow_privileged: bool,
 }
 
+/// One issuer of tokens, by flags.
+#[derive(ClapArgs, Clone, Debug, Default)]
+pub struct OidcArgs {
+    /// `iss` of the tokens of an OpenID issuer, an https URL.
+    #[arg(long, default_value = "", requires = "oidc_client_id")]
+    pub oidc_issuer_url: String,
+    /// `aud` of its tokens.
+    #[arg(long, default_value = "", requires = "oidc_issuer_url")]
+    pub oidc_client_id: String,
+    /// The claim with the user's name.
+    #[arg(long, default_value = "sub")]
+    pub oidc_username_claim: String,
+    /// What stands before the user's name; `-`: nothing; default: the issuer and `#`, nothing before email addresses.
+    #[arg(long, default_value = "")]
+    pub oidc_username_prefix: String,
+    /// The claim with the user's groups.
+    #[arg(long, default_value = "")]
+    pub oidc_groups_claim: String,
+    /// What stands before each group.
+    #[arg(long, default_value = "")]
+    pub oidc_groups_prefix: String,
+    /// Claims that tokens must have, `NAME=VALUE`.
+    #[arg(long, value_delimiter = ',')]
+    pub oidc_required_claim: Vec<String>,
+    /// Algorithms that tokens may be signed with.
+    #[arg(long, value_delimiter = ',', default_value = "RS256")]
+    pub oidc_signing_algs: Vec<String>,
+    /// Authorities of the issuer; default: those of the system.
+    #[arg(long, value_name = "FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+}
+
 /// Why the flags make no server.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
@@ -211,6 +262,9 @@ pub enum FlagError {
     /// No key to sign with.
     #[error("--service-account-signing-key-file or --service-account-key-file is required")]
     TokenKeys,
+    /// Two ways to say the same.
+    #[error("--{0} and --{1} cannot be used together")]
+    Exclusive(&'static str, &'static str),
     /// A `NAME=BOOL` that is none.
     #[error("--feature-gates: {0:?} is not NAME=true or NAME=false")]
     Switch(String),
@@ -238,6 +292,9 @@ impl Args {
         }
         if self.service_account_signing_key_file.is_none() && self.service_account_key_file.is_empty() {
             return Err(FlagError::TokenKeys);
+        }
+        if self.authentication_config.is_some() && !self.oidc.oidc_issuer_url.is_empty() {
+            return Err(FlagError::Exclusive("authentication-config", "oidc-issuer-url"));
         }
         for text in &self.feature_gates {
             switch(text)?;
@@ -326,7 +383,7 @@ mod tests {
         let base = "--storage sqlite:x --service-account-signing-key-file k";
         let args = parse(&format!("{base} --authorization-mode=Node,RBAC --anonymous-auth=false")).unwrap();
         assert_eq!(args.authorization_mode, [Mode::Node, Mode::Rbac]);
-        assert!(!args.anonymous_auth && args.service_account_extend_token_expiration);
+        assert!(args.anonymous_auth == Some(false) && args.service_account_extend_token_expiration);
         assert_eq!(args.service_node_port_range, 30000..=32767);
         let args =
             parse(&format!("{base} --service-node-port-range 80+20 --bind-address 127.0.0.1")).unwrap();

@@ -179,7 +179,7 @@ async fn token(authenticator: &Authenticator, object: &Value) -> Result<Value, S
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
     let audiences = strings(&spec["audiences"]);
-    Ok(match authenticator.review(token, &audiences) {
+    Ok(match authenticator.review(token, &audiences).await {
         Ok((user, audiences)) => {
             let mut status = json!({"authenticated": true, "user": user_info(&user)});
             if !audiences.is_empty() {

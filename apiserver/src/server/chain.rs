@@ -238,7 +238,7 @@ impl Chain {
     async fn identify(&self, passage: &Passage<'_>, request: &mut Request) -> Result<Arc<User>, Response> {
         let arrived = self.audit.as_ref().map(|audit| (audit, Timestamp::now()));
         let Passage { info, audit_id, address: peer, .. } = *passage;
-        let found = self.authenticator.authenticate(passage.peer, request.headers_mut());
+        let found = self.authenticator.authenticate(info, passage.peer, request.headers_mut()).await;
         let headers = request.headers();
         let user = match found {
             Ok(user) => user,
