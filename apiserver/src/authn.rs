@@ -4,7 +4,7 @@
 //!
 //! Credentials that are presented and found wrong are a 401 even where anonymous requests are allowed.
 pub mod bootstrap_token;
-mod cache;
+pub(crate) mod cache;
 pub mod impersonation;
 pub mod jwt;
 pub mod request_header;
@@ -127,7 +127,7 @@ impl Authenticator {
             Err(error) => failed = Some(error),
         }
         if let Some(token) = bearer_token(headers) {
-            match self.by_token(&token, &[]).await {
+            match self.by_token(&token).await {
                 Ok((user, _)) => {
                     remove_token(headers);
                     return Ok(user);
@@ -150,7 +150,9 @@ impl Authenticator {
     /// # Errors
     /// What is wrong with the token.
     pub async fn review(&self, token: &str, audiences: &[String]) -> Result<Verdict, String> {
-        self.by_token(token, audiences).await
+        // Who asks for others wants to know what is true now.
+        let wanted = if audiences.is_empty() { self.config.tokens.audiences() } else { audiences };
+        self.judge(token, wanted).await
     }
 
     fn admits_anonymous(&self, info: &RequestInfo) -> bool {
@@ -181,14 +183,12 @@ impl Authenticator {
         proxy.user(headers).map(|user| Arc::new(authenticated(user)))
     }
 
-    async fn by_token(&self, token: &str, audiences: &[String]) -> Result<Verdict, String> {
-        let own = self.config.tokens.audiences();
-        let wanted = if audiences.is_empty() { own } else { audiences };
-        let key = self.verdicts.key(token, wanted);
+    async fn by_token(&self, token: &str) -> Result<Verdict, String> {
+        let key = self.verdicts.key(token, &[]);
         if let Some(verdict) = self.verdicts.get(&key) {
             return Ok(verdict);
         }
-        let verdict = self.judge(token, wanted).await?;
+        let verdict = self.judge(token, self.config.tokens.audiences()).await?;
         self.verdicts.put(key, verdict.clone(), CACHED);
         Ok(verdict)
     }

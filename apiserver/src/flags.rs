@@ -80,6 +80,22 @@ pub struct Args {
     /// Authorization modes, asked in order.
     #[arg(long, value_delimiter = ',', default_value = "AlwaysAllow", value_enum)]
     pub authorization_mode: Vec<Mode>,
+    /// Authorizers in order: an AuthorizationConfiguration of apiserver.config.k8s.io, in place of the modes. It is
+    /// read again when it changes.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file"])]
+    pub authorization_config: Option<PathBuf>,
+    /// Kubeconfig of the webhook of mode Webhook.
+    #[arg(long, value_name = "FILE")]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+    /// Version of the SubjectAccessReviews it is sent.
+    #[arg(long, default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
+    pub authorization_webhook_version: String,
+    /// How long its yes holds.
+    #[arg(long, default_value = "5m0s", value_parser = duration)]
+    pub authorization_webhook_cache_authorized_ttl: Duration,
+    /// How long anything else it says holds.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub authorization_webhook_cache_unauthorized_ttl: Duration,
     /// Paths anybody may get.
     #[arg(long, value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
     pub authorization_always_allow_paths: Vec<String>,

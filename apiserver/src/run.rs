@@ -3,6 +3,7 @@
 //! Order: open the store, start listening, then bootstrap while already answering (health says what is missing), so
 //! that a client that polls `/readyz` sees the server as soon as it is.
 mod authentication;
+mod authorization;
 
 use crate::admission::{Chain as Admission, Parts, webhook};
 use crate::aggregator::{Aggregator, usage::UsageApi};
@@ -175,7 +176,7 @@ fn assemble(
 ) -> Result<Arc<Server>> {
     let provider = certs::provider();
     let objects: Arc<dyn Objects> = Arc::new(store.clone());
-    let authorizer = Authorizer::new(&args.authorization_mode);
+    let authorizer = authorization::assemble(args, &objects)?;
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let outbound = Arc::new(outbound(args, &objects, &provider)?);

@@ -1,6 +1,8 @@
 //! Who a request comes from, through the real HTTP server: issuers of tokens, webhooks, bootstrap and ServiceAccount
 //! tokens, certificates; what is refused, and that nothing hangs.
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
+#[path = "identity/access.rs"]
+mod access;
 #[path = "identity/certificates.rs"]
 mod certificates;
 #[path = "postgres/database.rs"]

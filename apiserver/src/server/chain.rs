@@ -188,7 +188,7 @@ impl Chain {
         if let (Some(record), true) = (&record, info.is_long_running()) {
             request.extensions_mut().insert(record.clone());
         }
-        if let Err(status) = self.authorize(info, &user, record.as_deref()) {
+        if let Err(status) = self.authorize(info, &user, record.as_deref()).await {
             return body::status(&status, request.headers());
         }
         if !info.is_resource_request {
@@ -214,11 +214,16 @@ impl Chain {
     }
 
     /// Is it allowed? The decision is noted with the request.
-    fn authorize(&self, info: &RequestInfo, user: &User, record: Option<&Record>) -> Result<(), Status> {
+    async fn authorize(
+        &self,
+        info: &RequestInfo,
+        user: &User,
+        record: Option<&Record>,
+    ) -> Result<(), Status> {
         let attributes = Attributes::from(info);
         let decision = match self.is_open(info) {
             true => authz::Decision::Allow("".into()),
-            false => self.authorizer.authorize(user, &attributes),
+            false => self.authorizer.decide(user, &attributes).await,
         };
         if let Some(record) = record {
             let word = if decision.is_allowed() { "allow" } else { "forbid" };
@@ -227,6 +232,7 @@ impl Chain {
         }
         match decision {
             authz::Decision::Allow(_) => Ok(()),
+            authz::Decision::Failed { error, .. } => Err(Status::internal(error)),
             other => Err(authz::forbidden(user, &attributes, other.reason())),
         }
     }
