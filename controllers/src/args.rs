@@ -102,9 +102,35 @@ pub struct Args {
     /// How long the token that was made for a service account and is not used may stay.
     #[arg(long, default_value = "8760h", value_parser = duration)]
     pub legacy_service_account_token_clean_up_period: Duration,
+    /// `external` where a cloud controller manager cares for addresses of Services and routes between nodes.
+    #[arg(long, value_name = "NAME", value_parser = cloud_provider)]
+    pub cloud_provider: Option<CloudProvider>,
+    /// Addresses for Services of type LoadBalancer; without any they get those of the nodes.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR", value_parser = network)]
+    pub load_balancer_addresses: Vec<IpNet>,
     /// Workers of each controller.
     #[command(flatten)]
     pub workers: Workers,
+}
+
+/// Who cares for what lies outside of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloudProvider {
+    /// A program of its own, beside this one.
+    External,
+}
+
+fn cloud_provider(text: &str) -> Result<CloudProvider, String> {
+    match text {
+        "external" => Ok(CloudProvider::External),
+        _ => Err("the only cloud provider is \"external\"".to_string()),
+    }
+}
+
+/// A network, or an address alone.
+fn network(text: &str) -> Result<IpNet, String> {
+    let alone = text.parse::<std::net::IpAddr>().map(IpNet::from);
+    alone.or_else(|_| text.parse()).map_err(|_| format!("{text:?} is neither an address nor a network"))
 }
 
 /// How many objects each controller works on at a time.
@@ -150,6 +176,9 @@ pub struct Workers {
     /// Pods whose generic ephemeral volumes get their claims.
     #[arg(long, default_value_t = 5)]
     pub concurrent_ephemeralvolume_syncs: usize,
+    /// Pods and ResourceClaims.
+    #[arg(long, default_value_t = 10)]
+    pub concurrent_resource_claim_syncs: usize,
     /// HorizontalPodAutoscalers.
     #[arg(long, default_value_t = 5)]
     pub concurrent_horizontal_pod_autoscaler_syncs: usize,

@@ -38,12 +38,15 @@ use parking_lot::Mutex;
 use crate::{
     context::Context,
     control::message,
-    meta::{ignore_absent, now},
+    meta::{ignore_absent, is_code, now},
     resources::{Resource, discover},
 };
 
 use limit::{Bounds, Memory, Words, limit};
 use propose::{Scaled, Verdict, combine};
+
+/// When to try again after somebody else changed the target.
+const CONFLICT_DELAY: Duration = Duration::from_millis(500);
 
 struct Controller {
     context: Context,
@@ -150,6 +153,8 @@ struct Attempt<'a> {
     key: Key,
     status: HorizontalPodAutoscalerStatus,
     now: Time,
+    /// Somebody else changed the target meanwhile.
+    again: bool,
 }
 
 impl Attempt<'_> {
@@ -174,11 +179,12 @@ impl Controller {
             key: key.clone(),
             status: hpa.status.clone().unwrap_or_default(),
             now: now(),
+            again: false,
         };
         if let Err(error) = self.reconcile(&mut attempt).await {
             tracing::debug!(autoscaler = %key, "{error:#}");
         }
-        let status = attempt.status;
+        let (status, again) = (attempt.status, attempt.again);
         if hpa.status.as_ref() != Some(&status) {
             let updated = HorizontalPodAutoscaler { status: Some(status), ..(*hpa).clone() };
             let api = self.context.api::<HorizontalPodAutoscaler>(&key.namespace);
@@ -188,7 +194,8 @@ impl Controller {
                 self.recorder.warning(&*hpa, "FailedUpdateStatus", text);
             }
         }
-        Ok(Some(Requeue::After(self.context.args.horizontal_pod_autoscaler_sync_period)))
+        let period = self.context.args.horizontal_pod_autoscaler_sync_period;
+        Ok(Some(Requeue::After(if again { CONFLICT_DELAY.min(period) } else { period })))
     }
 
     /// The resource of a kind; discovery is asked again for one that is not known.
@@ -289,6 +296,7 @@ impl Controller {
         let current = scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
         let scale = Scale { spec: Some(ScaleSpec { replicas: Some(wanted) }), ..scale };
         if let Err(error) = api.replace_scale(&target, &PostParams::default(), &scale).await {
+            attempt.again = is_code(&error, 409);
             let text = message(&error);
             let event = format!("New size: {wanted}; reason: {reason}; error: {text}");
             self.recorder.warning(attempt.hpa, "FailedRescale", event);

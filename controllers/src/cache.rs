@@ -51,6 +51,7 @@ fn pod_spec(spec: PodSpec) -> PodSpec {
         node_name: spec.node_name,
         overhead: spec.overhead,
         priority_class_name: spec.priority_class_name,
+        resource_claims: spec.resource_claims,
         resources: spec.resources,
         restart_policy: spec.restart_policy,
         scheduling_gates: spec.scheduling_gates,
@@ -99,6 +100,7 @@ fn pod_status(status: PodStatus) -> PodStatus {
         pod_ip: status.pod_ip,
         pod_ips: status.pod_ips,
         reason: status.reason,
+        resource_claim_statuses: status.resource_claim_statuses,
         start_time: status.start_time,
         ..Default::default()
     }
@@ -128,7 +130,11 @@ fn node(node: &mut Node) {
     }
     if let Some(status) = node.status.take() {
         node.status = Some(NodeStatus {
+            addresses: status.addresses,
             allocatable: status.allocatable,
+            daemon_endpoints: status.daemon_endpoints,
+            volumes_attached: status.volumes_attached,
+            volumes_in_use: status.volumes_in_use,
             conditions: status.conditions,
             ..Default::default()
         });

@@ -47,6 +47,7 @@ controllers! {
     "namespace-controller" "namespace" namespace::run,
     "node-ipam-controller" "nodeipam" node_ipam::run,
     "node-lifecycle-controller" "nodelifecycle" node_lifecycle::run,
+    "persistentvolume-attach-detach-controller" "attachdetach" attach_detach::run,
     "persistentvolume-binder-controller" "persistentvolume-binder" volume_binder::run,
     "persistentvolume-expander-controller" "persistentvolume-expander" volume_expand::run,
     "persistentvolume-protection-controller" "pv-protection" volume_protection::run_volumes,
@@ -54,14 +55,18 @@ controllers! {
     "pod-garbage-collector-controller" "podgc" pod_gc::run,
     "replicaset-controller" "replicaset" replicaset::run,
     "replicationcontroller-controller" "replicationcontroller" replicaset::run_replication_controllers,
+    "resourceclaim-controller" "resourceclaim" resource_claim::run,
     "resourcequota-controller" "resourcequota" resource_quota::run,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" root_ca::run,
+    "service-lb-controller" "service" service_load_balancer::run,
     "serviceaccount-controller" "serviceaccount" service_account::run,
     "serviceaccount-token-controller" "serviceaccount-token" service_account_token::run,
     "statefulset-controller" "statefulset" statefulset::run,
     "taint-eviction-controller" "taint-eviction" taint_eviction::run,
     "token-cleaner-controller" "tokencleaner" bootstrap_tokens::run_cleaner,
     "ttl-after-finished-controller" "ttl-after-finished" ttl_after_finished::run,
+    "ttl-controller" "ttl" ttl::run,
+    "volumeattributesclass-protection-controller" "volumeattributesclass-protection" volume_attributes_class_protection::run,
 }
 
 /// Those that run only when they are named, as in the original.

@@ -36,6 +36,11 @@ use crate::{
 
 use decide::{Evictions, Rates, Ready, ready, without_time};
 
+/// Whether a node says that it is ready.
+pub(crate) fn is_ready(node: &Node) -> bool {
+    ready(node) == Ready::Yes
+}
+
 /// Namespace of the leases by which nodes say that they live.
 const LEASES: &str = "kube-node-lease";
 

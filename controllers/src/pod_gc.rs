@@ -15,7 +15,9 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{created, ignore_absent, is_deleting, name, namespace},
+    node_lifecycle::is_ready,
     pods,
+    taints::{OUT_OF_SERVICE, taints},
 };
 
 const PERIOD: Duration = Duration::from_secs(20);
@@ -31,10 +33,24 @@ enum Why {
     Orphan,
     /// Deleted before it was scheduled.
     Unscheduled,
+    /// Deleted on a node that is off.
+    OutOfService,
 }
 
-/// Pods to remove. `gone` holds nodes that have been missing for long enough.
-fn doomed(all: &[Arc<Pod>], gone: &HashSet<String>, threshold: usize) -> Vec<(Arc<Pod>, Why)> {
+/// Nodes that do not answer and were marked as off.
+fn out_of_service(nodes: &[Arc<Node>]) -> HashSet<String> {
+    let off =
+        |node: &&Arc<Node>| !is_ready(node) && taints(node).iter().any(|taint| taint.key == OUT_OF_SERVICE);
+    nodes.iter().filter(off).map(|node| name(&node.metadata).to_string()).collect()
+}
+
+/// Pods to remove. `gone` holds nodes that have been missing for long enough, `off` those out of service.
+fn doomed(
+    all: &[Arc<Pod>],
+    gone: &HashSet<String>,
+    off: &HashSet<String>,
+    threshold: usize,
+) -> Vec<(Arc<Pod>, Why)> {
     let mut doomed = Vec::new();
     let mut finished: Vec<&Arc<Pod>> =
         all.iter().filter(|pod| pods::is_finished(pod) && !is_deleting(&pod.metadata)).collect();
@@ -49,6 +65,8 @@ fn doomed(all: &[Arc<Pod>], gone: &HashSet<String>, threshold: usize) -> Vec<(Ar
             doomed.push((pod.clone(), Why::Unscheduled));
         } else if gone.contains(node) {
             doomed.push((pod.clone(), Why::Orphan));
+        } else if off.contains(node) && is_deleting(&pod.metadata) {
+            doomed.push((pod.clone(), Why::OutOfService));
         }
     }
     doomed
@@ -71,7 +89,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             tokio::time::sleep(PERIOD).await;
             let all = pods.list();
             let gone = gone_nodes(&context, &all, &nodes, &mut missing).await;
-            for (pod, why) in doomed(&all, &gone, context.args.terminated_pod_gc_threshold) {
+            let off = out_of_service(&nodes.list());
+            for (pod, why) in doomed(&all, &gone, &off, context.args.terminated_pod_gc_threshold) {
                 if let Err(error) = remove(&context, &pod, why).await {
                     tracing::warn!(pod = %Key::of(&pod.metadata), %error, "cannot remove pod");
                 }
@@ -109,13 +128,15 @@ async fn gone_nodes(
 
 async fn remove(context: &Context, pod: &Pod, why: Why) -> kube::Result<()> {
     let api = context.api::<Pod>(namespace(&pod.metadata));
-    if !pods::is_finished(pod) && why == Why::Orphan {
-        // Jobs count it as failed, and learn that it was none of the pod's fault.
-        let condition = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists", "lastTransitionTime": crate::meta::now(),
-        });
-        let patch = json!({"status": {"phase": "Failed", "conditions": [condition]}});
+    if !pods::is_finished(pod) {
+        let mut patch = json!({"status": {"phase": "Failed"}});
+        if why == Why::Orphan {
+            // Jobs count it as failed, and learn that it was none of the pod's fault.
+            patch["status"]["conditions"] = json!([{
+                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
+                "message": "PodGC: node no longer exists", "lastTransitionTime": crate::meta::now(),
+            }]);
+        }
         let patched =
             api.patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(patch)).await;
         ignore_absent(patched)?;
@@ -134,7 +155,10 @@ mod tests {
     fn only_hopeless_pods_go() {
         let mut unscheduled = pod("unscheduled", "Pending", "", None);
         unscheduled.metadata.deletion_timestamp = Some(crate::meta::now());
+        let mut stuck = pod("stuck", "Running", "n3", None);
+        stuck.metadata.deletion_timestamp = Some(crate::meta::now());
         let all = [
+            pod("untouched", "Running", "n3", None),
             pod("a", "Succeeded", "n1", None),
             pod("b", "Failed", "n1", None),
             pod("c", "Failed", "n1", None),
@@ -142,14 +166,16 @@ mod tests {
             pod("orphan", "Running", "n2", None),
             pod("waiting", "Pending", "", None),
             unscheduled,
+            stuck,
         ];
         let all: Vec<Arc<Pod>> = all.into_iter().map(Arc::new).collect();
         let gone = HashSet::from(["n2".to_string()]);
+        let off = HashSet::from(["n3".to_string()]);
         let names = |threshold| {
-            let doomed = doomed(&all, &gone, threshold);
+            let doomed = doomed(&all, &gone, &off, threshold);
             doomed.iter().map(|(pod, why)| format!("{} {why:?}", name(&pod.metadata))).collect::<Vec<_>>()
         };
-        assert_eq!(names(2), ["a Surplus", "orphan Orphan", "unscheduled Unscheduled"]);
-        assert_eq!(names(0), ["orphan Orphan", "unscheduled Unscheduled"]);
+        assert_eq!(names(2), ["a Surplus", "orphan Orphan", "unscheduled Unscheduled", "stuck OutOfService"]);
+        assert_eq!(names(0), ["orphan Orphan", "unscheduled Unscheduled", "stuck OutOfService"]);
     }
 }

@@ -2,6 +2,7 @@
 
 mod decide;
 mod identity;
+mod retention;
 
 use std::{sync::Arc, time::Duration};
 
@@ -135,6 +136,7 @@ impl Controller {
             now: Timestamp::now(),
         };
         let plan = decide::plan(&world);
+        self.retain_claims(&set, &claimed).await?;
         let mut status = plan.status.clone();
         status.collision_count = revisions.collisions;
         let done = self.carry_out(&set, &plan, &current, &revisions.current).await;
@@ -230,6 +232,27 @@ impl Controller {
                     self.recorder.warning(set, "FailedCreate", text);
                     return Err(error).context("cannot create claim");
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the claims of all pods go with whom the set's policy names.
+    async fn retain_claims(&self, set: &StatefulSet, pods: &[Arc<Pod>]) -> anyhow::Result<()> {
+        for pod in pods {
+            let Some(ordinal) = identity::ordinal(set, pod) else { continue };
+            let condemned = !decide::range(set).contains(&ordinal);
+            for claim in identity::claims(set, ordinal) {
+                let key = Key::new(namespace(&set.metadata), name(&claim.metadata));
+                let Some(existing) = self.claims.get(&key) else { continue };
+                let Some(owners) = retention::owners(set, Some(pod), condemned, &existing.metadata) else {
+                    continue;
+                };
+                let patch = Patch::Merge(serde_json::json!({"metadata": {
+                    "resourceVersion": existing.metadata.resource_version, "ownerReferences": owners,
+                }}));
+                let api = self.context.api::<PersistentVolumeClaim>(&key.namespace);
+                ignore_absent(api.patch(&key.name, &PatchParams::default(), &patch).await)?;
             }
         }
         Ok(())

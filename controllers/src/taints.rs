@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
 pub(crate) const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub(crate) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Set by whoever knows that a node is off and stays so.
+pub(crate) const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub(crate) const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 pub(crate) const MEMORY_PRESSURE: &str = "node.kubernetes.io/memory-pressure";
 pub(crate) const DISK_PRESSURE: &str = "node.kubernetes.io/disk-pressure";

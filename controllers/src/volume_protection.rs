@@ -124,7 +124,7 @@ pub(crate) async fn run_volumes(context: Context) -> anyhow::Result<()> {
         .await
 }
 
-fn without(finalizer: &str, uid: Option<&str>) -> Patch<serde_json::Value> {
+pub(crate) fn without(finalizer: &str, uid: Option<&str>) -> Patch<serde_json::Value> {
     Patch::Strategic(json!({"metadata": {"uid": uid, "$deleteFromPrimitiveList/finalizers": [finalizer]}}))
 }
 

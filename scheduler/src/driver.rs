@@ -3,6 +3,7 @@ mod bind;
 mod evict;
 mod extend;
 mod report;
+mod reserve;
 mod watch;
 
 use crate::algorithm::{Algorithm, Candidate, Unschedulable, best};
@@ -10,7 +11,7 @@ use crate::args::{Args, DEFAULT_PORT};
 use crate::cache::Cache;
 use crate::config::Settings;
 use crate::plugin::Event;
-use crate::plugins::{Plan, plan};
+use crate::plugins::{Plan, claims_of, plan};
 use crate::pod::PodView;
 use crate::preemption::Eviction;
 use crate::profile::Profile;
@@ -246,7 +247,15 @@ impl State {
     fn assume(&mut self, pod: &PodView, node: &str) -> Plan {
         let world = self.cache.world_mut();
         let info = world.nodes().get(node);
-        let plan = info.and_then(|info| plan(pod, &world.storage, &info.node)).unwrap_or_default();
+        let mut plan = info.and_then(|info| plan(pod, &world.storage, &info.node)).unwrap_or_default();
+        if let (Some(info), Ok(claims)) = (info, claims_of(pod, world)) {
+            plan.devices = world.devices.allocate(&claims, &info.node).unwrap_or_default();
+        }
+        for allocation in &plan.devices {
+            if allocation.allocation.is_some() {
+                world.devices.assumed.insert(allocation.claim.clone(), allocation.devices.clone());
+            }
+        }
         for (claim, volume) in &plan.bind {
             world.storage.assumed.insert(volume.name.clone(), claim.key.clone());
         }
@@ -257,8 +266,11 @@ impl State {
         plan
     }
 
-    /// Volumes and claims count as the API says again.
+    /// Volumes, devices and claims count as the API says again.
     fn forget_plan(&mut self, plan: &Plan) {
+        for allocation in &plan.devices {
+            self.cache.world_mut().devices.assumed.remove(&allocation.claim);
+        }
         let storage = &mut self.cache.world_mut().storage;
         for (_, volume) in &plan.bind {
             storage.assumed.remove(&volume.name);

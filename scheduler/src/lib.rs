@@ -9,6 +9,7 @@ pub mod algorithm;
 pub mod args;
 pub mod cache;
 pub mod config;
+pub mod devices;
 mod driver;
 pub mod index;
 pub mod node;

@@ -17,6 +17,8 @@ pub enum Event {
     PodPlaced,
     /// A claim, volume, storage class or what a node can attach changed.
     Volume,
+    /// A resource claim, a class of devices or what drivers offer changed.
+    Device,
     /// The labels of a namespace changed.
     Namespace,
 }

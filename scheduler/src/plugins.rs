@@ -15,10 +15,10 @@ mod volume_binding;
 mod volume_restrictions;
 mod volume_zone;
 
-pub use dynamic_resources::DynamicResources;
+pub use dynamic_resources::{DynamicResources, claims_of};
 pub use image_locality::ImageLocality;
 pub use inter_pod_affinity::InterPodAffinity;
-pub use node_affinity::NodeAffinity;
+pub use node_affinity::{NodeAffinity, selector_matches};
 pub use node_name::NodeName;
 pub use node_ports::NodePorts;
 pub use node_resources_balanced_allocation::NodeResourcesBalancedAllocation;

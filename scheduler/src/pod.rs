@@ -1,7 +1,9 @@
 //! A pod as the scheduler sees it: computed once, a fraction of the size of the whole object.
 use crate::resources::{Resources, pod_requests, pod_requests_for_score};
 use crate::terms::{PodTerms, Spread};
-use k8s_openapi::api::core::v1::{NodeAffinity, Pod, PodStatus, Toleration};
+use k8s_openapi::api::core::v1::{
+    NodeAffinity, Pod, PodResourceClaim, PodResourceClaimStatus, PodStatus, Toleration,
+};
 use knarr_component::store::{Key, Object};
 use std::collections::BTreeMap;
 
@@ -68,8 +70,8 @@ pub struct PodView {
     pub images: Vec<String>,
     /// Persistent volume claims, by name; true for those of generic ephemeral volumes.
     pub claims: Vec<(String, bool)>,
-    /// Names of its resource claims.
-    pub resource_claims: Vec<String>,
+    /// Its entries of resource claims, with the name of the claim; none while it is not made yet.
+    pub resource_claims: Vec<(String, Option<String>)>,
     /// The message of its `PodScheduled` condition, when that is False.
     pub unscheduled_message: Option<String>,
     /// It never makes others leave (`preemptionPolicy: Never`).
@@ -84,6 +86,21 @@ pub struct PodView {
     pub preempted: bool,
     /// Kind and name of its controller.
     pub controller: Option<(String, String)>,
+}
+
+/// The entries of a pod with the names of their claims, without those that turned out to need none.
+fn resource_claims(
+    entries: Option<Vec<PodResourceClaim>>,
+    statuses: &[PodResourceClaimStatus],
+) -> Vec<(String, Option<String>)> {
+    let named = |entry: PodResourceClaim| {
+        let made = statuses.iter().find(|status| status.name == entry.name);
+        match (entry.resource_claim_name, made) {
+            (None, Some(made)) => Some((entry.name, Some(made.resource_claim_name.clone()?))),
+            (given, _) => Some((entry.name, given)),
+        }
+    };
+    entries.into_iter().flatten().filter_map(named).collect()
 }
 
 impl PodView {
@@ -102,6 +119,7 @@ impl PodView {
             });
         let scheduled =
             status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+        let resource_claim_statuses = status.resource_claim_statuses.clone().unwrap_or_default();
         let key = Key::of(&pod.metadata);
         let labels = pod.metadata.labels.unwrap_or_default();
         let affinity = spec.affinity.as_ref();
@@ -132,7 +150,7 @@ impl PodView {
             host_ports: host_ports(&spec),
             images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
             claims: claims.collect(),
-            resource_claims: spec.resource_claims.into_iter().flatten().map(|claim| claim.name).collect(),
+            resource_claims: resource_claims(spec.resource_claims, &resource_claim_statuses),
             gates: spec.scheduling_gates.into_iter().flatten().map(|gate| gate.name).collect(),
             uid: pod.metadata.uid.unwrap_or_default(),
             resource_version: pod.metadata.resource_version.unwrap_or_default(),

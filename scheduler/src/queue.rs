@@ -248,6 +248,7 @@ fn asks_for_more(old: &PodView, new: &PodView) -> bool {
         || old.requests != new.requests
         || old.node_affinity != new.node_affinity
         || old.terms != new.terms
+        || old.resource_claims != new.resource_claims
 }
 
 #[cfg(test)]

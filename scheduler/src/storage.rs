@@ -3,7 +3,7 @@ use crate::selector::Selector;
 use k8s_openapi::api::core::v1::{
     NodeSelector, PersistentVolume, PersistentVolumeClaim, TopologySelectorTerm,
 };
-use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use knarr_component::store::Key;
 use std::collections::{BTreeMap, HashMap};
@@ -206,6 +206,63 @@ impl Attachable {
     }
 }
 
+/// How much a CSI driver can still provision of a class on some nodes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Capacity {
+    /// Namespace and name.
+    pub key: Key,
+    /// Unique id.
+    pub uid: String,
+    /// Version of the object.
+    pub resource_version: String,
+    /// Name of the class.
+    pub class: String,
+    /// The largest volume that can be made, in bytes.
+    pub largest: i64,
+    /// The nodes; none without it.
+    pub nodes: Option<Selector>,
+}
+
+impl Capacity {
+    /// The view of a `CSIStorageCapacity`.
+    pub fn new(capacity: CSIStorageCapacity) -> Self {
+        let size = capacity.maximum_volume_size.or(capacity.capacity);
+        Self {
+            key: Key::of(&capacity.metadata),
+            uid: capacity.metadata.uid.unwrap_or_default(),
+            resource_version: capacity.metadata.resource_version.unwrap_or_default(),
+            class: capacity.storage_class_name,
+            largest: amount(size.as_ref()),
+            nodes: capacity.node_topology.map(|selector| Selector::new(Some(&selector))),
+        }
+    }
+}
+
+/// A CSI driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Driver {
+    /// Name, which classes have as their provisioner.
+    pub name: String,
+    /// Unique id.
+    pub uid: String,
+    /// Version of the object.
+    pub resource_version: String,
+    /// It says how much it can provision where.
+    pub tracks_capacity: bool,
+}
+
+impl Driver {
+    /// The view of a `CSIDriver`.
+    pub fn new(driver: CSIDriver) -> Self {
+        Self {
+            name: driver.metadata.name.unwrap_or_default(),
+            uid: driver.metadata.uid.unwrap_or_default(),
+            resource_version: driver.metadata.resource_version.unwrap_or_default(),
+            tracks_capacity: driver.spec.storage_capacity.unwrap_or_default(),
+        }
+    }
+}
+
 macro_rules! objects {
     ($($view:ty: |$object:ident| $key:expr;)*) => {$(
         impl knarr_component::store::Object for $view {
@@ -230,6 +287,8 @@ objects! {
     Volume: |volume| Key::new("", volume.name.clone());
     Class: |class| Key::new("", class.name.clone());
     Attachable: |node| Key::new("", node.name.clone());
+    Capacity: |capacity| capacity.key.clone();
+    Driver: |driver| Key::new("", driver.name.clone());
 }
 
 /// All of it.
@@ -243,6 +302,10 @@ pub struct Storage {
     pub classes: HashMap<String, Arc<Class>>,
     /// What nodes can attach, by node.
     pub attachable: HashMap<String, Arc<Attachable>>,
+    /// What CSI drivers can still provision.
+    pub capacities: HashMap<Key, Arc<Capacity>>,
+    /// CSI drivers, by name.
+    pub drivers: HashMap<String, Arc<Driver>>,
     /// Volumes that a pod's placing gives to a claim, which the API does not say yet.
     pub assumed: HashMap<String, Key>,
     /// Claims for which a pod's placing chose a node, which the API does not say yet.
@@ -253,6 +316,17 @@ impl Storage {
     /// The class of a claim.
     pub fn class_of(&self, claim: &Claim) -> Option<&Class> {
         self.classes.get(&claim.class).map(Arc::as_ref)
+    }
+
+    /// Whether a volume for a claim of a class can be made near a node, as far as its driver says.
+    pub fn has_room(&self, claim: &Claim, class: &Class, labels: &BTreeMap<String, String>) -> bool {
+        let tracks = self.drivers.get(&class.provisioner).is_some_and(|driver| driver.tracks_capacity);
+        let fits = |capacity: &Arc<Capacity>| {
+            capacity.class == class.name
+                && capacity.largest >= claim.request
+                && capacity.nodes.as_ref().is_some_and(|nodes| nodes.selects(labels))
+        };
+        !tracks || self.capacities.values().any(fits)
     }
 
     /// The volume that a claim is bound to.

@@ -4,6 +4,7 @@ use crate::world::Budget;
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, ReplicationController, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use knarr_component::store::{Key, Object};
 use std::collections::BTreeMap;
@@ -42,6 +43,24 @@ impl<T: Send + Sync + 'static> Object for Named<T> {
     fn resource_version(&self) -> &str {
         &self.resource_version
     }
+}
+
+/// A claim on devices, whole.
+pub fn resource_claim(mut object: ResourceClaim) -> Named<ResourceClaim> {
+    object.metadata.managed_fields = None;
+    Named::new(object.metadata.clone(), object)
+}
+
+/// What a driver offers, whole.
+pub fn resource_slice(mut object: ResourceSlice) -> Named<ResourceSlice> {
+    object.metadata.managed_fields = None;
+    Named::new(object.metadata.clone(), object)
+}
+
+/// A class of devices, whole.
+pub fn device_class(mut object: DeviceClass) -> Named<DeviceClass> {
+    object.metadata.managed_fields = None;
+    Named::new(object.metadata.clone(), object)
 }
 
 /// Labels of a namespace.

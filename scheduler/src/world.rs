@@ -1,5 +1,6 @@
 //! The world that plugins see: nodes with their pods, counts over them, and the other objects that matter for a
 //! pod's place.
+use crate::devices::Devices;
 use crate::index::{Index, Query};
 use crate::node::{NodeInfo, NodeView};
 use crate::pod::PodView;
@@ -103,6 +104,8 @@ pub struct World {
     pub budgets: HashMap<Key, Budget>,
     /// Claims, volumes and what nodes can attach.
     pub storage: Storage,
+    /// Devices and the claims on them.
+    pub devices: Devices,
     /// Selectors of Services.
     pub services: Selectors,
     /// Selectors of ReplicationControllers, ReplicaSets and StatefulSets, by kind.

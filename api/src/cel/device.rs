@@ -2,8 +2,14 @@
 use super::admission;
 use super::check::Env;
 use super::cost;
+use super::eval::Program;
+use super::library::opaque::Opaque;
+use super::library::semver::Semver;
 use super::types::{Decl, Field, Type};
+use super::value::{Key, Map, Val};
+use crate::quantity::Quantity;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
 /// The most a selector may cost at worst.
@@ -52,9 +58,121 @@ pub fn check(text: &str) -> Result<(), Fault> {
     if cost::estimate(program.checked(), &root).max > MAX_COST { Err(Fault::Expensive) } else { Ok(()) }
 }
 
+/// What a selector sees of a device.
+#[derive(Clone, Debug, Default)]
+pub struct Device {
+    /// The driver.
+    pub driver: String,
+    /// Attributes by domain and name.
+    pub attributes: BTreeMap<String, BTreeMap<String, Attribute>>,
+    /// Capacities by domain and name.
+    pub capacity: BTreeMap<String, BTreeMap<String, Quantity>>,
+    /// Several may have it at a time.
+    pub shared: bool,
+}
+
+/// The value of an attribute.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Attribute {
+    /// `bool`.
+    Bool(bool),
+    /// `int`.
+    Int(i64),
+    /// `string`.
+    Text(String),
+    /// A semantic version.
+    Version(String),
+}
+
+impl Attribute {
+    fn value(&self) -> Val<'static> {
+        match self {
+            Self::Bool(value) => Val::Bool(*value),
+            Self::Int(value) => Val::Int(*value),
+            Self::Text(text) => Val::text(text),
+            Self::Version(text) => match Semver::parse(text, false) {
+                Ok(version) => Val::Opaque(Opaque::Semver(Rc::new(version))),
+                Err(_) => Val::text(text),
+            },
+        }
+    }
+}
+
+fn map(entries: impl Iterator<Item = (String, Val<'static>)>) -> Val<'static> {
+    let entry =
+        |(key, value): (String, Val<'static>)| (Key::Text(key.as_str().into()), (Val::text(&key), value));
+    Val::Map(Map::Made(Rc::new(entries.map(entry).collect())))
+}
+
+fn by_domain<T>(
+    all: &BTreeMap<String, BTreeMap<String, T>>,
+    value: impl Fn(&T) -> Val<'static>,
+) -> Val<'static> {
+    let of_domain =
+        |named: &BTreeMap<String, T>| map(named.iter().map(|(name, of)| (name.clone(), value(of))));
+    map(all.iter().map(|(domain, named)| (domain.clone(), of_domain(named))))
+}
+
+/// A selector ready to be evaluated.
+#[derive(Clone, Debug)]
+pub struct Selector(Program);
+
+impl Selector {
+    /// Compiles the expression of a selector.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn compile(text: &str) -> Result<Self, String> {
+        let env = Env::new([("device".to_owned(), DEVICE.clone())]);
+        admission::compile(&env, text, &[Type::Bool]).map(Self)
+    }
+
+    /// Whether it selects a device.
+    ///
+    /// # Errors
+    /// Why it has no answer, for example that the device lacks an attribute.
+    pub fn selects(&self, device: &Device) -> Result<bool, String> {
+        let fields = [
+            ("driver".to_owned(), Val::text(&device.driver)),
+            ("attributes".to_owned(), by_domain(&device.attributes, Attribute::value)),
+            ("capacity".to_owned(), by_domain(&device.capacity, |of| Val::Opaque(Opaque::Quantity(*of)))),
+            ("allowMultipleAllocations".to_owned(), Val::Bool(device.shared)),
+        ];
+        let (out, _) = self.0.evaluate(&[("device", map(fields.into_iter()))], MAX_COST);
+        match out {
+            Ok(Val::Bool(selected)) => Ok(selected),
+            Ok(other) => Err(format!("must evaluate to bool, not {}", other.type_name())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Fault, check};
+    use super::{Attribute, Device, Fault, Selector, check};
+
+    #[test]
+    fn selectors_select() {
+        let mut device = Device { driver: "gpu.example.com".to_owned(), ..Device::default() };
+        let attributes = device.attributes.entry("gpu.example.com".to_owned()).or_default();
+        attributes.insert("model".to_owned(), Attribute::Text("x".to_owned()));
+        attributes.insert("count".to_owned(), Attribute::Int(3));
+        attributes.insert("version".to_owned(), Attribute::Version("1.2.0".to_owned()));
+        let capacity = device.capacity.entry("gpu.example.com".to_owned()).or_default();
+        capacity.insert("memory".to_owned(), "2Gi".parse().unwrap());
+        for (text, expected) in [
+            ("device.driver == 'gpu.example.com'", Ok(true)),
+            ("device.attributes['gpu.example.com'].model == 'y'", Ok(false)),
+            ("device.attributes['gpu.example.com'].?count.orValue(1) > 2", Ok(true)),
+            ("device.capacity['gpu.example.com'].memory.compareTo(quantity('1Gi')) >= 0", Ok(true)),
+            ("device.attributes['gpu.example.com'].version.isGreaterThan(semver('1.0.0'))", Ok(true)),
+            ("device.allowMultipleAllocations", Ok(false)),
+            ("device.attributes['gpu.example.com'].nothing == 'y'", Err(())),
+        ] {
+            let selector = Selector::compile(text).unwrap();
+            assert_eq!(selector.selects(&device).map_err(drop), expected, "{text}");
+        }
+    }
 
     #[test]
     fn selectors() {

@@ -11,7 +11,7 @@ pub mod opaque;
 mod optional;
 mod quantity;
 mod regex;
-mod semver;
+pub(crate) mod semver;
 mod sets;
 mod strings;
 mod time;

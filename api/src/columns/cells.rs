@@ -41,8 +41,9 @@ impl<'a> Context<'a> {
     }
 
     /// The status condition of a type.
+    /// A condition of a type; those of a ComponentStatus have no status around them.
     fn condition(&self, ty: &str) -> Option<&'a Value> {
-        self.items("status.conditions").find(|c| c["type"] == ty)
+        self.items("status.conditions").chain(self.items("conditions")).find(|c| c["type"] == ty)
     }
 
     fn is_true(&self, ty: &str) -> bool {

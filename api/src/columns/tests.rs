@@ -155,6 +155,12 @@ fn other_kinds() {
         ),
         (
             "",
+            "ComponentStatus",
+            json!({"metadata": {"name": "s"}, "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]}),
+            json!(["s", "Healthy", "ok", ""]),
+        ),
+        (
+            "",
             "Secret",
             json!({"metadata": meta("s"), "type": "Opaque", "data": {"a": ""}}),
             json!(["s", "Opaque", 1, "5m"]),

@@ -1,7 +1,156 @@
-//! Controllers that act on what users rarely look at: volumes of claims, autoscalers, certificates, roles made of roles.
+//! Controllers that need no workload of their own: autoscaling, provisioning, certificates, balancers.
 use crate::context::{Context, contains, eventually, same};
 use anyhow::{Result, ensure};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
+
+/// A Deployment grows while its pods use more than they should, up to its limit.
+pub fn autoscaling(context: &Context) -> Result<()> {
+    context.apply_json(&context.deployment("web", 1))?;
+    context.rolled_out("deployment/web")?;
+    // No process gets by with one byte.
+    let metrics = json!([{"type": "Resource", "resource": {
+        "name": "memory", "target": {"type": "AverageValue", "averageValue": "1"},
+    }}]);
+    context.apply_json(&json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "minReplicas": 1, "maxReplicas": 3, "metrics": metrics,
+        },
+    }))?;
+    eventually("the Deployment has the most pods it may have", || {
+        same(context.value("deployment/web", ".spec.replicas")?.as_str(), "3")
+    })?;
+    context.wait("hpa/web", "condition=ScalingLimited")?;
+    let reason = context.value("hpa/web", r#".status.conditions[?(@.type=="ScalingLimited")].reason"#)?;
+    ensure!(matches!(reason.as_str(), "TooManyReplicas" | "ScaleUpLimit"), "{reason}");
+    // Without pods it is switched off.
+    context.kubectl(&["scale", "deployment/web", "--replicas=0"])?;
+    eventually("the autoscaler is off", || {
+        let reason = context.value("hpa/web", r#".status.conditions[?(@.type=="ScalingActive")].reason"#)?;
+        same(reason.as_str(), "ScalingDisabled")
+    })
+}
+
+/// A claim of the default class gets a volume where its pod runs; data outlives pods and goes with the claim.
+pub fn provisioned_volumes(context: &Context) -> Result<()> {
+    let mut set = context.deployment("db", 1);
+    set["kind"] = "StatefulSet".into();
+    set["spec"]["serviceName"] = "db".into();
+    set["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenScaled": "Delete"});
+    set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data"}]);
+    set["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+    }}]);
+    context.apply_json(&set)?;
+    context.rolled_out("statefulset/db")?;
+    context.exec("db-0", &["sh", "-c", "echo kept > /data/file"])?;
+    context.kubectl(&["delete", "pod", "db-0"])?;
+    context.rolled_out("statefulset/db")?;
+    same(context.exec("db-0", &["cat", "/data/file"])?.as_str(), "kept\n")?;
+    let volume = context.value("pvc/data-db-0", ".spec.volumeName")?;
+    context.kubectl(&[
+        "patch",
+        "pvc/data-db-0",
+        "-p",
+        r#"{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}"#,
+    ])?;
+    context.wait("pvc/data-db-0", "jsonpath={.status.capacity.storage}=2Gi")?;
+    context.kubectl(&["scale", "statefulset/db", "--replicas=0"])?;
+    context.wait("pvc/data-db-0", "delete")?;
+    context.wait(&format!("pv/{volume}"), "delete")?;
+    Ok(())
+}
+
+/// An ephemeral volume's claim comes and goes with its pod.
+pub fn ephemeral_volumes(context: &Context) -> Result<()> {
+    let mut pod = context.pod("box", &["serve"]);
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "scratch", "mountPath": "/scratch"}]);
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    pod["spec"]["volumes"] =
+        json!([{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}]);
+    context.apply_json(&pod)?;
+    context.wait("pod/box", "condition=Ready")?;
+    context.exec("box", &["sh", "-c", "echo x > /scratch/file"])?;
+    same(context.value("pvc/box-scratch", ".metadata.ownerReferences[0].name")?.as_str(), "box")?;
+    context.kubectl(&["delete", "pod", "box"])?;
+    context.wait("pvc/box-scratch", "delete")?;
+    Ok(())
+}
+
+/// A request of a user with a P-256 key that nobody has: `/O=dev/O=ops/CN=jane`.
+const REQUEST: &str = include_str!("controllers/request.pem");
+
+/// An approved request gets its certificate; a refused one does not.
+pub fn certificates(context: &Context) -> Result<()> {
+    for (name, verb) in [("good", "approve"), ("bad", "deny")] {
+        let name = format!("{}-{name}", context.namespace);
+        context.apply_json(&json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": {"name": name},
+            "spec": {
+                "request": STANDARD.encode(REQUEST), "usages": ["client auth"],
+                "signerName": "kubernetes.io/kube-apiserver-client", "expirationSeconds": 3600,
+            },
+        }))?;
+        context.kubectl(&["certificate", verb, &name])?;
+    }
+    let good = format!("csr/{}-good", context.namespace);
+    eventually("the certificate is there", || {
+        let certificate = STANDARD.decode(context.value(&good, ".status.certificate")?)?;
+        contains(&String::from_utf8(certificate)?, "BEGIN CERTIFICATE")
+    })?;
+    let bad = format!("csr/{}-bad", context.namespace);
+    same(context.value(&bad, ".status.certificate")?.as_str(), "")?;
+    context.kubectl(&["delete", &good, &bad])?;
+    Ok(())
+}
+
+/// A Secret for the token of a ServiceAccount is filled, and goes with the account.
+pub fn account_tokens(context: &Context) -> Result<()> {
+    context.kubectl(&["create", "serviceaccount", "bot"])?;
+    context.apply_json(&json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "token", "annotations": {"kubernetes.io/service-account.name": "bot"}},
+    }))?;
+    eventually("the token is there", || {
+        let token = STANDARD.decode(context.value("secret/token", ".data.token")?)?;
+        same(String::from_utf8(token)?.split('.').count(), 3)
+    })?;
+    context.kubectl(&["delete", "serviceaccount", "bot"])?;
+    context.wait("secret/token", "delete")?;
+    Ok(())
+}
+
+/// A Service of type LoadBalancer gets an address that answers, and keeps its port to itself.
+pub fn load_balancer(context: &Context) -> Result<()> {
+    context.apply_json(&context.deployment("web", 1))?;
+    let balanced = |name: &str| {
+        let mut service = context.service(name, "LoadBalancer");
+        service["spec"]["selector"] = json!({"app": "web"});
+        service["spec"]["ports"][0]["port"] = 18_080.into();
+        service
+    };
+    context.apply_json(&balanced("web"))?;
+    context.rolled_out("deployment/web")?;
+    context.wait("service/web", "jsonpath={.status.loadBalancer.ingress[0].ip}")?;
+    let address = context.value("service/web", ".status.loadBalancer.ingress[0].ip")?;
+    context.toolbox("client")?;
+    eventually("the address answers", || {
+        let url = format!("http://{address}:18080/hostname");
+        contains(&context.exec("client", &["testbox", "get", &url])?, "web-")
+    })?;
+    context.apply_json(&balanced("second"))?;
+    eventually("the second Service is told that its port is taken", || {
+        let events = context.kubectl(&["get", "events", "--field-selector", "involvedObject.name=second"])?;
+        contains(&events, "SyncLoadBalancerFailed")
+    })?;
+    context.kubectl(&["delete", "service", "web"])?;
+    context.wait("service/second", "jsonpath={.status.loadBalancer.ingress[0].ip}")?;
+    Ok(())
+}
 
 /// A claim of the default class gets a volume on the node of its first consumer, which outlives the pod and goes with
 /// the claim.
@@ -29,53 +178,13 @@ pub fn claims(context: &Context) -> Result<()> {
     context.wait(&format!("pv/{volume}"), "delete").map(drop)
 }
 
-/// A volume that outlives its pod holds what the pod wrote.
-pub fn claims_are_kept(context: &Context) -> Result<()> {
-    let mut set = context.deployment("store", 1);
-    set["kind"] = "StatefulSet".into();
-    set["spec"]["serviceName"] = "store".into();
-    let template = &mut set["spec"]["template"]["spec"];
-    template["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
-    set["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {
-        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}}]);
-    context.apply_json(&set)?;
-    context.rolled_out("statefulset/store")?;
-    context.exec("store-0", &["sh", "-c", "echo kept > /data/file"])?;
-    let first = context.value("pod/store-0", ".metadata.uid")?;
-    context.kubectl(&["delete", "pod/store-0", "--now"])?;
-    eventually("another pod", || {
-        ensure!(context.value("pod/store-0", ".metadata.uid")? != first);
-        Ok(())
-    })?;
-    context.wait("pod/store-0", "condition=Ready")?;
-    same(context.exec("store-0", &["cat", "/data/file"])?.trim(), "kept")
-}
-
-/// An autoscaler follows the processor time of its pods.
-pub fn autoscaler(context: &Context) -> Result<()> {
-    let mut deployment = context.deployment("web", 1);
-    let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
-    container["resources"] = json!({"requests": {"cpu": "20m"}, "limits": {"cpu": "100m"}});
-    container["command"] = json!(["sh", "-c", "while true; do :; done"]);
-    container["args"] = json!([]);
-    container["readinessProbe"] = json!({"exec": {"command": ["true"]}});
-    context.apply_json(&deployment)?;
-    context.rolled_out("deployment/web")?;
-    context.kubectl(&["autoscale", "deployment/web", "--cpu=50%", "--min=1", "--max=2"])?;
-    eventually("a second replica", || {
-        same(context.value("deployment/web", ".spec.replicas")?.as_str(), "2")
-    })?;
-    contains(&context.kubectl(&["describe", "hpa/web"])?, "SuccessfulRescale")
-}
-
 /// A request for a client certificate is signed once it is approved, and its holder is known by it.
-pub fn certificates(context: &Context) -> Result<()> {
+pub fn certificate_login(context: &Context) -> Result<()> {
     let key = rcgen::KeyPair::generate()?;
     let mut parameters = rcgen::CertificateParams::default();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, "jane");
     let request = parameters.serialize_request(&key)?.pem()?;
-    use base64::Engine;
-    let request = base64::engine::general_purpose::STANDARD.encode(request);
+    let request = STANDARD.encode(request);
     let name = &context.namespace;
     context.apply_json(&json!({
         "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
@@ -92,7 +201,7 @@ pub fn certificates(context: &Context) -> Result<()> {
     contains(&context.kubectl(&["get", &csr])?, "Approved,Issued")?;
     let folder = tempfile::tempdir()?;
     let (certificate, private) = (folder.path().join("crt"), folder.path().join("key"));
-    std::fs::write(&certificate, base64::engine::general_purpose::STANDARD.decode(issued)?)?;
+    std::fs::write(&certificate, STANDARD.decode(issued)?)?;
     std::fs::write(&private, key.serialize_pem())?;
     let flags = [
         format!("--client-certificate={}", certificate.display()),

@@ -24,11 +24,12 @@ pub fn forms(context: &Context) -> Result<()> {
     contains(&context.kubectl(&["get", "all"])?, "replicaset.apps/web-")?;
     contains(&context.kubectl(&["api-resources"])?, "deployments")?;
     contains(&context.kubectl(&["get", "pods", "--show-labels"])?, "pod-template-hash=")?;
-    let components = context.kubectl(&["get", "componentstatuses", "-o", "name"])?;
-    for name in ["scheduler", "controller-manager", "etcd-0"] {
-        contains(&components, &format!("componentstatus/{name}"))?;
-        same(context.value(&format!("componentstatus/{name}"), ".conditions[0].status")?.as_str(), "True")?;
-    }
+    let components = context.kubectl(&["get", "componentstatuses", "--no-headers"])?;
+    let mut components: Vec<Vec<_>> =
+        components.lines().map(|line| line.split_whitespace().collect()).collect();
+    components.sort();
+    let healthy = |name| vec![name, "Healthy", "ok"];
+    same(components, ["controller-manager", "etcd-0", "scheduler"].map(healthy).to_vec())?;
     contains(&context.kubectl(&["version"])?, "Server Version: v1.36")?;
     contains(&context.kubectl(&["cluster-info"])?, "is running at")
 }

@@ -1,6 +1,6 @@
 //! The next step of a StatefulSet: up in order, down in reverse, and updates from the top.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 
 use super::identity::{self, ordinal, revision};
 use crate::{
-    meta::is_deleting,
+    meta::{is_deleting, scaled},
     pods::{is_finished, is_ready, phase, until_available},
 };
 
@@ -76,13 +76,30 @@ fn partition(set: &StatefulSet) -> Option<i32> {
     set.spec.as_ref()?.update_strategy.as_ref()?.rolling_update.as_ref()?.partition
 }
 
+/// How many pods an update may take away at a time. The server drops the field while its gate is off.
+fn max_unavailable(set: &StatefulSet, replicas: i32) -> i32 {
+    let strategy = set.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref()?.rolling_update.as_ref());
+    let given = strategy.and_then(|rolling| rolling.max_unavailable.as_ref());
+    given.and_then(|given| scaled(given, replicas, false)).unwrap_or(1).max(1)
+}
+
+fn replicas(set: &StatefulSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// The ordinals that a set should have.
+pub(super) fn range(set: &StatefulSet) -> Range<i32> {
+    let start = set.spec.as_ref().and_then(|spec| spec.ordinals.as_ref()?.start).unwrap_or_default();
+    start..start + replicas(set)
+}
+
 impl World<'_> {
     fn replicas(&self) -> i32 {
-        self.set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+        replicas(self.set)
     }
 
     fn start(&self) -> i32 {
-        self.set.spec.as_ref().and_then(|spec| spec.ordinals.as_ref()?.start).unwrap_or_default()
+        range(self.set).start
     }
 
     fn min_ready(&self) -> i32 {
@@ -232,20 +249,28 @@ fn shrink(world: &World<'_>, plan: &mut Plan) -> bool {
     condemned.is_empty()
 }
 
-/// Deletes the topmost pod with an old template once all above it are healthy.
+/// Deletes pods with an old template from the top, as many as may be unavailable at a time; by default the next once
+/// all above it are healthy.
 fn update(world: &World<'_>, plan: &mut Plan) {
     let lowest = world.start() + partition(world.set).unwrap_or_default();
-    for wanted in (lowest..world.start() + world.replicas()).rev() {
+    let ordinals = lowest..world.start() + world.replicas();
+    let most = max_unavailable(world.set, world.replicas());
+    let missing = |wanted: &i32| world.pod(*wanted).is_none_or(|pod| !world.is_healthy(pod));
+    // With one at a time a pod that does not become healthy is replaced all the same, once it is its turn.
+    let mut left = if most == 1 { 1 } else { most - ordinals.clone().filter(missing).count() as i32 };
+    for wanted in ordinals.rev() {
         let Some(pod) = world.pod(wanted) else { return };
+        if left <= 0 {
+            return;
+        }
         if revision(pod) != Some(world.update) && !is_deleting(&pod.metadata) {
             plan.steps.push(Step::Delete { pod: pod.clone(), why: Why::Outdated });
             let count = plan.status.current_replicas.unwrap_or_default();
             if revision(pod) == Some(world.current) {
                 plan.status.current_replicas = Some(count - 1).filter(|count| *count > 0);
             }
-            return;
-        }
-        if !world.is_healthy(pod) {
+            left -= 1;
+        } else if most == 1 && !world.is_healthy(pod) {
             return;
         }
     }
@@ -256,6 +281,7 @@ mod tests {
     use k8s_openapi::api::apps::v1::{
         RollingUpdateStatefulSetStrategy, StatefulSetSpec, StatefulSetUpdateStrategy,
     };
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     use kube::api::ObjectMeta;
 
     use super::*;
@@ -354,6 +380,17 @@ mod tests {
         check(&set(3, false, None, 1), &["0old+", "2new+"], "old", "+1");
         let done = check(&three, &["0new+", "1new+", "2new+"], "old", "");
         assert_eq!((done.current_revision.as_deref(), done.current_replicas), (Some("new"), Some(3)));
+    }
+
+    #[test]
+    fn several_may_be_unavailable() {
+        let mut four = set(4, true, Some(0), 4);
+        let strategy = four.spec.as_mut().unwrap().update_strategy.as_mut().unwrap();
+        strategy.rolling_update.as_mut().unwrap().max_unavailable = Some(IntOrString::String("50%".into()));
+        check(&four, &["0old+", "1old+", "2old+", "3old+"], "old", "-db-3 Outdated, -db-2 Outdated");
+        check(&four, &["0old+", "1old+", "2old+", "3new?"], "old", "-db-2 Outdated");
+        check(&four, &["0old+", "1old+", "2new?", "3new?"], "old", "");
+        check(&four, &["0old+", "1old+", "2new?", "3new+"], "old", "-db-1 Outdated");
     }
 
     #[test]

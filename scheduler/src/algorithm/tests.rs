@@ -54,7 +54,7 @@ fn messages_count_reasons() {
 
 #[test]
 fn claims_of_devices_are_not_ignored() {
-    let message = "0/3 nodes are available: resource claim \"gpu\" cannot be allocated by this scheduler.";
+    let message = "0/3 nodes are available: resourceclaim.resource.k8s.io \"g\" not found.";
     check(json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "g"}]}), vec![], message);
 }
 

@@ -81,9 +81,20 @@ impl Scheduler {
 
     /// Binds or asks for the pod's volumes, waits until they are there, then binds the pod.
     pub(super) async fn bind_with_volumes(&self, pod: &PodView, node: &str, plan: &Plan, timeout: Duration) {
-        let bound = tokio::time::timeout(timeout, self.bind_volumes(node, plan)).await;
-        let bound = bound.unwrap_or(Err(VolumesError::Timeout));
+        let reserved = self.reserve_devices(pod, plan).await;
+        let bound = match &reserved {
+            Ok(()) => {
+                let bound = tokio::time::timeout(timeout, self.bind_volumes(node, plan)).await;
+                bound.unwrap_or(Err(VolumesError::Timeout))
+            }
+            Err(_) => Ok(()),
+        };
         self.state.lock().forget_plan(plan);
+        if let Err(error) = reserved {
+            self.take_back(pod);
+            let message = format!("running PreBind plugin \"DynamicResources\": {error}");
+            return self.report(pod, "SchedulerError", &message, None).await;
+        }
         match bound {
             Ok(()) => self.bind(pod, node).await,
             Err(error) => {

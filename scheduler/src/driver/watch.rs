@@ -3,7 +3,7 @@ use super::Scheduler;
 use crate::node::NodeView;
 use crate::plugin::Event;
 use crate::pod::PodView;
-use crate::storage::{Attachable, Claim, Class, Volume};
+use crate::storage::{Attachable, Capacity, Claim, Class, Driver, Volume};
 use crate::views;
 use crate::world::World;
 use k8s_openapi::api::core::v1::Pod;
@@ -54,6 +54,7 @@ impl Scheduler {
             self.workloads(stop, "ReplicaSet", views::replica_set).synced(),
             self.workloads(stop, "StatefulSet", views::stateful_set).synced(),
             self.watch_storage(stop),
+            self.watch_devices(stop),
         );
         nodes.synced().await;
         // Pods go last: what they need is known when they come.
@@ -99,7 +100,59 @@ impl Scheduler {
                 }
             });
         });
+        let capacities = self.informer(stop, Capacity::new, |this, change: Change<'_, Capacity>| {
+            this.storage(|world| {
+                let capacity = change.object();
+                match change.is_deletion() {
+                    true => drop(world.storage.capacities.remove(&capacity.key)),
+                    false => {
+                        drop(world.storage.capacities.insert(capacity.key.clone(), Arc::clone(capacity)));
+                    }
+                }
+            });
+        });
+        let drivers = self.informer(stop, Driver::new, |this, change: Change<'_, Driver>| {
+            this.storage(|world| {
+                let driver = change.object();
+                match change.is_deletion() {
+                    true => drop(world.storage.drivers.remove(&driver.name)),
+                    false => drop(world.storage.drivers.insert(driver.name.clone(), Arc::clone(driver))),
+                }
+            });
+        });
         tokio::join!(volumes.synced(), claims.synced(), classes.synced(), attachable.synced());
+        tokio::join!(capacities.synced(), drivers.synced());
+    }
+
+    async fn watch_devices(self: &Arc<Self>, stop: &CancellationToken) {
+        let claims = self.informer(stop, views::resource_claim, |this, change| {
+            this.other(Some(Event::Device), |world| {
+                let claim = change.object();
+                match change.is_deletion() {
+                    true => drop(world.devices.claims.remove(&claim.key)),
+                    false => world.devices.set_claim(claim),
+                }
+            });
+        });
+        let slices = self.informer(stop, views::resource_slice, |this, change| {
+            this.other(Some(Event::Device), |world| {
+                let slice = change.object();
+                match change.is_deletion() {
+                    true => drop(world.devices.slices.remove(&slice.key.name)),
+                    false => drop(world.devices.slices.insert(slice.key.name.clone(), Arc::clone(slice))),
+                }
+            });
+        });
+        let classes = self.informer(stop, views::device_class, |this, change| {
+            this.other(Some(Event::Device), |world| {
+                let class = change.object();
+                match change.is_deletion() {
+                    true => drop(world.devices.classes.remove(&class.key.name)),
+                    false => drop(world.devices.classes.insert(class.key.name.clone(), Arc::clone(class))),
+                }
+            });
+        });
+        tokio::join!(claims.synced(), slices.synced(), classes.synced());
     }
 
     /// An informer whose changes go to `handle`.

@@ -3,6 +3,7 @@
 //!
 //! Source: documentation page "Storage Classes", volume binding mode.
 use super::node_affinity::selector_matches;
+use crate::devices::Allocation;
 use crate::node::{NodeInfo, NodeView};
 use crate::plugin::{Event, Filter, Prepared, Reason, Refusal};
 use crate::pod::PodView;
@@ -18,6 +19,7 @@ pub struct VolumeBinding;
 const UNBOUND: &str = "pod has unbound immediate PersistentVolumeClaims";
 const NO_VOLUME: &str = "node(s) didn't find available persistent volumes to bind";
 const UNREACHABLE: &str = "node(s) didn't match PersistentVolume's node affinity";
+const NO_ROOM: &str = "node(s) did not have enough free storage";
 const MISSING: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 
 /// What must happen to a pod's claims before it can run on a node.
@@ -27,12 +29,14 @@ pub struct Plan {
     pub bind: Vec<(Arc<Claim>, Arc<Volume>)>,
     /// Claims for which volumes are made near the node.
     pub provision: Vec<Arc<Claim>>,
+    /// What its claims on devices get.
+    pub devices: Vec<Allocation>,
 }
 
 impl Plan {
     /// Nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        self.bind.is_empty() && self.provision.is_empty()
+        self.bind.is_empty() && self.provision.is_empty() && self.devices.is_empty()
     }
 }
 
@@ -93,13 +97,13 @@ fn reachable(bound: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Result
 }
 
 /// Finds a volume for each waiting claim, or sees that one can be made near the node.
-fn assign(waiting: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Option<Plan> {
+fn assign(waiting: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Result<Plan, &'static str> {
     let mut plan = Plan::default();
     let mut taken: HashSet<&str> = HashSet::new();
     for claim in waiting {
         let selected = storage.selected.get(&claim.key).unwrap_or(&claim.selected_node);
         if !selected.is_empty() && *selected != node.name {
-            return None;
+            return Err(NO_VOLUME);
         }
         let found = if selected.is_empty() { find(claim, storage, node, &taken) } else { None };
         if let Some(volume) = found {
@@ -107,7 +111,7 @@ fn assign(waiting: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Option<
             plan.bind.push((Arc::clone(claim), Arc::clone(volume)));
             continue;
         }
-        let class = storage.class_of(claim)?;
+        let class = storage.class_of(claim).ok_or(NO_VOLUME)?;
         let made = !class.provisioner.is_empty() && class.provisioner != NO_PROVISIONER;
         let near = class.topologies.is_empty()
             || class.topologies.iter().any(|term| {
@@ -117,11 +121,14 @@ fn assign(waiting: &[Arc<Claim>], storage: &Storage, node: &NodeView) -> Option<
                 })
             });
         if !made || !near {
-            return None;
+            return Err(NO_VOLUME);
+        }
+        if !storage.has_room(claim, class, &node.labels) {
+            return Err(NO_ROOM);
         }
         plan.provision.push(Arc::clone(claim));
     }
-    Some(plan)
+    Ok(plan)
 }
 
 /// The smallest volume that fits the claim and can be reached from the node.
@@ -156,7 +163,7 @@ fn find<'s>(
 /// What must happen to the pod's claims for the node; none when it cannot.
 pub fn plan(pod: &PodView, storage: &Storage, node: &NodeView) -> Option<Plan> {
     let (_, waiting) = claims(pod, storage).ok()?;
-    assign(&waiting, storage, node)
+    assign(&waiting, storage, node).ok()
 }
 
 impl Filter for VolumeBinding {
@@ -175,8 +182,8 @@ impl Filter for VolumeBinding {
         };
         Prepared::check(move |info: &NodeInfo| {
             let mut reasons: Vec<Reason> = reachable(&bound, storage, &info.node).err().into_iter().collect();
-            if assign(&waiting, storage, &info.node).is_none() {
-                reasons.push(NO_VOLUME.into());
+            if let Err(reason) = assign(&waiting, storage, &info.node) {
+                reasons.push(reason.into());
             }
             (!reasons.is_empty()).then_some(Refusal { reasons, passing: false })
         })

@@ -28,7 +28,8 @@ pub struct Semver {
 
 impl Semver {
     /// Reads a version; `lenient` adds missing parts, and drops a leading `v` and leading zeros.
-    fn parse(text: &str, lenient: bool) -> Result<Self, String> {
+    /// Reads a version; `lenient` forgives a leading `v`, missing parts and leading zeros.
+    pub(crate) fn parse(text: &str, lenient: bool) -> Result<Self, String> {
         let text = if lenient { text.strip_prefix('v').unwrap_or(text) } else { text };
         let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
         let (core, before) = text.split_once('-').map_or((text, None), |(core, before)| (core, Some(before)));

@@ -25,8 +25,7 @@ pub(super) const CELLS: &[(&str, CellFn)] = &[
         c.at("status.capacity.storage").cloned()
     }),
     ("component_status", |c| {
-        let healthy = c.items("conditions").find(|i| i["type"] == "Healthy");
-        Some(Value::from(match healthy.map(|i| str_of(i, "status")) {
+        Some(Value::from(match c.condition("Healthy").map(|i| str_of(i, "status")) {
             Some("True") => "Healthy",
             Some("False") => "Unhealthy",
             _ => "Unknown",

@@ -2,7 +2,7 @@
 use super::*;
 use crate::algorithm::Algorithm;
 use crate::profile::Profile;
-use crate::storage::{Attachable, Class};
+use crate::storage::{Attachable, Capacity, Class, Driver};
 use crate::testing::{node, pod, world};
 use serde_json::{Value, json};
 
@@ -25,6 +25,14 @@ fn stored(objects: Vec<Value>) -> World {
             "StorageClass" => {
                 let class = Class::new(serde_json::from_value(object).unwrap());
                 world.storage.classes.insert(name, Arc::new(class));
+            }
+            "CSIDriver" => {
+                let driver = Driver::new(serde_json::from_value(object).unwrap());
+                world.storage.drivers.insert(name, Arc::new(driver));
+            }
+            "CSIStorageCapacity" => {
+                let capacity = Capacity::new(serde_json::from_value(object).unwrap());
+                world.storage.capacities.insert(capacity.key.clone(), Arc::new(capacity));
             }
             _ => {
                 let node = Attachable::new(serde_json::from_value(object).unwrap());
@@ -116,6 +124,26 @@ fn claims_that_choose_the_node() {
     let mut reserved = volume("big", "9Gi", "b");
     reserved["spec"]["claimRef"] = json!({"namespace": "default", "name": "c"});
     check(vec![claim("wait", ""), reserved, volume("v", "1Gi", "b"), class(first, NO_PROVISIONER)], "n2 big");
+}
+
+#[test]
+fn drivers_that_say_what_they_have_left() {
+    let driver = |tracks: bool| json!({"kind": "CSIDriver", "metadata": {"name": "p"}, "spec": {"storageCapacity": tracks}});
+    let capacity = |zone: &str, class: &str, size: &str| {
+        let nodes = json!({"matchLabels": {"topology.kubernetes.io/zone": zone}});
+        json!({"kind": "CSIStorageCapacity", "metadata": {"name": zone, "namespace": "default"},
+            "storageClassName": class, "capacity": size, "nodeTopology": nodes})
+    };
+    let first = || vec![claim("wait", ""), class("WaitForFirstConsumer", "p")];
+    let full = all("2 node(s) did not have enough free storage");
+    check([first(), vec![driver(false)]].concat(), "n1 +");
+    check([first(), vec![driver(true)]].concat(), &full);
+    check([first(), vec![driver(true), capacity("b", "wait", "2Gi")]].concat(), "n2 +");
+    check([first(), vec![driver(true), capacity("b", "wait", "500Mi")]].concat(), &full);
+    check([first(), vec![driver(true), capacity("b", "other", "2Gi")]].concat(), &full);
+    let mut largest = capacity("b", "wait", "9Gi");
+    largest["maximumVolumeSize"] = "500Mi".into();
+    check([first(), vec![driver(true), largest]].concat(), &full);
 }
 
 #[test]

@@ -1,0 +1,180 @@
+//! Tables of devices and claims: which node is chosen, and what is allocated there.
+use super::*;
+use crate::algorithm::Algorithm;
+use crate::pod::PodView;
+use crate::profile::Profile;
+use crate::testing::{node, pod, world};
+use crate::views;
+use crate::world::World;
+
+/// A slice of a node, one pool each; a device is its name and attributes.
+fn slice(at: &str, devices: &[(&str, Value)]) -> Value {
+    let devices: Vec<Value> =
+        devices.iter().map(|(name, attributes)| json!({"name": name, "attributes": attributes})).collect();
+    json!({"kind": "ResourceSlice", "metadata": {"name": at}, "spec": {
+        "driver": "gpu.example.com", "nodeName": at, "devices": devices,
+        "pool": {"name": at, "generation": 1, "resourceSliceCount": 1},
+    }})
+}
+
+fn class(expression: &str) -> Value {
+    json!({"kind": "DeviceClass", "metadata": {"name": "gpu"}, "spec": {
+        "selectors": [{"cel": {"expression": expression}}],
+    }})
+}
+
+fn claim(devices: Value) -> Value {
+    json!({"kind": "ResourceClaim", "metadata": {"name": "c", "namespace": "default", "uid": "c"},
+        "spec": {"devices": devices}})
+}
+
+fn exactly(more: Value) -> Value {
+    let mut request = json!({"deviceClassName": "gpu"});
+    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"requests": [{"name": "r", "exactly": request}]})
+}
+
+fn stored(objects: &[Value]) -> World {
+    let label = json!({});
+    let mut world = world(vec![node("n1", json!({}), label.clone()), node("n2", json!({}), label)], vec![]);
+    for object in objects.iter().cloned() {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        match object["kind"].as_str().unwrap() {
+            "ResourceSlice" => {
+                let slice = views::resource_slice(serde_json::from_value(object).unwrap());
+                world.devices.slices.insert(name, Arc::new(slice));
+            }
+            "DeviceClass" => {
+                let class = views::device_class(serde_json::from_value(object).unwrap());
+                world.devices.classes.insert(name, Arc::new(class));
+            }
+            _ => {
+                let claim = views::resource_claim(serde_json::from_value(object).unwrap());
+                world.devices.set_claim(&Arc::new(claim));
+            }
+        }
+    }
+    world
+}
+
+fn user() -> PodView {
+    pod("x", json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "c"}]}))
+}
+
+/// The node with the devices of the claim, or the message.
+fn check(objects: &[Value], expected: &str) {
+    let mut world = stored(objects);
+    let found = match Algorithm::new(Profile::default()).schedule(&user(), &mut world) {
+        Err(failure) => failure.message(),
+        Ok(node) => {
+            let claims: Vec<_> =
+                world.devices.claims.values().filter(|c| c.key.name == "c").cloned().collect();
+            let allocated = world.devices.allocate(&claims, &world.nodes()[&node].node).unwrap();
+            let results = allocated[0].allocation.clone().unwrap_or_default();
+            let results = results["devices"]["results"].as_array().cloned().unwrap_or_default();
+            let devices = results.iter().map(|result| {
+                format!(" {}={}", result["request"].as_str().unwrap(), result["device"].as_str().unwrap())
+            });
+            format!("{node}{}", devices.collect::<String>())
+        }
+    };
+    assert_eq!(found, expected, "{objects:?}");
+}
+
+fn none(reason: &str) -> String {
+    format!("0/2 nodes are available: {reason}.")
+}
+
+#[test]
+fn devices_decide_the_node() {
+    let any = || class("device.driver == 'gpu.example.com'");
+    let two = || slice("n2", &[("a", json!({})), ("b", json!({}))]);
+    check(&[claim(exactly(json!({}))), any(), two()], "n2 r=a");
+    check(&[claim(exactly(json!({"count": 2}))), any(), two()], "n2 r=a r=b");
+    check(&[claim(exactly(json!({"allocationMode": "All"}))), any(), two()], "n2 r=a r=b");
+    let full = none("2 cannot allocate all claims");
+    check(&[claim(exactly(json!({"count": 3}))), any(), two()], &full);
+    check(&[claim(exactly(json!({}))), any()], &full);
+    check(&[claim(exactly(json!({}))), class("device.driver == 'other'"), two()], &full);
+    check(&[claim(exactly(json!({}))), two()], &none("request r: device class gpu does not exist"));
+    check(&[any(), two()], &none("resourceclaim.resource.k8s.io \"c\" not found"));
+    let mut incomplete = two();
+    incomplete["spec"]["pool"]["resourceSliceCount"] = 2.into();
+    check(&[claim(exactly(json!({}))), any(), incomplete], &full);
+}
+
+#[test]
+fn selectors_constraints_and_alternatives() {
+    let any = || class("true");
+    let models = || {
+        slice(
+            "n1",
+            &[
+                ("a", json!({"model": {"string": "x"}})),
+                ("b", json!({"model": {"string": "y"}})),
+                ("c", json!({"model": {"string": "y"}})),
+            ],
+        )
+    };
+    let select = |model: &str| {
+        let expression = format!("device.attributes['gpu.example.com'].model == '{model}'");
+        json!({"selectors": [{"cel": {"expression": expression}}]})
+    };
+    check(&[claim(exactly(select("y"))), any(), models()], "n1 r=b");
+    check(&[claim(exactly(select("z"))), any(), models()], &none("2 cannot allocate all claims"));
+    let mut same = exactly(json!({"count": 2}));
+    same["constraints"] = json!([{"matchAttribute": "gpu.example.com/model"}]);
+    check(&[claim(same.clone()), any(), models()], "n1 r=b r=c");
+    same["constraints"] = json!([{"distinctAttribute": "gpu.example.com/model"}]);
+    check(&[claim(same), any(), models()], "n1 r=a r=b");
+    let alternative = |name: &str, model: &str| {
+        let mut request = select(model);
+        request["name"] = name.into();
+        request["deviceClassName"] = "gpu".into();
+        request
+    };
+    let first = json!({"requests": [{"name": "r", "firstAvailable": [
+        alternative("best", "z"), alternative("good", "y"),
+    ]}]});
+    check(&[claim(first), any(), models()], "n1 r/good=b");
+}
+
+#[test]
+fn devices_of_others_and_of_its_own() {
+    let any = || class("true");
+    let one = |at: &str| slice(at, &[("a", json!({}))]);
+    let allocated = |name: &str, at: &str| {
+        let results = json!([{"request": "r", "driver": "gpu.example.com", "pool": at, "device": "a"}]);
+        let selector = json!({"nodeSelectorTerms": [{"matchFields": [
+            {"key": "metadata.name", "operator": "In", "values": [at]},
+        ]}]});
+        let mut claim = claim(exactly(json!({})));
+        claim["metadata"]["name"] = name.into();
+        claim["status"] = json!({"allocation": {"devices": {"results": results}, "nodeSelector": selector}});
+        claim
+    };
+    let free = || claim(exactly(json!({})));
+    check(&[free(), allocated("other", "n1"), any(), one("n1"), one("n2")], "n2 r=a");
+    check(&[free(), allocated("other", "n1"), any(), one("n1")], &none("2 cannot allocate all claims"));
+    check(&[allocated("c", "n2"), any(), one("n1"), one("n2")], "n2");
+    let mut tainted = one("n1");
+    tainted["spec"]["devices"][0]["taints"] = json!([{"key": "broken", "effect": "NoSchedule"}]);
+    check(&[free(), any(), tainted.clone()], &none("2 cannot allocate all claims"));
+    let tolerant = exactly(json!({"tolerations": [{"key": "broken", "operator": "Exists"}]}));
+    check(&[claim(tolerant), any(), tainted], "n1 r=a");
+}
+
+#[test]
+fn older_claims_do_not_replace_newer_ones() {
+    let version = |version: &str| {
+        let mut object = claim(json!({}));
+        object["metadata"]["resourceVersion"] = version.into();
+        Arc::new(views::resource_claim(serde_json::from_value(object).unwrap()))
+    };
+    let mut devices = Devices::default();
+    for (arrives, kept) in [("5", "5"), ("9", "9"), ("7", "9"), ("12", "12")] {
+        devices.set_claim(&version(arrives));
+        let known = devices.claims.values().next().unwrap();
+        assert_eq!(known.value.metadata.resource_version.as_deref(), Some(kept));
+    }
+}
