@@ -16,6 +16,7 @@ pub mod extended_resource_toleration;
 mod fresh;
 pub mod hard_anti_affinity;
 pub mod limit_ranger;
+mod metrics;
 pub mod namespace_auto_provision;
 pub mod namespace_exists;
 pub mod namespace_lifecycle;
@@ -34,6 +35,7 @@ pub mod service_account;
 pub mod taint_nodes;
 pub mod webhook;
 
+pub use metrics::AdmissionMetrics;
 pub use notes::Notes;
 
 use crate::authz::Authorizer;
@@ -49,6 +51,7 @@ use config::Configurations;
 use knarr_api::kind::{GroupVersionKind, Kind};
 use knarr_api::{Value, status::Status};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// The kind of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -185,12 +188,13 @@ pub trait Plugin: Send + Sync {
 #[derive(Clone, Default)]
 pub struct Chain {
     plugins: Arc<[Arc<dyn Plugin>]>,
+    metrics: AdmissionMetrics,
 }
 
 impl Chain {
     /// A chain of plugins in the given order.
     pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
-        Self { plugins: plugins.into() }
+        Self { plugins: plugins.into(), metrics: AdmissionMetrics::default() }
     }
 
     /// Lets every concerned plugin change the object; the registry applies defaults again afterwards.
@@ -198,18 +202,23 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
-        self.admit_once(attributes).await?;
-        if !attributes.reinvocation.wanted {
-            return Ok(());
+        let (started, operation) = (Instant::now(), attributes.operation);
+        let mut admitted = self.admit_once(attributes).await;
+        if admitted.is_ok() && attributes.reinvocation.wanted {
+            attributes.reinvocation.is_second = true;
+            admitted = self.admit_once(attributes).await;
         }
-        attributes.reinvocation.is_second = true;
-        self.admit_once(attributes).await
+        self.metrics.step("admit", operation, admitted.is_err(), started.elapsed());
+        admitted
     }
 
     async fn admit_once(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
         for plugin in self.plugins.iter() {
             if plugin.handles(attributes.operation, attributes) {
-                plugin.admit(attributes).await?;
+                let (started, operation) = (Instant::now(), attributes.operation);
+                let admitted = plugin.admit(attributes).await;
+                self.metrics.plugin(plugin.name(), "admit", operation, admitted.is_err(), started.elapsed());
+                admitted?;
             }
         }
         Ok(())
@@ -220,12 +229,18 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
-        for plugin in self.plugins.iter() {
-            if plugin.handles(attributes.operation, attributes) {
-                plugin.validate(attributes).await?;
+        let (started, operation) = (Instant::now(), attributes.operation);
+        let mut valid = Ok(());
+        for plugin in self.plugins.iter().filter(|plugin| plugin.handles(operation, attributes)) {
+            let began = Instant::now();
+            valid = plugin.validate(attributes).await;
+            self.metrics.plugin(plugin.name(), "validate", operation, valid.is_err(), began.elapsed());
+            if valid.is_err() {
+                break;
             }
         }
-        Ok(())
+        self.metrics.step("validate", operation, valid.is_err(), started.elapsed());
+        valid
     }
 
     /// Collects what is committed with the object.
@@ -255,13 +270,15 @@ pub struct Parts<'a> {
     pub authorizer: &'a Authorizer,
     /// Calls webhooks.
     pub webhooks: &'a webhook::Caller,
+    /// Where times are kept.
+    pub metrics: &'a AdmissionMetrics,
     /// The server's own requests; set when the server is put together.
     pub own: &'a Arc<OnceLock<Loopback>>,
 }
 
 /// All plugins in the original's order, which is the order they run in whatever the flags say.
 fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugin>>, ConfigError> {
-    let Parts { args, objects, authorizer, webhooks, own } = *parts;
+    let Parts { args, objects, authorizer, webhooks, own, .. } = *parts;
     let is_enabled = |name: &str| args.enable_admission_plugins.iter().any(|enabled| enabled == name);
     let objects = || objects.clone();
     let authorizer = || authorizer.clone();
@@ -352,7 +369,7 @@ impl Chain {
         let enabled = |name: &str| args.enable_admission_plugins.iter().any(|n| n == name);
         all.retain(|plugin| !OPTIONAL.contains(&plugin.name()) || enabled(plugin.name()));
         all.retain(|plugin| !args.disable_admission_plugins.iter().any(|name| name == plugin.name()));
-        Ok(Self::new(all))
+        Ok(Self { plugins: all.into(), metrics: parts.metrics.clone() })
     }
 }
 

@@ -188,7 +188,14 @@ fn assemble(
         authorizer: authorizer.clone(),
     };
     let own = Arc::new(OnceLock::new());
-    let parts = Parts { args, objects: &objects, authorizer: &authorizer, webhooks: &webhooks, own: &own };
+    let parts = Parts {
+        args,
+        objects: &objects,
+        authorizer: &authorizer,
+        webhooks: &webhooks,
+        metrics: &metrics.admission,
+        own: &own,
+    };
     let admission = Admission::from_flags(&parts)?;
     let upstream = Arc::new(Upstream::new(upstream_config(args)?, &provider)?);
     let hooks = ServerHooks {

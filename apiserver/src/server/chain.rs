@@ -221,10 +221,12 @@ impl Chain {
         record: Option<&Record>,
     ) -> Result<(), Status> {
         let attributes = Attributes::from(info);
+        let began = Instant::now();
         let decision = match self.is_open(info) {
             true => authz::Decision::Allow("".into()),
             false => self.authorizer.decide(user, &attributes).await,
         };
+        self.metrics.access.authorized(&decision, began.elapsed());
         if let Some(record) = record {
             let word = if decision.is_allowed() { "allow" } else { "forbid" };
             record.annotate("authorization.k8s.io/decision", word);
@@ -244,7 +246,10 @@ impl Chain {
     async fn identify(&self, passage: &Passage<'_>, request: &mut Request) -> Result<Arc<User>, Response> {
         let arrived = self.audit.as_ref().map(|audit| (audit, Timestamp::now()));
         let Passage { info, audit_id, address: peer, .. } = *passage;
+        let began = Instant::now();
         let found = self.authenticator.authenticate(info, passage.peer, request.headers_mut()).await;
+        let name = found.as_ref().ok().map(|user| &*user.name);
+        self.metrics.access.authenticated(name, began.elapsed());
         let headers = request.headers();
         let user = match found {
             Ok(user) => user,
