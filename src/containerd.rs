@@ -106,7 +106,9 @@ mod tests {
     /// A process that looks like a shim, and the pid of its child.
     fn shim(paths: &Paths) -> (Child, i32) {
         let mut command = Command::new("sh");
-        command.args(["-c", "sleep 600 & echo $!; wait", "shim", "-id", "x", "-address"]);
+        // It outlives its child, so that it has to be ended itself.
+        let script = "sleep 600 & echo $!; wait; exec sleep 600";
+        command.args(["-c", script, "shim", "-id", "x", "-address"]);
         let mut shim = command.arg(paths.containerd_socket()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(shim.stdout.take().unwrap()).read_line(&mut line).unwrap();
