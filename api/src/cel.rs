@@ -5,6 +5,7 @@
 //! the API limits what may be written, and made a [`Program`], which is evaluated over documents where they lie
 //! ([`value`]). An evaluation is [counted](meter) and ends at its limit. [`schema`] declares what a structural schema
 //! describes. The functions are in [`library`].
+pub mod access;
 pub mod admission;
 pub mod ast;
 pub mod check;

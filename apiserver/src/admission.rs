@@ -6,20 +6,27 @@
 pub mod always_pull_images;
 pub mod certificates;
 pub mod claim_resize;
+pub mod config;
 pub mod default_toleration_seconds;
 pub mod defaults;
 pub mod deny_service_external_ips;
+pub mod event_rate_limit;
 mod expressions;
 pub mod extended_resource_toleration;
 mod fresh;
 pub mod hard_anti_affinity;
 pub mod limit_ranger;
+mod metrics;
+pub mod namespace_auto_provision;
 pub mod namespace_exists;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
 mod notes;
 pub mod owner_references;
+pub mod pod_node_selector;
 pub mod pod_security;
+pub mod pod_toleration_restriction;
+pub mod pod_topology_labels;
 pub mod policy;
 pub mod priority;
 pub mod resource_quota;
@@ -28,18 +35,23 @@ pub mod service_account;
 pub mod taint_nodes;
 pub mod webhook;
 
+pub use metrics::AdmissionMetrics;
 pub use notes::Notes;
 
 use crate::authz::Authorizer;
+use crate::config_file::ConfigError;
 use crate::flags::{Args, FlagError};
+use crate::loopback::Loopback;
 use crate::objects::Objects;
 use crate::registry::Siblings;
 use crate::strategy::Companions;
 use crate::user::User;
 use async_trait::async_trait;
+use config::Configurations;
 use knarr_api::kind::{GroupVersionKind, Kind};
 use knarr_api::{Value, status::Status};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// The kind of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -176,12 +188,13 @@ pub trait Plugin: Send + Sync {
 #[derive(Clone, Default)]
 pub struct Chain {
     plugins: Arc<[Arc<dyn Plugin>]>,
+    metrics: AdmissionMetrics,
 }
 
 impl Chain {
     /// A chain of plugins in the given order.
     pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
-        Self { plugins: plugins.into() }
+        Self { plugins: plugins.into(), metrics: AdmissionMetrics::default() }
     }
 
     /// Lets every concerned plugin change the object; the registry applies defaults again afterwards.
@@ -189,18 +202,23 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
-        self.admit_once(attributes).await?;
-        if !attributes.reinvocation.wanted {
-            return Ok(());
+        let (started, operation) = (Instant::now(), attributes.operation);
+        let mut admitted = self.admit_once(attributes).await;
+        if admitted.is_ok() && attributes.reinvocation.wanted {
+            attributes.reinvocation.is_second = true;
+            admitted = self.admit_once(attributes).await;
         }
-        attributes.reinvocation.is_second = true;
-        self.admit_once(attributes).await
+        self.metrics.step("admit", operation, admitted.is_err(), started.elapsed());
+        admitted
     }
 
     async fn admit_once(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
         for plugin in self.plugins.iter() {
             if plugin.handles(attributes.operation, attributes) {
-                plugin.admit(attributes).await?;
+                let (started, operation) = (Instant::now(), attributes.operation);
+                let admitted = plugin.admit(attributes).await;
+                self.metrics.plugin(plugin.name(), "admit", operation, admitted.is_err(), started.elapsed());
+                admitted?;
             }
         }
         Ok(())
@@ -211,12 +229,18 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
-        for plugin in self.plugins.iter() {
-            if plugin.handles(attributes.operation, attributes) {
-                plugin.validate(attributes).await?;
+        let (started, operation) = (Instant::now(), attributes.operation);
+        let mut valid = Ok(());
+        for plugin in self.plugins.iter().filter(|plugin| plugin.handles(operation, attributes)) {
+            let began = Instant::now();
+            valid = plugin.validate(attributes).await;
+            self.metrics.plugin(plugin.name(), "validate", operation, valid.is_err(), began.elapsed());
+            if valid.is_err() {
+                break;
             }
         }
-        Ok(())
+        self.metrics.step("validate", operation, valid.is_err(), started.elapsed());
+        valid
     }
 
     /// Collects what is committed with the object.
@@ -236,31 +260,48 @@ impl Chain {
     }
 }
 
+/// What plugins are made of.
+pub struct Parts<'a> {
+    /// Flags.
+    pub args: &'a Args,
+    /// Stored objects.
+    pub objects: &'a Arc<dyn Objects>,
+    /// May a user do something?
+    pub authorizer: &'a Authorizer,
+    /// Calls webhooks.
+    pub webhooks: &'a webhook::Caller,
+    /// Where times are kept.
+    pub metrics: &'a AdmissionMetrics,
+    /// The server's own requests; set when the server is put together.
+    pub own: &'a Arc<OnceLock<Loopback>>,
+}
+
 /// All plugins in the original's order, which is the order they run in whatever the flags say.
-fn plugins(
-    args: &Args,
-    objects: &Arc<dyn Objects>,
-    authorizer: &Authorizer,
-    webhooks: &webhook::Caller,
-) -> Vec<Arc<dyn Plugin>> {
+fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugin>>, ConfigError> {
+    let Parts { args, objects, authorizer, webhooks, own, .. } = *parts;
+    let is_enabled = |name: &str| args.enable_admission_plugins.iter().any(|enabled| enabled == name);
     let objects = || objects.clone();
     let authorizer = || authorizer.clone();
     let world = || policy::World { objects: objects(), authorizer: authorizer() };
-    vec![
-        Arc::new(namespace_exists::NamespaceExists { objects: objects() }),
+    Ok(vec![
+        Arc::new(namespace_auto_provision::NamespaceAutoProvision { objects: objects(), own: own.clone() }),
         Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
+        Arc::new(namespace_exists::NamespaceExists { objects: objects() }),
         Arc::new(hard_anti_affinity::HardAntiAffinity),
         Arc::new(limit_ranger::LimitRanger { objects: objects() }),
         Arc::new(service_account::ServiceAccount { objects: objects() }),
         Arc::new(node_restriction::NodeRestriction { objects: objects() }),
         Arc::new(taint_nodes::TaintNodesByCondition),
         Arc::new(always_pull_images::AlwaysPullImages),
-        Arc::new(pod_security::PodSecurity { objects: objects() }),
+        Arc::new(pod_security::PodSecurity::new(objects(), told)?),
+        Arc::new(pod_node_selector::PodNodeSelector::new(objects(), told)?),
         Arc::new(priority::Priority { objects: objects() }),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds {
             not_ready: args.default_not_ready_toleration_seconds,
             unreachable: args.default_unreachable_toleration_seconds,
         }),
+        Arc::new(pod_toleration_restriction::PodTolerationRestriction::new(objects(), told)?),
+        Arc::new(event_rate_limit::EventRateLimit::new(told, is_enabled("EventRateLimit"))?),
         Arc::new(extended_resource_toleration::ExtendedResourceToleration),
         Arc::new(defaults::DefaultStorageClass { objects: objects() }),
         Arc::new(defaults::StorageObjectInUseProtection),
@@ -272,53 +313,50 @@ fn plugins(
         Arc::new(certificates::CertificateSubjectRestriction),
         Arc::new(defaults::DefaultIngressClass { objects: objects() }),
         Arc::new(deny_service_external_ips::DenyServiceExternalIps),
+        Arc::new(pod_topology_labels::PodTopologyLabels { objects: objects() }),
         Arc::new(policy::Mutating::new(world())),
         Arc::new(webhook::Mutating::new(webhooks.clone())),
         Arc::new(policy::Validating::new(world())),
         Arc::new(webhook::Validating::new(webhooks.clone())),
         // Last: what is refused after it would be charged.
         Arc::new(resource_quota::ResourceQuota { objects: objects() }),
-    ]
+    ])
 }
 
 /// Plugins that run only when enabled, as in the original.
-const OPTIONAL: [&str; 7] = [
+const OPTIONAL: [&str; 11] = [
     "AlwaysPullImages",
     "DenyServiceExternalIPs",
+    "EventRateLimit",
     "ExtendedResourceToleration",
     "LimitPodHardAntiAffinityTopology",
+    "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeRestriction",
     "OwnerReferencesPermissionEnforcement",
+    "PodNodeSelector",
+    "PodTolerationRestriction",
 ];
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 10] = [
+const ABSENT: [&str; 5] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "ClusterTrustBundleAttest",
-    "EventRateLimit",
     "ImagePolicyWebhook",
-    "NamespaceAutoProvision",
     "NodeDeclaredFeatureValidator",
-    "PodNodeSelector",
-    "PodTolerationRestriction",
-    "PodTopologyLabels",
 ];
 
 impl Chain {
     /// The chain that the flags ask for.
     ///
     /// # Errors
-    /// A name that is no plugin, or to be enabled and absent.
-    pub fn from_flags(
-        args: &Args,
-        objects: &Arc<dyn Objects>,
-        authorizer: &Authorizer,
-        webhooks: &webhook::Caller,
-    ) -> Result<Self, FlagError> {
-        let mut all = plugins(args, objects, authorizer, webhooks);
+    /// A name that is no plugin, or to be enabled and absent; a configuration that cannot be.
+    pub fn from_flags(parts: &Parts<'_>) -> Result<Self, FlagError> {
+        let args = parts.args;
+        let told = Configurations::load(args.admission_control_config_file.as_deref())?;
+        let mut all = plugins(parts, &told)?;
         let known = |name: &String| all.iter().any(|plugin| plugin.name() == name);
         let unknown = |name: &&String| !known(name);
         if let Some(name) = args.enable_admission_plugins.iter().find(unknown) {
@@ -331,7 +369,7 @@ impl Chain {
         let enabled = |name: &str| args.enable_admission_plugins.iter().any(|n| n == name);
         all.retain(|plugin| !OPTIONAL.contains(&plugin.name()) || enabled(plugin.name()));
         all.retain(|plugin| !args.disable_admission_plugins.iter().any(|name| name == plugin.name()));
-        Ok(Self::new(all))
+        Ok(Self { plugins: all.into(), metrics: parts.metrics.clone() })
     }
 }
 

@@ -1,37 +1,47 @@
-//! Authentication: who sends a request? Client certificates, bearer tokens (static and of ServiceAccounts), identity
-//! headers of a trusted front proxy; otherwise anonymous, where that is allowed.
+//! Authentication: who sends a request? Identity headers of a trusted front proxy, client certificates, bearer tokens
+//! (static, of ServiceAccounts, of joining nodes, of issuers, known to a webhook); otherwise anonymous, where that is
+//! allowed.
 //!
 //! Credentials that are presented and found wrong are a 401 even where anonymous requests are allowed.
+pub mod bootstrap_token;
+pub(crate) mod cache;
 pub mod impersonation;
+pub mod jwt;
 pub mod request_header;
+pub mod structured;
 pub mod token_file;
+pub mod token_webhook;
 pub mod x509;
 
 use crate::objects::Objects;
-use crate::tokens::{self, Tokens};
+use crate::reload::Reloaded;
+use crate::request_info::RequestInfo;
+use crate::tokens::Tokens;
 use crate::user::{AUTHENTICATED, UNAUTHENTICATED, User};
 use base64::Engine;
+use cache::Verdicts;
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::status::Status;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long the verdict on a ServiceAccount token holds, as in the original.
+/// How long the verdict on a token holds, as in the original.
 const CACHED: Duration = Duration::from_secs(10);
 /// What a token among the WebSocket protocols begins with.
 const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
-/// Verdicts kept; more than this clears the table.
-const CACHE_SIZE: usize = 8192;
 
-/// What is known of the other end of a connection; certificates are verified once.
+/// A verdict on a peer's certificates, and the authorities it was reached with.
+type Checked<T> = Mutex<Option<(Arc<x509::Verifier>, T)>>;
+
+/// What is known of the other end of a connection; certificates are verified once, and again when the authorities change.
 #[derive(Default)]
 pub struct Peer {
     certificates: Vec<rustls::pki_types::CertificateDer<'static>>,
-    verified: std::sync::OnceLock<Result<x509::Identity, String>>,
-    proxy: std::sync::OnceLock<bool>,
+    verified: Checked<Result<Arc<x509::Identity>, String>>,
+    proxy: Checked<bool>,
 }
 
 impl Peer {
@@ -46,24 +56,33 @@ impl Peer {
     }
 }
 
-/// Users of tokens, and until when that holds.
-type Verdicts = HashMap<Box<str>, (Instant, Arc<User>)>;
+/// The verdict with the authorities of now.
+fn checked<T: Clone>(known: &Checked<T>, verifier: &Arc<x509::Verifier>, check: impl FnOnce() -> T) -> T {
+    let mut known = known.lock();
+    match &*known {
+        Some((with, verdict)) if Arc::ptr_eq(with, verifier) => verdict.clone(),
+        _ => {
+            let verdict = check();
+            *known = Some((verifier.clone(), verdict.clone()));
+            verdict
+        }
+    }
+}
+
+/// A user, and the audiences a token shares with those asked for.
+type Verdict = (Arc<User>, Vec<String>);
 
 /// The configured authenticators.
 pub struct Authenticator {
-    client_ca: Option<x509::Verifier>,
-    proxy: Option<request_header::FrontProxy>,
-    token_file: HashMap<String, Arc<User>>,
-    tokens: Arc<Tokens>,
-    objects: Arc<dyn Objects>,
-    anonymous: Option<Arc<User>>,
-    cache: Mutex<Verdicts>,
+    config: Config,
+    anonymous: Arc<User>,
+    verdicts: Verdicts<Verdict>,
 }
 
 /// What [`Authenticator::new`] needs.
 pub struct Config {
     /// Verifies client certificates (`--client-ca-file`).
-    pub client_ca: Option<x509::Verifier>,
+    pub client_ca: Option<Reloaded<x509::Verifier>>,
     /// `--requestheader-…`.
     pub proxy: Option<request_header::FrontProxy>,
     /// `--token-auth-file`, read.
@@ -72,29 +91,32 @@ pub struct Config {
     pub tokens: Arc<Tokens>,
     /// Where bound objects are looked up.
     pub objects: Arc<dyn Objects>,
-    /// `--anonymous-auth`.
+    /// `--enable-bootstrap-token-auth`.
+    pub bootstrap_tokens: bool,
+    /// `--authentication-config` or `--oidc-…`.
+    pub structured: Reloaded<structured::Active>,
+    /// `--authentication-token-webhook-config-file`.
+    pub webhook: Option<token_webhook::TokenWebhook>,
+    /// `--anonymous-auth`, where the configuration file does not speak of it.
     pub anonymous: bool,
 }
 
 impl Authenticator {
     /// Puts the authenticators together.
     pub fn new(config: Config) -> Self {
-        Self {
-            client_ca: config.client_ca,
-            proxy: config.proxy,
-            token_file: config.token_file,
-            tokens: config.tokens,
-            objects: config.objects,
-            anonymous: config.anonymous.then(|| Arc::new(User::anonymous())),
-            cache: Mutex::default(),
-        }
+        Self { config, anonymous: Arc::new(User::anonymous()), verdicts: Verdicts::default() }
     }
 
     /// Who sends a request with these headers over this connection? Credentials are removed from the headers.
     ///
     /// # Errors
     /// 401.
-    pub fn authenticate(&self, peer: &Peer, headers: &mut HeaderMap) -> Result<Arc<User>, Status> {
+    pub async fn authenticate(
+        &self,
+        info: &RequestInfo,
+        peer: &Peer,
+        headers: &mut HeaderMap,
+    ) -> Result<Arc<User>, Status> {
         let mut failed = None;
         if let Some(user) = self.by_proxy(peer, headers) {
             return Ok(user);
@@ -105,7 +127,7 @@ impl Authenticator {
             Err(error) => failed = Some(error),
         }
         if let Some(token) = bearer_token(headers) {
-            match self.by_token(&token, &[]) {
+            match self.by_token(&token).await {
                 Ok((user, _)) => {
                     remove_token(headers);
                     return Ok(user);
@@ -113,10 +135,10 @@ impl Authenticator {
                 Err(error) => failed = Some(error),
             }
         }
-        match (failed, &self.anonymous) {
-            (None, Some(anonymous)) => Ok(anonymous.clone()),
-            (None, None) => Err(Status::unauthorized()),
-            (Some(error), _) => {
+        match failed {
+            None if self.admits_anonymous(info) => Ok(self.anonymous.clone()),
+            None => Err(Status::unauthorized()),
+            Some(error) => {
                 tracing::warn!(error, "unable to authenticate the request");
                 Err(Status::unauthorized())
             }
@@ -127,51 +149,91 @@ impl Authenticator {
     ///
     /// # Errors
     /// What is wrong with the token.
-    pub fn review(&self, token: &str, audiences: &[String]) -> Result<(Arc<User>, Vec<String>), String> {
-        self.by_token(token, audiences)
+    pub async fn review(&self, token: &str, audiences: &[String]) -> Result<Verdict, String> {
+        // Who asks for others wants to know what is true now.
+        let wanted = if audiences.is_empty() { self.config.tokens.audiences() } else { audiences };
+        self.judge(token, wanted).await
+    }
+
+    fn admits_anonymous(&self, info: &RequestInfo) -> bool {
+        match &self.config.structured.get().anonymous {
+            Some(anonymous) => anonymous.admits(info),
+            None => self.config.anonymous,
+        }
     }
 
     fn by_certificate(&self, peer: &Peer) -> Result<Option<Arc<User>>, String> {
-        let (Some(verifier), false) = (&self.client_ca, peer.certificates.is_empty()) else {
+        let (Some(verifier), false) = (&self.config.client_ca, peer.certificates.is_empty()) else {
             return Ok(None);
         };
-        match peer.verified.get_or_init(|| verifier.verify(&peer.certificates)) {
-            Ok(identity) if identity.is_current() => Ok(Some(identity.user.clone())),
-            Ok(_) => Err("x509: certificate has expired or is not yet valid".to_owned()),
-            Err(error) => Err(error.clone()),
+        let verifier = verifier.get();
+        let verify = || verifier.verify(&peer.certificates).map(Arc::new);
+        match checked(&peer.verified, &verifier, verify)? {
+            identity if identity.is_current() => Ok(Some(identity.user.clone())),
+            _ => Err("x509: certificate has expired or is not yet valid".to_owned()),
         }
     }
 
     fn by_proxy(&self, peer: &Peer, headers: &mut HeaderMap) -> Option<Arc<User>> {
-        let proxy = self.proxy.as_ref()?;
-        if peer.certificates.is_empty() || !*peer.proxy.get_or_init(|| proxy.trusts(&peer.certificates)) {
+        let proxy = self.config.proxy.as_ref().filter(|_| !peer.certificates.is_empty())?;
+        let verifier = proxy.verifier.get();
+        if !checked(&peer.proxy, &verifier, || proxy.trusts(&verifier, &peer.certificates)) {
             return None;
         }
         proxy.user(headers).map(|user| Arc::new(authenticated(user)))
     }
 
-    fn by_token(&self, token: &str, audiences: &[String]) -> Result<(Arc<User>, Vec<String>), String> {
-        if let Some(user) = self.token_file.get(token) {
-            return Ok((user.clone(), audiences.to_vec()));
+    async fn by_token(&self, token: &str) -> Result<Verdict, String> {
+        let key = self.verdicts.key(token, &[]);
+        if let Some(verdict) = self.verdicts.get(&key) {
+            return Ok(verdict);
         }
-        if audiences.is_empty()
-            && let Some((until, user)) = self.cache.lock().get(token)
-            && *until > Instant::now()
+        let verdict = self.judge(token, self.config.tokens.audiences()).await?;
+        self.verdicts.put(key, verdict.clone(), CACHED);
+        Ok(verdict)
+    }
+
+    /// Asks everybody who may know the token. Who knows of no audiences means those of this server.
+    async fn judge(&self, token: &str, wanted: &[String]) -> Result<Verdict, String> {
+        let config = &self.config;
+        let own = config.tokens.audiences();
+        let common: Vec<String> = own.iter().filter(|audience| wanted.contains(audience)).cloned().collect();
+        let is_for_this = !common.is_empty() || wanted.is_empty();
+        let mut errors = Vec::new();
+        if let Some(user) = config.token_file.get(token).filter(|_| is_for_this) {
+            return Ok((user.clone(), common));
+        }
+        match config.tokens.authenticate(token, wanted, &*config.objects) {
+            Ok(Some((user, audiences))) => return Ok((Arc::new(user), audiences)),
+            Ok(None) => {}
+            Err(error) => errors.push(error),
+        }
+        if config.bootstrap_tokens
+            && is_for_this
+            && let Some(user) = bootstrap_token::authenticate(token, &*config.objects)
         {
-            return Ok((user.clone(), self.tokens.audiences().to_vec()));
+            return Ok((Arc::new(authenticated(user)), common));
         }
-        let Some((claims, common)) = self.tokens.verify(token, audiences)? else {
-            return Err("invalid bearer token".to_owned());
-        };
-        let user = Arc::new(tokens::user_of(&claims, &*self.objects)?);
-        if audiences.is_empty() {
-            let mut cache = self.cache.lock();
-            if cache.len() >= CACHE_SIZE {
-                cache.clear();
+        let structured = config.structured.get();
+        for issuer in structured.issuers.iter().filter(|_| is_for_this) {
+            match issuer.authenticate(token).await {
+                Ok(Some(user)) => return Ok((Arc::new(authenticated(user)), common)),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
             }
-            cache.insert(token.into(), (Instant::now() + CACHED, user.clone()));
         }
-        Ok((user, common))
+        if let Some(webhook) = &config.webhook {
+            match webhook.authenticate(token, wanted, own).await {
+                Ok(Some(verdict)) => return Ok(verdict),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        Err(match errors.as_slice() {
+            [] => "invalid bearer token".to_owned(),
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
+        })
     }
 }
 

@@ -4,9 +4,13 @@ pub mod escalation;
 pub mod node;
 pub mod rbac;
 pub mod reviews;
+pub mod structured;
+pub mod webhook;
 
+use crate::reload::Reloaded;
 use crate::request_info::RequestInfo;
 use crate::user::{MASTERS, User};
+use futures::FutureExt;
 use knarr_api::status::{Resource, Status};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -34,6 +38,8 @@ pub struct Attributes<'a> {
     pub is_resource: bool,
     /// The field selector of a list, watch or deletecollection, as sent.
     pub field_selector: Option<Cow<'a, str>>,
+    /// The label selector of the same, as sent.
+    pub label_selector: Option<Cow<'a, str>>,
 }
 
 impl<'a> From<&'a RequestInfo> for Attributes<'a> {
@@ -49,6 +55,7 @@ impl<'a> From<&'a RequestInfo> for Attributes<'a> {
             path: info.path(),
             is_resource: info.is_resource_request,
             field_selector: if info.is_resource_request { info.field_selector() } else { None },
+            label_selector: if info.is_resource_request { info.label_selector() } else { None },
         }
     }
 }
@@ -62,6 +69,13 @@ pub enum Decision {
     Deny(Cow<'static, str>),
     /// Not known here: the next one decides; in the end that is a no.
     NoOpinion(Cow<'static, str>),
+    /// It could not be found out.
+    Failed {
+        /// That is a no; otherwise the next one decides.
+        denied: bool,
+        /// Why.
+        error: Cow<'static, str>,
+    },
 }
 
 impl Decision {
@@ -74,6 +88,7 @@ impl Decision {
     pub fn reason(&self) -> &str {
         match self {
             Self::Allow(reason) | Self::Deny(reason) | Self::NoOpinion(reason) => reason,
+            Self::Failed { error, .. } => error,
         }
     }
 }
@@ -93,12 +108,24 @@ pub enum Mode {
     /// Everything is refused.
     #[value(name = "AlwaysDeny")]
     AlwaysDeny,
+    /// A webhook (`--authorization-webhook-config-file`).
+    #[value(name = "Webhook")]
+    Webhook,
+}
+
+/// One authorizer of the chain.
+#[derive(Clone)]
+pub enum Step {
+    /// One of this server's own.
+    Mode(Mode),
+    /// Another server.
+    Webhook(Arc<webhook::Webhook>),
 }
 
 /// The configured authorizers.
 #[derive(Clone)]
 pub struct Authorizer {
-    modes: Arc<[Mode]>,
+    steps: Arc<Reloaded<Vec<Step>>>,
     /// Roles and bindings; kept current whatever the modes, for escalation checks and rule reviews.
     pub rbac: Arc<rbac::Rbac>,
     /// What each node may see.
@@ -108,29 +135,54 @@ pub struct Authorizer {
 impl Authorizer {
     /// Asks `modes` in order; members of `system:masters` pass before any of them.
     pub fn new(modes: &[Mode]) -> Self {
-        Self { modes: modes.into(), rbac: Arc::default(), node: Arc::default() }
+        Self::of(Reloaded::fixed(modes.iter().copied().map(Step::Mode).collect()))
+    }
+
+    /// Asks the authorizers of a configuration, whatever they are by now.
+    pub fn of(steps: Reloaded<Vec<Step>>) -> Self {
+        Self { steps: Arc::new(steps), rbac: Arc::default(), node: Arc::default() }
     }
 
     /// Decides.
-    pub fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Decision {
+    pub async fn decide(&self, user: &User, attributes: &Attributes<'_>) -> Decision {
         if user.in_group(MASTERS) {
             return Decision::Allow(Cow::Borrowed(""));
         }
-        let mut reasons: Vec<Cow<'static, str>> = Vec::new();
-        for mode in self.modes.iter() {
-            let decision = match mode {
-                Mode::Node => self.node.authorize(user, attributes),
-                Mode::Rbac => self.rbac.authorize(user, attributes),
-                Mode::AlwaysAllow => Decision::Allow(Cow::Borrowed("")),
-                Mode::AlwaysDeny => Decision::NoOpinion(Cow::Borrowed("Everything is forbidden.")),
+        let (mut reasons, mut errors) = (Vec::new(), Vec::new());
+        for step in self.steps.get().iter() {
+            let decision = match step {
+                Step::Mode(Mode::Node) => self.node.authorize(user, attributes),
+                Step::Mode(Mode::Rbac) => self.rbac.authorize(user, attributes),
+                Step::Mode(Mode::AlwaysAllow) => Decision::Allow(Cow::Borrowed("")),
+                Step::Mode(Mode::AlwaysDeny | Mode::Webhook) => {
+                    Decision::NoOpinion(Cow::Borrowed("Everything is forbidden."))
+                }
+                Step::Webhook(webhook) => webhook.decide(user, attributes).await,
             };
             match decision {
                 Decision::NoOpinion(reason) if reason.is_empty() => {}
                 Decision::NoOpinion(reason) => reasons.push(reason),
+                Decision::Failed { denied: false, error } => errors.push(error),
                 decided => return decided,
             }
         }
-        Decision::NoOpinion(Cow::Owned(reasons.join("\n")))
+        match errors.as_slice() {
+            [] => Decision::NoOpinion(Cow::Owned(reasons.join("\n"))),
+            [one] => Decision::Failed { denied: false, error: one.clone() },
+            several => {
+                Decision::Failed { denied: false, error: Cow::Owned(format!("[{}]", several.join(", "))) }
+            }
+        }
+    }
+
+    /// The same for who cannot wait, such as expressions: where a webhook has to be asked, the thread hands its other
+    /// tasks over and waits.
+    pub fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Decision {
+        if let Some(decision) = self.decide(user, attributes).now_or_never() {
+            return decision;
+        }
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| runtime.block_on(self.decide(user, attributes)))
     }
 
     /// Decides, and words a refusal as the 403 that clients see.
@@ -140,7 +192,8 @@ impl Authorizer {
     pub fn require(&self, user: &User, attributes: &Attributes<'_>) -> Result<(), Status> {
         match self.authorize(user, attributes) {
             Decision::Allow(_) => Ok(()),
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(user, attributes, &reason)),
+            Decision::Failed { error, .. } => Err(Status::internal(error)),
+            other => Err(forbidden(user, attributes, other.reason())),
         }
     }
 }

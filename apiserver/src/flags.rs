@@ -55,12 +55,47 @@ pub struct Args {
     /// Static tokens: lines of `token,user,uid,"groups"`.
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
-    /// Requests without credentials are of `system:anonymous` instead of refused.
-    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    pub anonymous_auth: bool,
+    /// Requests without credentials are of `system:anonymous` instead of refused; the default.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub anonymous_auth: Option<bool>,
+    /// Tokens of the form `ID.SECRET` are looked up among the Secrets `bootstrap-token-ID` in kube-system.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_bootstrap_token_auth: bool,
+    /// Issuers of tokens and rules for requests without credentials: an AuthenticationConfiguration of
+    /// apiserver.config.k8s.io. It is read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
+    /// One issuer of tokens.
+    #[command(flatten)]
+    pub oidc: OidcArgs,
+    /// Kubeconfig of a webhook that knows tokens.
+    #[arg(long, value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// Version of the TokenReviews it is sent.
+    #[arg(long, default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
+    pub authentication_token_webhook_version: String,
+    /// How long its verdicts hold.
+    #[arg(long, default_value = "2m0s", value_parser = duration)]
+    pub authentication_token_webhook_cache_ttl: Duration,
     /// Authorization modes, asked in order.
     #[arg(long, value_delimiter = ',', default_value = "AlwaysAllow", value_enum)]
     pub authorization_mode: Vec<Mode>,
+    /// Authorizers in order: an AuthorizationConfiguration of apiserver.config.k8s.io, in place of the modes. It is
+    /// read again when it changes.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file"])]
+    pub authorization_config: Option<PathBuf>,
+    /// Kubeconfig of the webhook of mode Webhook.
+    #[arg(long, value_name = "FILE")]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+    /// Version of the SubjectAccessReviews it is sent.
+    #[arg(long, default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
+    pub authorization_webhook_version: String,
+    /// How long its yes holds.
+    #[arg(long, default_value = "5m0s", value_parser = duration)]
+    pub authorization_webhook_cache_authorized_ttl: Duration,
+    /// How long anything else it says holds.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub authorization_webhook_cache_unauthorized_ttl: Duration,
     /// Paths anybody may get.
     #[arg(long, value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
     pub authorization_always_allow_paths: Vec<String>,
@@ -70,6 +105,9 @@ pub struct Args {
     /// Default admission plugins to leave out.
     #[arg(long, value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    /// What single admission plugins are told (apiserver.config.k8s.io/v1 AdmissionConfiguration).
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Seconds a pod tolerates a node that is not ready, unless it says itself.
     #[arg(long, default_value_t = 300)]
     pub default_not_ready_toleration_seconds: i64,
@@ -193,18 +231,56 @@ pub struct Args {
     pub allow_privileged: bool,
 }
 
+/// One issuer of tokens, by flags.
+#[derive(ClapArgs, Clone, Debug, Default)]
+pub struct OidcArgs {
+    /// `iss` of the tokens of an OpenID issuer, an https URL.
+    #[arg(long, default_value = "", requires = "oidc_client_id")]
+    pub oidc_issuer_url: String,
+    /// `aud` of its tokens.
+    #[arg(long, default_value = "", requires = "oidc_issuer_url")]
+    pub oidc_client_id: String,
+    /// The claim with the user's name.
+    #[arg(long, default_value = "sub")]
+    pub oidc_username_claim: String,
+    /// What stands before the user's name; `-`: nothing; default: the issuer and `#`, nothing before email addresses.
+    #[arg(long, default_value = "")]
+    pub oidc_username_prefix: String,
+    /// The claim with the user's groups.
+    #[arg(long, default_value = "")]
+    pub oidc_groups_claim: String,
+    /// What stands before each group.
+    #[arg(long, default_value = "")]
+    pub oidc_groups_prefix: String,
+    /// Claims that tokens must have, `NAME=VALUE`.
+    #[arg(long, value_delimiter = ',')]
+    pub oidc_required_claim: Vec<String>,
+    /// Algorithms that tokens may be signed with.
+    #[arg(long, value_delimiter = ',', default_value = "RS256")]
+    pub oidc_signing_algs: Vec<String>,
+    /// Authorities of the issuer; default: those of the system.
+    #[arg(long, value_name = "FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+}
+
 /// Why the flags make no server.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
     /// An admission plugin nobody knows.
     #[error("unknown admission plugin {0:?}")]
     UnknownPlugin(String),
+    /// What admission plugins are told cannot be.
+    #[error("--admission-control-config-file: {0}")]
+    AdmissionConfig(#[from] crate::config_file::ConfigError),
     /// Two ranges of one family, or more than two.
     #[error("--service-cluster-ip-range takes one range, or two of different address families")]
     ServiceRanges,
     /// No key to sign with.
     #[error("--service-account-signing-key-file or --service-account-key-file is required")]
     TokenKeys,
+    /// Two ways to say the same.
+    #[error("--{0} and --{1} cannot be used together")]
+    Exclusive(&'static str, &'static str),
     /// A `NAME=BOOL` that is none.
     #[error("--feature-gates: {0:?} is not NAME=true or NAME=false")]
     Switch(String),
@@ -232,6 +308,9 @@ impl Args {
         }
         if self.service_account_signing_key_file.is_none() && self.service_account_key_file.is_empty() {
             return Err(FlagError::TokenKeys);
+        }
+        if self.authentication_config.is_some() && !self.oidc.oidc_issuer_url.is_empty() {
+            return Err(FlagError::Exclusive("authentication-config", "oidc-issuer-url"));
         }
         for text in &self.feature_gates {
             switch(text)?;
@@ -320,7 +399,7 @@ mod tests {
         let base = "--storage sqlite:x --service-account-signing-key-file k";
         let args = parse(&format!("{base} --authorization-mode=Node,RBAC --anonymous-auth=false")).unwrap();
         assert_eq!(args.authorization_mode, [Mode::Node, Mode::Rbac]);
-        assert!(!args.anonymous_auth && args.service_account_extend_token_expiration);
+        assert!(args.anonymous_auth == Some(false) && args.service_account_extend_token_expiration);
         assert_eq!(args.service_node_port_range, 30000..=32767);
         let args =
             parse(&format!("{base} --service-node-port-range 80+20 --bind-address 127.0.0.1")).unwrap();

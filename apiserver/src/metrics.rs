@@ -1,8 +1,10 @@
 //! `/metrics`: the original's names, kept by `prometheus-client`.
 //!
 //! A request finds its counters by a hash of its labels, so that the label texts are made once a combination.
+mod access;
 mod storage;
 
+use crate::admission::AdmissionMetrics;
 use crate::admission::webhook::WebhookMetrics;
 use crate::audit::AuditMetrics;
 use crate::flowcontrol::FlowMetrics;
@@ -20,6 +22,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
+pub use access::AccessMetrics;
 pub use storage::StorageMetrics;
 
 const SECONDS: [f64; 23] = [
@@ -116,6 +119,10 @@ pub struct Metrics {
     pub flow: FlowMetrics,
     /// The database.
     pub storage: StorageMetrics,
+    /// Authentication and authorization.
+    pub access: AccessMetrics,
+    /// Admission plugins.
+    pub admission: AdmissionMetrics,
     /// The audit log.
     pub audit: AuditMetrics,
     /// Admission webhooks.
@@ -188,6 +195,9 @@ impl Default for Metrics {
         let flow = FlowMetrics::new(&mut registry);
         let webhooks = WebhookMetrics::default();
         webhooks.register(&mut registry);
+        let access = AccessMetrics::new(&mut registry);
+        let admission = AdmissionMetrics::default();
+        admission.register(&mut registry);
         let audit = AuditMetrics::default();
         audit.register(&mut registry);
         let process = Process::new(&mut registry);
@@ -208,6 +218,8 @@ impl Default for Metrics {
             inflight: kinds,
             flow,
             storage,
+            access,
+            admission,
             audit,
             webhooks,
             process,

@@ -6,6 +6,7 @@
 mod connector;
 pub mod kubeconfig;
 mod resolve;
+pub mod review;
 mod texts;
 mod tls;
 
@@ -112,10 +113,12 @@ impl Endpoint {
         if url.is_empty() {
             return Err("webhook configuration must have either service or URL".to_owned());
         }
-        Self::of_url(url, trust)
+        let endpoint = Self::of_url(url, trust)?;
+        let path = endpoint.path.split('?').next().map(clean_path).unwrap_or_default();
+        Ok(Self { path, ..endpoint })
     }
 
-    /// The server of an `https://` URL.
+    /// The server of an `https://` URL, with the URL's path and query as they are.
     ///
     /// # Errors
     /// Why it is none, as the original says it.
@@ -128,7 +131,7 @@ impl Endpoint {
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         Ok(Self {
             authority: authority.as_str().to_owned(),
-            path: clean_path(uri.path()),
+            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
             target: Target::Host { host: host.clone(), port: authority.port_u16().unwrap_or(443) },
             server_name: host,
             trust,

@@ -2,10 +2,12 @@
 //!
 //! Order: open the store, start listening, then bootstrap while already answering (health says what is missing), so
 //! that a client that polls `/readyz` sees the server as soon as it is.
-use crate::admission::{Chain as Admission, webhook};
+mod authentication;
+mod authorization;
+
+use crate::admission::{Chain as Admission, Parts, webhook};
 use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::audit::Audit;
-use crate::authn::{Authenticator, request_header::FrontProxy, token_file, x509};
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
@@ -30,10 +32,9 @@ use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use futures::StreamExt;
 use knarr_api::status::Status;
-use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -175,18 +176,27 @@ fn assemble(
 ) -> Result<Arc<Server>> {
     let provider = certs::provider();
     let objects: Arc<dyn Objects> = Arc::new(store.clone());
-    let authorizer = Authorizer::new(&args.authorization_mode);
+    let authorizer = authorization::assemble(args, &objects)?;
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
-    let (authenticator, hints) = authenticator(args, &objects, &tokens)?;
     let outbound = Arc::new(outbound(args, &objects, &provider)?);
+    let (authenticator, hints) = authentication::assemble(args, &objects, &tokens, &outbound)?;
     let webhooks = webhook::Caller {
         objects: objects.clone(),
         outbound: outbound.clone(),
         metrics: metrics.webhooks.clone(),
         authorizer: authorizer.clone(),
     };
-    let admission = Admission::from_flags(args, &objects, &authorizer, &webhooks)?;
+    let own = Arc::new(OnceLock::new());
+    let parts = Parts {
+        args,
+        objects: &objects,
+        authorizer: &authorizer,
+        webhooks: &webhooks,
+        metrics: &metrics.admission,
+        own: &own,
+    };
+    let admission = Admission::from_flags(&parts)?;
     let upstream = Arc::new(Upstream::new(upstream_config(args)?, &provider)?);
     let hooks = ServerHooks {
         authorizer: authorizer.clone(),
@@ -212,9 +222,11 @@ fn assemble(
     let usage = UsageApi::new(objects.clone(), upstream);
     let aggregator = Aggregator::new(registry.clone(), objects.clone(), outbound, usage);
     let aggregator = Arc::new(aggregator);
-    let identity = match (&args.tls_cert_file, &args.tls_private_key_file) {
-        (Some(certificate), Some(key)) => certs::load(certificate, key)?,
-        _ => certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?,
+    let serving = match (&args.tls_cert_file, &args.tls_private_key_file) {
+        (Some(certificate), Some(key)) => certs::followed(certificate, key)?,
+        _ => {
+            certs::Serving::fixed(certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?)?
+        }
     };
     let counts = Counts::default();
     let seats = args.max_requests_inflight + args.max_mutating_requests_inflight;
@@ -265,11 +277,14 @@ fn assemble(
         timeout: args.request_timeout,
         shutdown: shutdown.clone(),
     };
+    let client = Loopback::new(registry.clone(), shutdown);
+    // Nobody has set it before.
+    let _ = own.set(client.clone());
     Ok(Arc::new(Server {
         chain: Arc::new(chain),
-        tls: certs::server_config(identity, hints)?,
+        tls: certs::server_config(serving, hints)?,
         objects,
-        client: Loopback::new(registry.clone(), shutdown),
+        client,
         registry,
         aggregator,
         authorizer,
@@ -376,7 +391,7 @@ impl Server {
         );
         tracing::info!(took = ?started.elapsed(), "ready");
         let published = Step::pending("authentication settings");
-        let data = authentication_settings(&self.args);
+        let data = authentication::settings(&self.args);
         let publish = || bootstrap::authentication_settings(client, &data);
         self.until_done("authentication settings", &published, publish).await;
     }
@@ -406,45 +421,6 @@ fn token_config(args: &Args) -> TokenConfig {
     }
 }
 
-fn authenticator(
-    args: &Args,
-    objects: &Arc<dyn Objects>,
-    tokens: &Arc<Tokens>,
-) -> Result<(Arc<Authenticator>, Vec<rustls::DistinguishedName>)> {
-    let verifier = |path: Option<&Path>| {
-        path.map(|path| {
-            let verifier = x509::Verifier::new(&read(path)?, certs::provider());
-            verifier.with_context(|| format!("cannot use {}", path.display()))
-        })
-        .transpose()
-    };
-    let client_ca = verifier(args.client_ca_file.as_deref())?;
-    let proxy_ca = verifier(args.requestheader_client_ca_file.as_deref())?;
-    let hints = [&client_ca, &proxy_ca].into_iter().flatten().flat_map(x509::Verifier::subjects).collect();
-    let proxy = proxy_ca.map(|verifier| FrontProxy {
-        verifier,
-        allowed_names: args.requestheader_allowed_names.clone(),
-        username_headers: args.requestheader_username_headers.clone(),
-        uid_headers: args.requestheader_uid_headers.clone(),
-        group_headers: args.requestheader_group_headers.clone(),
-        extra_prefixes: args.requestheader_extra_headers_prefix.clone(),
-    });
-    let token_file = match &args.token_auth_file {
-        Some(path) => token_file::parse(&String::from_utf8_lossy(&read(path)?))
-            .map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?,
-        None => Default::default(),
-    };
-    let config = crate::authn::Config {
-        client_ca,
-        proxy,
-        token_file,
-        tokens: tokens.clone(),
-        objects: objects.clone(),
-        anonymous: args.anonymous_auth,
-    };
-    Ok((Arc::new(Authenticator::new(config)), hints))
-}
-
 fn upstream_config(args: &Args) -> Result<UpstreamConfig> {
     let identity = match (&args.kubelet_client_certificate, &args.kubelet_client_key) {
         (Some(certificate), Some(key)) => Some(certs::load(certificate, key)?),
@@ -469,28 +445,6 @@ fn outbound(
     };
     let own = SocketAddr::new(args.advertised(), args.secure_port);
     Ok(Outbound::new(objects.clone(), args.enable_aggregator_routing, Some(own), identity, provider.clone()))
-}
-
-/// The data of `extension-apiserver-authentication`.
-fn authentication_settings(args: &Args) -> knarr_api::Value {
-    let mut data = json!({});
-    let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-    if let Some(path) = &args.client_ca_file {
-        data["client-ca-file"] = json!(text(path));
-    }
-    if let Some(path) = &args.requestheader_client_ca_file {
-        data["requestheader-client-ca-file"] = json!(text(path));
-        for (key, list) in [
-            ("requestheader-allowed-names", &args.requestheader_allowed_names),
-            ("requestheader-extra-headers-prefix", &args.requestheader_extra_headers_prefix),
-            ("requestheader-group-headers", &args.requestheader_group_headers),
-            ("requestheader-uid-headers", &args.requestheader_uid_headers),
-            ("requestheader-username-headers", &args.requestheader_username_headers),
-        ] {
-            data[key] = json!(json!(list).to_string());
-        }
-    }
-    data
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -12,7 +12,7 @@ mod limit_range;
 pub(crate) mod namespace;
 mod persistent_volume;
 pub(crate) mod pod;
-mod qos;
+pub(crate) mod qos;
 mod secret;
 mod service;
 mod service_account;

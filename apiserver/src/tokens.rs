@@ -3,6 +3,8 @@
 //! Source: KEP-1205 (bound tokens), KEP-1393 (issuer discovery). Tokens are valid while their signature, times,
 //! issuer and audience are, and while the ServiceAccount and the object they are bound to still exist with the same
 //! UID.
+mod legacy;
+
 use crate::clock::{now_seconds, rfc3339};
 use crate::objects::Objects;
 use crate::user::User;
@@ -227,7 +229,7 @@ impl Tokens {
         if !self.issuers.contains(&unverified.iss) {
             return Ok(None);
         }
-        let claims = self.verified_claims(token)?;
+        let claims = self.verified::<Claims>(token)?;
         let now = now_seconds();
         if claims.exp > 0 && now > claims.exp {
             return Err("service account token has expired".to_owned());
@@ -245,7 +247,29 @@ impl Tokens {
         Ok(Some((claims, common)))
     }
 
-    fn verified_claims(&self, token: &str) -> Result<Claims, String> {
+    /// The user of a ServiceAccount token and the audiences of `wanted` it is for; `Ok(None)`: not one of ours.
+    ///
+    /// # Errors
+    /// What is wrong with it, or gone.
+    pub fn authenticate(
+        &self,
+        token: &str,
+        wanted: &[String],
+        objects: &dyn Objects,
+    ) -> Result<Option<(User, Vec<String>)>, String> {
+        if let Some(claims) = legacy::claims(token) {
+            let is_signed = self.verified::<Value>(token).is_ok();
+            return legacy::user(&claims, token, is_signed, objects).map(|user| {
+                let common =
+                    self.audiences.iter().filter(|audience| wanted.contains(audience)).cloned().collect();
+                user.filter(|_| !Vec::is_empty(&common)).map(|user| (user, common))
+            });
+        }
+        let Some((claims, common)) = self.verify(token, wanted)? else { return Ok(None) };
+        Ok(Some((user_of(&claims, objects)?, common)))
+    }
+
+    fn verified<T: serde::de::DeserializeOwned>(&self, token: &str) -> Result<T, String> {
         let header = jsonwebtoken::decode_header(token).map_err(|e| e.to_string())?;
         let matching = |key: &&VerifyingKey| {
             key.algorithm == header.alg && header.kid.as_ref().is_none_or(|id| *id == key.id)
@@ -258,7 +282,7 @@ impl Tokens {
             validation.validate_exp = false;
             validation.validate_aud = false;
             validation.required_spec_claims.clear();
-            if let Ok(data) = jsonwebtoken::decode::<Claims>(token, &key.key, &validation) {
+            if let Ok(data) = jsonwebtoken::decode::<T>(token, &key.key, &validation) {
                 return Ok(data.claims);
             }
         }

@@ -1,5 +1,7 @@
 //! The audit log as it is configured by files and read by auditors.
 #![allow(missing_docs, clippy::expect_used)]
+#[path = "audit/audited.rs"]
+mod audited;
 #[path = "postgres/database.rs"]
 mod database;
 #[allow(dead_code, reason = "shared with other test programs")]

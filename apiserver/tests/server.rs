@@ -200,7 +200,8 @@ async fn streams_reach_the_kubelet() {
     let certificate = directory.path().join("tls.crt");
     let identity =
         knarr_apiserver::certs::load(&certificate, &directory.path().join("tls.key")).expect("identity");
-    let mut tls = knarr_apiserver::certs::server_config(identity, Vec::new()).expect("TLS");
+    let serving = knarr_apiserver::certs::Serving::fixed(identity).expect("identity");
+    let mut tls = knarr_apiserver::certs::server_config(serving, Vec::new()).expect("TLS");
     Arc::get_mut(&mut tls).expect("unshared").alpn_protocols.clear();
     let kubelet = tokio::spawn(kubelet(listener, TlsAcceptor::from(tls)));
 

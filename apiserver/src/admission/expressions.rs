@@ -94,6 +94,7 @@ impl library::Authorizer for Asker {
             is_resource: access.path.is_none(),
             field_selector: Some(Cow::Borrowed(access.field_selector.as_str()))
                 .filter(|text| !text.is_empty()),
+            label_selector: None,
         };
         let decision = self.authorizer.authorize(user, &attributes);
         Decision { allowed: decision.is_allowed(), reason: decision.reason().to_owned(), error: None }

@@ -1,5 +1,6 @@
 //! Identity headers of a trusted front proxy, which proves itself by a certificate (`--requestheader-…`).
 use super::x509::Verifier;
+use crate::reload::Reloaded;
 use crate::request_info::query_pairs;
 use crate::user::User;
 use http::HeaderMap;
@@ -8,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 /// The proxy's authority and the headers it sends.
 pub struct FrontProxy {
     /// Verifies the proxy's certificate.
-    pub verifier: Verifier,
+    pub verifier: Reloaded<Verifier>,
     /// Common names the proxy may have; empty: any.
     pub allowed_names: Vec<String>,
     /// Headers with the user name.
@@ -23,8 +24,8 @@ pub struct FrontProxy {
 
 impl FrontProxy {
     /// Is this the proxy's certificate?
-    pub fn trusts(&self, chain: &[CertificateDer<'static>]) -> bool {
-        let name = self.verifier.common_name(chain);
+    pub fn trusts(&self, verifier: &Verifier, chain: &[CertificateDer<'static>]) -> bool {
+        let name = verifier.common_name(chain);
         name.is_some_and(|name| self.allowed_names.is_empty() || self.allowed_names.contains(&name))
     }
 

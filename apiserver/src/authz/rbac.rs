@@ -411,6 +411,7 @@ mod tests {
             path: resource,
             is_resource,
             field_selector: None,
+            label_selector: None,
         };
         let decision = rbac.authorize(user, &attributes);
         let found = match &decision {

@@ -22,9 +22,9 @@ pub async fn create(
     mut object: Value,
 ) -> Option<Result<Value, Status>> {
     let status = match plural {
-        "subjectaccessreviews" => subject_access(authorizer, &object, "SubjectAccessReview"),
-        "localsubjectaccessreviews" => local_subject_access(authorizer, namespace, &object),
-        "selfsubjectaccessreviews" => self_subject_access(authorizer, user, &object),
+        "subjectaccessreviews" => subject_access(authorizer, &object, "SubjectAccessReview").await,
+        "localsubjectaccessreviews" => local_subject_access(authorizer, namespace, &object).await,
+        "selfsubjectaccessreviews" => self_subject_access(authorizer, user, &object).await,
         "selfsubjectrulesreviews" => self_subject_rules(authorizer, user, &object),
         "selfsubjectreviews" => {
             object["metadata"]["creationTimestamp"] = json!(crate::clock::now_rfc3339());
@@ -54,7 +54,7 @@ pub fn user_info(user: &User) -> Value {
     info
 }
 
-fn subject_access(authorizer: &Authorizer, object: &Value, kind: &str) -> Result<Value, Status> {
+async fn subject_access(authorizer: &Authorizer, object: &Value, kind: &str) -> Result<Value, Status> {
     let spec = &object["spec"];
     let mut errors = attributes_errors(spec);
     let subject = User {
@@ -71,10 +71,14 @@ fn subject_access(authorizer: &Authorizer, object: &Value, kind: &str) -> Result
         ));
     }
     refuse(kind, &errors)?;
-    Ok(decide(authorizer, &subject, spec))
+    Ok(decide(authorizer, &subject, spec).await)
 }
 
-fn local_subject_access(authorizer: &Authorizer, namespace: &str, object: &Value) -> Result<Value, Status> {
+async fn local_subject_access(
+    authorizer: &Authorizer,
+    namespace: &str,
+    object: &Value,
+) -> Result<Value, Status> {
     let attributes = &object["spec"]["resourceAttributes"];
     let asked = text(attributes, "namespace");
     if !attributes.is_null() && asked != namespace {
@@ -86,13 +90,13 @@ fn local_subject_access(authorizer: &Authorizer, namespace: &str, object: &Value
         let detail = "disallowed on this kind of request";
         refuse("LocalSubjectAccessReview", &[field::Error::forbidden("spec.nonResourceAttributes", detail)])?;
     }
-    subject_access(authorizer, object, "LocalSubjectAccessReview")
+    subject_access(authorizer, object, "LocalSubjectAccessReview").await
 }
 
-fn self_subject_access(authorizer: &Authorizer, user: &User, object: &Value) -> Result<Value, Status> {
+async fn self_subject_access(authorizer: &Authorizer, user: &User, object: &Value) -> Result<Value, Status> {
     let spec = &object["spec"];
     refuse("SelfSubjectAccessReview", &attributes_errors(spec))?;
-    Ok(decide(authorizer, user, spec))
+    Ok(decide(authorizer, user, spec).await)
 }
 
 /// Exactly one of resource and non-resource attributes.
@@ -117,7 +121,7 @@ fn refuse(kind: &str, errors: &[field::Error]) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("authorization.k8s.io", kind, "", errors)) }
 }
 
-fn decide(authorizer: &Authorizer, subject: &User, spec: &Value) -> Value {
+async fn decide(authorizer: &Authorizer, subject: &User, spec: &Value) -> Value {
     let resource = &spec["resourceAttributes"];
     let path = &spec["nonResourceAttributes"];
     let attributes = if resource.is_null() {
@@ -133,15 +137,18 @@ fn decide(authorizer: &Authorizer, subject: &User, spec: &Value) -> Value {
             name: text(resource, "name"),
             is_resource: true,
             field_selector: resource["fieldSelector"]["rawSelector"].as_str().map(Into::into),
+            label_selector: resource["labelSelector"]["rawSelector"].as_str().map(Into::into),
             ..Attributes::default()
         }
     };
-    let decision = authorizer.authorize(subject, &attributes);
+    let decision = authorizer.decide(subject, &attributes).await;
     let mut status = json!({"allowed": decision.is_allowed()});
-    if matches!(decision, Decision::Deny(_)) {
+    if matches!(decision, Decision::Deny(_) | Decision::Failed { denied: true, .. }) {
         status["denied"] = json!(true);
     }
-    if !decision.reason().is_empty() {
+    if let Decision::Failed { error, .. } = &decision {
+        status["evaluationError"] = json!(error);
+    } else if !decision.reason().is_empty() {
         status["reason"] = json!(decision.reason());
     }
     status
@@ -179,7 +186,7 @@ async fn token(authenticator: &Authenticator, object: &Value) -> Result<Value, S
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
     let audiences = strings(&spec["audiences"]);
-    Ok(match authenticator.review(token, &audiences) {
+    Ok(match authenticator.review(token, &audiences).await {
         Ok((user, audiences)) => {
             let mut status = json!({"authenticated": true, "user": user_info(&user)});
             if !audiences.is_empty() {

@@ -9,6 +9,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::{Arc, LazyLock};
 
+const MALFORMED: &str = "unable to load root certificates: unable to parse bytes as PEM block";
+
 /// Who may sign a server's certificate, and whether this server shows its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Trust {
@@ -26,11 +28,17 @@ impl Trust {
     /// # Errors
     /// A bundle without a certificate.
     pub fn bundle(text: &str) -> Result<Self, String> {
-        let malformed = || "unable to load root certificates: unable to parse bytes as PEM block".to_owned();
-        let authorities = STANDARD.decode(text).map_err(|_| malformed())?;
+        Self::pem(STANDARD.decode(text).map_err(|_| MALFORMED)?)
+    }
+
+    /// Authorities in PEM; empty: those of the system.
+    ///
+    /// # Errors
+    /// A text without a certificate.
+    pub fn pem(authorities: Vec<u8>) -> Result<Self, String> {
         let first = CertificateDer::pem_slice_iter(&authorities).next();
         if !authorities.is_empty() && !matches!(first, Some(Ok(_))) {
-            return Err(malformed());
+            return Err(MALFORMED.to_owned());
         }
         Ok(Self { authorities, ..Self::default() })
     }

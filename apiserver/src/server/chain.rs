@@ -188,7 +188,7 @@ impl Chain {
         if let (Some(record), true) = (&record, info.is_long_running()) {
             request.extensions_mut().insert(record.clone());
         }
-        if let Err(status) = self.authorize(info, &user, record.as_deref()) {
+        if let Err(status) = self.authorize(info, &user, record.as_deref()).await {
             return body::status(&status, request.headers());
         }
         if !info.is_resource_request {
@@ -214,12 +214,19 @@ impl Chain {
     }
 
     /// Is it allowed? The decision is noted with the request.
-    fn authorize(&self, info: &RequestInfo, user: &User, record: Option<&Record>) -> Result<(), Status> {
+    async fn authorize(
+        &self,
+        info: &RequestInfo,
+        user: &User,
+        record: Option<&Record>,
+    ) -> Result<(), Status> {
         let attributes = Attributes::from(info);
+        let began = Instant::now();
         let decision = match self.is_open(info) {
             true => authz::Decision::Allow("".into()),
-            false => self.authorizer.authorize(user, &attributes),
+            false => self.authorizer.decide(user, &attributes).await,
         };
+        self.metrics.access.authorized(&decision, began.elapsed());
         if let Some(record) = record {
             let word = if decision.is_allowed() { "allow" } else { "forbid" };
             record.annotate("authorization.k8s.io/decision", word);
@@ -227,6 +234,7 @@ impl Chain {
         }
         match decision {
             authz::Decision::Allow(_) => Ok(()),
+            authz::Decision::Failed { error, .. } => Err(Status::internal(error)),
             other => Err(authz::forbidden(user, &attributes, other.reason())),
         }
     }
@@ -238,7 +246,10 @@ impl Chain {
     async fn identify(&self, passage: &Passage<'_>, request: &mut Request) -> Result<Arc<User>, Response> {
         let arrived = self.audit.as_ref().map(|audit| (audit, Timestamp::now()));
         let Passage { info, audit_id, address: peer, .. } = *passage;
-        let found = self.authenticator.authenticate(passage.peer, request.headers_mut());
+        let began = Instant::now();
+        let found = self.authenticator.authenticate(info, passage.peer, request.headers_mut()).await;
+        let name = found.as_ref().ok().map(|user| &*user.name);
+        self.metrics.access.authenticated(name, began.elapsed());
         let headers = request.headers();
         let user = match found {
             Ok(user) => user,

@@ -1,5 +1,5 @@
 //! Where events go.
-use crate::events::Audited;
+use crate::audited::Audited;
 use crate::harness::{Client, PATIENCE, Server, eventually};
 use crate::remote::Remote;
 use base64::Engine;
@@ -104,6 +104,19 @@ async fn a_webhook_that_hangs_stops_nobody() {
         lost.and_then(|number| number.parse::<u32>().ok()).is_some_and(|number| number >= 30),
         "{lost:?}"
     );
+    for line in [
+        "apiserver_audit_level_total{level=\"Request\"} 20",
+        "apiserver_audit_event_total 40",
+        "authentication_attempts{result=\"success\"} ",
+        "authenticated_user_requests{username=\"admin\"} ",
+        "authorization_attempts_total{result=\"allowed\"} ",
+        "authorization_duration_seconds_count{result=\"allowed\"} ",
+        "apiserver_admission_step_admission_duration_seconds_count{operation=\"CREATE\",rejected=\"false\",type=\"validate\"} ",
+        "apiserver_admission_controller_admission_duration_seconds_count{name=\"NamespaceLifecycle\",operation=\"CREATE\",rejected=\"false\",type=\"admit\"} ",
+    ] {
+        let text = metrics.as_str().unwrap_or_default();
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line}");
+    }
     audited.server.begin_stop();
 }
 

@@ -86,6 +86,13 @@ pub struct Server {
 impl Server {
     /// Starts one on the database in `directory`, and waits until it is ready.
     pub async fn start(directory: &Path, more: &[&str]) -> Self {
+        let more: Vec<&str> =
+            std::iter::once("--authorization-mode=Node,RBAC").chain(more.iter().copied()).collect();
+        Self::start_bare(directory, &more).await
+    }
+
+    /// The same without authorization modes, so that a configuration may name the authorizers.
+    pub async fn start_bare(directory: &Path, more: &[&str]) -> Self {
         let server = Self::begin(directory, more).await;
         let client = server.anonymous();
         eventually(async || client.get("/readyz").await.0 == 200).await;
@@ -136,7 +143,6 @@ impl Server {
             "--storage",
             &storage,
             "--bind-address=127.0.0.1",
-            "--authorization-mode=Node,RBAC",
             "--client-ca-file",
             &file("ca.crt", &authority.pem),
             "--tls-cert-file",

@@ -41,19 +41,20 @@ const CAPABILITIES: [&str; 14] = [
 ];
 const SELINUX_TYPES: [&str; 5] =
     ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
-const SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.tcp_wmem",
+/// With the version that they came with.
+const SYSCTLS: [(&str, u32); 12] = [
+    ("kernel.shm_rmid_forced", 0),
+    ("net.ipv4.ip_local_port_range", 0),
+    ("net.ipv4.ip_local_reserved_ports", 27),
+    ("net.ipv4.ip_unprivileged_port_start", 0),
+    ("net.ipv4.ping_group_range", 0),
+    ("net.ipv4.tcp_fin_timeout", 29),
+    ("net.ipv4.tcp_keepalive_intvl", 29),
+    ("net.ipv4.tcp_keepalive_probes", 29),
+    ("net.ipv4.tcp_keepalive_time", 29),
+    ("net.ipv4.tcp_rmem", 32),
+    ("net.ipv4.tcp_syncookies", 0),
+    ("net.ipv4.tcp_wmem", 32),
 ];
 /// Volume types allowed under restricted; `name` is no type.
 const VOLUMES: [&str; 9] = [
@@ -68,50 +69,58 @@ const VOLUMES: [&str; 9] = [
     "secret",
 ];
 
-type Control = fn(&Pod<'_>) -> Option<String>;
+/// The version that a control came with, and the control.
+type Control = (u32, fn(&Pod<'_>) -> Option<String>);
+
+/// The newest version, whatever it is.
+pub const LATEST: u32 = u32::MAX;
 
 /// Baseline controls in the order they are told.
 const BASELINE: [Control; 12] = [
-    app_armor,
-    capabilities_baseline,
-    host_namespaces,
-    host_path,
-    host_ports,
-    host_probes,
-    privileged,
-    proc_mount,
-    selinux,
-    seccomp_baseline,
-    sysctls,
-    windows_host_process,
+    (0, app_armor),
+    (0, capabilities_baseline),
+    (0, host_namespaces),
+    (0, host_path),
+    (0, host_ports),
+    (34, host_probes),
+    (0, privileged),
+    (0, proc_mount),
+    (0, selinux),
+    (19, seccomp_baseline),
+    (0, sysctls),
+    (0, windows_host_process),
 ];
 /// Restricted controls; they replace the baseline ones of capabilities and seccomp.
 const RESTRICTED: [Control; 6] = [
-    privilege_escalation,
-    capabilities_restricted,
-    restricted_volumes,
-    run_as_non_root,
-    run_as_user,
-    seccomp_restricted,
+    (8, privilege_escalation),
+    (22, capabilities_restricted),
+    (0, restricted_volumes),
+    (0, run_as_non_root),
+    (23, run_as_user),
+    (19, seccomp_restricted),
 ];
 
-/// What violates a level, control by control.
-pub fn violations(pod: &Value, level: Level) -> Vec<String> {
-    let pod = Pod { pod, spec: &pod["spec"] };
-    let replaced = |control: &Control| {
-        level == Level::Restricted
-            && [capabilities_baseline as Control, seccomp_baseline]
-                .iter()
-                .any(|r| std::ptr::fn_addr_eq(*r, *control))
+/// What violates a level of a version (the minor of Kubernetes'), control by control.
+pub fn violations(pod: &Value, level: Level, minor: u32) -> Vec<String> {
+    let pod = Pod { pod, spec: &pod["spec"], minor };
+    let restricted: &[Control] = if level == Level::Restricted { &RESTRICTED } else { &[] };
+    let is_there = |(since, _): &&Control| *since <= minor;
+    // A stricter control takes the place of the baseline's from its version on.
+    let replaced = |(_, control): &&Control| {
+        [(22, capabilities_baseline as fn(&Pod<'_>) -> Option<String>), (19, seccomp_baseline)].iter().any(
+            |(since, baseline)| {
+                level == Level::Restricted && *since <= minor && std::ptr::fn_addr_eq(*baseline, *control)
+            },
+        )
     };
-    let baseline = BASELINE.iter().filter(|control| !replaced(control));
-    let more: &[Control] = if level == Level::Restricted { &RESTRICTED } else { &[] };
-    baseline.chain(more).filter_map(|control| control(&pod)).collect()
+    let baseline = BASELINE.iter().filter(is_there).filter(|control| !replaced(control));
+    baseline.chain(restricted.iter().filter(is_there)).filter_map(|(_, control)| control(&pod)).collect()
 }
 
 struct Pod<'a> {
     pod: &'a Value,
     spec: &'a Value,
+    minor: u32,
 }
 
 impl<'a> Pod<'a> {
@@ -122,8 +131,9 @@ impl<'a> Pod<'a> {
             .flat_map(|field| array(&spec[field]))
     }
 
+    /// Controls of Linux alone do not count, from the version on that can tell.
     fn is_windows(&self) -> bool {
-        self.spec["os"]["name"] == "windows"
+        self.minor >= 25 && self.spec["os"]["name"] == "windows"
     }
 
     /// Names of the containers for which this holds.
@@ -291,7 +301,8 @@ fn selinux(pod: &Pod<'_>) -> Option<String> {
         let before = faults.len();
         let kind = text("type");
         let mut is_bad = false;
-        if !SELINUX_TYPES.contains(&kind.as_str()) {
+        let too_new = kind == "container_engine_t" && pod.minor < 31;
+        if too_new || !SELINUX_TYPES.contains(&kind.as_str()) {
             faults.insert(format!("type {kind:?}"));
             is_bad = true;
         }
@@ -358,8 +369,9 @@ fn seccomp_restricted(pod: &Pod<'_>) -> Option<String> {
 }
 
 fn sysctls(pod: &Pod<'_>) -> Option<String> {
+    let allowed = |name: &str| SYSCTLS.iter().any(|(known, since)| *known == name && *since <= pod.minor);
     let set = array(&pod.spec["securityContext"]["sysctls"]).iter().filter_map(|s| s["name"].as_str());
-    let bad: Vec<&str> = set.filter(|name| !SYSCTLS.contains(name)).collect();
+    let bad: Vec<&str> = set.filter(|name| !allowed(name)).collect();
     (!bad.is_empty()).then(|| format!("forbidden sysctls ({})", bad.join(", ")))
 }
 
@@ -455,7 +467,7 @@ mod tests {
     use serde_json::json;
 
     fn check(spec: Value, level: Level, expected: &[&str]) {
-        assert_eq!(violations(&json!({"metadata": {}, "spec": spec}), level), expected);
+        assert_eq!(violations(&json!({"metadata": {}, "spec": spec}), level, LATEST), expected);
     }
 
     #[test]
@@ -500,5 +512,33 @@ mod tests {
             Level::Restricted,
             &["restricted volume types (volume \"n\" uses restricted volume type \"nfs\")"],
         );
+    }
+
+    #[test]
+    fn versions() {
+        let check = |spec: Value, level: Level, minor: u32, expected: usize| {
+            let found = violations(&json!({"spec": spec}), level, minor);
+            assert_eq!(found.len(), expected, "v1.{minor} {found:?}");
+        };
+        let sysctl = |name: &str| json!({"securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+        check(sysctl("net.ipv4.tcp_rmem"), Level::Baseline, 31, 1);
+        check(sysctl("net.ipv4.tcp_rmem"), Level::Baseline, 32, 0);
+        check(sysctl("net.ipv4.tcp_syncookies"), Level::Baseline, 0, 0);
+        let engine = json!({"securityContext": {"seLinuxOptions": {"type": "container_engine_t"}}});
+        check(engine.clone(), Level::Baseline, 30, 1);
+        check(engine, Level::Baseline, 31, 0);
+        let probe = json!({"containers": [{"name": "a", "livenessProbe": {"httpGet": {"host": "x"}}}]});
+        check(probe.clone(), Level::Baseline, 33, 0);
+        check(probe, Level::Baseline, 34, 1);
+        // What a bare container violates: non-root; escalation; seccomp; capabilities.
+        let bare = || json!({"containers": [{"name": "a"}]});
+        check(bare(), Level::Restricted, 7, 1);
+        check(bare(), Level::Restricted, 8, 2);
+        check(bare(), Level::Restricted, 19, 3);
+        check(bare(), Level::Restricted, 22, 4);
+        let mut windows = bare();
+        windows["os"] = json!({"name": "windows"});
+        check(windows.clone(), Level::Restricted, 24, 4);
+        check(windows, Level::Restricted, 25, 1);
     }
 }

@@ -1,0 +1,231 @@
+//! Admission plugins that are off by default or take a configuration, through the real HTTP server.
+#![allow(missing_docs, clippy::expect_used)]
+#[path = "postgres/database.rs"]
+mod database;
+#[allow(dead_code, reason = "shared with other test programs")]
+#[path = "server/harness.rs"]
+mod harness;
+
+use harness::{Client, Server, eventually};
+use http::Method;
+use knarr_api::Value;
+use serde_json::json;
+use std::path::Path;
+
+/// Writes an AdmissionConfiguration; returns the flag.
+fn configure(directory: &Path, plugins: Value) -> String {
+    let path = directory.join("admission.yaml");
+    let config = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins});
+    std::fs::write(&path, config.to_string()).expect("file");
+    format!("--admission-control-config-file={}", path.display())
+}
+
+async fn namespace(admin: &Client, name: &str, metadata: Value) {
+    let mut object = json!({"metadata": metadata});
+    object["metadata"]["name"] = name.into();
+    admin.create("/api/v1/namespaces", &object).await;
+    let account = json!({"metadata": {"name": "default"}});
+    admin.create(&format!("/api/v1/namespaces/{name}/serviceaccounts"), &account).await;
+}
+
+fn pod(name: &str, spec: Value) -> Value {
+    let mut pod = json!({"metadata": {"name": name}, "spec": spec});
+    if pod["spec"]["containers"].is_null() {
+        pod["spec"]["containers"] = json!([{"name": "c", "image": "i"}]);
+    }
+    pod
+}
+
+fn message(status: &Value) -> &str {
+    status["message"].as_str().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_choose_nodes() {
+    let directory = tempfile::tempdir().expect("directory");
+    // The plugin's own file, next to the other.
+    let own =
+        "podNodeSelectorPluginConfig:\n  clusterDefaultNodeSelector: pool=shared\n  b: pool=b,disk=ssd\n";
+    std::fs::write(directory.path().join("selector.yaml"), own).expect("file");
+    let flag = configure(directory.path(), json!([{"name": "PodNodeSelector", "path": "selector.yaml"}]));
+    let server =
+        Server::start(directory.path(), &[&flag, "--enable-admission-plugins=PodNodeSelector"]).await;
+    let admin = server.admin();
+    namespace(&admin, "a", json!({})).await;
+    let annotated = json!({"annotations": {"scheduler.alpha.kubernetes.io/node-selector": "pool=b"}});
+    namespace(&admin, "b", annotated).await;
+    let made =
+        admin.create("/api/v1/namespaces/a/pods", &pod("p", json!({"nodeSelector": {"x": "y"}}))).await;
+    assert_eq!(made["spec"]["nodeSelector"], json!({"pool": "shared", "x": "y"}));
+    let (code, status) =
+        admin.post("/api/v1/namespaces/a/pods", &pod("q", json!({"nodeSelector": {"pool": "mine"}}))).await;
+    let text =
+        "pods \"q\" is forbidden: pod node label selector conflicts with its namespace node label selector";
+    assert_eq!((code, message(&status)), (403, text));
+    let made =
+        admin.create("/api/v1/namespaces/b/pods", &pod("p", json!({"nodeSelector": {"disk": "ssd"}}))).await;
+    assert_eq!(made["spec"]["nodeSelector"], json!({"pool": "b", "disk": "ssd"}));
+    let (code, status) =
+        admin.post("/api/v1/namespaces/b/pods", &pod("q", json!({"nodeSelector": {"disk": "hdd"}}))).await;
+    let text =
+        "pods \"q\" is forbidden: pod node label selector labels conflict with its namespace whitelist";
+    assert_eq!((code, message(&status)), (403, text));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_restrict_tolerations() {
+    let directory = tempfile::tempdir().expect("directory");
+    let plugins = "--enable-admission-plugins=PodTolerationRestriction";
+    let server =
+        Server::start(directory.path(), &[plugins, "--disable-admission-plugins=DefaultTolerationSeconds"])
+            .await;
+    let admin = server.admin();
+    let annotations = json!({"annotations": {
+        "scheduler.alpha.kubernetes.io/defaultTolerations": "[{\"key\":\"team\",\"operator\":\"Equal\",\"value\":\"a\"}]",
+        "scheduler.alpha.kubernetes.io/tolerationsWhitelist": "[{\"key\":\"team\",\"operator\":\"Exists\"}]"}});
+    namespace(&admin, "a", annotations).await;
+    let made = admin.create("/api/v1/namespaces/a/pods", &pod("p", json!({}))).await;
+    assert_eq!(made["spec"]["tolerations"], json!([{"key": "team", "operator": "Equal", "value": "a"}]));
+    let other = json!({"tolerations": [{"key": "gpu", "operator": "Exists"}]});
+    let (code, status) = admin.post("/api/v1/namespaces/a/pods", &pod("q", other)).await;
+    assert_eq!(code, 403);
+    assert!(message(&status).ends_with("conflict with its namespace whitelist"), "{status}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_limited_and_namespaces_made() {
+    let directory = tempfile::tempdir().expect("directory");
+    let limits = json!({"apiVersion": "eventratelimit.admission.k8s.io/v1alpha1", "kind": "Configuration",
+        "limits": [{"type": "Namespace", "qps": 1, "burst": 2}]});
+    let flag = configure(directory.path(), json!([{"name": "EventRateLimit", "configuration": limits}]));
+    let enabled = "--enable-admission-plugins=EventRateLimit,NamespaceAutoProvision";
+    let server = Server::start(directory.path(), &[&flag, enabled]).await;
+    let admin = server.admin();
+    let send = async |namespace: &str, name: &str| {
+        let event = json!({"metadata": {"name": name}, "reason": "R", "type": "Normal", "message": "m",
+            "involvedObject": {"kind": "Pod", "namespace": namespace, "name": "p"}, "source": {"component": "c"}});
+        admin.post(&format!("/api/v1/namespaces/{namespace}/events"), &event).await
+    };
+    // The namespace comes to be with the first.
+    assert_eq!(admin.get("/api/v1/namespaces/fresh").await.0, 404);
+    let mut refused = None;
+    for number in 0..50 {
+        let (code, status) = send("fresh", &format!("e{number}")).await;
+        if code == 429 {
+            refused = Some(status);
+            break;
+        }
+        assert_eq!(code, 201, "{status}");
+    }
+    let refused = refused.expect("a limit");
+    assert_eq!(
+        (&refused["reason"], message(&refused)),
+        (&json!("TooManyRequests"), "limit reached on type Namespace for key fresh")
+    );
+    assert_eq!(admin.get("/api/v1/namespaces/fresh").await.0, 200);
+    assert_eq!(send("other", "e").await.0, 201);
+    let map = json!({"metadata": {"name": "m"}});
+    assert_ne!(admin.post("/api/v1/namespaces/tried/configmaps?dryRun=All", &map).await.0, 201);
+    assert_eq!(admin.get("/api/v1/namespaces/tried").await.0, 404);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pod_security_has_defaults_exemptions_and_versions() {
+    let directory = tempfile::tempdir().expect("directory");
+    let told = json!({"apiVersion": "pod-security.admission.config.k8s.io/v1", "kind": "PodSecurityConfiguration",
+        "defaults": {"enforce": "baseline", "enforce-version": "latest", "warn": "restricted", "warn-version": "v1.22"},
+        "exemptions": {"usernames": ["system:trusted"], "namespaces": ["free"], "runtimeClasses": []}});
+    let flag = configure(directory.path(), json!([{"name": "PodSecurity", "configuration": told}]));
+    let server = Server::start(directory.path(), &[&flag]).await;
+    let admin = server.admin();
+    namespace(&admin, "a", json!({})).await;
+    namespace(&admin, "free", json!({})).await;
+    namespace(
+        &admin,
+        "old",
+        json!({"labels": {"pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/enforce-version": "v1.31"}}),
+    )
+    .await;
+    let host = || pod("host", json!({"hostPID": true}));
+    let (code, status) = admin.post("/api/v1/namespaces/a/pods", &host()).await;
+    let text = "pods \"host\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostPID=true)";
+    assert_eq!((code, message(&status)), (403, text));
+    assert_eq!(admin.post("/api/v1/namespaces/free/pods", &host()).await.0, 201);
+    let trusted = server.user("system:trusted", &["system:masters"]);
+    assert_eq!(trusted.post("/api/v1/namespaces/a/pods", &host()).await.0, 201);
+    let tuned = || {
+        pod(
+            "tuned",
+            json!({"securityContext": {"sysctls": [{"name": "net.ipv4.tcp_rmem", "value": "4096"}]}}),
+        )
+    };
+    let (code, status) = admin.post("/api/v1/namespaces/old/pods", &tuned()).await;
+    assert_eq!(code, 403, "{status}");
+    assert!(
+        message(&status).contains("\"baseline:v1.31\": forbidden sysctls (net.ipv4.tcp_rmem)"),
+        "{status}"
+    );
+    let answer = admin
+        .raw(
+            Method::POST,
+            "/api/v1/namespaces/a/pods",
+            &[("content-type", "application/json")],
+            tuned().to_string(),
+        )
+        .await;
+    assert_eq!(answer.status().as_u16(), 201);
+    let warning = answer.headers()["warning"].to_str().expect("text");
+    assert!(warning.contains("would violate PodSecurity \\\"restricted:v1.22\\\": "), "{warning}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_carry_their_nodes_topology() {
+    let directory = tempfile::tempdir().expect("directory");
+    let server = Server::start(directory.path(), &[]).await;
+    let admin = server.admin();
+    namespace(&admin, "a", json!({})).await;
+    let labels =
+        json!({"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "other": "o"});
+    admin.create("/api/v1/nodes", &json!({"metadata": {"name": "n", "labels": labels}})).await;
+    admin.create("/api/v1/namespaces/a/pods", &pod("p", json!({}))).await;
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    admin.create("/api/v1/namespaces/a/pods/p/binding", &binding).await;
+    let bound = async || admin.get("/api/v1/namespaces/a/pods/p").await.1;
+    eventually(async || bound().await["spec"]["nodeName"] == "n").await;
+    let expected = json!({"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r"});
+    assert_eq!(bound().await["metadata"]["labels"], expected);
+    let made = admin.create("/api/v1/namespaces/a/pods", &pod("q", json!({"nodeName": "n"}))).await;
+    assert_eq!(made["metadata"]["labels"], expected);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_configurations_stop_the_start() {
+    let check = async |plugins: Value, part: &str| {
+        // A database that was opened in vain is let go of a little later.
+        let directory = tempfile::tempdir().expect("directory");
+        let flag = configure(directory.path(), plugins);
+        let error = Server::refused(directory.path(), &[&flag]).await;
+        assert!(error.contains(part), "{error}");
+    };
+    check(
+        json!([{"name": "ImagePolicyWebhook", "configuration": {}}]),
+        "plugin \"ImagePolicyWebhook\" cannot be configured here",
+    )
+    .await;
+    let told = json!({"apiVersion": "pod-security.admission.config.k8s.io/v1", "kind": "PodSecurityConfiguration",
+        "defaults": {"enforce": "strict"}});
+    check(
+        json!([{"name": "PodSecurity", "configuration": told}]),
+        "defaults.enforce: Invalid value: \"strict\"",
+    )
+    .await;
+    check(json!([{"name": "EventRateLimit", "configuration": {"limits": []}}]), "Object 'Kind' is missing")
+        .await;
+    check(json!([{"name": "PodNodeSelector", "path": "nowhere"}]), "failed to read file path").await;
+}
