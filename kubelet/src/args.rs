@@ -22,6 +22,10 @@ pub struct Args {
     /// Address of the node, or one of each family separated by a comma
     #[arg(long, value_delimiter = ',')]
     pub node_ip: Vec<IpAddr>,
+    /// `external` where a cloud controller manager prepares the node: until then it takes no pods, and its addresses
+    /// are the cloud's
+    #[arg(long, value_name = "NAME", value_parser = ["external"])]
+    pub cloud_provider: Option<String>,
     /// Directory of pods' volumes and files
     #[arg(long, default_value = "/var/lib/kubelet")]
     pub root_dir: PathBuf,

@@ -1,6 +1,7 @@
 //! The node object: registration, status and heartbeat.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,10 @@ pub struct NodeKeeper {
     pub labels: BTreeMap<String, String>,
     /// Taints from the flags, as text.
     pub taints: Vec<String>,
+    /// A cloud controller manager prepares the node.
+    pub cloud: bool,
+    /// Addresses from the flags.
+    pub given_addresses: Vec<IpAddr>,
     /// Port of the kubelet's server.
     pub port: u16,
     /// How many pods fit.
@@ -134,18 +139,11 @@ impl NodeKeeper {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 labels: Some(self.all_labels()),
-                annotations: Some(
-                    [(
-                        "volumes.kubernetes.io/controller-managed-attach-detach".to_owned(),
-                        "true".to_owned(),
-                    )]
-                    .into(),
-                ),
+                annotations: Some(annotations(self.cloud, &self.given_addresses)),
                 ..Default::default()
             },
             spec: Some(NodeSpec {
-                taints: Some(self.taints.iter().filter_map(|text| taint(text)).collect::<Vec<_>>())
-                    .filter(|taints| !taints.is_empty()),
+                taints: Some(first_taints(&self.taints, self.cloud)).filter(|taints| !taints.is_empty()),
                 ..Default::default()
             }),
             status: None,
@@ -178,7 +176,7 @@ impl NodeKeeper {
     }
 
     fn compute(&self, node: &Node, health: &Health, images: Vec<Image>) -> NodeStatus {
-        status::compute(&Known {
+        let mut status = status::compute(&Known {
             old: node.status.as_ref(),
             machine: &self.machine,
             facts: &self.manager.context().facts,
@@ -188,13 +186,37 @@ impl NodeKeeper {
             health,
             images,
             now: Timestamp::now(),
-        })
+        });
+        let set = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+        if let Some(set) = set.filter(|set| self.cloud && !set.is_empty()) {
+            status.addresses = Some(set.clone());
+        }
+        status
     }
 
     async fn write(&self, api: &Api<Node>, status: &NodeStatus) -> Result<Node, kube::Error> {
         let patch = Patch::Strategic(json!({ "status": status }));
         api.patch_status(&self.name, &PatchParams::default(), &patch).await
     }
+}
+
+/// Taint of a node that its cloud has not prepared yet.
+const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized=true:NoSchedule";
+/// Annotation by which the cloud's addresses are checked.
+const GIVEN_ADDRESSES: &str = "alpha.kubernetes.io/provided-node-ip";
+
+/// Annotations of a new node.
+fn annotations(cloud: bool, given: &[IpAddr]) -> BTreeMap<String, String> {
+    let attach = ("volumes.kubernetes.io/controller-managed-attach-detach", "true".to_owned());
+    let texts: Vec<String> = given.iter().map(ToString::to_string).collect();
+    let given = (cloud && !texts.is_empty()).then(|| (GIVEN_ADDRESSES, texts.join(",")));
+    std::iter::once(attach).chain(given).map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// Taints of a new node.
+fn first_taints(flags: &[String], cloud: bool) -> Vec<Taint> {
+    let flags = flags.iter().map(String::as_str);
+    flags.chain(cloud.then_some(UNINITIALIZED)).filter_map(taint).collect()
 }
 
 /// `key=value:effect` or `key:effect`.
@@ -212,6 +234,20 @@ fn taint(text: &str) -> Option<Taint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clouds_prepare_new_nodes() {
+        let keys = |cloud| -> Vec<String> {
+            let flags = ["a=b:NoExecute".to_owned()];
+            first_taints(&flags, cloud).into_iter().map(|taint| taint.key).collect()
+        };
+        assert_eq!(keys(false), ["a"]);
+        assert_eq!(keys(true), ["a", "node.cloudprovider.kubernetes.io/uninitialized"]);
+        let given = ["10.0.0.1".parse().unwrap()];
+        assert_eq!(annotations(true, &given)[GIVEN_ADDRESSES], "10.0.0.1");
+        assert!(!annotations(false, &given).contains_key(GIVEN_ADDRESSES));
+        assert!(!annotations(true, &[]).contains_key(GIVEN_ADDRESSES));
+    }
 
     #[test]
     fn taints() {

@@ -193,6 +193,8 @@ impl Tasks<'_> {
             register: self.args.register_node,
             labels: self.args.node_labels.clone(),
             taints: self.args.register_with_taints.clone(),
+            cloud: self.args.cloud_provider.is_some(),
+            given_addresses: self.args.node_ip.clone(),
             port: self.args.port,
             max_pods: self.args.max_pods,
             version,
