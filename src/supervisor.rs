@@ -37,6 +37,19 @@ pub fn spawn(cluster: &Cluster, home: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Returns when the cluster has no supervisor.
+pub async fn ended(cluster: &Cluster) -> Result<()> {
+    let lock = cluster.paths.lock(NAME);
+    while let Some(pid) = holder(&lock)? {
+        // Who cannot be watched is gone, or was replaced.
+        if let Ok(mut process) = Process::adopt(pid) {
+            process.wait().await;
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
 /// Runs until SIGTERM or SIGINT; then ends the components, clients first.
 pub async fn run(cluster: Cluster) -> Result<()> {
     let Some(_lock) = Lock::try_acquire(&cluster.paths.lock(NAME))? else {

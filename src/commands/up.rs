@@ -120,11 +120,9 @@ pub async fn run(args: Args) -> Result<()> {
         }
     };
     let attempt = ready::Attempt::new(&cluster);
-    if origin != Origin::Running {
-        supervisor::spawn(&cluster, &home)?;
-    }
     let deadline = Duration::from_secs(args.timeout);
-    let waited = tokio::time::timeout(deadline, attempt.wait(&cluster, &mut progress)).await;
+    let supervised = supervise(&attempt, &cluster, &home, origin, &mut progress);
+    let waited = tokio::time::timeout(deadline, supervised).await;
     let waited = waited.unwrap_or_else(|_| bail!("it is not ready after {}s", args.timeout));
     if let Err(e) = waited {
         return Err(undo(&home, &cluster, origin, e, &mut progress).await);
@@ -140,6 +138,30 @@ enum Origin {
     New,
     Stopped,
     Running,
+}
+
+/// Waits until the cluster can be used, under a supervisor. One that was seen may have been ending already (a killed
+/// process holds its lock until it is gone): then another one takes its place.
+async fn supervise(
+    attempt: &ready::Attempt,
+    cluster: &Cluster,
+    home: &Path,
+    origin: Origin,
+    progress: &mut Progress,
+) -> Result<()> {
+    if origin == Origin::Running {
+        tokio::select! {
+            ready = attempt.wait(cluster, progress) => {
+                ready?;
+                if supervisor::holder(&cluster.paths.lock(supervisor::NAME))?.is_some() {
+                    return Ok(());
+                }
+            }
+            ended = supervisor::ended(cluster) => ended?,
+        }
+    }
+    supervisor::spawn(cluster, home)?;
+    attempt.wait(cluster, progress).await
 }
 
 /// After a failure: a cluster whose server cannot start is put back to where it was; any other is left to be looked at.
