@@ -15,6 +15,7 @@ use k8s_openapi::{
     api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition},
     apimachinery::pkg::apis::meta::v1::Time,
 };
+use knarr_component::{informer::Informer, queue::Queue, store::Key};
 
 use crate::meta::now;
 
@@ -22,6 +23,18 @@ const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 const LEGACY: &str = "kubernetes.io/legacy-unknown";
+
+/// A queue of all requests that come or change.
+fn queue_of(requests: &Informer<CertificateSigningRequest>) -> Queue<Key> {
+    let queue = Queue::new();
+    let added = queue.clone();
+    requests.on_change(move |change| {
+        if !change.is_deletion() {
+            added.add(Key::of(&change.object().metadata));
+        }
+    });
+    queue
+}
 
 /// Whether a condition of this kind is true.
 fn has(request: &CertificateSigningRequest, kind: &str) -> bool {

@@ -28,6 +28,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{annotation, ignore_absent, is_code, is_deleting, label, name, namespace, uid},
+    volume_binder::Item,
 };
 
 /// Name of the provisioner in storage classes.
@@ -37,22 +38,6 @@ pub(crate) const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// Annotation of a claim: the node of its first consumer.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const HOSTNAME: &str = "kubernetes.io/hostname";
-
-/// What to work on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Item {
-    Claim(Key),
-    Volume(String),
-}
-
-impl std::fmt::Display for Item {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Item::Claim(key) => write!(f, "claim {key}"),
-            Item::Volume(name) => write!(f, "volume {name}"),
-        }
-    }
-}
 
 struct Controller {
     context: Context,

@@ -41,10 +41,11 @@ const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 /// Provisioner of classes whose volumes are made by hand.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
-/// What to work on.
+/// What controllers of volumes work on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Item {
+pub(crate) enum Item {
     Claim(Key),
+    /// By its name.
     Volume(String),
 }
 

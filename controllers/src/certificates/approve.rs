@@ -6,10 +6,10 @@ use k8s_openapi::api::{
     },
     certificates::v1::CertificateSigningRequest,
 };
-use knarr_component::{informer::Informer, queue::Queue, runner::SyncResult, store::Key};
+use knarr_component::{informer::Informer, runner::SyncResult, store::Key};
 use kube::api::PostParams;
 
-use super::{KUBELET_CLIENT, has, is_issued, request::Request, with_condition};
+use super::{KUBELET_CLIENT, has, is_issued, queue_of, request::Request, with_condition};
 use crate::{context::Context, meta::ignore_absent};
 
 /// A kind of request that is approved if its sender may ask for that.
@@ -65,13 +65,7 @@ fn review(csr: &CertificateSigningRequest, recognized: Recognized) -> SubjectAcc
 /// Runs the controller.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let requests: Informer<CertificateSigningRequest> = context.informers.get();
-    let queue = Queue::new();
-    let added = queue.clone();
-    requests.on_change(move |change| {
-        if !change.is_deletion() {
-            added.add(Key::of(&change.object().metadata));
-        }
-    });
+    let queue = queue_of(&requests);
     let (this, synced) = (context.clone(), requests.synced());
     context
         .work("certificatesigningrequest-approving-controller", synced, queue, 5, move |key| {

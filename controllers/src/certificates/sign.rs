@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::certificates::v1::CertificateSigningRequest};
-use knarr_component::{informer::Informer, queue::Queue, runner::SyncResult, store::Key};
+use knarr_component::{informer::Informer, runner::SyncResult, store::Key};
 use kube::api::PostParams;
 use rcgen::KeyPair;
 use x509_parser::{
@@ -15,7 +15,7 @@ use x509_parser::{
 use super::{
     CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY,
     der::{Contents, certificate},
-    has, is_issued,
+    has, is_issued, queue_of,
     request::Request,
     with_condition,
 };
@@ -115,13 +115,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     };
     let authority = Arc::new(Authority::read(certificate, key)?);
     let requests: Informer<CertificateSigningRequest> = context.informers.get();
-    let queue = Queue::new();
-    let added = queue.clone();
-    requests.on_change(move |change| {
-        if !change.is_deletion() {
-            added.add(Key::of(&change.object().metadata));
-        }
-    });
+    let queue = queue_of(&requests);
     let (this, synced) = (context.clone(), requests.synced());
     context
         .work("certificatesigningrequest-signing-controller", synced, queue, 5, move |key| {
