@@ -12,11 +12,14 @@ use crate::labels;
 use crate::manager::Manager;
 use crate::runtime::cri::CriRuntime;
 use crate::runtime::types::ContainerState;
-use crate::runtime::{Runtime, RuntimeError};
+use crate::runtime::{Runtime, RuntimeError, answering};
 use crate::volumes::disk;
 
 /// How often leftovers are looked for.
 const PERIOD: Duration = Duration::from_secs(60);
+
+/// How long a runtime that was started to be cleaned may take until it serves.
+const RUNTIME_START: Duration = Duration::from_secs(10);
 
 /// Why a node could not be cleaned.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,8 @@ impl Node {
 /// runtime are left alone.
 pub async fn remove_pods(node: &Node) -> Result<(), CleanupError> {
     let runtime = CriRuntime::new(&node.endpoint)?;
+    // If it never answers, the calls below say why.
+    let _ = tokio::time::timeout(RUNTIME_START, answering(&runtime)).await;
     let uids = node.pods();
     let pods = uids.iter().map(|uid| remove_pod(&runtime, uid, Some(node.grace)));
     for result in futures::future::join_all(pods).await {

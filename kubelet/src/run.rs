@@ -26,9 +26,9 @@ use crate::manager::Manager;
 use crate::node::NodeKeeper;
 use crate::node::machine::Machine;
 use crate::pleg::{self, Pulse};
-use crate::runtime::SharedRuntime;
 use crate::runtime::cri::CriRuntime;
 use crate::runtime::types::VersionResponse;
+use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
 use crate::volumes::Lookup;
 use crate::{admission, cleanup, images, static_pods};
@@ -233,16 +233,9 @@ async fn wait_for_runtime(
     runtime: &SharedRuntime,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<VersionResponse> {
-    let mut pause = Duration::from_millis(20);
-    loop {
-        match runtime.version().await {
-            Ok(version) => return Ok(version),
-            Err(error) => tracing::info!(%error, "waiting for the container runtime"),
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => anyhow::bail!("stopped while waiting for the container runtime"),
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
-        }
+    tokio::select! {
+        version = answering(&**runtime) => Ok(version),
+        () = shutdown.cancelled() => anyhow::bail!("stopped while waiting for the container runtime"),
     }
 }
 

@@ -45,6 +45,21 @@ pub type Result<T> = std::result::Result<T, RuntimeError>;
 /// A runtime shared by all pods.
 pub type SharedRuntime = Arc<dyn Runtime>;
 
+/// Returns once a runtime serves: one that was started just now refuses every call for a while, also when its socket
+/// answers already.
+pub async fn answering(runtime: &dyn Runtime) -> VersionResponse {
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match runtime.version().await {
+            Ok(version) => return version,
+            Err(error) => tracing::info!(%error, "waiting for the container runtime"),
+        }
+        // Nothing tells of it.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
 /// Selects sandboxes or containers of one pod by its uid, or all when `None`.
 pub type PodUid<'a> = Option<&'a str>;
 
