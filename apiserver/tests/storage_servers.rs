@@ -402,8 +402,9 @@ async fn writing_process() {
         tokio::spawn(async move {
             for n in 0.. {
                 let name = format!("shared-{}", (writer + n) % 4);
-                let next = store.get(&key(&name)).map_or(1, |found| counted(&found) + 1);
-                let group = match store.get(&key(&name)) {
+                let found = store.get(&key(&name));
+                let next = found.as_ref().map_or(1, |found| counted(found) + 1);
+                let group = match found {
                     Some(found) => Group::update(key(&name), found.revision, body(&name, next)),
                     None => Group::create(key(&name), body(&name, next)),
                 };
