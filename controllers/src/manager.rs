@@ -60,6 +60,7 @@ controllers! {
     "resourceclaim-controller" "resourceclaim" resource_claim::run,
     "resourcequota-controller" "resourcequota" resource_quota::run,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" root_ca::run,
+    "service-cidr-controller" "servicecidrs" service_cidrs::run,
     "service-lb-controller" "service" service_load_balancer::run,
     "serviceaccount-controller" "serviceaccount" service_account::run,
     "serviceaccount-token-controller" "serviceaccount-token" service_account_token::run,
