@@ -7,6 +7,7 @@ use knarr_api::Value;
 use knarr_api::status::Status;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
@@ -14,6 +15,13 @@ const VOLUME_PREFIX: &str = "kube-api-access-";
 const TOKEN_SECONDS: u64 = 3607;
 /// Letters of generated names: no vowels, nothing that reads like another.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// The account that a controller makes in each namespace.
+const DEFAULT: &str = "default";
+/// How often, and with which pause, it is looked for in a namespace that may just have been made; about as long as the
+/// original does.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(150);
 
 /// The plugin.
 pub struct ServiceAccount {
@@ -33,7 +41,7 @@ impl Plugin for ServiceAccount {
 
     async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
         let Some(mut pod) = attributes.object.take() else { return Ok(()) };
-        let outcome = self.prepare(attributes, &mut pod);
+        let outcome = self.prepare(attributes, &mut pod).await;
         attributes.object = Some(pod);
         outcome
     }
@@ -43,23 +51,23 @@ impl Plugin for ServiceAccount {
         if is_mirror(pod) {
             return check_mirror(attributes, pod);
         }
-        self.account(attributes, account_name(pod)).map(drop)
+        self.account(attributes, account_name(pod)).await.map(drop)
     }
 }
 
 impl ServiceAccount {
-    fn prepare(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+    async fn prepare(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
         // Mirror pods are refused anything of a ServiceAccount's when they are validated.
         if is_mirror(pod) {
             return Ok(());
         }
         if account_name(pod).is_empty() {
-            pod["spec"]["serviceAccountName"] = json!("default");
+            pod["spec"]["serviceAccountName"] = json!(DEFAULT);
         }
         // The old spelling is kept in step, as the original's conversion does.
         let name = account_name(pod).to_owned();
         pod["spec"]["serviceAccount"] = json!(name);
-        let account = self.account(attributes, &name)?;
+        let account = self.account(attributes, &name).await?;
         let wanted = pod["spec"]["automountServiceAccountToken"].as_bool();
         if wanted.or(account["automountServiceAccountToken"].as_bool()).unwrap_or(true) {
             mount_token(pod);
@@ -72,9 +80,17 @@ impl ServiceAccount {
         Ok(())
     }
 
-    fn account(&self, attributes: &Attributes<'_>, name: &str) -> Result<Arc<Value>, Status> {
+    async fn account(&self, attributes: &Attributes<'_>, name: &str) -> Result<Arc<Value>, Status> {
         let namespace = attributes.namespace;
-        self.objects.get("", "serviceaccounts", namespace, name).ok_or_else(|| {
+        let find = || self.objects.get("", "serviceaccounts", namespace, name);
+        let mut found = find();
+        let mut tries = if name == DEFAULT { TRIES } else { 1 };
+        while found.is_none() && tries > 1 {
+            tokio::time::sleep(PAUSE).await;
+            found = find();
+            tries -= 1;
+        }
+        found.ok_or_else(|| {
             attributes.forbidden(format!(
                 "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
             ))
