@@ -1,8 +1,9 @@
 //! ServiceAccount: pods run as a ServiceAccount (`default` unless they say), and carry its token, the cluster's root
 //! certificate and their namespace in a projected volume mounted into every container.
 use super::{Attributes, Operation, Plugin, array};
-use crate::objects::Objects;
+use crate::objects::{Change, Objects};
 use async_trait::async_trait;
+use futures::StreamExt;
 use knarr_api::Value;
 use knarr_api::status::Status;
 use serde_json::json;
@@ -18,10 +19,8 @@ const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The account that a controller makes in each namespace.
 const DEFAULT: &str = "default";
-/// How often, and with which pause, it is looked for in a namespace that may just have been made; about as long as the
-/// original does.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(150);
+/// How long it is waited for in a namespace that may just have been made; about as long as the original does.
+const WAIT: Duration = Duration::from_millis(1500);
 
 /// The plugin.
 pub struct ServiceAccount {
@@ -82,19 +81,29 @@ impl ServiceAccount {
 
     async fn account(&self, attributes: &Attributes<'_>, name: &str) -> Result<Arc<Value>, Status> {
         let namespace = attributes.namespace;
-        let find = || self.objects.get("", "serviceaccounts", namespace, name);
-        let mut found = find();
-        let mut tries = if name == DEFAULT { TRIES } else { 1 };
-        while found.is_none() && tries > 1 {
-            tokio::time::sleep(PAUSE).await;
-            found = find();
-            tries -= 1;
+        let mut found = self.objects.get("", "serviceaccounts", namespace, name);
+        if found.is_none() && name == DEFAULT {
+            found = tokio::time::timeout(WAIT, self.made(namespace)).await.ok().flatten();
         }
         found.ok_or_else(|| {
             attributes.forbidden(format!(
                 "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
             ))
         })
+    }
+
+    /// The default account of a namespace, once it is there.
+    async fn made(&self, of: &str) -> Option<Arc<Value>> {
+        let mut changes = self.objects.follow("", "serviceaccounts");
+        while let Some(change) = changes.next().await {
+            match change {
+                Change::Put { namespace, name, object } if &*namespace == of && &*name == DEFAULT => {
+                    return Some(object);
+                }
+                _ => {}
+            }
+        }
+        None
     }
 }
 
