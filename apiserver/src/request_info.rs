@@ -251,6 +251,13 @@ impl RequestInfo {
         self.query("labelSelector").filter(|s| !s.is_empty())
     }
 
+    /// The legacy form of a path, `/api/v1/watch/…`, which says the verb.
+    pub fn has_verb_in_path(&self) -> bool {
+        let rest = self.path().get(self.version.end as usize..).unwrap_or_default();
+        self.is_resource_request
+            && matches!(rest.split('/').find(|part| !part.is_empty()), Some("watch" | "proxy"))
+    }
+
     /// Runs for as long as the client wants: watches, streams and proxies. Such requests have no deadline and do
     /// not count against the in-flight limits.
     pub fn is_long_running(&self) -> bool {

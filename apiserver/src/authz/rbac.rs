@@ -44,6 +44,13 @@ impl Rule {
         }
     }
 
+    /// The rules of who may do everything: on resources, on paths.
+    pub fn everything() -> [Self; 2] {
+        let all = || vec!["*".into()];
+        let resources = Self { verbs: all(), groups: all(), resources: all(), ..Self::default() };
+        [resources, Self { verbs: all(), urls: all(), ..Self::default() }]
+    }
+
     /// As a `PolicyRule`.
     pub fn to_value(&self) -> Value {
         let mut rule = knarr_api::Object::new();
@@ -217,9 +224,7 @@ impl Rbac {
             Some((binding, subject)) => Decision::Allow(Cow::Owned(binding.reason(&subject))),
             None if missing.is_empty() => Decision::NoOpinion(Cow::Borrowed("")),
             None => {
-                missing.dedup();
-                let text =
-                    if missing.len() == 1 { missing.remove(0) } else { format!("[{}]", missing.join(", ")) };
+                let text = super::aggregate(&missing);
                 Decision::NoOpinion(Cow::Owned(format!("RBAC: {text}")))
             }
         }

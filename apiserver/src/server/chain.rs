@@ -188,8 +188,8 @@ impl Chain {
         if let (Some(record), true) = (&record, info.is_long_running()) {
             request.extensions_mut().insert(record.clone());
         }
-        if let Err(status) = self.authorize(info, &user, record.as_deref()).await {
-            return body::status(&status, request.headers());
+        if let Err(refusal) = self.authorize(info, &user, record.as_deref(), request.headers()).await {
+            return refusal;
         }
         if !info.is_resource_request {
             if let Some(response) = self.health.answer(info).await {
@@ -219,7 +219,8 @@ impl Chain {
         info: &RequestInfo,
         user: &User,
         record: Option<&Record>,
-    ) -> Result<(), Status> {
+        headers: &HeaderMap,
+    ) -> Result<(), Response> {
         let attributes = Attributes::from(info);
         let began = Instant::now();
         let decision = match self.is_open(info) {
@@ -228,14 +229,17 @@ impl Chain {
         };
         self.metrics.access.authorized(&decision, began.elapsed());
         if let Some(record) = record {
-            let word = if decision.is_allowed() { "allow" } else { "forbid" };
-            record.annotate("authorization.k8s.io/decision", word);
-            record.annotate("authorization.k8s.io/reason", decision.reason());
+            if decision.error().is_none() {
+                let word = if decision.is_allowed() { "allow" } else { "forbid" };
+                record.annotate("authorization.k8s.io/decision", word);
+            }
+            let reason = if decision.error().is_some() { "internal error" } else { decision.reason() };
+            record.annotate("authorization.k8s.io/reason", reason);
         }
         match decision {
             authz::Decision::Allow(_) => Ok(()),
-            authz::Decision::Failed { error, .. } => Err(Status::internal(error)),
-            other => Err(authz::forbidden(user, &attributes, other.reason())),
+            authz::Decision::Failed { error, .. } => Err(body::filter_failed(info.uri(), &error)),
+            other => Err(body::status(&authz::forbidden(user, &attributes, other.reason()), headers)),
         }
     }
 
