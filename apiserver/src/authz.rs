@@ -125,7 +125,7 @@ impl Rules {
 }
 
 /// Several errors as one text: one alone as it is, more in brackets, none twice.
-fn aggregate<T: AsRef<str>>(errors: &[T]) -> String {
+pub fn aggregate<T: AsRef<str>>(errors: &[T]) -> String {
     let mut texts: Vec<&str> = Vec::new();
     for error in errors {
         if !texts.contains(&error.as_ref()) {

@@ -8,6 +8,7 @@ mod authorization;
 use crate::admission::{Chain as Admission, Parts, webhook};
 use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::audit::Audit;
+use crate::authn::impersonation::Impersonation;
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
@@ -267,6 +268,7 @@ fn assemble(
         audit,
         authenticator,
         authorizer: authorizer.clone(),
+        impersonation: Impersonation::default(),
         limits: Limits::new(args.max_requests_inflight, args.max_mutating_requests_inflight, &metrics),
         flow,
         health,

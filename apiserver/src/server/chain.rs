@@ -3,7 +3,8 @@
 use super::limits::{self, Limits};
 use super::{Body, Handler, Request, RequestContext, Response, body, gzip};
 use crate::audit::{self, Audit, Record};
-use crate::authn::{Authenticator, Peer, impersonation};
+use crate::authn::impersonation::Impersonation;
+use crate::authn::{Authenticator, Peer};
 use crate::authz::{self, Attributes, Authorizer, rbac};
 use crate::flowcontrol::{self, Class, FlowControl};
 use crate::health::Health;
@@ -30,6 +31,8 @@ pub struct Chain {
     pub authenticator: Arc<Authenticator>,
     /// May they?
     pub authorizer: Authorizer,
+    /// As whom?
+    pub impersonation: Impersonation,
     /// How many at once?
     pub limits: Limits,
     /// Whose turn is it? Takes the place of `limits`.
@@ -276,14 +279,16 @@ impl Chain {
                 Err(error) => return Err(body::status(&internal(&error.to_string()), headers)),
             }
         }
-        let acting = impersonation::impersonate(&self.authorizer, user.clone(), request.headers_mut());
-        let acting = acting.map_err(|status| body::status(&status, request.headers()))?;
-        if let Some(record) = passage.record.get()
-            && !Arc::ptr_eq(&acting, &user)
-        {
-            record.impersonated(&acting);
+        let asked = Attributes::from(info);
+        let acting =
+            self.impersonation.impersonate(&self.authorizer, &user, &asked, request.headers_mut()).await;
+        let Some(acting) = acting.map_err(|status| body::status(&status, request.headers()))? else {
+            return Ok(user);
+        };
+        if let Some(record) = passage.record.get() {
+            record.impersonated(&acting.user, acting.constraint);
         }
-        Ok(acting)
+        Ok(acting.user)
     }
 
     /// Waits for the request's turn; none: it has to come back later. A watch takes a turn to begin only, streams
