@@ -7,11 +7,11 @@ pub mod reviews;
 pub mod structured;
 pub mod webhook;
 
-use crate::reload::Reloaded;
 use crate::request_info::{RequestInfo, Verb};
 use crate::user::{MASTERS, User};
 use futures::FutureExt;
 use knarr_api::status::{Resource, Status};
+use knarr_reload::Reloaded;
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -42,6 +42,7 @@ mod write;
 use messages::Messages;
 
 pub use hooks::{Hooks, NoHooks};
+pub(crate) use route::warn;
 pub use row::{NODE_PORTS, Row, Rows, Siblings, resources};
 
 use crate::admission::Chain;

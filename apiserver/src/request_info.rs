@@ -136,8 +136,11 @@ impl RequestInfo {
     /// Reads method and URI.
     ///
     /// # Errors
-    /// A text for a 400 where a legacy `watch/` or `proxy/` path names no resource.
+    /// A text for a 400 where an escape is malformed, or a legacy `watch/` or `proxy/` path names no resource.
     pub fn new(method: &Method, uri: &Uri) -> Result<Self, String> {
+        if let Some(escape) = bad_escape(uri.path()) {
+            return Err(format!("parse {:?}: invalid URL escape {escape:?}", uri.path()));
+        }
         let path = match decode_path(uri.path()) {
             Cow::Borrowed(_) => PathText::Shared,
             Cow::Owned(text) => PathText::Decoded(text.into()),
@@ -372,6 +375,14 @@ pub fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, s
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name, true), decode(value, true))
     })
+}
+
+/// The first `%` that no two digits follow, with what does.
+fn bad_escape(path: &str) -> Option<&str> {
+    let starts = path.match_indices('%').map(|(at, _)| at);
+    let mut bad = starts.filter(|at| path.as_bytes().get(at + 1..at + 3).and_then(hex_pair).is_none());
+    let at = bad.next()?;
+    Some(path.get(at..at + 3).unwrap_or(&path[at..]))
 }
 
 fn decode_path(path: &str) -> Cow<'_, str> {

@@ -170,7 +170,7 @@ async fn token(authenticator: &Authenticator, object: &Value) -> Result<Value, S
     }
     let audiences = strings(&spec["audiences"]);
     Ok(match authenticator.review(token, &audiences).await {
-        Ok((user, audiences)) => {
+        Ok((user, audiences, _)) => {
             let mut status = json!({"authenticated": true, "user": user_info(&user)});
             if !audiences.is_empty() {
                 status["audiences"] = json!(audiences);

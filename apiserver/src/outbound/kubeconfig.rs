@@ -1,14 +1,13 @@
 //! Kubeconfig files that name a server to be called and what to show to it (audit webhooks and the like).
 use super::{Endpoint, Trust};
-use crate::certs::Identity;
 use crate::config_file::ConfigError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use knarr_api::{Value, yaml};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use knarr_reload::identity::{Shown, from_pem};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A server and this one's credentials there.
 #[derive(Debug)]
@@ -16,7 +15,7 @@ pub struct Remote {
     /// Where it is, and who vouches for it.
     pub endpoint: Endpoint,
     /// The client certificate to show.
-    pub identity: Option<Identity>,
+    pub identity: Option<Arc<Shown>>,
     /// The `Authorization` header to send.
     pub authorization: Option<HeaderValue>,
 }
@@ -47,9 +46,12 @@ fn of_config(config: &Value, base: &Path) -> Result<Remote, String> {
         "" => &none,
         user => named(config, "users", "user", user)?,
     };
-    for unsupported in ["exec", "auth-provider"] {
+    if cluster["proxy-url"].as_str().is_some_and(|url| !url.is_empty()) {
+        return Err("clusters with a \"proxy-url\" are not supported here".to_owned());
+    }
+    for unsupported in ["exec", "auth-provider", "as", "as-uid", "as-groups", "as-user-extra"] {
         if !user[unsupported].is_null() {
-            return Err(format!("users of kind {unsupported:?} are not supported here"));
+            return Err(format!("users with {unsupported:?} are not supported here"));
         }
     }
     let identity = identity(user, base)?;
@@ -89,13 +91,24 @@ fn read(path: PathBuf) -> Result<Vec<u8>, String> {
     std::fs::read(&path).map_err(|error| format!("unable to read {}: {error}", path.display()))
 }
 
-fn identity(user: &Value, base: &Path) -> Result<Option<Identity>, String> {
-    let (certificate, key) = (data(user, "client-certificate", base)?, data(user, "client-key", base)?);
-    let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
-    let chain = chain.map_err(|error| format!("client-certificate: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| format!("client-key: {error}"))?;
-    Ok(Some((chain, key)))
+/// The client certificate; where files hold it, they may be replaced.
+fn identity(user: &Value, base: &Path) -> Result<Option<Arc<Shown>>, String> {
+    let (field, other) = ("client-certificate", "client-key");
+    let files: Vec<PathBuf> = [field, other]
+        .into_iter()
+        .filter(|field| user[format!("{field}-data")].is_null())
+        .filter_map(|field| user[field].as_str().map(|path| base.join(path)))
+        .collect();
+    let (user, base) = (user.clone(), base.to_owned());
+    if data(&user, field, &base)?.is_none() || data(&user, other, &base)?.is_none() {
+        return Ok(None);
+    }
+    let load = move || {
+        let part = |field: &str| data(&user, field, &base).map_err(anyhow::Error::msg);
+        from_pem(&part(field)?.unwrap_or_default(), &part(other)?.unwrap_or_default())
+    };
+    let shown = Shown::followed(files, load).map_err(|error| format!("{error:#}"))?;
+    Ok(Some(Arc::new(shown)))
 }
 
 fn authorization(user: &Value, base: &Path) -> Result<Option<HeaderValue>, String> {
@@ -152,6 +165,13 @@ mod tests {
         check(server.clone(), json!({"username": "a", "password": "b"}), Ok("Basic YTpi"));
         check(server.clone(), json!({}), Ok(""));
         check(server.clone(), json!({"exec": {"command": "x"}}), Err("not supported"));
+        check(
+            server.clone(),
+            json!({"as": "other", "token": "t"}),
+            Err("users with \"as\" are not supported"),
+        );
+        let proxied = json!({"server": "https://a", "proxy-url": "http://proxy"});
+        check(proxied, json!({}), Err("clusters with a \"proxy-url\" are not supported"));
         check(server.clone(), json!({"tokenFile": "nowhere"}), Err("unable to read"));
         check(json!({"server": "http://plain"}), json!({}), Err("Unparsable URL"));
         let remote = of_config(&config(server, json!({})), directory.path()).unwrap();

@@ -251,7 +251,7 @@ const MAX_CUT_WARNING: usize = 256;
 
 /// Adds `Warning` headers: code 299, no agent, quoted text. Each text is told once, and not more in all than the
 /// original tells, since clients limit the headers they take.
-pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
+pub(crate) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     let mut told = HashSet::new();
     let texts: Vec<&str> =
         warnings.iter().map(String::as_str).filter(|text| !text.is_empty() && told.insert(*text)).collect();

@@ -11,7 +11,9 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::outbound::internal;
 use crate::own_paths::OwnPaths;
+use crate::registry::warn;
 use crate::request_info::{RequestInfo, Verb};
+use crate::tokens::Held;
 use crate::user::{MASTERS, User};
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
@@ -72,6 +74,7 @@ impl Chain {
                     audit_id: &audit_id,
                     deadline: None,
                     record: OnceLock::new(),
+                    held: OnceLock::new(),
                 };
                 let response = self.recorded(passage, request).await;
                 let sizes = self.metrics.observe(&info, response.status().as_u16(), started.elapsed());
@@ -181,6 +184,9 @@ impl Chain {
         if let Some(class) = class {
             class.mark(response.headers_mut());
         }
+        if let Some(warning) = passage.held.get().and_then(|held| held.warning()) {
+            warn(response.headers_mut(), &[warning.to_owned()]);
+        }
         response
     }
 
@@ -255,11 +261,11 @@ impl Chain {
         let Passage { info, audit_id, address: peer, .. } = *passage;
         let began = Instant::now();
         let found = self.authenticator.authenticate(info, passage.peer, request.headers_mut()).await;
-        let name = found.as_ref().ok().map(|user| &*user.name);
+        let name = found.as_ref().ok().map(|sender| &*sender.user.name);
         self.metrics.access.authenticated(name, began.elapsed());
         let headers = request.headers();
-        let user = match found {
-            Ok(user) => user,
+        let (user, held) = match found {
+            Ok(sender) => (sender.user, sender.held),
             Err(status) => {
                 let refusal = body::status(&status, headers);
                 let Some((audit, at)) = arrived else { return Err(refusal) };
@@ -278,6 +284,11 @@ impl Chain {
                 Ok(None) => {}
                 Err(error) => return Err(body::status(&internal(&error.to_string()), headers)),
             }
+        }
+        if let Some(held) = held {
+            let (key, value) = held.annotation();
+            passage.annotate(key, value);
+            let _ = passage.held.set(held);
         }
         let asked = Attributes::from(info);
         let acting =
@@ -320,6 +331,16 @@ struct Passage<'a> {
     deadline: Option<Instant>,
     /// What is recorded of it, once it is known who asks.
     record: OnceLock<Arc<Record>>,
+    /// The Secret that the user's token lives in.
+    held: OnceLock<Arc<Held>>,
+}
+
+impl Passage<'_> {
+    fn annotate(&self, key: &str, value: &str) {
+        if let Some(record) = self.record.get() {
+            record.annotate(key, value);
+        }
+    }
 }
 
 /// What a request holds while it is answered.
