@@ -189,6 +189,7 @@ fn assemble(
         outbound: outbound.clone(),
         metrics: metrics.webhooks.clone(),
         authorizer: authorizer.clone(),
+        credentials: Arc::default(),
     };
     let parts = Parts {
         args,
@@ -222,7 +223,8 @@ fn assemble(
     let api = knarr_api::table::builtin();
     let registry = Arc::new(Registry::new(api, store.clone(), admission, Arc::new(hooks), settings));
     let usage = UsageApi::new(objects.clone(), upstream);
-    let aggregator = Aggregator::new(registry.clone(), objects.clone(), outbound, usage);
+    let aggregator =
+        Aggregator::new(registry.clone(), objects.clone(), outbound, usage, metrics.aggregator.clone());
     let aggregator = Arc::new(aggregator);
     let serving = match (&args.tls_cert_file, &args.tls_private_key_file) {
         (Some(certificate), Some(key)) => Shown::of_files(certificate, key)?,

@@ -26,14 +26,51 @@ impl Remote {
     /// # Errors
     /// A file that is no kubeconfig, a context that is not there, credentials that cannot be read or used.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { path: path.display().to_string(), error })?;
-        let read = || -> Result<Self, String> {
-            let config = yaml::parse(&text, &mut Vec::new()).map_err(|error| error.to_string())?;
-            of_config(&config, path.parent().unwrap_or(Path::new("")))
-        };
+        let config = document(path)?;
+        let read = || of_config(&config, path.parent().unwrap_or(Path::new("")));
         read().map_err(|text| ConfigError::invalid(path, text))
     }
+}
+
+/// What a user of a kubeconfig shows.
+pub struct User {
+    /// The client certificate.
+    pub identity: Option<Arc<Shown>>,
+    /// The `Authorization` header.
+    pub authorization: Option<HeaderValue>,
+}
+
+/// All users of a kubeconfig, by name.
+///
+/// # Errors
+/// A file that is no kubeconfig, credentials that cannot be read or used.
+pub fn users(path: &Path) -> Result<Vec<(String, User)>, ConfigError> {
+    let config = document(path)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    let entries = config["users"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let read = |entry: &Value| {
+        let name = entry["name"].as_str().unwrap_or_default();
+        let user = credentials(&entry["user"], base);
+        user.map(|user| (name.to_owned(), user))
+            .map_err(|text| ConfigError::invalid(path, format!("{name}: {text}")))
+    };
+    entries.iter().map(read).collect()
+}
+
+fn document(path: &Path) -> Result<Value, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Read { path: path.display().to_string(), error })?;
+    yaml::parse(&text, &mut Vec::new()).map_err(|error| ConfigError::invalid(path, error.to_string()))
+}
+
+/// What a user shows; what this server could not do for them is an error.
+fn credentials(user: &Value, base: &Path) -> Result<User, String> {
+    for unsupported in ["exec", "auth-provider", "as", "as-uid", "as-groups", "as-user-extra"] {
+        if !user[unsupported].is_null() {
+            return Err(format!("users with {unsupported:?} are not supported here"));
+        }
+    }
+    Ok(User { identity: identity(user, base)?, authorization: authorization(user, base)? })
 }
 
 fn of_config(config: &Value, base: &Path) -> Result<Remote, String> {
@@ -49,12 +86,7 @@ fn of_config(config: &Value, base: &Path) -> Result<Remote, String> {
     if cluster["proxy-url"].as_str().is_some_and(|url| !url.is_empty()) {
         return Err("clusters with a \"proxy-url\" are not supported here".to_owned());
     }
-    for unsupported in ["exec", "auth-provider", "as", "as-uid", "as-groups", "as-user-extra"] {
-        if !user[unsupported].is_null() {
-            return Err(format!("users with {unsupported:?} are not supported here"));
-        }
-    }
-    let identity = identity(user, base)?;
+    let User { identity, authorization } = credentials(user, base)?;
     let mut trust = match data(cluster, "certificate-authority", base)? {
         Some(pem) => Trust::bundle(&STANDARD.encode(pem))?,
         None => Trust::default(),
@@ -66,7 +98,7 @@ fn of_config(config: &Value, base: &Path) -> Result<Remote, String> {
     if let Some(name) = cluster["tls-server-name"].as_str() {
         name.clone_into(&mut endpoint.server_name);
     }
-    Ok(Remote { endpoint, identity, authorization: authorization(user, base)? })
+    Ok(Remote { endpoint, identity, authorization })
 }
 
 /// The entry of a list of named entries.

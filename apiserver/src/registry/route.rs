@@ -10,6 +10,7 @@ use crate::request_info::{RequestInfo, Verb};
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::kind::Kind;
+use knarr_api::names;
 use knarr_api::status::Status;
 use knarr_api::table::Api;
 use std::collections::HashSet;
@@ -173,6 +174,11 @@ impl Registry {
         }
         if !sub.is_empty() && row.kind.subresource(sub).is_none() {
             return Err(unknown_resource());
+        }
+        let faults = if in_path { names::path_segment(name) } else { Vec::new() };
+        if !faults.is_empty() {
+            let text = format!("Name parameter invalid: {name:?}: {}", faults.join(";"));
+            return Err(Status::bad_request(text));
         }
         if subresource::is_connection(&row.kind, sub) {
             let request = Request::from_parts(parts.clone(), body);

@@ -123,8 +123,8 @@ async fn patches() {
     for (what, media, body, code) in [
         ("10,000 operations", list, Value::from(tests(10_000)).to_string(), 200),
         ("10,001 operations", list, Value::from(tests(10_001)).to_string(), 413),
-        ("copies", list, Value::from(copies).to_string(), 413),
-        ("doubling copies", list, Value::from(doubling).to_string(), 413),
+        ("copies", list, Value::from(copies).to_string(), 422),
+        ("doubling copies", list, Value::from(doubling).to_string(), 422),
         ("a deep merge", merge, deep.clone(), 400),
         ("a deep strategic merge", strategic, deep.clone(), 400),
         ("a deep apply", "application/apply-patch+yaml", deep, 400),
