@@ -26,6 +26,7 @@ mod messages;
 pub mod negotiate;
 pub mod object;
 pub mod options;
+mod ownership;
 pub(crate) mod paging;
 mod patch;
 mod route;
