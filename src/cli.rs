@@ -72,6 +72,8 @@ enum Command {
     Backup(commands::backup::Args),
     /// Make a cluster from a backup, on either database
     Restore(commands::restore::Args),
+    /// Certificates of a cluster: when they end, and new ones
+    Certs(commands::certs::Args),
     /// Keys that objects are encrypted with in the database
     Secrets(commands::secrets::Args),
     /// Measure this program on this machine
@@ -119,6 +121,7 @@ impl Cli {
             Command::ExportLogs(args) => command(commands::export_logs::run(args)),
             Command::Backup(args) => command(commands::backup::run(args)),
             Command::Restore(args) => command(commands::restore::run(args)),
+            Command::Certs(args) => commands::certs::run(&args),
             Command::Secrets(args) => command(commands::secrets::run(args)),
             Command::Bench(args) => command(commands::bench::run(args)),
             Command::Image(args) => command(commands::image::run(args)),
