@@ -95,6 +95,9 @@ enum Command {
     /// The node agent
     #[command(hide = true)]
     Kubelet(Box<knarr_kubelet::Args>),
+    /// Simulated nodes, without containers
+    #[command(hide = true)]
+    Simulated(Box<knarr_kubelet::simulated::Args>),
     /// The node's network
     #[command(hide = true)]
     Proxy(Box<knarr_proxy::Args>),
@@ -136,6 +139,9 @@ impl Cli {
             }
             Command::Controllers(args) => component(|shutdown| knarr_controllers::run(*args, shutdown), 1),
             Command::Scheduler(args) => component(|shutdown| knarr_scheduler::run(*args, shutdown), 1),
+            Command::Simulated(args) => {
+                component(|shutdown| knarr_kubelet::simulated::run(*args, shutdown), 1)
+            }
             Command::Kubelet(args) => component(|shutdown| knarr_kubelet::run(*args, shutdown), 1),
             Command::Proxy(args) => component(|shutdown| knarr_proxy::run(*args, shutdown), 1),
         }

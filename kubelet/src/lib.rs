@@ -39,6 +39,7 @@ mod probes;
 mod run;
 mod runtime;
 mod server;
+pub mod simulated;
 mod static_pods;
 mod status;
 mod streaming;

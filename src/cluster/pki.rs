@@ -30,6 +30,9 @@ pub const CLIENTS: [(&str, &str, &str); 5] = [
     ("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ""),
 ];
 
+/// The user that keeps simulated nodes, of which a node's own could keep only one.
+pub const SIMULATED: &str = "knarr:simulated-nodes";
+
 /// Files that a backup holds: what others trust. All else is made from them.
 pub const BACKED_UP: [&str; 6] =
     ["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub"];
@@ -89,7 +92,10 @@ fn issue(cluster: &Cluster, ca: &Authority, front_proxy: &Authority) -> Result<(
         ca.client(paths, file, name, group)?;
     }
     let node = format!("system:node:{}", cluster.state.node_name);
-    ca.client(paths, "kubelet", &node, "system:nodes")?;
+    match cluster.state.simulated {
+        Some(_) => ca.client(paths, "kubelet", SIMULATED, "")?,
+        None => ca.client(paths, "kubelet", &node, "system:nodes")?,
+    }
     front_proxy.client(paths, "front-proxy-client", "front-proxy-client", "")?;
     ca.server(paths, "apiserver", "kube-apiserver", &api_names(cluster))?;
     let node_names = [cluster.state.node_name.clone(), cluster.state.node_ip.to_string(), "127.0.0.1".into()];

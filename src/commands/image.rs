@@ -62,6 +62,9 @@ async fn load(cluster: &Cluster, files: &[PathBuf]) -> Result<()> {
     if cluster.state.api_only {
         bail!("cluster {:?} is just an API server: it has no node that holds images", cluster.state.name);
     }
+    if cluster.state.simulated.is_some() {
+        bail!("the nodes of cluster {:?} are simulated: they hold no images", cluster.state.name);
+    }
     let endpoint = runtime_endpoint(cluster);
     for file in files {
         let imported = knarr_kubelet::images::import(&endpoint, file).await;
