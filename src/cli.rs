@@ -93,9 +93,18 @@ enum Command {
     /// The node agent
     #[command(hide = true)]
     Kubelet(Box<knarr_kubelet::Args>),
+    /// The process of a pod's sandbox, of the embedded runtime
+    #[command(hide = true)]
+    RuntimeShim(RuntimeShim),
     /// The node's network
     #[command(hide = true)]
     Proxy(Box<knarr_proxy::Args>),
+}
+
+/// Where a sandbox lies.
+#[derive(clap::Args)]
+struct RuntimeShim {
+    directory: std::path::PathBuf,
 }
 
 /// The API server's flags; it knows nothing of the component library, so logging is set up here.
@@ -134,6 +143,12 @@ impl Cli {
             Command::Controllers(args) => component(|shutdown| knarr_controllers::run(*args, shutdown), 1),
             Command::Scheduler(args) => component(|shutdown| knarr_scheduler::run(*args, shutdown), 1),
             Command::Kubelet(args) => component(|shutdown| knarr_kubelet::run(*args, shutdown), 1),
+            Command::RuntimeShim(args) => {
+                // On its only thread: it forks.
+                knarr_component::log::init(&knarr_component::flags::Logging::default());
+                knarr_kubelet::runtime::embedded::shim::run(&args.directory)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Proxy(args) => component(|shutdown| knarr_proxy::run(*args, shutdown), 1),
         }
     }

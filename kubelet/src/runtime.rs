@@ -9,8 +9,11 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 pub mod cri;
+pub mod embedded;
 #[cfg(test)]
 pub mod fake;
+// Fields are named as in the CRI, which describes them.
+#[allow(missing_docs)]
 pub mod types;
 
 use types::{
