@@ -145,7 +145,6 @@ impl Cli {
             Command::Kubelet(args) => component(|shutdown| knarr_kubelet::run(*args, shutdown), 1),
             Command::RuntimeShim(args) => {
                 // On its only thread: it forks.
-                knarr_component::log::init(&knarr_component::flags::Logging::default());
                 knarr_kubelet::runtime::embedded::shim::run(&args.directory)?;
                 Ok(ExitCode::SUCCESS)
             }

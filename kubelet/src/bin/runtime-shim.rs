@@ -7,7 +7,6 @@ fn main() -> ExitCode {
         eprintln!("usage: runtime-shim DIRECTORY");
         return ExitCode::FAILURE;
     };
-    knarr_component::log::init(&knarr_component::flags::Logging::default());
     match knarr_kubelet::runtime::embedded::shim::run(Path::new(&directory)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -22,6 +22,43 @@ pub struct Fixture {
     _dir: Option<tempfile::TempDir>,
 }
 
+/// What a failed test has left.
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        for sandbox in std::fs::read_dir(self.dir.join("sandboxes")).into_iter().flatten().flatten() {
+            let note = std::fs::read(sandbox.path().join("sandbox.json")).unwrap_or_default();
+            let note: serde_json::Value = serde_json::from_slice(&note).unwrap_or_default();
+            if let Some(pid) = note["shim"].as_i64().filter(|_| note["stopped"] == false) {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid as i32),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+            let containers = std::fs::read_dir(sandbox.path().join("c")).into_iter().flatten().flatten();
+            for mount in containers.map(|one| one.path().join("rootfs")).chain([sandbox.path().join("shm")]) {
+                let _ = nix::mount::umount2(&mount, nix::mount::MntFlags::MNT_DETACH);
+            }
+        }
+        let trees = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for root in trees
+            .map(|tree| tree.path().join(self.cgroup().trim_start_matches('/')))
+            .filter(|root| root.is_dir())
+        {
+            remove_cgroup(&root);
+        }
+    }
+}
+
+fn remove_cgroup(path: &Path) {
+    let inner = std::fs::read_dir(path).into_iter().flatten().flatten();
+    inner.filter(|entry| entry.path().is_dir()).for_each(|entry| remove_cgroup(&entry.path()));
+    for pid in std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines() {
+        let pid = nix::unistd::Pid::from_raw(pid.parse().expect("number"));
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    let _ = std::fs::remove_dir(path);
+}
+
 fn open(dir: &Path) -> Embedded {
     let settings = Settings {
         root: dir.join("sandboxes"),
@@ -59,6 +96,18 @@ impl Fixture {
         Self { runtime, dir, reopen: None, _containerd: Some(containerd), _dir: None }
     }
 
+    /// A new folder of the host.
+    pub fn folder(&self, name: &str) -> String {
+        let path = self.dir.join("folders").join(name);
+        std::fs::create_dir_all(&path).expect("folder");
+        path.display().to_string()
+    }
+
+    fn cgroup(&self) -> String {
+        let kind = if self.reopen.is_some() { "embedded" } else { "cri" };
+        format!("/knarr-node-{kind}-{}", std::process::id())
+    }
+
     /// Configuration of a pod on the host's network.
     pub fn pod(&self, name: &str) -> PodSandboxConfig {
         let namespaces = NamespaceOption {
@@ -77,7 +126,7 @@ impl Fixture {
             labels: labels(name),
             annotations: BTreeMap::from([("note".to_owned(), "kept".to_owned())]),
             linux: Some(LinuxPodSandboxConfig {
-                cgroup_parent: format!("/knarr-node-{}/pod-{name}", std::process::id()),
+                cgroup_parent: format!("{}/pod-{name}", self.cgroup()),
                 security_context: Some(LinuxSandboxSecurityContext {
                     namespace_options: Some(namespaces),
                     ..Default::default()

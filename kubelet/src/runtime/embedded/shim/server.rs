@@ -29,6 +29,7 @@ const CONSOLE: &str = "console";
 
 /// Serves the sandbox in `directory` on the listening socket that is the standard input, until it is told to stop.
 pub fn run(directory: &Path) -> io::Result<()> {
+    log()?;
     let listener = io::stdin().as_fd().try_clone_to_owned()?;
     // It must not hold up the session that it was started from, nor end with it.
     let _ = nix::unistd::setsid();
@@ -54,6 +55,15 @@ pub fn run(directory: &Path) -> io::Result<()> {
         server.turn()?;
     }
     Ok(())
+}
+
+/// Logs to what is the standard error now, by a descriptor of its own: a process that is about to become a container
+/// still logs, when its standard error is the container's already.
+fn log() -> io::Result<()> {
+    let file = std::fs::File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let filter = tracing_subscriber::EnvFilter::new("warn,libcontainer=error,libcgroups=error");
+    let log = tracing_subscriber::fmt().with_ansi(false).with_env_filter(filter);
+    log.with_writer(std::sync::Mutex::new(file)).try_init().map_err(io::Error::other)
 }
 
 struct Server {
@@ -449,14 +459,18 @@ impl Server {
     /// Takes note of processes that have ended.
     fn reap(&mut self) {
         while let Ok(Some(_)) = self.signals.read_signal() {}
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => self.process_ended(pid, code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => self.process_ended(pid, 128 + signal as i32),
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(_) => {}
-            }
+        while self.wait(WaitPidFlag::WNOHANG) {}
+    }
+
+    /// Takes note of one process that has ended, if there is one.
+    fn wait(&mut self, flags: WaitPidFlag) -> bool {
+        match waitpid(None, Some(flags)) {
+            Ok(WaitStatus::Exited(pid, code)) => self.process_ended(pid, code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => self.process_ended(pid, 128 + signal as i32),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return false,
+            Ok(_) | Err(_) => {}
         }
+        true
     }
 
     fn process_ended(&mut self, pid: Pid, code: i32) {
@@ -516,19 +530,16 @@ impl Server {
 
     /// Kills everything and gives back what the sandbox has of the system.
     fn stop(&mut self) {
-        for id in self.containers.keys().cloned().collect::<Vec<_>>() {
-            let files = Files { sandbox: &self.directory, id: &id };
-            if let Err(error) = container::signal_all(&files, Signal::SIGKILL as i32) {
+        for (id, running) in &self.containers {
+            if let Err(error) =
+                container::signal_all(&Files { sandbox: &self.directory, id }, Signal::SIGKILL as i32)
+            {
                 tracing::warn!(id, error, "processes not killed");
             }
-            let Some(running) = self.containers.remove(&id) else { continue };
             let _ = kill(running.started.pid, Signal::SIGKILL);
-            let code = match waitpid(running.started.pid, None) {
-                Ok(WaitStatus::Exited(_, code)) => code,
-                _ => 128 + Signal::SIGKILL as i32,
-            };
-            self.container_ended(&id, running, code);
         }
+        // Whatever ends first is taken note of: the first process of a container does not end before commands in it.
+        while !self.containers.is_empty() && self.wait(WaitPidFlag::empty()) {}
         if let Some(pid) = self.pause.take() {
             let _ = kill(pid, Signal::SIGKILL);
             let _ = waitpid(pid, None);
