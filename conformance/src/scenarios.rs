@@ -96,5 +96,6 @@ pub fn all() -> Vec<Scenario> {
         scenario("volumes_shared", volumes::shared),
         Scenario { name: "node_drain", alone: true, play: nodes::drain },
         Scenario { name: "node_lost", alone: true, play: nodes::lost },
+        Scenario { name: "namespaces_gone", alone: true, play: namespaces::none_lingers },
     ]
 }

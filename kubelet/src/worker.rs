@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
 use crate::context::Context;
@@ -146,6 +147,8 @@ pub struct Worker {
     refreshed: Option<std::time::Instant>,
     /// Limits that running containers have, by container id.
     applied: HashMap<String, LinuxContainerResources>,
+    /// Calls that make something in the runtime; they go on when the pod is told to stop meanwhile.
+    under_way: TaskTracker,
     /// The first look at the pod has been taken.
     adopted: bool,
     finished: bool,
@@ -155,6 +158,8 @@ impl Worker {
     /// A worker that reads its orders from `inbox`.
     pub fn new(context: Arc<Context>, inbox: Arc<Inbox>) -> Self {
         let pod = inbox.pod();
+        let under_way = TaskTracker::new();
+        under_way.close();
         Self {
             events: PodEvents::new(&context.events, &pod),
             probes: Probes::new(Arc::clone(&context.runtime), Arc::clone(&inbox.wake)),
@@ -175,6 +180,7 @@ impl Worker {
             volumes: None,
             refreshed: None,
             applied: HashMap::new(),
+            under_way,
             adopted: false,
             finished: false,
         }
@@ -211,7 +217,11 @@ impl Worker {
                     _ => Duration::ZERO,
                 }
             }
-            Phase::Terminating => Box::pin(self.terminate()).await,
+            Phase::Terminating => {
+                // What is about to start must be stopped too.
+                self.under_way.wait().await;
+                Box::pin(self.terminate()).await
+            }
             Phase::Ended => Box::pin(self.after_the_end(gone)).await,
         }
     }

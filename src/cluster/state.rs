@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 mod choose;
+mod reserve;
 
 pub use choose::{Wishes, choose, is_free};
+pub use reserve::Reservations;
 
 /// The newest form of the state file that this program writes and reads.
 const VERSION: u32 = 1;

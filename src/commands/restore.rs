@@ -77,7 +77,7 @@ fn state(args: &Args, backup: &Contents, others: &[State]) -> Result<State> {
         more_api_servers: usize::from(args.apiservers.unwrap_or(1)).saturating_sub(1),
     };
     let chosen = choose(&name, &wishes, others);
-    let mut state = chosen.context("the backup's networks and ports must be free on this host")?;
+    let (mut state, _) = chosen.context("the backup's networks and ports must be free on this host")?;
     state.api_only = old.api_only;
     state.runtime_endpoint = old.runtime_endpoint.clone();
     state.extra_args = old.extra_args.clone();

@@ -1,6 +1,6 @@
 //! `knarr up`: create a cluster, or start one that was stopped, and wait until it can be used.
 use crate::cli::Output;
-use crate::cluster::state::Publish;
+use crate::cluster::state::{Publish, Reservations};
 use crate::cluster::{Cluster, paths, preflight};
 use crate::progress::Progress;
 use crate::{cli, kubeconfig, supervisor};
@@ -100,6 +100,7 @@ pub async fn run(args: Args) -> Result<()> {
         None => Origin::New,
     };
     let context = context_file(&args, found.as_ref(), origin)?;
+    let mut reserved = Reservations::default();
     let cluster = match found {
         Some(cluster) if origin == Origin::Running => cluster,
         Some(cluster) => {
@@ -116,7 +117,9 @@ pub async fn run(args: Args) -> Result<()> {
                 preflight::node(settings.container_runtime_endpoint.as_deref())?;
             }
             progress.step(&format!("Creating cluster {name:?}"));
-            create::create(&home, name, &settings)?
+            let cluster;
+            (cluster, reserved) = create::create(&home, name, &settings)?;
+            cluster
         }
     };
     let attempt = ready::Attempt::new(&cluster);
@@ -124,6 +127,7 @@ pub async fn run(args: Args) -> Result<()> {
     let supervised = supervise(&attempt, &cluster, &home, origin, &mut progress);
     let waited = tokio::time::timeout(deadline, supervised).await;
     let waited = waited.unwrap_or_else(|_| bail!("it is not ready after {}s", args.timeout));
+    drop(reserved);
     if let Err(e) = waited {
         return Err(undo(&home, &cluster, origin, e, &mut progress).await);
     }

@@ -1,6 +1,6 @@
 //! Namespaces.
-use crate::context::{Context, contains};
-use anyhow::Result;
+use crate::context::{Context, contains, eventually};
+use anyhow::{Result, ensure};
 
 /// Deleting a namespace takes everything in it along.
 pub fn deletion(context: &Context) -> Result<()> {
@@ -27,4 +27,18 @@ pub fn deletion(context: &Context) -> Result<()> {
         "[]",
     )?;
     contains(&context.refused(&["-n", &name, "create", "configmap", "late"])?, "not found")
+}
+
+/// What the scenarios before this one left in their namespaces goes: no pod, claim or finalizer holds one.
+pub fn none_lingers(context: &Context) -> Result<()> {
+    let run = format!("-{}", std::process::id());
+    eventually("the namespaces of earlier scenarios are gone", || {
+        let names = context.value("namespaces", ".items[*].metadata.name")?;
+        let lingering: Vec<&str> = names
+            .split_whitespace()
+            .filter(|name| name.ends_with(&run) && *name != context.namespace)
+            .collect();
+        ensure!(lingering.is_empty(), "{}", lingering.join(", "));
+        Ok(())
+    })
 }

@@ -6,8 +6,8 @@ use serde_json::json;
 /// Draining evicts pods and keeps new ones away; uncordoning lets them come back.
 pub fn drain(context: &Context) -> Result<()> {
     let node = context.value("nodes", ".items[0].metadata.name")?;
-    context.apply_json(&context.deployment("web", 2))?;
-    context.rolled_out("deployment/web")?;
+    context.apply_json(&context.deployment("drained", 2))?;
+    context.rolled_out("deployment/drained")?;
     let drained = context.kubectl(&[
         "drain",
         &node,
@@ -16,7 +16,7 @@ pub fn drain(context: &Context) -> Result<()> {
         "--force",
         "--timeout=80s",
         "--grace-period=1",
-        "--pod-selector=app=web",
+        "--pod-selector=app=drained",
     ]);
     let checked = drained.and_then(|_| {
         contains(&context.kubectl(&["get", "node", &node])?, "SchedulingDisabled")?;
@@ -27,7 +27,7 @@ pub fn drain(context: &Context) -> Result<()> {
     // Whatever happened, the next scenario needs the node.
     context.kubectl(&["uncordon", &node])?;
     checked?;
-    context.rolled_out("deployment/web")?;
+    context.rolled_out("deployment/drained")?;
     let ready = context.kubectl(&["get", "nodes"])?;
     ensure!(ready.contains(" Ready "), "{ready}");
     Ok(())

@@ -16,6 +16,8 @@ use crate::labels;
 #[derive(Default)]
 pub struct FakeRuntime {
     books: Mutex<Books>,
+    /// While a test holds it, containers do not get started.
+    pub starts: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -51,6 +53,13 @@ impl FakeRuntime {
         kept.status.state = ContainerState::Exited as i32;
         kept.status.exit_code = code;
         kept.status.finished_at = now;
+    }
+
+    /// The newest container of that name.
+    pub fn newest(&self, name: &str) -> Option<String> {
+        let books = self.books.lock();
+        let mut named = books.containers.iter().filter(|(id, _)| books.name(id) == name);
+        named.next_back().map(|(id, _)| id.clone())
     }
 
     /// How many sandboxes and containers there are.
@@ -185,6 +194,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn start_container(&self, id: &str) -> Result<()> {
+        let _open = self.starts.lock().await;
         let mut books = self.books.lock();
         let what = format!("start {}", books.name(id));
         let now = books.note(what);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{RESYNC, Worker};
+use super::{Phase, RESYNC, Worker};
 use crate::plan::ProbeResults;
 use crate::pod;
 use crate::volumes::disk;
@@ -17,6 +17,12 @@ impl Worker {
             Ok(observed) => observed,
             Err(_) => return RETRY,
         };
+        let alive = observed.running().next().is_some() || observed.ready_sandbox().is_some();
+        if alive {
+            // Begun by a kubelet before this one, and done by the runtime only now.
+            self.phase = Phase::Terminating;
+            return Duration::ZERO;
+        }
         // Status first: it says how the containers ended.
         self.report(&observed, &ProbeResults::default(), true, false);
         let uid = pod::uid(&self.pod).to_owned();

@@ -15,6 +15,7 @@ use crate::logs;
 use crate::observed::{Observed, Sandbox};
 use crate::plan::Waiting;
 use crate::pod;
+use crate::runtime::RuntimeError;
 use crate::runtime::types::{ContainerConfig, Image, PodSandboxConfig};
 
 /// Pause after a sandbox could not be made, doubled at each further failure up to the maximum: at first
@@ -79,12 +80,11 @@ impl Worker {
             }
         };
         let result = match handler {
-            Ok(handler) => self
-                .context
-                .runtime
-                .run_pod_sandbox(config, &handler)
-                .await
-                .map_err(|error| error.to_string()),
+            Ok(handler) => {
+                let runtime = Arc::clone(&self.context.runtime);
+                let call = async move { runtime.run_pod_sandbox(config, &handler).await };
+                self.unbroken(call).await.map_err(|error| error.to_string())
+            }
             Err(error) => Err(error),
         };
         match result {
@@ -167,9 +167,9 @@ impl Worker {
         let image = self.image(container, &sandbox_config).await?;
         security::verify_non_root(&self.pod, container, &image)?;
         let config = self.container_config(container, &image, sandbox, observed).await?;
-        let runtime = Arc::clone(&self.context.runtime);
-        let id = runtime
-            .create_container(&sandbox.id, config, sandbox_config)
+        let (runtime, home) = (Arc::clone(&self.context.runtime), sandbox.id.clone());
+        let id = self
+            .unbroken(async move { runtime.create_container(&home, config, sandbox_config).await })
             .await
             .map_err(|error| StartError::new("CreateContainerError", error))?;
         self.events.container_normal(
@@ -177,7 +177,10 @@ impl Worker {
             "Created",
             format!("Created container: {}", container.name),
         );
-        runtime.start_container(&id).await.map_err(|error| StartError::new("RunContainerError", error))?;
+        let (runtime, created) = (Arc::clone(&self.context.runtime), id.clone());
+        self.unbroken(async move { runtime.start_container(&created).await })
+            .await
+            .map_err(|error| StartError::new("RunContainerError", error))?;
         self.events.container_normal(
             &container.name,
             "Started",
@@ -192,6 +195,15 @@ impl Worker {
             return Err(StartError::new("PostStartHookError", error));
         }
         Ok(())
+    }
+
+    /// Makes a call that is not given up half-way: what it makes would appear after the pod has been stopped.
+    async fn unbroken<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let task = self.under_way.spawn(call);
+        task.await.unwrap_or_else(|error| Err(RuntimeError::Failed(error.to_string())))
     }
 
     fn ip_of(&self, sandbox: &Sandbox) -> String {

@@ -10,6 +10,7 @@ use super::*;
 use crate::api::Standalone;
 use crate::cgroups::Cgroups;
 use crate::context::Facts;
+use crate::runtime::Runtime;
 use crate::runtime::fake::FakeRuntime;
 
 struct World {
@@ -115,6 +116,41 @@ async fn runs_and_goes() {
     world.inbox.remove();
     world.until("nothing is left", |w| w.inbox.done.is_cancelled() && w.runtime.count() == (0, 0)).await;
     assert!(!world.context.pod_dir("u").exists());
+}
+
+/// Nothing outlives a pod that is deleted while its container is being started.
+#[tokio::test]
+async fn deleted_while_a_container_starts() {
+    let world = World::start(&manifest("{containers: [{name: a, image: 'x:1'}]}"));
+    let closed = world.runtime.starts.try_lock().expect("nothing starts yet");
+    world.until("the container is made", |w| w.did("create a")).await;
+    world.delete();
+    // A look at the pod that is told to stop, were it not held.
+    tokio::task::yield_now().await;
+    drop(closed);
+    world.until("stopped", |w| w.did("stop sandbox")).await;
+    let journal = world.runtime.journal();
+    let at = |what: &str| journal.iter().position(|entry| entry == what).expect(what);
+    assert!(at("start a") < at("stop a") && at("stop a") < at("stop sandbox"), "{journal:?}");
+    world.inbox.remove();
+    world.until("nothing is left", |w| w.inbox.done.is_cancelled() && w.runtime.count() == (0, 0)).await;
+}
+
+/// A container that the runtime starts after the end, for a kubelet that is no more, is stopped.
+#[tokio::test]
+async fn started_after_the_end() {
+    let world = World::start(&manifest("{containers: [{name: a, image: 'x:1'}]}"));
+    world.until("ready", World::ready).await;
+    world.delete();
+    world.until("ended", |w| w.did("stop sandbox")).await;
+    let id = world.runtime.newest("a").expect("made");
+    world.runtime.start_container(&id).await.expect("late start");
+    let stops = |w: &World| w.runtime.journal().iter().filter(|entry| *entry == "stop a").count();
+    assert_eq!(stops(&world), 1);
+    world.inbox.poke();
+    world.until("stopped again", |w| stops(w) == 2).await;
+    world.inbox.remove();
+    world.until("nothing is left", |w| w.inbox.done.is_cancelled() && w.runtime.count() == (0, 0)).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! Choosing what a new cluster gets, so that it meets neither the other clusters of the host nor the host itself.
+use super::reserve::Reservations;
 use super::{MORE_API_SERVERS, Ports, Publish, State};
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
@@ -23,15 +24,17 @@ pub struct Wishes {
     pub more_api_servers: usize,
 }
 
-/// Chooses slot, networks, address and ports of a new cluster beside the `others` of this host.
-pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
+/// Chooses slot, networks, address and ports of a new cluster beside the `others` of this host; nobody else chooses them
+/// as long as the reservations are held.
+pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<(State, Reservations)> {
     let mut taken: Vec<Network> = addresses().into_iter().map(Network::of).collect();
     for other in others {
         taken.extend(
             [&other.cluster_cidr, &other.service_cidr].iter().flat_map(|cidr| cidr.parse::<Network>()),
         );
     }
-    let slot = choose_slot(others, &taken)?;
+    let mut reserved = Reservations::default();
+    let slot = choose_slot(others, &taken, |slot| reserved.take(&format!("slot/{slot}")))?;
     let cluster_cidr =
         network("cluster-cidr", wishes.cluster_cidr.as_deref(), slot_networks(slot).0, &mut taken)?;
     let service_cidr =
@@ -40,7 +43,7 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
     // ports of two clusters do not meet.
     let bridge = IpAddr::V4(cluster_cidr.address(1));
     let node_ip = if slot == 0 { host_address().unwrap_or(bridge) } else { bridge };
-    let mut chooser = PortChooser { taken: Vec::new() };
+    let mut chooser = PortChooser { taken: Vec::new(), reserved };
     for other in others {
         chooser.taken.extend(other.ports.all().map(|(_, port)| port));
         chooser.taken.extend(&other.more_api_ports);
@@ -59,7 +62,7 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
     };
     let more = (0..wishes.more_api_servers.min(MORE_API_SERVERS)).map(|_| chooser.free_from(6444));
     let more_api_ports = more.collect::<Result<Vec<_>>>()?;
-    Ok(State {
+    let state = State {
         slot,
         node_name: wishes.node_name.clone().map_or_else(host_name, Ok)?,
         node_ip,
@@ -69,18 +72,21 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<State> {
         publish: wishes.publish.clone(),
         more_api_ports,
         ..State::unknown(name)
-    })
+    };
+    Ok((state, chooser.reserved))
 }
 
 /// The first slot that no other cluster has and whose networks are free. An address of the host in one of them may be
 /// of another user's clusters, another program's, or of a real network.
-fn choose_slot(others: &[State], taken: &[Network]) -> Result<u8> {
+fn choose_slot(others: &[State], taken: &[Network], mut reserve: impl FnMut(u8) -> bool) -> Result<u8> {
     let free = |slot: &u8| {
         let (pods, services) = slot_networks(*slot);
         others.iter().all(|other| other.slot != *slot)
             && taken.iter().all(|network| !pods.overlaps(*network) && !services.overlaps(*network))
     };
-    (0..SLOTS).find(free).with_context(|| format!("this host already holds {SLOTS} clusters"))
+    (0..SLOTS)
+        .find(|slot| free(slot) && reserve(*slot))
+        .with_context(|| format!("this host already holds {SLOTS} clusters"))
 }
 
 /// The networks of the pods and of the Services of a slot.
@@ -153,26 +159,34 @@ impl std::fmt::Display for Network {
 /// Hands out ports that are free on the host and not promised to another cluster.
 struct PortChooser {
     taken: Vec<u16>,
+    reserved: Reservations,
 }
 
 impl PortChooser {
     fn wished(&mut self, flag: &str, port: u16) -> Result<u16> {
-        if self.taken.contains(&port) || !is_free(port) {
+        if !self.take(port) {
             bail!(
                 "--{flag}: port {port} is in use; choose another, or end what listens there (see `ss -ltnp`)"
             );
         }
-        self.taken.push(port);
         Ok(port)
     }
 
     fn free_from(&mut self, first: u16) -> Result<u16> {
         // Steps of 20 keep the ports of one cluster recognisable beside those of the next.
         let mut candidates = (0..500_u16).map(|n| first + 20 * n);
-        let port = candidates.find(|port| !self.taken.contains(port) && is_free(*port));
-        let port = port.with_context(|| format!("no free port from {first} up"))?;
-        self.taken.push(port);
-        Ok(port)
+        let port = candidates.find(|port| self.take(*port));
+        port.with_context(|| format!("no free port from {first} up"))
+    }
+
+    fn take(&mut self, port: u16) -> bool {
+        // Whoever held it may have begun to listen since, so it is reserved first.
+        let free =
+            !self.taken.contains(&port) && self.reserved.take(&format!("port/{port}")) && is_free(port);
+        if free {
+            self.taken.push(port);
+        }
+        free
     }
 }
 
@@ -226,11 +240,12 @@ mod tests {
         let first = State { slot: 0, ..State::unknown("a") };
         let slot = |others: &[State], host: &[[u8; 4]]| {
             let host: Vec<_> = host.iter().map(|ip| Network::of(Ipv4Addr::from(*ip))).collect();
-            choose_slot(others, &host).unwrap()
+            choose_slot(others, &host, |_| true).unwrap()
         };
         assert_eq!(slot(&[], &[[192, 168, 1, 2]]), 0);
         assert_eq!(slot(std::slice::from_ref(&first), &[]), 1);
         assert_eq!(slot(&[], &[[10, 42, 0, 1]]), 1);
         assert_eq!(slot(&[first], &[[10, 45, 0, 9]]), 2);
+        assert_eq!(choose_slot(&[], &[], |slot| slot > 2).unwrap(), 3);
     }
 }

@@ -1,6 +1,6 @@
 //! An API server of the benchmark's own: the flags of a cluster's, an empty database, a temporary directory.
 use super::client::{Call, Connection, Target};
-use crate::cluster::state::{Wishes, choose};
+use crate::cluster::state::{Reservations, Wishes, choose};
 use crate::cluster::{Cluster, Paths, pki};
 use crate::supervisor::components;
 use anyhow::{Context, Result, bail};
@@ -19,6 +19,7 @@ const LOOK: Duration = Duration::from_millis(1);
 pub struct Site {
     cluster: Cluster,
     _directory: TempDir,
+    _reserved: Reservations,
 }
 
 /// A running server; it is killed when dropped.
@@ -32,7 +33,7 @@ impl Site {
     /// Makes directories, certificates and keys; no database yet.
     pub fn new(datastore: Option<String>) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("knarr-bench-").tempdir()?;
-        let mut state = choose("bench", &Wishes::default(), &[])?;
+        let (mut state, reserved) = choose("bench", &Wishes::default(), &[])?;
         state.api_only = true;
         state.datastore = datastore;
         let cluster = Cluster { paths: Paths::new(directory.path(), "bench"), state };
@@ -40,7 +41,7 @@ impl Site {
             std::fs::create_dir_all(folder)?;
         }
         pki::create(&cluster)?;
-        Ok(Self { cluster, _directory: directory })
+        Ok(Self { cluster, _directory: directory, _reserved: reserved })
     }
 
     /// The cluster that the servers are of.

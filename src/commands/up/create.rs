@@ -1,14 +1,15 @@
 //! The files of a new cluster.
 use super::settings::Settings;
 use crate::cluster::home::HomeLock;
-use crate::cluster::state::choose;
+use crate::cluster::state::{Reservations, choose};
 use crate::cluster::{Cluster, Paths, State, pki};
 use crate::{kubeconfig, pause, supervisor};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
-/// Chooses and writes everything of a new cluster; leaves nothing behind if it fails.
-pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<Cluster> {
+/// Chooses and writes everything of a new cluster; leaves nothing behind if it fails. What was chosen stays reserved
+/// until the cluster uses it.
+pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<(Cluster, Reservations)> {
     let _lock = HomeLock::acquire(home)?;
     let others: Vec<State> = Cluster::all(home)?.into_iter().map(|cluster| cluster.state).collect();
     if let Some(url) = &settings.datastore
@@ -16,7 +17,7 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<Cluster> {
     {
         bail!("cluster {:?} keeps its state in that database", other.name);
     }
-    let mut state = choose(name, &settings.wishes()?, &others)?;
+    let (mut state, reserved) = choose(name, &settings.wishes()?, &others)?;
     state.api_only = settings.api_only;
     state.ephemeral = settings.ephemeral;
     state.datastore = settings.datastore.clone();
@@ -44,7 +45,7 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<Cluster> {
         let _ = std::fs::remove_dir_all(cluster.paths.root());
         let _ = std::fs::remove_dir_all(cluster.paths.run());
     }
-    written.map(|()| cluster)
+    written.map(|()| (cluster, reserved))
 }
 
 /// Makes what a stopped cluster's components need once more: `/run` does not survive a reboot.
