@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+pub mod choose;
 pub mod cri;
 pub mod embedded;
 #[cfg(test)]

@@ -2,9 +2,12 @@
 //! kubelet and leave nothing behind. Skipped, with a note, where it cannot run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use knarr_kubelet::runtime::choose::Choice;
+use knarr_kubelet::runtime::embedded::HostOnly;
 use tokio_util::sync::CancellationToken;
 
 mod support;
@@ -70,7 +73,7 @@ async fn static_pods_live_and_die() {
     let file = dir.join("busybox.tar");
     std::fs::write(&file, archive()).expect("archive");
     let deadline = Instant::now() + Duration::from_secs(30);
-    while let Err(error) = knarr_kubelet::images::import(&containerd.socket(), &file).await {
+    while let Err(error) = knarr_kubelet::images::Place::Containerd(containerd.socket()).load(&file).await {
         assert!(Instant::now() < deadline, "{error}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -94,7 +97,7 @@ async fn static_pods_live_and_die() {
     };
 
     let stop = CancellationToken::new();
-    let kubelet = tokio::spawn(knarr_kubelet::run(cli(), stop.clone()));
+    let kubelet = tokio::spawn(knarr_kubelet::run(cli(), Arc::new(HostOnly), stop.clone()));
     until("main has spoken", || logs(&log_root, "main").iter().any(|log| log.contains("hello"))).await;
     assert!(logs(&log_root, "main")[0].contains("made"), "init container ran first");
     until("crash was restarted", || logs(&log_root, "crash").len() >= 2).await;
@@ -102,7 +105,7 @@ async fn static_pods_live_and_die() {
     kubelet.await.expect("task").expect("kubelet");
 
     let stop = CancellationToken::new();
-    let kubelet = tokio::spawn(knarr_kubelet::run(cli(), stop.clone()));
+    let kubelet = tokio::spawn(knarr_kubelet::run(cli(), Arc::new(HostOnly), stop.clone()));
     let begun = Instant::now();
     // Long enough for the pod to be looked at; its crashing container shows that it is.
     until("the new kubelet works", || begun.elapsed() > Duration::from_secs(1)).await;
@@ -113,8 +116,12 @@ async fn static_pods_live_and_die() {
     kubelet.await.expect("task").expect("kubelet");
 
     let node = knarr_kubelet::cleanup::Node {
-        endpoint: containerd.socket(),
-        root_dir: root,
+        runtime: Choice {
+            endpoint: containerd.socket(),
+            root_dir: root,
+            image_store_dir: dir.join("images"),
+            network: Arc::new(HostOnly),
+        },
         cgroup_root,
         grace: Duration::from_secs(1),
     };

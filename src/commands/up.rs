@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, paths, preflight};
 use crate::progress::Progress;
 use crate::{cli, kubeconfig, supervisor};
 use anyhow::{Result, bail};
-use settings::Settings;
+use settings::{Runtime, Settings};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ mod settings;
   knarr up --name ci-1 --output json
   knarr up --config cluster.yaml
   knarr up --api-only --ephemeral --kubeconfig ./kubeconfig
+  knarr up --runtime embedded
   KNARR_DATASTORE=postgres://knarr:secret@db/knarr?sslmode=verify-full knarr up --apiservers 3")]
 pub struct Args {
     #[command(flatten)]
@@ -54,6 +55,9 @@ pub struct Args {
     /// Network of the Services
     #[arg(long, value_name = "CIDR")]
     service_cidr: Option<String>,
+    /// What runs pods (auto)
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
     /// CRI socket of a running container runtime, instead of a containerd of the cluster's own
     #[arg(long, value_name = "SOCKET")]
     container_runtime_endpoint: Option<String>,
@@ -114,7 +118,7 @@ pub async fn run(args: Args) -> Result<()> {
         }
         None => {
             if !settings.api_only {
-                preflight::node(settings.container_runtime_endpoint.as_deref())?;
+                preflight::node(settings.runtime_endpoint().as_deref())?;
             }
             progress.step(&format!("Creating cluster {name:?}"));
             let cluster;

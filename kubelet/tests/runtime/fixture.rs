@@ -88,7 +88,8 @@ impl Fixture {
         let file = dir.join("image.tar");
         std::fs::write(&file, support::archive()).expect("archive");
         let deadline = Instant::now() + Duration::from_secs(30);
-        while let Err(error) = knarr_kubelet::images::import(&containerd.socket(), &file).await {
+        while let Err(error) = knarr_kubelet::images::Place::Containerd(containerd.socket()).load(&file).await
+        {
             assert!(Instant::now() < deadline, "{error}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

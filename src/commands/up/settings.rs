@@ -1,8 +1,11 @@
 //! What the user asked for: the configuration file with the flags over it.
 use super::Args;
 use crate::cluster::State;
+use crate::cluster::preflight;
 use crate::cluster::state::{MORE_API_SERVERS, Publish, Wishes};
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use knarr_kubelet::runtime::choose::EMBEDDED;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,8 @@ pub struct Settings {
     node_name: Option<String>,
     cluster_cidr: Option<String>,
     service_cidr: Option<String>,
+    /// What runs pods.
+    pub runtime: Option<Runtime>,
     /// CRI socket of a running container runtime.
     pub container_runtime_endpoint: Option<String>,
     /// Folder of image archives; in a file, relative to that file.
@@ -30,6 +35,19 @@ pub struct Settings {
     publish: Vec<String>,
     /// More flags by component: `apiserver: ["--v=2"]`.
     pub extra_args: BTreeMap<String, Vec<String>>,
+}
+
+/// What runs pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum Runtime {
+    /// The CRI socket that is named, else a containerd of the cluster's own, else what is embedded
+    #[default]
+    Auto,
+    /// A container runtime on this host, by the Container Runtime Interface
+    Cri,
+    /// This program itself: the host needs no container runtime
+    Embedded,
 }
 
 impl Settings {
@@ -45,12 +63,14 @@ impl Settings {
         settings.node_name = args.node_name.or(settings.node_name);
         settings.cluster_cidr = args.cluster_cidr.or(settings.cluster_cidr);
         settings.service_cidr = args.service_cidr.or(settings.service_cidr);
+        settings.runtime = args.runtime.or(settings.runtime);
         settings.container_runtime_endpoint =
             args.container_runtime_endpoint.or(settings.container_runtime_endpoint);
         settings.images = args.images.or(settings.images);
         settings.publish.extend(args.publish.iter().map(|p| format!("{}:{}", p.port, p.node_port)));
         settings.wishes()?;
         settings.check_datastore()?;
+        settings.check_runtime()?;
         if settings.ephemeral && !settings.api_only {
             bail!(
                 "an ephemeral database needs --api-only: pods would outlive what the cluster knows of them"
@@ -61,6 +81,25 @@ impl Settings {
                 .with_context(|| format!("--images: cannot read {}", folder.display()))?;
         }
         Ok(settings)
+    }
+
+    fn check_runtime(&self) -> Result<()> {
+        if self.runtime == Some(Runtime::Embedded) && self.container_runtime_endpoint.is_some() {
+            bail!("--container-runtime-endpoint makes no sense with --runtime embedded");
+        }
+        Ok(())
+    }
+
+    /// The endpoint of the runtime that the cluster gets; none: a containerd of its own.
+    pub fn runtime_endpoint(&self) -> Option<String> {
+        let embedded = match self.runtime.unwrap_or_default() {
+            Runtime::Auto => {
+                self.container_runtime_endpoint.is_none() && !self.api_only && !preflight::has_containerd()
+            }
+            Runtime::Cri => false,
+            Runtime::Embedded => true,
+        };
+        if embedded { Some(EMBEDDED.to_owned()) } else { self.container_runtime_endpoint.clone() }
     }
 
     fn check_datastore(&self) -> Result<()> {
@@ -110,7 +149,9 @@ impl Settings {
             wish.is_some_and(|wish| wish != value)
         }
         let wishes = self.wishes()?;
-        let runtime = self.container_runtime_endpoint.is_some();
+        // What was chosen without being told to stays.
+        let runtime =
+            self.container_runtime_endpoint.is_some() || !matches!(self.runtime, None | Some(Runtime::Auto));
         let differing = [
             ("--api-port", other(self.api_port.as_ref(), &state.ports.api)),
             ("--api-only", self.api_only && !state.api_only),
@@ -123,10 +164,7 @@ impl Settings {
             ("--node-name", other(self.node_name.as_ref(), &state.node_name)),
             ("--cluster-cidr", other(self.cluster_cidr.as_ref(), &state.cluster_cidr)),
             ("--service-cidr", other(self.service_cidr.as_ref(), &state.service_cidr)),
-            (
-                "--container-runtime-endpoint",
-                runtime && self.container_runtime_endpoint != state.runtime_endpoint,
-            ),
+            ("--runtime", runtime && self.runtime_endpoint() != state.runtime_endpoint),
             ("--publish", !wishes.publish.is_empty() && wishes.publish != state.publish),
             ("extraArgs", !self.extra_args.is_empty() && self.extra_args != state.extra_args),
         ];
@@ -160,6 +198,9 @@ mod tests {
         check("{}", None);
         check("nodeName: n", None);
         check("nodeName: m", Some("--node-name"));
+        check("runtime: auto", None);
+        check("runtime: cri", None);
+        check("runtime: embedded", Some("--runtime"));
         check("apiPort: 7", Some("--api-port"));
         check("publish: ['1:2']", Some("--publish"));
         check("extraArgs: {proxy: ['--v=4']}", Some("extraArgs"));
