@@ -1,11 +1,14 @@
 //! Commands and flags. Only this file and the components' `Args` read the command line.
 use crate::cluster::{Cluster, paths};
+use crate::pod_network::Bridge;
 use crate::{commands, supervisor};
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use knarr_kubelet::runtime::choose::SHIM;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// A complete Kubernetes in one binary whose whole state is an SQL database.
@@ -98,9 +101,18 @@ enum Command {
     /// Simulated nodes, without containers
     #[command(hide = true)]
     Simulated(Box<knarr_kubelet::simulated::Args>),
+    /// The process of a pod's sandbox, of the embedded runtime
+    #[command(hide = true, name = SHIM)]
+    RuntimeShim(RuntimeShim),
     /// The node's network
     #[command(hide = true)]
     Proxy(Box<knarr_proxy::Args>),
+}
+
+/// Where a sandbox lies.
+#[derive(clap::Args)]
+struct RuntimeShim {
+    directory: std::path::PathBuf,
 }
 
 /// The API server's flags; it knows nothing of the component library, so logging is set up here.
@@ -142,7 +154,18 @@ impl Cli {
             Command::Simulated(args) => {
                 component(|shutdown| knarr_kubelet::simulated::run(*args, shutdown), 1)
             }
-            Command::Kubelet(args) => component(|shutdown| knarr_kubelet::run(*args, shutdown), 1),
+            Command::Kubelet(args) => component(
+                |shutdown| {
+                    let network = Arc::new(Bridge::new(&args.cni_conf_dir));
+                    knarr_kubelet::run(*args, network, shutdown)
+                },
+                1,
+            ),
+            Command::RuntimeShim(args) => {
+                // On its only thread: it forks.
+                knarr_kubelet::runtime::embedded::shim::run(&args.directory)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Proxy(args) => component(|shutdown| knarr_proxy::run(*args, shutdown), 1),
         }
     }
