@@ -1,11 +1,14 @@
 //! Commands and flags. Only this file and the components' `Args` read the command line.
 use crate::cluster::{Cluster, paths};
+use crate::pod_network::Bridge;
 use crate::{commands, supervisor};
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use knarr_kubelet::runtime::choose::SHIM;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// A complete Kubernetes in one binary whose whole state is an SQL database.
@@ -72,6 +75,8 @@ enum Command {
     Backup(commands::backup::Args),
     /// Make a cluster from a backup, on either database
     Restore(commands::restore::Args),
+    /// Certificates of a cluster: when they end, and new ones
+    Certs(commands::certs::Args),
     /// Keys that objects are encrypted with in the database
     Secrets(commands::secrets::Args),
     /// Measure this program on this machine
@@ -96,9 +101,18 @@ enum Command {
     /// Simulated nodes, without containers
     #[command(hide = true)]
     Simulated(Box<knarr_kubelet::simulated::Args>),
+    /// The process of a pod's sandbox, of the embedded runtime
+    #[command(hide = true, name = SHIM)]
+    RuntimeShim(RuntimeShim),
     /// The node's network
     #[command(hide = true)]
     Proxy(Box<knarr_proxy::Args>),
+}
+
+/// Where a sandbox lies.
+#[derive(clap::Args)]
+struct RuntimeShim {
+    directory: std::path::PathBuf,
 }
 
 /// The API server's flags; it knows nothing of the component library, so logging is set up here.
@@ -122,6 +136,7 @@ impl Cli {
             Command::ExportLogs(args) => command(commands::export_logs::run(args)),
             Command::Backup(args) => command(commands::backup::run(args)),
             Command::Restore(args) => command(commands::restore::run(args)),
+            Command::Certs(args) => commands::certs::run(&args),
             Command::Secrets(args) => command(commands::secrets::run(args)),
             Command::Bench(args) => command(commands::bench::run(args)),
             Command::Image(args) => command(commands::image::run(args)),
@@ -139,7 +154,18 @@ impl Cli {
             Command::Simulated(args) => {
                 component(|shutdown| knarr_kubelet::simulated::run(*args, shutdown), 1)
             }
-            Command::Kubelet(args) => component(|shutdown| knarr_kubelet::run(*args, shutdown), 1),
+            Command::Kubelet(args) => component(
+                |shutdown| {
+                    let network = Arc::new(Bridge::new(&args.cni_conf_dir));
+                    knarr_kubelet::run(*args, network, shutdown)
+                },
+                1,
+            ),
+            Command::RuntimeShim(args) => {
+                // On its only thread: it forks.
+                knarr_kubelet::runtime::embedded::shim::run(&args.directory)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Proxy(args) => component(|shutdown| knarr_proxy::run(*args, shutdown), 1),
         }
     }

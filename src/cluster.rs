@@ -7,6 +7,7 @@ pub mod state;
 
 use anyhow::{Context, Result, bail};
 use knarr_apiserver::storage::transfer::Place;
+use knarr_kubelet::runtime::choose::EMBEDDED;
 pub use paths::Paths;
 pub use state::State;
 use std::path::Path;
@@ -54,8 +55,10 @@ impl Cluster {
         let mut names = Vec::new();
         for entry in entries {
             let entry = entry?;
-            if entry.path().is_dir() {
-                names.push(entry.file_name().to_string_lossy().into_owned());
+            let name = entry.file_name();
+            // What all clusters share lies there as well.
+            if entry.path().is_dir() && !name.as_encoded_bytes().starts_with(b".") {
+                names.push(name.to_string_lossy().into_owned());
             }
         }
         names.sort();
@@ -67,7 +70,10 @@ impl Cluster {
         let paths = Paths::new(home, name);
         let ran_containers =
             std::fs::read_dir(paths.containerd()).is_ok_and(|mut files| files.next().is_some());
-        Self { state: State { api_only: !ran_containers, ..State::unknown(name) }, paths }
+        let embedded = knarr_kubelet::runtime::choose::sandboxes(&paths.kubelet()).is_dir();
+        let runtime_endpoint = embedded.then(|| EMBEDDED.to_owned());
+        let api_only = !ran_containers && !embedded;
+        Self { state: State { api_only, runtime_endpoint, ..State::unknown(name) }, paths }
     }
 
     /// Where its state is.

@@ -9,6 +9,7 @@ mod containerd;
 mod image_archive;
 mod kubeconfig;
 mod pause;
+mod pod_network;
 mod progress;
 mod supervisor;
 

@@ -2,15 +2,13 @@
 use crate::containerd::PAUSE_IMAGE;
 use crate::image_archive::{self, Config};
 use anyhow::Result;
-
-/// The program that `build.rs` compiled from `pause/pause.rs`.
-static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
+use knarr_kubelet::runtime::embedded::shim::PAUSE_PROGRAM;
 
 /// The image as an archive.
 pub fn archive() -> Result<Vec<u8>> {
     let config =
         Config { entrypoint: vec!["/pause".to_owned()], user: "65535:65535".to_owned(), ..Config::default() };
-    image_archive::archive(PAUSE_IMAGE, &config, image_archive::program_layer("pause", PROGRAM)?)
+    image_archive::archive(PAUSE_IMAGE, &config, image_archive::program_layer("pause", PAUSE_PROGRAM)?)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 pub use lock::{Lock, holder};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-pub use plan::{Component, check, components, runtime_endpoint};
+pub use plan::{Component, check, components, runtime_choice, runtime_endpoint};
 pub use process::Process;
 use std::os::unix::process::CommandExt;
 use std::path::Path;

@@ -4,6 +4,7 @@
 #[path = "postgres/database.rs"]
 mod database;
 mod registry {
+    mod accounts;
     mod apply;
     mod crud;
     mod custom;

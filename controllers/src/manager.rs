@@ -90,7 +90,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     let selected = select(&args.controllers).map_err(anyhow::Error::msg)?;
     let config = client::load(args.connection.kubeconfig.as_deref()).await?;
     let root_ca = root_ca(&args, &config)?;
-    let client = client::from_config(config, "controllers")?;
+    let client = client::from_config(config, args.connection.kubeconfig.as_deref(), "controllers")?;
     let health = Health::new();
     health.metrics(queue::metrics::register);
     if let Some(address) = health.start(&args.serving, 10257, shutdown.clone()).await? {

@@ -40,6 +40,8 @@ use crate::{
 
 /// How often everything is counted anew, should a change have been missed.
 const RESYNC: Duration = Duration::from_secs(300);
+/// When a quota is counted again after its first time: what was admitted before it was there is stored by then.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Objects a page of a list.
 const PAGE: u32 = 500;
 
@@ -188,7 +190,8 @@ impl Counter {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Some(Requeue::After(RESYNC)))
+        let counted_before = whole["status"]["hard"] == whole["spec"]["hard"];
+        Ok(Some(Requeue::After(if counted_before { RESYNC } else { SETTLED })))
     }
 
     /// A resource by discovery, which is asked anew about those it did not have.

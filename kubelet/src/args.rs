@@ -13,9 +13,15 @@ pub struct Args {
     /// Path to the kubeconfig of the API server; without it only static pods run
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Socket of the container runtime
+    /// Socket of the container runtime; `embedded`: containers are run by the kubelet itself
     #[arg(long, default_value = "unix:///run/containerd/containerd.sock")]
     pub container_runtime_endpoint: String,
+    /// Directory of the embedded runtime's images, which the kubelets of a host may share
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/knarr/.images")]
+    pub image_store_dir: PathBuf,
+    /// Folder of CNI configurations, the first of which is the network of pods of the embedded runtime
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    pub cni_conf_dir: PathBuf,
     /// Name of the node; the host's name by default
     #[arg(long)]
     pub hostname_override: Option<String>,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cgroups::{self, Cgroups};
 use crate::labels;
 use crate::manager::Manager;
-use crate::runtime::cri::CriRuntime;
+use crate::runtime::choose::{self, Choice};
 use crate::runtime::types::ContainerState;
 use crate::runtime::{Runtime, RuntimeError, answering};
 use crate::volumes::disk;
@@ -40,10 +40,8 @@ pub enum CleanupError {
 /// A node whose kubelet has ended.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Socket of its runtime.
-    pub endpoint: String,
-    /// Its `--root-dir`.
-    pub root_dir: PathBuf,
+    /// Its runtime.
+    pub runtime: Choice,
     /// Its `--cgroup-root`.
     pub cgroup_root: String,
     /// How long containers get to stop.
@@ -57,18 +55,18 @@ impl Node {
 
     /// Uids of the pods that have a directory or a cgroup.
     fn pods(&self) -> HashSet<String> {
-        directories(&self.root_dir.join("pods")).into_iter().chain(self.cgroups().pods()).collect()
+        directories(&self.runtime.root_dir.join("pods")).into_iter().chain(self.cgroups().pods()).collect()
     }
 }
 
 /// Stops the node's pods and removes their sandboxes and containers from the runtime. Pods of other nodes on the same
 /// runtime are left alone.
 pub async fn remove_pods(node: &Node) -> Result<(), CleanupError> {
-    let runtime = CriRuntime::new(&node.endpoint)?;
+    let runtime = choose::open(&node.runtime)?;
     // If it never answers, the calls below say why.
-    let _ = tokio::time::timeout(RUNTIME_START, answering(&runtime)).await;
+    let _ = tokio::time::timeout(RUNTIME_START, answering(runtime.as_ref())).await;
     let uids = node.pods();
-    let pods = uids.iter().map(|uid| remove_pod(&runtime, uid, Some(node.grace)));
+    let pods = uids.iter().map(|uid| remove_pod(runtime.as_ref(), uid, Some(node.grace)));
     for result in futures::future::join_all(pods).await {
         result?;
     }
@@ -79,7 +77,7 @@ pub async fn remove_pods(node: &Node) -> Result<(), CleanupError> {
 pub fn remove_files(node: &Node) -> Result<(), CleanupError> {
     let cgroups = node.cgroups();
     for uid in &node.pods() {
-        remove_rest(&node.root_dir.join("pods").join(uid), &cgroups, uid)?;
+        remove_rest(&node.runtime.root_dir.join("pods").join(uid), &cgroups, uid)?;
     }
     cgroups.remove_roots();
     Ok(())

@@ -16,9 +16,10 @@ use crate::volumes::Lookup;
 mod auth;
 pub mod collect;
 pub mod name;
+mod place;
 pub mod preload;
 
-pub use preload::import;
+pub use place::{Place, PlaceError};
 
 /// Why a container has no image yet: the reason and message of its waiting state.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -37,7 +37,7 @@ mod pleg;
 mod pod;
 mod probes;
 mod run;
-mod runtime;
+pub mod runtime;
 mod server;
 pub mod simulated;
 mod static_pods;

@@ -26,7 +26,8 @@ use crate::manager::Manager;
 use crate::node::NodeKeeper;
 use crate::node::machine::Machine;
 use crate::pleg::{self, Pulse};
-use crate::runtime::cri::CriRuntime;
+use crate::runtime::choose::{self, Choice};
+use crate::runtime::embedded::PodNetwork;
 use crate::runtime::types::VersionResponse;
 use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
@@ -38,7 +39,11 @@ use crate::{admission, cleanup, images, static_pods};
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the kubelet until `shutdown`. Pods go on running after it.
-pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    args: Args,
+    network: Arc<dyn PodNetwork>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     knarr_component::log::init(&args.logging);
     knarr_component::client::ensure_crypto_provider();
     for directory in [args.root_dir.join("pods"), args.pod_logs_dir.clone()] {
@@ -60,7 +65,13 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         client_ca: args.client_ca_file.as_deref(),
         names: facts.ips.iter().cloned().chain([facts.name.clone()]).collect(),
     })?;
-    let runtime: SharedRuntime = Arc::new(CriRuntime::new(&args.container_runtime_endpoint)?);
+    let choice = Choice {
+        endpoint: args.container_runtime_endpoint.clone(),
+        root_dir: args.root_dir.clone(),
+        image_store_dir: args.image_store_dir.clone(),
+        network,
+    };
+    let runtime = choose::open(&choice)?;
     let version = wait_for_runtime(&runtime, &shutdown).await?;
     tracing::info!(name = version.runtime_name, version = version.runtime_version, "container runtime");
     let preloaded = preload(&args);
@@ -247,10 +258,10 @@ fn preload(args: &Args) -> CancellationToken {
         return done;
     };
     let (markers, finished) = (args.root_dir.join("preloaded"), done.clone().drop_guard());
-    let endpoint = args.container_runtime_endpoint.clone();
+    let images = images::Place::of(&args.container_runtime_endpoint, &args.image_store_dir);
     tokio::spawn(async move {
         let _finished = finished;
-        if let Err(error) = images::preload::import_folder(&endpoint, &folder, &markers).await {
+        if let Err(error) = images::preload::import_folder(&images, &folder, &markers).await {
             tracing::error!(folder = %folder.display(), %error, "images not preloaded");
         }
     });

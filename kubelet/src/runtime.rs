@@ -8,9 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+pub mod choose;
 pub mod cri;
+pub mod embedded;
 #[cfg(test)]
 pub mod fake;
+// Fields are named as in the CRI, which describes them.
+#[allow(missing_docs)]
 pub mod types;
 
 use types::{

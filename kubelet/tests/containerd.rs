@@ -2,130 +2,21 @@
 //! kubelet and leave nothing behind. Skipped, with a note, where it cannot run.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use sha2::{Digest, Sha256};
+use knarr_kubelet::runtime::choose::Choice;
+use knarr_kubelet::runtime::embedded::HostOnly;
 use tokio_util::sync::CancellationToken;
 
-const IMAGE: &str = "registry.test/busybox:1";
+mod support;
+use support::{Containerd, archive, obstacle};
 
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
     args: knarr_kubelet::Args,
-}
-
-/// A containerd that ends with the test.
-struct Containerd {
-    process: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Containerd {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().expect("directory");
-        let at = |name: &str| dir.path().join(name).display().to_string();
-        let config = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\n\
-             disabled_plugins = [\"io.containerd.internal.v1.opt\"]\n\
-             [grpc]\n  address = {:?}\n\
-             [plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"{IMAGE}\"\n  restrict_oom_score_adj = true\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".cni]\n  conf_dir = {:?}\n",
-            at("root"),
-            at("state"),
-            at("c.sock"),
-            at("cni"),
-        );
-        std::fs::write(dir.path().join("config.toml"), config).expect("configuration");
-        let log = std::fs::File::create(dir.path().join("containerd.log")).expect("log");
-        let process = Command::new("containerd")
-            .arg("--config")
-            .arg(dir.path().join("config.toml"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("containerd starts");
-        Self { process, dir }
-    }
-
-    fn socket(&self) -> String {
-        self.dir.path().join("c.sock").display().to_string()
-    }
-}
-
-/// Why the test cannot run here.
-fn obstacle() -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("not root".to_owned());
-    }
-    for program in ["containerd", "ctr", "runc"] {
-        let found =
-            Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if found.is_err() {
-            return Some(format!("no {program}"));
-        }
-    }
-    match busybox() {
-        Some(_) => None,
-        None => Some("no static busybox".to_owned()),
-    }
-}
-
-fn busybox() -> Option<PathBuf> {
-    ["/usr/bin/busybox", "/bin/busybox"].into_iter().map(PathBuf::from).find(|path| path.exists())
-}
-
-/// An archive with one image: busybox, which by default sleeps, so that it is its own pause image.
-fn archive() -> Vec<u8> {
-    let mut layer = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    let program = std::fs::read(busybox().expect("busybox")).expect("read");
-    header.set_mode(0o755);
-    header.set_size(program.len() as u64);
-    layer.append_data(&mut header, "bin/busybox", program.as_slice()).expect("layer");
-    for name in ["sh", "sleep", "cat"] {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_size(0);
-        header.set_mode(0o777);
-        layer.append_link(&mut header, format!("bin/{name}"), "busybox").expect("link");
-    }
-    let layer = layer.into_inner().expect("layer");
-    let mut out = tar::Builder::new(Vec::new());
-    let mut put = |path: String, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        header.set_size(bytes.len() as u64);
-        out.append_data(&mut header, path, bytes).expect("archive");
-    };
-    let mut blob = |bytes: &[u8], kind: &str| {
-        let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        put(format!("blobs/sha256/{digest}"), bytes);
-        serde_json::json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len() })
-    };
-    let layer = blob(&layer, "application/vnd.oci.image.layer.v1.tar");
-    let config = serde_json::json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
-        "config": { "Entrypoint": ["/bin/sleep", "100000"], "Env": ["PATH=/bin"] },
-        "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
-    });
-    let config = blob(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
-    let manifest = serde_json::json!({ "schemaVersion": 2, "config": config, "layers": [layer] }).to_string();
-    let mut entry = blob(manifest.as_bytes(), "application/vnd.oci.image.manifest.v1+json");
-    entry["annotations"] = serde_json::json!({ "io.containerd.image.name": IMAGE });
-    let index = serde_json::json!({ "schemaVersion": 2, "manifests": [entry] });
-    put("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#);
-    put("index.json".to_owned(), index.to_string().as_bytes());
-    out.into_inner().expect("archive")
 }
 
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -173,7 +64,7 @@ spec:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn static_pods_live_and_die() {
-    if let Some(obstacle) = obstacle() {
+    if let Some(obstacle) = obstacle(&["containerd", "ctr", "runc"]) {
         println!("skipped: {obstacle}");
         return;
     }
@@ -182,7 +73,7 @@ async fn static_pods_live_and_die() {
     let file = dir.join("busybox.tar");
     std::fs::write(&file, archive()).expect("archive");
     let deadline = Instant::now() + Duration::from_secs(30);
-    while let Err(error) = knarr_kubelet::images::import(&containerd.socket(), &file).await {
+    while let Err(error) = knarr_kubelet::images::Place::Containerd(containerd.socket()).load(&file).await {
         assert!(Instant::now() < deadline, "{error}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -206,7 +97,7 @@ async fn static_pods_live_and_die() {
     };
 
     let stop = CancellationToken::new();
-    let kubelet = tokio::spawn(knarr_kubelet::run(cli(), stop.clone()));
+    let kubelet = tokio::spawn(knarr_kubelet::run(cli(), Arc::new(HostOnly), stop.clone()));
     until("main has spoken", || logs(&log_root, "main").iter().any(|log| log.contains("hello"))).await;
     assert!(logs(&log_root, "main")[0].contains("made"), "init container ran first");
     until("crash was restarted", || logs(&log_root, "crash").len() >= 2).await;
@@ -214,7 +105,7 @@ async fn static_pods_live_and_die() {
     kubelet.await.expect("task").expect("kubelet");
 
     let stop = CancellationToken::new();
-    let kubelet = tokio::spawn(knarr_kubelet::run(cli(), stop.clone()));
+    let kubelet = tokio::spawn(knarr_kubelet::run(cli(), Arc::new(HostOnly), stop.clone()));
     let begun = Instant::now();
     // Long enough for the pod to be looked at; its crashing container shows that it is.
     until("the new kubelet works", || begun.elapsed() > Duration::from_secs(1)).await;
@@ -225,8 +116,12 @@ async fn static_pods_live_and_die() {
     kubelet.await.expect("task").expect("kubelet");
 
     let node = knarr_kubelet::cleanup::Node {
-        endpoint: containerd.socket(),
-        root_dir: root,
+        runtime: Choice {
+            endpoint: containerd.socket(),
+            root_dir: root,
+            image_store_dir: dir.join("images"),
+            network: Arc::new(HostOnly),
+        },
         cgroup_root,
         grace: Duration::from_secs(1),
     };

@@ -293,14 +293,14 @@ impl State {
         now: Instant,
     ) -> Waiting {
         let found = algorithm.preempt(pod, self.cache.world_mut(), &failure);
-        self.put_off(pod, failure, found, now)
+        self.put_off(pod, *failure, found, now)
     }
 
     /// Puts a pod off, for which this room was found.
     fn put_off(
         &mut self,
         pod: &Arc<PodView>,
-        mut failure: Box<Unschedulable>,
+        mut failure: Unschedulable,
         found: Result<Eviction, NoRoom>,
         now: Instant,
     ) -> Waiting {

@@ -15,6 +15,11 @@ pub fn home() -> PathBuf {
     data.unwrap_or_else(std::env::temp_dir).join("knarr")
 }
 
+/// Images of the embedded runtime in the directory of all clusters.
+pub fn image_store(home: &Path) -> PathBuf {
+    home.join(".images")
+}
+
 /// Where the files of one cluster lie.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -85,6 +90,11 @@ impl Paths {
     /// Image archives that are imported at start.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
+    }
+
+    /// Images of the embedded runtime, which all clusters below the same directory share. No cluster has such a name.
+    pub fn image_store(&self) -> PathBuf {
+        image_store(self.root.parent().unwrap_or(&self.root))
     }
 
     /// containerd's root (images, snapshots).

@@ -63,8 +63,27 @@ pub fn restore(cluster: &Cluster, files: &BTreeMap<String, Vec<u8>>) -> Result<(
     for (name, content) in files {
         write_secret(&cluster.paths.pki(name), content)?;
     }
-    let ca = Authority::load(&cluster.paths, "ca")?;
-    issue(cluster, &ca, &Authority::load(&cluster.paths, "front-proxy-ca")?)
+    renew(cluster)
+}
+
+/// The authorities, by the name of their files.
+pub const AUTHORITIES: [&str; 2] = ["ca", "front-proxy-ca"];
+
+/// Every certificate of a cluster with the authority that signed it, by the names of their files; an authority signs
+/// itself.
+pub fn certificates() -> Vec<(&'static str, &'static str)> {
+    let of_ca = CLIENTS.iter().map(|(file, ..)| *file).chain(["kubelet", "apiserver", "kubelet-server"]);
+    let authorities = AUTHORITIES.iter().map(|authority| (*authority, *authority));
+    authorities
+        .chain(of_ca.map(|file| (file, "ca")))
+        .chain([("front-proxy-client", "front-proxy-ca")])
+        .collect()
+}
+
+/// Makes every certificate but the authorities' anew, for this host's addresses.
+pub fn renew(cluster: &Cluster) -> Result<()> {
+    let [ca, front_proxy] = AUTHORITIES.map(|authority| Authority::load(&cluster.paths, authority));
+    issue(cluster, &ca?, &front_proxy?)
 }
 
 fn issue(cluster: &Cluster, ca: &Authority, front_proxy: &Authority) -> Result<()> {

@@ -3,6 +3,7 @@ use super::Cluster;
 use super::state::is_free;
 use crate::supervisor::holder;
 use anyhow::{Context, Result, bail};
+use knarr_kubelet::runtime::choose::EMBEDDED;
 use std::path::{Path, PathBuf};
 
 /// Programs of the host that a cluster with its own containerd needs, with the Debian package of each.
@@ -50,11 +51,18 @@ pub async fn stopped(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// Whether the programs of a containerd of the cluster's own are there.
+pub fn has_containerd() -> bool {
+    PROGRAMS.iter().all(|(program, _)| find(program).is_some())
+}
+
 /// Checks that containers can be run here: root, the programs, a CRI socket if one was named.
 pub fn node(runtime_endpoint: Option<&str>) -> Result<()> {
     root()?;
     let mut missing: Vec<&str> = Vec::new();
-    if let Some(endpoint) = runtime_endpoint {
+    if runtime_endpoint == Some(EMBEDDED) {
+        // It needs nothing of the host but the kernel.
+    } else if let Some(endpoint) = runtime_endpoint {
         let socket = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
         if std::os::unix::net::UnixStream::connect(socket).is_err() {
             bail!(

@@ -4,7 +4,7 @@ use crate::cluster::home::HomeLock;
 use crate::cluster::state::Newer;
 use crate::cluster::{Cluster, Paths, paths, preflight};
 use crate::progress::Progress;
-use crate::supervisor::{self, components, holder, runtime_endpoint};
+use crate::supervisor::{self, components, holder, runtime_choice};
 use crate::{cli, containerd, kubeconfig};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -76,7 +76,11 @@ pub async fn remove(home: &Path, cluster: &Cluster, progress: &mut Progress) -> 
         kubeconfig::unmerge(&cluster.state.name, file)?;
     }
     let _lock = HomeLock::acquire(home)?;
-    remove_files(&cluster.paths)
+    remove_files(&cluster.paths)?;
+    if Cluster::names(home)?.is_empty() {
+        remove_folder(&paths::image_store(home))?;
+    }
+    Ok(())
 }
 
 /// Ends a cluster's supervisor and with it all components but containerd.
@@ -93,8 +97,7 @@ async fn remove_node(cluster: &Cluster) -> Result<()> {
         supervisor::start_runtime(cluster).await?;
     }
     let node = knarr_kubelet::cleanup::Node {
-        endpoint: runtime_endpoint(cluster),
-        root_dir: cluster.paths.kubelet(),
+        runtime: runtime_choice(cluster),
         cgroup_root: format!("/knarr-{}", state.name),
         grace: GRACE,
     };
@@ -129,16 +132,19 @@ async fn stop(paths: &Paths, name: &str, timeout: Duration) -> Result<()> {
 
 /// Unmounts and removes the cluster's directories.
 fn remove_files(paths: &Paths) -> Result<()> {
-    for folder in [paths.run(), paths.root().to_owned()] {
-        unmount_below(&folder)?;
-        match std::fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(e).with_context(|| format!("cannot remove {}", folder.display()));
-            }
-            _ => {}
+    remove_folder(&paths.run())?;
+    remove_folder(paths.root())
+}
+
+/// Removes a folder with everything that is mounted in it; one that is not there is no error.
+fn remove_folder(folder: &Path) -> Result<()> {
+    unmount_below(folder)?;
+    match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", folder.display()))
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Unmounts every mount at or below `folder`, the newest first.

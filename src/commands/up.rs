@@ -20,6 +20,7 @@ mod settings;
   knarr up --config cluster.yaml
   knarr up --api-only --ephemeral --kubeconfig ./kubeconfig
   knarr up --name scale --runtime simulated --nodes 1000
+  knarr up --runtime embedded
   KNARR_DATASTORE=postgres://knarr:secret@db/knarr?sslmode=verify-full knarr up --apiservers 3")]
 pub struct Args {
     #[command(flatten)]
@@ -55,7 +56,7 @@ pub struct Args {
     /// Network of the Services
     #[arg(long, value_name = "CIDR")]
     service_cidr: Option<String>,
-    /// What runs pods (cri)
+    /// What runs pods (auto)
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
     /// How many nodes; more than one only with --runtime simulated
@@ -124,7 +125,7 @@ pub async fn run(args: Args) -> Result<()> {
         }
         None => {
             if settings.runs_containers() {
-                preflight::node(settings.container_runtime_endpoint.as_deref())?;
+                preflight::node(settings.runtime_endpoint().as_deref())?;
             }
             progress.step(&format!("Creating cluster {name:?}"));
             let cluster;

@@ -2,9 +2,12 @@
 use crate::cluster::state::{MORE_API_SERVERS, Simulated, State};
 use crate::cluster::{Cluster, preflight};
 use crate::containerd;
+use crate::pod_network::Bridge;
 use anyhow::{Context, Result, bail};
+use knarr_kubelet::runtime::choose::Choice;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of the API server.
@@ -158,7 +161,17 @@ pub fn check(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// The CRI endpoint of the cluster.
+/// Everything that is needed to reach the cluster's container runtime.
+pub fn runtime_choice(cluster: &Cluster) -> Choice {
+    Choice {
+        endpoint: runtime_endpoint(cluster),
+        root_dir: cluster.paths.kubelet(),
+        image_store_dir: cluster.paths.image_store(),
+        network: Arc::new(Bridge::new(&cluster.paths.cni("conf"))),
+    }
+}
+
+/// The endpoint of the cluster's container runtime.
 pub fn runtime_endpoint(cluster: &Cluster) -> String {
     let own = || format!("unix://{}", cluster.paths.containerd_socket().display());
     cluster.state.runtime_endpoint.clone().unwrap_or_else(own)
@@ -328,6 +341,8 @@ fn kubelet(cluster: &Cluster) -> Flags {
     Flags::default()
         .file("kubeconfig", &paths.kubeconfig("kubelet"))
         .set("container-runtime-endpoint", runtime_endpoint(cluster))
+        .file("image-store-dir", &paths.image_store())
+        .file("cni-conf-dir", &paths.cni("conf"))
         .set("hostname-override", &state.node_name)
         .set("node-ip", state.node_ip)
         .set("port", state.ports.kubelet)

@@ -54,14 +54,23 @@ impl Plugin for ResourceQuota {
             let resource = (&*attributes.kind.gvk.group, &*attributes.kind.plural);
             let used = charge(&quota, resource, new, attributes.old.as_ref(), now)
                 .map_err(|refusal| attributes.forbidden(refusal))?;
-            if let Some(used) = used {
-                let (guard, write) = charged(&quota, &used)?;
+            if used.is_some() || is_awaited(&quota, resource) {
+                let (guard, write) = charged(&quota, used.as_ref())?;
                 companions.guards.push(guard);
                 companions.writes.push(write);
             }
         }
         Ok(companions)
     }
+}
+
+/// Whether the status of a quota, which is about to be counted for the first time, will name something of this resource.
+/// Then an object is charged nothing, but the quota is written along with it, as it is: who has counted before must
+/// count again.
+fn is_awaited(quota: &Value, resource: (&str, &str)) -> bool {
+    let hard = |part: &str| quota::amounts(&quota[part]["hard"]);
+    let known = hard("status");
+    hard("spec").keys().any(|name| quota::counted(name) == resource && !known.contains_key(name))
 }
 
 /// What `status.used` of a quota becomes by a write of `new` over `old`; none when it stays as it is.
@@ -134,14 +143,16 @@ fn charge(
     Ok(Some(used))
 }
 
-/// The write of a quota with other usage, and its guard.
-fn charged(quota: &Value, used: &Usage) -> Result<(Guard, Write), Status> {
+/// The write of a quota, with other usage where that is given, and its guard.
+fn charged(quota: &Value, used: Option<&Usage>) -> Result<(Guard, Write), Status> {
     let text = |field: &str| quota["metadata"][field].as_str().unwrap_or_default();
     let key = Key::new(QUOTAS, text("namespace"), text("name"));
     let revision = Revision(text("resourceVersion").parse().map_err(Status::internal)?);
     let mut quota = quota.clone();
-    let used = used.iter().map(|(name, amount)| (name.clone(), Value::from(amount.to_string())));
-    quota["status"]["used"] = Value::Object(used.collect());
+    if let Some(used) = used {
+        let used = used.iter().map(|(name, amount)| (name.clone(), Value::from(amount.to_string())));
+        quota["status"]["used"] = Value::Object(used.collect());
+    }
     let api = table::builtin();
     let kind = api.kinds.iter().find(|kind| &*kind.gvk.kind == "ResourceQuota");
     let kind = kind.ok_or_else(|| Status::internal("no kind ResourceQuota"))?;
@@ -214,6 +225,19 @@ mod tests {
         check(&apps, ("", "pods"), &pod(json!({})), None, Ok(Some(of_pods)));
         let unknown = "status unknown for quota: q, resources: secrets";
         check(&apps, ("", "secrets"), &json!({}), None, Err(unknown));
+    }
+
+    #[test]
+    fn a_quota_that_was_not_counted_yet_is_written() {
+        let check = |hard: Value, resource: (&str, &str), expected: bool| {
+            let quota = quota(json!({"hard": {"pods": "1", "count/secrets": "1"}}), hard, json!({}));
+            assert_eq!(is_awaited(&quota, resource), expected, "{quota} {resource:?}");
+        };
+        check(Value::Null, ("", "pods"), true);
+        check(Value::Null, ("", "secrets"), true);
+        check(Value::Null, ("", "services"), false);
+        check(json!({"pods": "2"}), ("", "pods"), false);
+        check(json!({"pods": "2"}), ("", "secrets"), true);
     }
 
     #[test]

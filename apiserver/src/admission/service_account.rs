@@ -1,12 +1,14 @@
 //! ServiceAccount: pods run as a ServiceAccount (`default` unless they say), and carry its token, the cluster's root
 //! certificate and their namespace in a projected volume mounted into every container.
 use super::{Attributes, Operation, Plugin, array};
-use crate::objects::Objects;
+use crate::objects::{Change, Objects};
 use async_trait::async_trait;
+use futures::StreamExt;
 use knarr_api::Value;
 use knarr_api::status::Status;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
@@ -14,6 +16,11 @@ const VOLUME_PREFIX: &str = "kube-api-access-";
 const TOKEN_SECONDS: u64 = 3607;
 /// Letters of generated names: no vowels, nothing that reads like another.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// The account that a controller makes in each namespace.
+const DEFAULT: &str = "default";
+/// How long it is waited for in a namespace that may just have been made; about as long as the original does.
+const WAIT: Duration = Duration::from_millis(1500);
 
 /// The plugin.
 pub struct ServiceAccount {
@@ -33,7 +40,7 @@ impl Plugin for ServiceAccount {
 
     async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
         let Some(mut pod) = attributes.object.take() else { return Ok(()) };
-        let outcome = self.prepare(attributes, &mut pod);
+        let outcome = self.prepare(attributes, &mut pod).await;
         attributes.object = Some(pod);
         outcome
     }
@@ -43,23 +50,23 @@ impl Plugin for ServiceAccount {
         if is_mirror(pod) {
             return check_mirror(attributes, pod);
         }
-        self.account(attributes, account_name(pod)).map(drop)
+        self.account(attributes, account_name(pod)).await.map(drop)
     }
 }
 
 impl ServiceAccount {
-    fn prepare(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+    async fn prepare(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
         // Mirror pods are refused anything of a ServiceAccount's when they are validated.
         if is_mirror(pod) {
             return Ok(());
         }
         if account_name(pod).is_empty() {
-            pod["spec"]["serviceAccountName"] = json!("default");
+            pod["spec"]["serviceAccountName"] = json!(DEFAULT);
         }
         // The old spelling is kept in step, as the original's conversion does.
         let name = account_name(pod).to_owned();
         pod["spec"]["serviceAccount"] = json!(name);
-        let account = self.account(attributes, &name)?;
+        let account = self.account(attributes, &name).await?;
         let wanted = pod["spec"]["automountServiceAccountToken"].as_bool();
         if wanted.or(account["automountServiceAccountToken"].as_bool()).unwrap_or(true) {
             mount_token(pod);
@@ -72,13 +79,31 @@ impl ServiceAccount {
         Ok(())
     }
 
-    fn account(&self, attributes: &Attributes<'_>, name: &str) -> Result<Arc<Value>, Status> {
+    async fn account(&self, attributes: &Attributes<'_>, name: &str) -> Result<Arc<Value>, Status> {
         let namespace = attributes.namespace;
-        self.objects.get("", "serviceaccounts", namespace, name).ok_or_else(|| {
+        let mut found = self.objects.get("", "serviceaccounts", namespace, name);
+        if found.is_none() && name == DEFAULT {
+            found = tokio::time::timeout(WAIT, self.made(namespace)).await.ok().flatten();
+        }
+        found.ok_or_else(|| {
             attributes.forbidden(format!(
                 "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
             ))
         })
+    }
+
+    /// The default account of a namespace, once it is there.
+    async fn made(&self, of: &str) -> Option<Arc<Value>> {
+        let mut changes = self.objects.follow("", "serviceaccounts");
+        while let Some(change) = changes.next().await {
+            match change {
+                Change::Put { namespace, name, object } if &*namespace == of && &*name == DEFAULT => {
+                    return Some(object);
+                }
+                _ => {}
+            }
+        }
+        None
     }
 }
 

@@ -73,3 +73,20 @@ async fn updates_are_charged() {
     server.patch(&one, "merge-patch+json", &json!({"spec": {"type": "ClusterIP"}})).await.expect(200);
     assert_eq!(used(&server).await, json!({"services": "1", "services.nodeports": "0"}));
 }
+
+/// Whoever counts for the first time must notice what is stored meanwhile.
+#[tokio::test]
+async fn a_first_count_that_an_object_overtakes_is_refused() {
+    let server = start(json!({"pods": "1"})).await;
+    let mut quota = server.get(&format!("{QUOTAS}/q")).await.expect(200);
+    quota["spec"]["hard"]["configmaps"] = json!("3");
+    let mut counted = server.put(&format!("{QUOTAS}/q"), &quota).await.expect(200);
+    let object = |name: &str| json!({"metadata": {"name": name}});
+    server.post("/api/v1/namespaces/default/configmaps", &object("one")).await.expect(201);
+    counted["status"] = json!({"hard": quota["spec"]["hard"], "used": {"pods": "0", "configmaps": "0"}});
+    server.put(&format!("{QUOTAS}/q/status"), &counted).await.expect(409);
+    // What the quota does not count leaves it alone.
+    let quota = server.get(&format!("{QUOTAS}/q")).await.expect(200);
+    server.post("/api/v1/namespaces/default/secrets", &object("one")).await.expect(201);
+    assert_eq!(server.get(&format!("{QUOTAS}/q")).await.expect(200), quota);
+}

@@ -24,7 +24,7 @@ impl Scheduler {
             Ok(found) => smallest(self.ask_about_victims(pod, found).await?),
             Err(no_room) => Err(no_room),
         };
-        Ok(self.state.lock().put_off(pod, failure, found, Instant::now()))
+        Ok(self.state.lock().put_off(pod, *failure, found, Instant::now()))
     }
 
     async fn ask_about_victims(

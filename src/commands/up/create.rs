@@ -22,7 +22,7 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<(Cluster, 
     state.simulated = settings.simulated()?;
     state.ephemeral = settings.ephemeral;
     state.datastore = settings.datastore.clone();
-    state.runtime_endpoint = settings.container_runtime_endpoint.clone();
+    state.runtime_endpoint = settings.runtime_endpoint();
     state.extra_args = settings.extra_args.clone();
     let paths = Paths::new(home, name);
     if Cluster::find(home, name)?.is_some() {

@@ -1,9 +1,11 @@
 //! What the user asked for: the configuration file with the flags over it.
 use super::Args;
 use crate::cluster::State;
+use crate::cluster::preflight;
 use crate::cluster::state::{MORE_API_SERVERS, Publish, Simulated, Wishes};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use knarr_kubelet::runtime::choose::EMBEDDED;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,11 +44,16 @@ pub struct Settings {
 }
 
 /// What runs pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "camelCase")]
 pub enum Runtime {
+    /// The CRI socket that is named, else a containerd of the cluster's own, else what is embedded
+    #[default]
+    Auto,
     /// A container runtime on this host, by the Container Runtime Interface
     Cri,
+    /// This program itself: the host needs no container runtime
+    Embedded,
     /// Nothing: nodes and pods that follow a script, for thousands on one machine; needs neither root nor containerd
     Simulated,
 }
@@ -77,6 +84,7 @@ impl Settings {
         if let Some(stages) = &settings.stages {
             knarr_kubelet::simulated::check_stages(stages).context("--stages")?;
         }
+        settings.check_runtime()?;
         if settings.ephemeral && !settings.api_only {
             bail!(
                 "an ephemeral database needs --api-only: pods would outlive what the cluster knows of them"
@@ -120,6 +128,25 @@ impl Settings {
     /// Whether pods are to be containers on this host.
     pub fn runs_containers(&self) -> bool {
         !self.api_only && self.runtime != Some(Runtime::Simulated)
+    }
+
+    fn check_runtime(&self) -> Result<()> {
+        if self.runtime == Some(Runtime::Embedded) && self.container_runtime_endpoint.is_some() {
+            bail!("--container-runtime-endpoint makes no sense with --runtime embedded");
+        }
+        Ok(())
+    }
+
+    /// The endpoint of the runtime that the cluster gets; none: a containerd of its own.
+    pub fn runtime_endpoint(&self) -> Option<String> {
+        let embedded = match self.runtime.unwrap_or_default() {
+            Runtime::Auto => {
+                self.container_runtime_endpoint.is_none() && !self.api_only && !preflight::has_containerd()
+            }
+            Runtime::Cri | Runtime::Simulated => false,
+            Runtime::Embedded => true,
+        };
+        if embedded { Some(EMBEDDED.to_owned()) } else { self.container_runtime_endpoint.clone() }
     }
 
     fn check_datastore(&self) -> Result<()> {
@@ -170,7 +197,9 @@ impl Settings {
             wish.is_some_and(|wish| wish != value)
         }
         let wishes = self.wishes()?;
-        let runtime = self.container_runtime_endpoint.is_some();
+        // What was chosen without being told to stays.
+        let runtime =
+            self.container_runtime_endpoint.is_some() || !matches!(self.runtime, None | Some(Runtime::Auto));
         let differing = [
             ("--api-port", other(self.api_port.as_ref(), &state.ports.api)),
             ("--api-only", self.api_only && !state.api_only),
@@ -185,10 +214,7 @@ impl Settings {
             ("--node-name", other(self.node_name.as_ref(), &state.node_name)),
             ("--cluster-cidr", other(self.cluster_cidr.as_ref(), &state.cluster_cidr)),
             ("--service-cidr", other(self.service_cidr.as_ref(), &state.service_cidr)),
-            (
-                "--container-runtime-endpoint",
-                runtime && self.container_runtime_endpoint != state.runtime_endpoint,
-            ),
+            ("--runtime", runtime && self.runtime_endpoint() != state.runtime_endpoint),
             ("--publish", !wishes.publish.is_empty() && wishes.publish != state.publish),
             ("extraArgs", !self.extra_args.is_empty() && self.extra_args != state.extra_args),
         ];
@@ -222,6 +248,9 @@ mod tests {
         check("{}", None);
         check("nodeName: n", None);
         check("nodeName: m", Some("--node-name"));
+        check("runtime: auto", None);
+        check("runtime: cri", None);
+        check("runtime: embedded", Some("--runtime"));
         check("apiPort: 7", Some("--api-port"));
         check("publish: ['1:2']", Some("--publish"));
         check("extraArgs: {proxy: ['--v=4']}", Some("extraArgs"));

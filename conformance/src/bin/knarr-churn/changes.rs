@@ -1,6 +1,8 @@
 //! What is asked of the cluster: workloads that are made, scaled, rolled, deleted; pods deleted and evicted; nodes
 //! cordoned.
+use crate::PATIENCE;
 use crate::api::{Api, NAMESPACE, path, text};
+use crate::end::eventually;
 use anyhow::{Context, Result, ensure};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -28,6 +30,14 @@ pub async fn set_up(api: &Api) -> Result<()> {
     api.send("POST", "/api/v1/namespaces", &namespace).await?;
     let quota = json!({"metadata": {"name": "quota"}, "spec": {"hard": {"pods": QUOTA.to_string()}}});
     api.send("POST", &path("resourcequotas"), &quota).await?;
+    // Until it is counted for the first time it limits nothing, as in the original.
+    let quota = format!("{}/quota", path("resourcequotas"));
+    eventually(PATIENCE, async || {
+        let told = api.send("GET", &quota, &Value::Null).await?;
+        ensure!(told.pointer("/status/hard/pods").is_some(), "the quota is not in force");
+        Ok(())
+    })
+    .await?;
     let budget = json!({
         "metadata": {"name": GUARDED},
         "spec": {"minAvailable": MIN_AVAILABLE, "selector": {"matchLabels": {"app": GUARDED}}},

@@ -1,0 +1,52 @@
+//! Which runtime a node has.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::cri::CriRuntime;
+use super::embedded::{Embedded, PodNetwork, Settings};
+use super::{Result, RuntimeError, SharedRuntime};
+
+/// The endpoint that stands for the embedded runtime.
+pub const EMBEDDED: &str = "embedded";
+/// The hidden subcommand that is a sandbox's process.
+pub const SHIM: &str = "runtime-shim";
+
+/// What is needed to reach a node's runtime.
+#[derive(Clone)]
+pub struct Choice {
+    /// A CRI socket (a path or a `unix://` URL), or [`EMBEDDED`].
+    pub endpoint: String,
+    /// The kubelet's `--root-dir`.
+    pub root_dir: PathBuf,
+    /// Directory of the embedded runtime's images.
+    pub image_store_dir: PathBuf,
+    /// Who gives pods of the embedded runtime their network.
+    pub network: Arc<dyn PodNetwork>,
+}
+
+impl std::fmt::Debug for Choice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Choice").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+/// Directory of the embedded runtime's sandboxes below the kubelet's `--root-dir`.
+pub fn sandboxes(root_dir: &Path) -> PathBuf {
+    root_dir.join("sandboxes")
+}
+
+/// Opens the runtime; within a tokio runtime, since the embedded one follows what runs.
+pub fn open(choice: &Choice) -> Result<SharedRuntime> {
+    if choice.endpoint != EMBEDDED {
+        return Ok(Arc::new(CriRuntime::new(&choice.endpoint)?));
+    }
+    let program = std::env::current_exe().map_err(|error| RuntimeError::Failed(error.to_string()))?;
+    let settings = Settings {
+        root: sandboxes(&choice.root_dir),
+        store: choice.image_store_dir.clone(),
+        shim: vec![program.display().to_string(), SHIM.to_owned()],
+        network: Arc::clone(&choice.network),
+    };
+    Ok(Arc::new(Embedded::open(settings)?))
+}

@@ -1,0 +1,709 @@
+//! The [`Runtime`] itself.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use nix::sys::signal::Signal;
+use parking_lot::Mutex;
+use tokio::io::AsyncReadExt;
+use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
+
+use super::client::{self, Connection};
+use super::network::PodNetwork;
+use super::sandbox::{Books, KnownContainer, KnownSandbox, is_of, write_config};
+use super::shim::protocol::{Request, Streams};
+use super::state::{self, Launch, Phase, Sandbox, Status};
+use super::store::{Record, Store, StoreError};
+use super::{leftovers, spec, stats};
+use crate::runtime::types::*;
+use crate::runtime::{PodUid, Result, Runtime, RuntimeError};
+
+/// How long a killed container may take until it is known to have ended.
+const KILL_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long output of a command is awaited that others of its processes may still write.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
+/// How much output of a command is kept.
+const MAX_OUTPUT: usize = 16 << 20;
+
+/// What the runtime is made with.
+pub struct Settings {
+    /// Directory of this cluster's sandboxes.
+    pub root: PathBuf,
+    /// Directory of the host's images.
+    pub store: PathBuf,
+    /// The program, and its first arguments, that is a sandbox's process when the sandbox's directory is added.
+    pub shim: Vec<String>,
+    /// Who gives pods their network.
+    pub network: Arc<dyn PodNetwork>,
+}
+
+/// Containers run by this program.
+#[derive(Clone)]
+pub struct Embedded {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: PathBuf,
+    store: Store,
+    shim: Vec<String>,
+    network: Arc<dyn PodNetwork>,
+    books: Mutex<Books>,
+    changed: broadcast::Sender<()>,
+    /// Work that goes on though nobody may wait for it any more.
+    changes: TaskTracker,
+}
+
+fn failed(error: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::Failed(error.to_string())
+}
+
+impl From<StoreError> for RuntimeError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Missing(_) => RuntimeError::NotFound(error.to_string()),
+            _ => failed(error),
+        }
+    }
+}
+
+/// A new id: 64 hexadecimal digits.
+fn new_id() -> String {
+    let bytes: [u8; 32] = rand::random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(failed(error)))
+}
+
+impl Embedded {
+    /// Opens the runtime and takes over what runs. Must be called within a tokio runtime.
+    pub fn open(settings: Settings) -> Result<Self> {
+        std::fs::create_dir_all(&settings.root).map_err(failed)?;
+        let books = Books::read(&settings.root).map_err(failed)?;
+        let changes = TaskTracker::new();
+        changes.close();
+        let runtime = Self {
+            inner: Arc::new(Inner {
+                root: settings.root,
+                store: Store::open(&settings.store)?,
+                shim: settings.shim,
+                network: settings.network,
+                books: Mutex::new(books),
+                changed: broadcast::channel(16).0,
+                changes,
+            }),
+        };
+        let known: Vec<(String, KnownSandbox)> =
+            runtime.inner.books.lock().sandboxes.iter().map(|(id, one)| (id.clone(), one.clone())).collect();
+        for (id, sandbox) in known {
+            if sandbox.alive {
+                runtime.watch(&id, &sandbox.directory);
+            } else {
+                leftovers::clean(&sandbox.directory, &sandbox.config);
+            }
+        }
+        Ok(runtime)
+    }
+
+    /// The images.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Follows a sandbox's process: tells of its containers, and cleans up when it is gone.
+    fn watch(&self, id: &str, directory: &Path) {
+        let (runtime, id, directory) = (self.clone(), id.to_owned(), directory.to_owned());
+        tokio::spawn(async move {
+            let error = runtime.follow(&directory).await;
+            tracing::debug!(id, %error, "sandbox ended");
+            let sandbox = runtime.inner.books.lock().sandboxes.get_mut(&id).map(|sandbox| {
+                sandbox.alive = false;
+                sandbox.clone()
+            });
+            if let Some(sandbox) = sandbox {
+                let _ = blocking(move || {
+                    leftovers::clean(&sandbox.directory, &sandbox.config);
+                    Ok(())
+                })
+                .await;
+            }
+            let _ = runtime.inner.changed.send(());
+        });
+    }
+
+    /// Tells of every container that ends, until the sandbox's process does.
+    async fn follow(&self, directory: &Path) -> RuntimeError {
+        let connection = match Connection::open(directory) {
+            Ok(connection) => connection,
+            Err(error) => return error,
+        };
+        if let Err(error) = connection.send(&Request::Watch, &[]).await {
+            return error;
+        }
+        loop {
+            match connection.receive().await {
+                Ok(_) => drop(self.inner.changed.send(())),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Does something to its end, also when the caller is gone.
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.inner.changes.spawn(work).await.unwrap_or_else(|error| Err(failed(error)))
+    }
+
+    fn sandbox(&self, id: &str) -> Result<KnownSandbox> {
+        let missing = || RuntimeError::NotFound(format!("sandbox {id:?} not found"));
+        self.inner.books.lock().sandboxes.get(id).cloned().ok_or_else(missing)
+    }
+
+    fn container(&self, id: &str) -> Result<KnownContainer> {
+        let missing = || RuntimeError::NotFound(format!("container {id:?} not found"));
+        self.inner.books.lock().containers.get(id).cloned().ok_or_else(missing)
+    }
+
+    /// The directory of a container's sandbox.
+    fn directory_of(&self, container: &KnownContainer) -> Result<PathBuf> {
+        Ok(self.sandbox(&container.sandbox)?.directory)
+    }
+
+    async fn make_sandbox(self, config: PodSandboxConfig, handler: String) -> Result<String> {
+        if !handler.is_empty() {
+            return Err(RuntimeError::Failed(format!("no runtime for {handler:?} is configured")));
+        }
+        let id = new_id();
+        let directory = self.inner.root.join(&id);
+        let note = Sandbox { created_at: state::now(), handler, ..Sandbox::default() };
+        let made = self.begin_sandbox(&id, &directory, &config, note).await;
+        let note = match made {
+            Ok(note) => note,
+            Err(error) => {
+                self.end_sandbox(&id, &directory, &config).await;
+                let _ = std::fs::remove_dir_all(&directory);
+                return Err(error);
+            }
+        };
+        let known = KnownSandbox { directory: directory.clone(), config, note, alive: true };
+        self.inner.books.lock().sandboxes.insert(id.clone(), known);
+        self.watch(&id, &directory);
+        Ok(id)
+    }
+
+    async fn begin_sandbox(
+        &self,
+        id: &str,
+        directory: &Path,
+        config: &PodSandboxConfig,
+        mut note: Sandbox,
+    ) -> Result<Sandbox> {
+        note.shim = self.start_shim(directory, config).map_err(failed)?;
+        client::call(directory, &Request::SetUp).await?;
+        let options = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+        let network =
+            options.and_then(|options| options.namespace_options.as_ref()).map(NamespaceOption::network);
+        if network != Some(NamespaceMode::Node) {
+            let (network, id, ports) =
+                (Arc::clone(&self.inner.network), id.to_owned(), config.port_mappings.clone());
+            let namespace = format!("/proc/{}/ns/net", note.shim);
+            let attach = move || network.attach(&id, &namespace, &ports).map_err(failed);
+            note.addresses = blocking(attach).await?;
+        }
+        state::write_json(&directory.join(state::SANDBOX), &note).map_err(failed)?;
+        Ok(note)
+    }
+
+    /// Starts the sandbox's process; answers its id.
+    fn start_shim(&self, directory: &Path, config: &PodSandboxConfig) -> std::io::Result<i32> {
+        std::fs::create_dir_all(directory.join(state::CONTAINERS))?;
+        std::fs::create_dir_all(directory.join(state::OCI))?;
+        write_config(directory, config)?;
+        std::fs::write(directory.join("resolv.conf"), resolv_conf(config))?;
+        let hostname = if config.hostname.is_empty() {
+            nix::unistd::gethostname()?.to_string_lossy().into_owned()
+        } else {
+            config.hostname.clone()
+        };
+        std::fs::write(directory.join("hostname"), hostname + "\n")?;
+        let listener: OwnedFd = state::socket::listener(&directory.join(state::SOCKET))?;
+        let log = std::fs::File::create(directory.join(state::LOG))?;
+        let (program, first) = self.inner.shim.split_first().ok_or(std::io::ErrorKind::NotFound)?;
+        let mut command = tokio::process::Command::new(program);
+        command.args(first).arg(directory).stdin(Stdio::from(listener)).stdout(log.try_clone()?).stderr(log);
+        let mut child = command.spawn()?;
+        let pid = child.id().ok_or(std::io::ErrorKind::NotFound)?;
+        tokio::spawn(async move { child.wait().await });
+        i32::try_from(pid).map_err(std::io::Error::other)
+    }
+
+    /// Stops the sandbox's process and frees its network, as far as there is any.
+    async fn end_sandbox(&self, id: &str, directory: &Path, config: &PodSandboxConfig) {
+        if client::answers(directory)
+            && let Err(error) = client::call(directory, &Request::Stop).await
+        {
+            tracing::warn!(id, %error, "sandbox not stopped");
+        }
+        let (network, name) = (Arc::clone(&self.inner.network), id.to_owned());
+        let (directory, config) = (directory.to_owned(), config.clone());
+        let cleaned = blocking(move || {
+            leftovers::clean(&directory, &config);
+            network.detach(&name).map_err(failed)
+        });
+        if let Err(error) = cleaned.await {
+            tracing::warn!(id, %error, "network not freed");
+        }
+    }
+
+    async fn stop_sandbox(self, id: String) -> Result<()> {
+        let Ok(mut sandbox) = self.sandbox(&id) else { return Ok(()) };
+        if sandbox.note.stopped {
+            return Ok(());
+        }
+        self.end_sandbox(&id, &sandbox.directory, &sandbox.config).await;
+        sandbox.note.stopped = true;
+        state::write_json(&sandbox.directory.join(state::SANDBOX), &sandbox.note).map_err(failed)?;
+        if let Some(known) = self.inner.books.lock().sandboxes.get_mut(&id) {
+            known.note.stopped = true;
+        }
+        Ok(())
+    }
+
+    async fn remove_sandbox(self, id: String) -> Result<()> {
+        self.clone().stop_sandbox(id.clone()).await?;
+        let Ok(sandbox) = self.sandbox(&id) else { return Ok(()) };
+        let of = |books: &Books| -> Vec<String> {
+            books.containers.iter().filter(|(_, one)| one.sandbox == id).map(|(id, _)| id.clone()).collect()
+        };
+        let containers = of(&self.inner.books.lock());
+        for container in containers {
+            self.clone().delete_container(container).await?;
+        }
+        remove_directory(&sandbox.directory).await?;
+        self.inner.books.lock().sandboxes.remove(&id);
+        Ok(())
+    }
+
+    fn make_container(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String> {
+        let sandbox = self.sandbox(sandbox_id)?;
+        let image = config.image.clone().unwrap_or_default().image;
+        let record = self.inner.store.find(&image)?.ok_or_else(|| StoreError::Missing(image.clone()))?;
+        let launch = Launch {
+            image_id: record.id.clone(),
+            image_ref: reference(&record),
+            layers_dir: self.inner.store.layers_dir(),
+            layers: record.layers.clone(),
+            execution: self.inner.store.config(&record)?.config,
+        };
+        if spec::arguments(&config, &launch.execution).is_empty() {
+            return Err(failed("failed to generate container spec: no command specified"));
+        }
+        let id = new_id();
+        let directory = sandbox.directory.join(state::CONTAINERS).join(&id);
+        std::fs::create_dir_all(&directory).map_err(failed)?;
+        let write = || {
+            self.inner.store.hold(&id, &record, &directory)?;
+            let status = Status { created_at: state::now(), ..Status::default() };
+            write_config(&directory, &config).map_err(failed)?;
+            state::write_json(&directory.join(state::STATUS), &status).map_err(failed)?;
+            state::write_json(&directory.join(state::LAUNCH), &launch).map_err(failed)
+        };
+        if let Err(error) = write() {
+            let _ = std::fs::remove_dir_all(&directory);
+            let _ = self.inner.store.release(&id);
+            return Err(error);
+        }
+        let known = KnownContainer { sandbox: sandbox_id.to_owned(), directory, config, launch };
+        self.inner.books.lock().containers.insert(id.clone(), known);
+        Ok(id)
+    }
+
+    /// Returns once the container does not run any more; whether that was within `limit`.
+    async fn ended(&self, container: &KnownContainer, limit: Duration) -> bool {
+        let mut changed = self.inner.changed.subscribe();
+        let ended = async {
+            while container.state().phase == Phase::Running {
+                // Whoever missed some news looks as well.
+                let _ = changed.recv().await;
+            }
+        };
+        tokio::time::timeout(limit, ended).await.is_ok()
+    }
+
+    async fn signal(&self, id: &str, container: &KnownContainer, signal: i32) -> Result<()> {
+        let request = Request::Signal { container: id.to_owned(), signal, all: false };
+        match client::call(&self.directory_of(container)?, &request).await {
+            // It ended meanwhile.
+            Err(RuntimeError::NotFound(_)) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn kill(&self, id: &str, container: &KnownContainer) -> Result<()> {
+        self.signal(id, container, Signal::SIGKILL as i32).await?;
+        if self.ended(container, KILL_TIMEOUT).await {
+            Ok(())
+        } else {
+            Err(RuntimeError::DeadlineExceeded(format!("container {id:?} does not end")))
+        }
+    }
+
+    async fn delete_container(self, id: String) -> Result<()> {
+        let Ok(container) = self.container(&id) else { return Ok(()) };
+        if container.state().phase == Phase::Running {
+            self.kill(&id, &container).await?;
+        }
+        remove_directory(&container.directory).await?;
+        self.inner.store.release(&id)?;
+        self.inner.books.lock().containers.remove(&id);
+        Ok(())
+    }
+
+    async fn run_command(
+        &self,
+        connection: &Connection,
+        id: &str,
+        cmd: Vec<String>,
+    ) -> Result<ExecSyncResponse> {
+        let ((out, out_theirs), (err, err_theirs)) = (pipe().map_err(failed)?, pipe().map_err(failed)?);
+        let streams = Streams { stdin: false, stdout: true, stderr: true };
+        let request = Request::Exec { container: id.to_owned(), args: cmd, tty: false, streams };
+        connection.send(&request, &[out_theirs.as_fd(), err_theirs.as_fd()]).await?;
+        drop((out_theirs, err_theirs));
+        connection.receive().await?;
+        let (out, err) = (Output::read(out), Output::read(err));
+        let code = connection.exit_code().await?;
+        Ok(ExecSyncResponse { stdout: out.finish().await, stderr: err.finish().await, exit_code: code })
+    }
+
+    fn running(&self, id: &str) -> Result<KnownContainer> {
+        let container = self.container(id)?;
+        match container.state().phase {
+            Phase::Running => Ok(container),
+            Phase::Created => Err(failed("container is in CONTAINER_CREATED state")),
+            Phase::Exited => Err(failed("container is in CONTAINER_EXITED state")),
+        }
+    }
+}
+
+fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    super::shim::do_not_block(&ours)?;
+    Ok((ours, theirs))
+}
+
+/// What is being read of a command.
+struct Output {
+    task: tokio::task::JoinHandle<()>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Output {
+    fn read(descriptor: OwnedFd) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&bytes);
+        let task = tokio::spawn(async move {
+            let Ok(mut source) = tokio::net::unix::pipe::Receiver::from_owned_fd(descriptor) else { return };
+            let mut buffer = vec![0; 32 << 10];
+            while let Ok(count @ 1..) = source.read(&mut buffer).await {
+                let mut into = into.lock();
+                let room = MAX_OUTPUT.saturating_sub(into.len());
+                into.extend_from_slice(&buffer[..count.min(room)]);
+            }
+        });
+        Self { task, bytes }
+    }
+
+    /// All that came; others of the command's processes may hold it open for longer than anyone waits.
+    async fn finish(mut self) -> Vec<u8> {
+        if tokio::time::timeout(LAST_OUTPUT, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+        std::mem::take(&mut self.bytes.lock())
+    }
+}
+
+async fn remove_directory(directory: &Path) -> Result<()> {
+    let directory = directory.to_owned();
+    blocking(move || match std::fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(failed(format!("{}: {error}", directory.display())))
+        }
+        _ => Ok(()),
+    })
+    .await
+}
+
+fn resolv_conf(config: &PodSandboxConfig) -> String {
+    let dns = config.dns_config.clone().unwrap_or_default();
+    let mut text = String::new();
+    if !dns.searches.is_empty() {
+        text += &format!("search {}\n", dns.searches.join(" "));
+    }
+    for server in &dns.servers {
+        text += &format!("nameserver {server}\n");
+    }
+    if !dns.options.is_empty() {
+        text += &format!("options {}\n", dns.options.join(" "));
+    }
+    text
+}
+
+/// How a container's image is told: by name and digest if it was pulled, else by its id.
+fn reference(record: &Record) -> String {
+    record.digests.first().unwrap_or(&record.id).clone()
+}
+
+/// The signal that an image names, else SIGTERM.
+fn stop_signal(name: &str) -> i32 {
+    let number = name.parse().ok();
+    let known =
+        || name.to_uppercase().parse::<Signal>().or_else(|_| format!("SIG{}", name.to_uppercase()).parse());
+    number.or_else(|| known().ok().map(|signal| signal as i32)).unwrap_or(Signal::SIGTERM as i32)
+}
+
+fn image(store: &Store, record: &Record) -> Result<Image> {
+    let user = store.config(record)?.config.user;
+    let name = user.split(':').next().unwrap_or_default();
+    let uid = name.parse().ok().map(|value| Int64Value { value });
+    Ok(Image {
+        id: record.id.clone(),
+        repo_tags: record.names.iter().cloned().collect(),
+        repo_digests: record.digests.iter().cloned().collect(),
+        size: record.size,
+        username: if uid.is_some() { String::new() } else { name.to_owned() },
+        uid,
+        pinned: false,
+    })
+}
+
+#[async_trait]
+impl Runtime for Embedded {
+    async fn version(&self) -> Result<VersionResponse> {
+        Ok(VersionResponse {
+            version: "0.1.0".to_owned(),
+            runtime_name: "knarr".to_owned(),
+            runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime_api_version: "v1".to_owned(),
+        })
+    }
+
+    async fn status(&self) -> Result<Vec<RuntimeCondition>> {
+        let network = Arc::clone(&self.inner.network);
+        let network = blocking(move || Ok(network.ready())).await?;
+        let condition = |kind: &str, result: std::result::Result<(), String>| RuntimeCondition {
+            r#type: kind.to_owned(),
+            status: result.is_ok(),
+            reason: result.as_ref().err().map(|_| format!("{kind}Not")).unwrap_or_default(),
+            message: result.err().unwrap_or_default(),
+        };
+        let mut network = condition("NetworkReady", network);
+        if !network.status {
+            network.reason = "NetworkPluginNotReady".to_owned();
+        }
+        Ok(vec![condition("RuntimeReady", Ok(())), network])
+    }
+
+    async fn settled(&self) {
+        self.inner.changes.wait().await;
+    }
+
+    async fn run_pod_sandbox(&self, config: PodSandboxConfig, handler: &str) -> Result<String> {
+        self.change(self.clone().make_sandbox(config, handler.to_owned())).await
+    }
+
+    async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
+        self.change(self.clone().stop_sandbox(id.to_owned())).await
+    }
+
+    async fn remove_pod_sandbox(&self, id: &str) -> Result<()> {
+        self.change(self.clone().remove_sandbox(id.to_owned())).await
+    }
+
+    async fn pod_sandbox_status(&self, id: &str) -> Result<PodSandboxStatus> {
+        Ok(self.sandbox(id)?.status(id))
+    }
+
+    async fn list_pod_sandboxes(&self, uid: PodUid<'_>) -> Result<Vec<PodSandbox>> {
+        let books = self.inner.books.lock();
+        let of = books.sandboxes.iter().filter(|(_, sandbox)| is_of(&sandbox.config.labels, uid));
+        Ok(of.map(|(id, sandbox)| sandbox.listed(id)).collect())
+    }
+
+    async fn create_container(
+        &self,
+        sandbox: &str,
+        config: ContainerConfig,
+        _: PodSandboxConfig,
+    ) -> Result<String> {
+        let (runtime, sandbox) = (self.clone(), sandbox.to_owned());
+        self.change(blocking(move || runtime.make_container(&sandbox, config))).await
+    }
+
+    async fn start_container(&self, id: &str) -> Result<()> {
+        let container = self.container(id)?;
+        let (directory, id) = (self.directory_of(&container)?, id.to_owned());
+        self.change(async move {
+            let started = client::call(&directory, &Request::Start { container: id.clone() }).await;
+            let named = |error| match error {
+                RuntimeError::Failed(text) => failed(format!("failed to start container {id:?}: {text}")),
+                other => other,
+            };
+            started.map(drop).map_err(named)
+        })
+        .await
+    }
+
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
+        let Ok(container) = self.container(id) else { return Ok(()) };
+        if container.state().phase != Phase::Running {
+            return Ok(());
+        }
+        if !grace.is_zero() {
+            self.signal(id, &container, stop_signal(&container.launch.execution.stop_signal)).await?;
+            if self.ended(&container, grace).await {
+                return Ok(());
+            }
+        }
+        self.kill(id, &container).await
+    }
+
+    async fn remove_container(&self, id: &str) -> Result<()> {
+        self.change(self.clone().delete_container(id.to_owned())).await
+    }
+
+    async fn container_status(&self, id: &str) -> Result<ContainerStatus> {
+        let container = self.container(id)?;
+        let logs = self.sandbox(&container.sandbox)?.config.log_directory;
+        Ok(container.status(id, &logs))
+    }
+
+    async fn list_containers(&self, uid: PodUid<'_>) -> Result<Vec<Container>> {
+        let books = self.inner.books.lock();
+        let of = books.containers.iter().filter(|(_, container)| is_of(&container.config.labels, uid));
+        Ok(of.map(|(id, container)| container.listed(id)).collect())
+    }
+
+    async fn update_container_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()> {
+        let container = self.running(id)?;
+        let resources = spec::resources(&resources, super::shim::unified());
+        let request = Request::Update { container: id.to_owned(), resources };
+        client::call(&self.directory_of(&container)?, &request).await.map(drop)
+    }
+
+    async fn reopen_container_log(&self, id: &str) -> Result<()> {
+        let container = self.running(id)?;
+        client::call(&self.directory_of(&container)?, &Request::ReopenLog { container: id.to_owned() })
+            .await
+            .map(drop)
+    }
+
+    async fn exec_sync(&self, id: &str, cmd: Vec<String>, timeout: Duration) -> Result<ExecSyncResponse> {
+        let connection = Connection::open(&self.directory_of(&self.running(id)?)?)?;
+        let command = self.run_command(&connection, id, cmd);
+        if timeout.is_zero() {
+            return command.await;
+        }
+        match tokio::time::timeout(timeout, command).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                connection.send(&Request::Kill, &[]).await?;
+                let text = format!(
+                    "failed to exec in container: timeout {timeout:?} exceeded: context deadline exceeded"
+                );
+                Err(RuntimeError::DeadlineExceeded(text))
+            }
+        }
+    }
+
+    async fn exec(&self, _: ExecRequest) -> Result<String> {
+        Err(RuntimeError::Unimplemented("commands are not streamed".to_owned()))
+    }
+
+    async fn attach(&self, _: AttachRequest) -> Result<String> {
+        Err(RuntimeError::Unimplemented("processes are not attached to".to_owned()))
+    }
+
+    async fn port_forward(&self, _: &str, _: Vec<i32>) -> Result<String> {
+        Err(RuntimeError::Unimplemented("ports are not forwarded".to_owned()))
+    }
+
+    async fn list_container_stats(&self) -> Result<Vec<ContainerStats>> {
+        let runtime = self.clone();
+        blocking(move || {
+            let books = runtime.inner.books.lock();
+            let running =
+                books.containers.iter().filter(|(_, container)| container.state().phase == Phase::Running);
+            let found: Vec<_> = running
+                .filter_map(|(id, container)| {
+                    let linux =
+                        books.sandboxes.get(&container.sandbox)?.config.linux.clone().unwrap_or_default();
+                    Some((id.clone(), container.clone(), linux.cgroup_parent))
+                })
+                .collect();
+            drop(books);
+            Ok(found.iter().map(|(id, container, parent)| stats::of(id, container, parent)).collect())
+        })
+        .await
+    }
+
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        let store = self.inner.store.clone();
+        blocking(move || store.list()?.iter().map(|record| image(&store, record)).collect()).await
+    }
+
+    async fn image_status(&self, name: &str) -> Result<Option<Image>> {
+        let (store, name) = (self.inner.store.clone(), name.to_owned());
+        blocking(move || store.find(&name)?.map(|record| image(&store, &record)).transpose()).await
+    }
+
+    async fn pull_image(
+        &self,
+        image: &str,
+        _: Option<AuthConfig>,
+        _: Option<PodSandboxConfig>,
+    ) -> Result<String> {
+        Err(RuntimeError::Unimplemented(format!("{image:?}: images are not pulled")))
+    }
+
+    async fn remove_image(&self, image: &str) -> Result<()> {
+        let (store, image) = (self.inner.store.clone(), image.to_owned());
+        self.change(blocking(move || Ok(store.remove(&image)?))).await
+    }
+
+    async fn image_fs_info(&self) -> Result<Vec<FilesystemUsage>> {
+        let store = self.inner.store.clone();
+        blocking(move || {
+            let value = |value: u64| Some(UInt64Value { value });
+            Ok(vec![FilesystemUsage {
+                timestamp: state::now(),
+                fs_id: Some(FilesystemIdentifier { mountpoint: store.root().display().to_string() }),
+                used_bytes: value(store.list()?.iter().map(|record| record.size).sum()),
+                inodes_used: value(0),
+            }])
+        })
+        .await
+    }
+
+    fn events(&self) -> BoxStream<'static, ()> {
+        let changed = self.inner.changed.subscribe();
+        futures::stream::unfold(changed, |mut changed| async move {
+            match changed.recv().await {
+                Ok(()) | Err(broadcast::error::RecvError::Lagged(_)) => Some(((), changed)),
+                Err(broadcast::error::RecvError::Closed) => None,
+            }
+        })
+        .boxed()
+    }
+}

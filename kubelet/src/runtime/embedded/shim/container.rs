@@ -1,0 +1,325 @@
+//! A container of the shim's sandbox: from its files to a running process and back to nothing.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use libcontainer::container::Container as Oci;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::mount::{MntFlags, umount2};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use super::executor::{FOR_FILTER, Program};
+use super::seccomp::Filter;
+use crate::runtime::embedded::spec::{self, Parts, Processes};
+use crate::runtime::embedded::state::{self, Launch};
+use crate::runtime::embedded::store::mount_overlay;
+use crate::runtime::embedded::users::Database;
+use crate::runtime::embedded::{devices, state::OCI};
+use crate::runtime::types::{ContainerConfig, NamespaceMode, PodSandboxConfig, ProfileType};
+
+/// Where the kernel shows control groups.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// The standard streams of a process.
+#[derive(Default)]
+pub struct Stdio {
+    /// What it reads.
+    pub stdin: Option<OwnedFd>,
+    /// What it writes.
+    pub stdout: Option<OwnedFd>,
+    /// What it writes about errors.
+    pub stderr: Option<OwnedFd>,
+    /// Where the terminal's descriptor is sent to, instead.
+    pub console: Option<PathBuf>,
+}
+
+/// A started container.
+pub struct Started {
+    /// Its first process.
+    pub pid: Pid,
+    /// How commands are run in it.
+    pub program: Program,
+    /// The specification of its process.
+    pub process: Value,
+}
+
+/// The files of one container.
+pub struct Files<'a> {
+    /// Directory of the sandbox.
+    pub sandbox: &'a Path,
+    /// The container's id.
+    pub id: &'a str,
+}
+
+impl Files<'_> {
+    /// The container's directory.
+    pub fn folder(&self) -> PathBuf {
+        self.sandbox.join(state::CONTAINERS).join(self.id)
+    }
+
+    fn oci(&self) -> PathBuf {
+        self.sandbox.join(OCI)
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// An error of the OCI runtime with its causes, which say more than it does itself.
+fn oci_text(error: &LibcontainerError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+/// Makes the container's root and its first process, and lets it run.
+pub fn start(
+    files: &Files<'_>,
+    sandbox: &PodSandboxConfig,
+    config: &ContainerConfig,
+    processes: Processes,
+    stdio: Stdio,
+) -> Result<Started, String> {
+    let folder = files.folder();
+    let launch: Launch = state::read_json(&folder.join(state::LAUNCH)).map_err(text)?;
+    mount_root(&folder, &launch).map_err(|error| format!("failed to mount the root file system: {error}"))?;
+    let rootfs = folder.join("rootfs");
+    let root = pathrs::Root::open(&rootfs).map_err(text)?;
+    let database = Database { passwd: read(&root, "etc/passwd"), group: read(&root, "etc/group") };
+    let security = spec::security(config);
+    let identity = database.identity(&security, &launch.execution.user)?;
+    make_sources(config)?;
+    let own_capabilities = own_capabilities();
+    let parts = Parts {
+        id: files.id,
+        config,
+        sandbox,
+        image: &launch.execution,
+        identity: &identity,
+        processes,
+        files: &files.sandbox.display().to_string(),
+        unified: unified(),
+        own_capabilities: &own_capabilities,
+        host_devices: if security.privileged { devices::of_host() } else { Vec::new() },
+    };
+    let mut specification = spec::container(&parts)?;
+    let directory =
+        specification["process"]["cwd"].as_str().unwrap_or("/").trim_start_matches('/').to_owned();
+    if !directory.is_empty() {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        root.mkdir_all(&directory, &mode)
+            .map_err(|error| format!("working directory {directory:?}: {error}"))?;
+    }
+    let program = program(config, &mut specification["process"])?;
+    let process = specification["process"].clone();
+    state::write_json(&folder.join("config.json"), &specification).map_err(text)?;
+    let adjustment = config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
+    let adjustment = adjustment.map(|resources| resources.oom_score_adj).unwrap_or_default();
+    let mut container = with_oom_score(adjustment, || {
+        let builder = builder(files, stdio, &program).map_err(|error| oci_text(&error))?;
+        let builder = builder.as_init(&folder).with_systemd(false).with_detach(true);
+        builder.build().map_err(|error| oci_text(&error))
+    })?;
+    container.start().map_err(|error| oci_text(&error))?;
+    let pid = container.pid().ok_or("the container has no process")?;
+    Ok(Started { pid: Pid::from_raw(pid.as_raw()), program, process })
+}
+
+/// Runs a command in a container.
+pub fn exec(
+    files: &Files<'_>,
+    started: &Started,
+    args: &[String],
+    tty: bool,
+    stdio: Stdio,
+) -> Result<Pid, String> {
+    let mut process = started.process.clone();
+    process["args"] = json!(args);
+    process["terminal"] = json!(tty);
+    if tty
+        && let Some(variables) = process["env"].as_array_mut()
+        && !variables.iter().any(|one| one.as_str().is_some_and(|one| one.starts_with("TERM=")))
+    {
+        variables.push(json!("TERM=xterm"));
+    }
+    let mut file = tempfile::NamedTempFile::new_in(files.folder()).map_err(text)?;
+    file.write_all(process.to_string().as_bytes()).map_err(text)?;
+    let builder = builder(files, stdio, &started.program).map_err(|error| oci_text(&error))?;
+    let tenant = builder.as_tenant().with_process(Some(file.path())).with_detach(true);
+    let pid = tenant.build().map_err(|error| oci_text(&error))?;
+    Ok(Pid::from_raw(pid.as_raw()))
+}
+
+fn builder(
+    files: &Files<'_>,
+    stdio: Stdio,
+    program: &Program,
+) -> Result<ContainerBuilder, LibcontainerError> {
+    let mut builder = ContainerBuilder::new(files.id.to_owned(), SyscallType::default())
+        .with_root_path(files.oci())?
+        .with_executor(program.clone())
+        .with_console_socket(stdio.console.clone());
+    builder.stdin = stdio.stdin;
+    builder.stdout = stdio.stdout;
+    builder.stderr = stdio.stderr;
+    Ok(builder)
+}
+
+/// The filter of a container, and what its process must keep until that is set.
+fn program(config: &ContainerConfig, process: &mut Value) -> Result<Program, String> {
+    let security = spec::security(config);
+    let profile = security.seccomp.clone().unwrap_or_default();
+    let unconfined = security.seccomp.is_none() || profile.profile_type == ProfileType::Unconfined as i32;
+    if security.privileged || unconfined {
+        return Ok(Program::default());
+    }
+    if profile.profile_type == ProfileType::Localhost as i32 {
+        return Err(format!(
+            "seccomp profile {:?}: profiles of the node are not supported",
+            profile.localhost_ref
+        ));
+    }
+    let keep: Vec<String> =
+        serde_json::from_value(process["capabilities"]["bounding"].clone()).map_err(text)?;
+    let filter = Some(Filter::runtime_default(&keep.iter().cloned().collect())?);
+    if security.no_new_privs {
+        return Ok(Program { filter, keep: None });
+    }
+    let until_then: BTreeSet<&str> = keep.iter().map(String::as_str).chain(FOR_FILTER).collect();
+    for set in ["bounding", "effective", "permitted"] {
+        process["capabilities"][set] = json!(until_then);
+    }
+    Ok(Program { filter, keep: Some(keep) })
+}
+
+fn mount_root(folder: &Path, launch: &Launch) -> io::Result<()> {
+    let (upper, work, rootfs) = (folder.join("upper"), folder.join("work"), folder.join("rootfs"));
+    for path in [&upper, &work, &rootfs] {
+        std::fs::create_dir_all(path)?;
+    }
+    let before = std::env::current_dir()?;
+    std::env::set_current_dir(&launch.layers_dir)?;
+    let mounted = mount_overlay(&launch.layers, &upper, &work, &rootfs);
+    std::env::set_current_dir(before)?;
+    mounted
+}
+
+fn read(root: &pathrs::Root, path: &str) -> String {
+    let file = root.open_subpath(path, pathrs::flags::OpenFlags::O_RDONLY);
+    file.ok().and_then(|file| io::read_to_string(file).ok()).unwrap_or_default()
+}
+
+/// Makes folders of the host that are to be mounted but are not there.
+fn make_sources(config: &ContainerConfig) -> Result<(), String> {
+    for mount in &config.mounts {
+        if !Path::new(&mount.host_path).exists() {
+            std::fs::create_dir_all(&mount.host_path)
+                .map_err(|error| format!("{}: {error}", mount.host_path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Capabilities of this process, without `CAP_`.
+fn own_capabilities() -> BTreeSet<String> {
+    let own = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
+    own.iter().map(|capability| capability.to_string().trim_start_matches("CAP_").to_owned()).collect()
+}
+
+/// Whether the machine has one tree of control groups.
+pub fn unified() -> bool {
+    Path::new(CGROUPS).join("cgroup.controllers").exists()
+}
+
+/// Does something with another badness in this process, so that children inherit it.
+fn with_oom_score<T>(adjustment: i64, work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let before = std::fs::read_to_string(FILE).unwrap_or_default();
+    if let Err(error) = std::fs::write(FILE, adjustment.to_string()) {
+        // Machines within machines refuse lower values than their own.
+        tracing::warn!(adjustment, %error, "badness not set");
+    }
+    let result = work();
+    if let Err(error) = std::fs::write(FILE, before.trim()) {
+        tracing::warn!(%error, "badness not reset");
+    }
+    result
+}
+
+/// How often the kernel has killed a process of the container for memory.
+pub fn oom_kills(sandbox: &PodSandboxConfig, id: &str) -> u64 {
+    let parent = sandbox.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default();
+    let relative = Path::new(parent.trim_start_matches('/')).join(id);
+    let (mount, file) = if unified() {
+        (CGROUPS.to_owned(), "memory.events")
+    } else {
+        (format!("{CGROUPS}/memory"), "memory.oom_control")
+    };
+    let text = std::fs::read_to_string(Path::new(&mount).join(relative).join(file)).unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
+    count.unwrap_or_default()
+}
+
+/// Changes the limits of a running container.
+pub fn update(files: &Files<'_>, resources: Value) -> Result<(), String> {
+    let resources: libcontainer::oci_spec::runtime::LinuxResources =
+        serde_json::from_value(resources).map_err(text)?;
+    let container = Oci::load(files.oci().join(files.id)).map_err(|error| oci_text(&error))?;
+    let manager = libcgroups::common::create_cgroup_manager(libcgroups::common::CgroupConfig {
+        cgroup_path: container.spec().map_err(|error| oci_text(&error))?.cgroup_path,
+        systemd_cgroup: false,
+        container_name: files.id.to_owned(),
+    });
+    let options = libcgroups::common::ControllerOpt {
+        resources: &resources,
+        disable_oom_killer: false,
+        oom_score_adj: None,
+        freezer_state: None,
+    };
+    libcgroups::common::CgroupManager::apply(&manager.map_err(text)?, &options).map_err(text)
+}
+
+/// Sends a signal to all processes of a container.
+pub fn signal_all(files: &Files<'_>, signal: i32) -> Result<(), String> {
+    let mut container = Oci::load(files.oci().join(files.id)).map_err(|error| oci_text(&error))?;
+    let signal = libcontainer::signal::Signal::try_from(signal).map_err(text)?;
+    container.kill(signal, true).map_err(|error| oci_text(&error))
+}
+
+/// Removes what the OCI runtime and the kernel have of a container; its files stay.
+pub fn clean(files: &Files<'_>) {
+    let folder = files.oci().join(files.id);
+    if folder.exists() {
+        let deleted = Oci::load(folder).and_then(|mut container| container.delete(true));
+        if let Err(error) = deleted {
+            tracing::warn!(id = files.id, error = oci_text(&error), "container not deleted");
+        }
+    }
+    // Not there if the container never came so far.
+    let _ = umount2(&files.folder().join("rootfs"), MntFlags::MNT_DETACH);
+}
+
+/// A container's own processes, the pod's, the host's, or another container's.
+pub fn namespace_mode(config: &ContainerConfig) -> (NamespaceMode, String) {
+    let options = spec::security(config).namespace_options.unwrap_or_default();
+    (options.pid(), options.target_id)
+}
+
+/// `/dev/null` for reading or writing.
+pub fn null(write: bool) -> io::Result<OwnedFd> {
+    Ok(File::options().read(!write).write(write).open("/dev/null")?.into())
+}

@@ -1,0 +1,2 @@
+//! The store on archives made here.
+use super::*;
