@@ -41,7 +41,7 @@ pub mod runtime;
 mod server;
 mod static_pods;
 mod status;
-mod streaming;
+pub mod streaming;
 mod volumes;
 mod worker;
 

@@ -15,6 +15,7 @@ mod spec;
 mod state;
 mod stats;
 pub mod store;
+mod streams;
 mod users;
 
 pub use network::{HostOnly, PodNetwork};

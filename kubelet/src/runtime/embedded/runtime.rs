@@ -21,7 +21,7 @@ use super::sandbox::{Books, KnownContainer, KnownSandbox, is_of, write_config};
 use super::shim::protocol::{Request, Streams};
 use super::state::{self, Launch, Phase, Sandbox, Status};
 use super::store::{Record, Store, StoreError};
-use super::{leftovers, spec, stats};
+use super::{leftovers, spec, stats, streams};
 use crate::runtime::types::*;
 use crate::runtime::{PodUid, Result, Runtime, RuntimeError};
 
@@ -387,6 +387,20 @@ impl Embedded {
         Ok(ExecSyncResponse { stdout: out.finish().await, stderr: err.finish().await, exit_code: code })
     }
 
+    async fn offer(
+        &self,
+        container: String,
+        command: Option<Vec<String>>,
+        streams: Streams,
+        tty: bool,
+    ) -> Result<String> {
+        let known = self.running(&container)?;
+        let connection = Connection::open(&self.directory_of(&known)?)?;
+        let session = streams::Session { connection, container, command, streams, tty };
+        let serve = move |client| streams::serve_command(session, client);
+        streams::offer(streams::COMMANDS, serve).await.map_err(failed)
+    }
+
     fn running(&self, id: &str) -> Result<KnownContainer> {
         let container = self.container(id)?;
         match container.state().phase {
@@ -627,16 +641,21 @@ impl Runtime for Embedded {
         }
     }
 
-    async fn exec(&self, _: ExecRequest) -> Result<String> {
-        Err(RuntimeError::Unimplemented("commands are not streamed".to_owned()))
+    async fn exec(&self, request: ExecRequest) -> Result<String> {
+        let streams = Streams { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+        self.offer(request.container_id, Some(request.cmd), streams, request.tty).await
     }
 
-    async fn attach(&self, _: AttachRequest) -> Result<String> {
-        Err(RuntimeError::Unimplemented("processes are not attached to".to_owned()))
+    async fn attach(&self, request: AttachRequest) -> Result<String> {
+        let streams = Streams { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+        let tty = self.container(&request.container_id)?.config.tty;
+        self.offer(request.container_id, None, streams, tty).await
     }
 
-    async fn port_forward(&self, _: &str, _: Vec<i32>) -> Result<String> {
-        Err(RuntimeError::Unimplemented("ports are not forwarded".to_owned()))
+    async fn port_forward(&self, sandbox: &str, _: Vec<i32>) -> Result<String> {
+        let directory = self.sandbox(sandbox)?.directory;
+        let serve = move |client| streams::serve_ports(directory, client);
+        streams::offer(streams::PORTS, serve).await.map_err(failed)
     }
 
     async fn list_container_stats(&self) -> Result<Vec<ContainerStats>> {
