@@ -8,6 +8,7 @@ mod client;
 mod devices;
 mod leftovers;
 mod network;
+mod registry;
 mod runtime;
 mod sandbox;
 pub mod shim;
@@ -19,4 +20,5 @@ mod streams;
 mod users;
 
 pub use network::{HostOnly, PodNetwork};
+pub use registry::Registries;
 pub use runtime::{Embedded, Settings};

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::client::{self, Connection};
 use super::network::PodNetwork;
+use super::registry::{self, Registries};
 use super::sandbox::{Books, KnownContainer, KnownSandbox, is_of, write_config};
 use super::shim::protocol::{Request, Streams};
 use super::state::{self, Launch, Phase, Sandbox, Status};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub store: PathBuf,
     /// The program, and its first arguments, that is a sandbox's process when the sandbox's directory is added.
     pub shim: Vec<String>,
+    /// How registries are reached.
+    pub registries: Registries,
     /// Who gives pods their network.
     pub network: Arc<dyn PodNetwork>,
 }
@@ -54,6 +57,7 @@ struct Inner {
     root: PathBuf,
     store: Store,
     shim: Vec<String>,
+    registries: Registries,
     network: Arc<dyn PodNetwork>,
     books: Mutex<Books>,
     changed: broadcast::Sender<()>,
@@ -96,6 +100,7 @@ impl Embedded {
                 root: settings.root,
                 store: Store::open(&settings.store)?,
                 shim: settings.shim,
+                registries: settings.registries,
                 network: settings.network,
                 books: Mutex::new(books),
                 changed: broadcast::channel(16).0,
@@ -690,10 +695,10 @@ impl Runtime for Embedded {
     async fn pull_image(
         &self,
         image: &str,
-        _: Option<AuthConfig>,
+        auth: Option<AuthConfig>,
         _: Option<PodSandboxConfig>,
     ) -> Result<String> {
-        Err(RuntimeError::Unimplemented(format!("{image:?}: images are not pulled")))
+        registry::pull(&self.inner.store, &self.inner.registries, image, auth).await
     }
 
     async fn remove_image(&self, image: &str) -> Result<()> {
