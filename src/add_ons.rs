@@ -1,5 +1,6 @@
 //! Objects that a cluster made by `up` has beside those the API server makes itself.
 use crate::cluster::Cluster;
+use crate::cluster::pki::SIMULATED;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -16,10 +17,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Makes those that are missing.
 pub async fn ensure(cluster: &Cluster, client: &Client) -> Result<()> {
     controller_roles(client).await?;
-    if !cluster.state.api_only {
-        node_objects(cluster, client).await?;
+    match cluster.state.simulated {
+        Some(_) => simulated_role(client).await,
+        None if cluster.state.api_only => Ok(()),
+        None => node_objects(cluster, client).await,
     }
-    Ok(())
 }
 
 /// The same after the API server was started anew with an empty database: it waits until that is ready.
@@ -51,6 +53,22 @@ async fn node_objects(cluster: &Cluster, client: &Client) -> Result<()> {
     let kubelet_admin =
         binding("knarr:kubelet-api-admin", "system:kubelet-api-admin", "kube-apiserver-kubelet-client")?;
     create(&bindings, &kubelet_admin).await
+}
+
+/// What the process that keeps simulated nodes may do.
+async fn simulated_role(client: &Client) -> Result<()> {
+    let rule = |group: &str, resources: &[&str], verbs: &[&str]| serde_json::json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
+    let role: ClusterRole = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": SIMULATED},
+        "rules": [
+            rule("", &["nodes"], &["create", "get"]),
+            rule("", &["nodes/status", "pods/status"], &["patch"]),
+            rule("", &["pods"], &["list", "watch", "delete"]),
+            rule("coordination.k8s.io", &["leases"], &["create", "patch"]),
+        ],
+    }))?;
+    create(&Api::all(client.clone()), &role).await?;
+    create(&Api::all(client.clone()), &binding(SIMULATED, SIMULATED, SIMULATED)?).await
 }
 
 /// One process runs all controllers under one name, so that name holds every controller's role.

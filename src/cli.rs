@@ -75,6 +75,8 @@ enum Command {
     Backup(commands::backup::Args),
     /// Make a cluster from a backup, on either database
     Restore(commands::restore::Args),
+    /// Certificates of a cluster: when they end, and new ones
+    Certs(commands::certs::Args),
     /// Keys that objects are encrypted with in the database
     Secrets(commands::secrets::Args),
     /// Measure this program on this machine
@@ -96,6 +98,9 @@ enum Command {
     /// The node agent
     #[command(hide = true)]
     Kubelet(Box<knarr_kubelet::Args>),
+    /// Simulated nodes, without containers
+    #[command(hide = true)]
+    Simulated(Box<knarr_kubelet::simulated::Args>),
     /// The process of a pod's sandbox, of the embedded runtime
     #[command(hide = true, name = SHIM)]
     RuntimeShim(RuntimeShim),
@@ -131,6 +136,7 @@ impl Cli {
             Command::ExportLogs(args) => command(commands::export_logs::run(args)),
             Command::Backup(args) => command(commands::backup::run(args)),
             Command::Restore(args) => command(commands::restore::run(args)),
+            Command::Certs(args) => commands::certs::run(&args),
             Command::Secrets(args) => command(commands::secrets::run(args)),
             Command::Bench(args) => command(commands::bench::run(args)),
             Command::Image(args) => command(commands::image::run(args)),
@@ -145,6 +151,9 @@ impl Cli {
             }
             Command::Controllers(args) => component(|shutdown| knarr_controllers::run(*args, shutdown), 1),
             Command::Scheduler(args) => component(|shutdown| knarr_scheduler::run(*args, shutdown), 1),
+            Command::Simulated(args) => {
+                component(|shutdown| knarr_kubelet::simulated::run(*args, shutdown), 1)
+            }
             Command::Kubelet(args) => component(
                 |shutdown| {
                     let network = Arc::new(Bridge::new(&args.cni_conf_dir));

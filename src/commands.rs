@@ -1,6 +1,7 @@
 //! The user's commands, one file each.
 pub mod backup;
 pub mod bench;
+pub mod certs;
 pub mod down;
 pub mod export_logs;
 pub mod image;

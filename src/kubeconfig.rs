@@ -59,17 +59,32 @@ pub fn check(file: &Path) -> Result<()> {
 
 /// Puts the cluster's context into `file` and makes it the current one.
 pub fn merge(cluster: &Cluster, file: &Path) -> Result<()> {
-    let ours = document(cluster, "admin", &cluster.server_url())?;
-    let name = context_name(&cluster.state.name);
     edit(file, |config| {
-        for section in SECTIONS {
-            let entries = section_of(config, section)?;
-            entries.retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&name));
-            entries.extend(ours.get(section).and_then(Value::as_sequence).cloned().unwrap_or_default());
-        }
-        config.insert("current-context".into(), name.clone().into());
+        put(cluster, config)?;
+        config.insert("current-context".into(), context_name(&cluster.state.name).into());
         Ok(())
     })
+}
+
+/// Exchanges what `file` has of the cluster, if it is still there; the current context stays.
+pub fn refresh(cluster: &Cluster, file: &Path) -> Result<()> {
+    let name = context_name(&cluster.state.name);
+    edit(file, |config| {
+        let users = section_of(config, "users")?;
+        let is_there = users.iter().any(|entry| entry.get("name").and_then(Value::as_str) == Some(&name));
+        if is_there { put(cluster, config) } else { Ok(()) }
+    })
+}
+
+fn put(cluster: &Cluster, config: &mut Mapping) -> Result<()> {
+    let ours = document(cluster, "admin", &cluster.server_url())?;
+    let name = context_name(&cluster.state.name);
+    for section in SECTIONS {
+        let entries = section_of(config, section)?;
+        entries.retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&name));
+        entries.extend(ours.get(section).and_then(Value::as_sequence).cloned().unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// Takes the cluster's context out of `file`.

@@ -186,6 +186,20 @@ pub fn path_segment_prefix(text: &str) -> Vec<String> {
     illegal.map(|c| format!("may not contain '{c}'")).collect()
 }
 
+/// `domain/path`, not empty: what is wrong, each with the part that is.
+pub fn domain_prefixed_path(text: &str) -> Vec<(&str, String)> {
+    let Some((host, path)) = text.split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty())
+    else {
+        return vec![(text, "must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned())];
+    };
+    let mut faults: Vec<_> = dns_subdomain(host).into_iter().map(|fault| (host, fault)).collect();
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+    if !path.bytes().all(good) {
+        faults.push((path, rule("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[])));
+    }
+    faults
+}
+
 /// A port number as text: 1 to 65535.
 pub fn port_number(number: i64) -> Vec<String> {
     if (1..=65535).contains(&number) { Vec::new() } else { vec![in_range(1, 65535)] }

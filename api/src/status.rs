@@ -159,7 +159,7 @@ impl Status {
 
     /// 413 `RequestEntityTooLarge`.
     pub fn too_large(message: impl Display) -> Self {
-        Self::new(413, "RequestEntityTooLarge", format!("Request entity is too large: {message}"))
+        Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: {message}"))
     }
 
     /// 415 `UnsupportedMediaType`.

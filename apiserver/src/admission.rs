@@ -20,7 +20,8 @@ mod metrics;
 pub mod namespace_auto_provision;
 pub mod namespace_exists;
 pub mod namespace_lifecycle;
-pub mod node_restriction;
+pub mod node_declared_features;
+mod node_restriction;
 mod notes;
 pub mod owner_references;
 pub mod pod_node_selector;
@@ -282,7 +283,12 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
     let is_enabled = |name: &str| args.enable_admission_plugins.iter().any(|enabled| enabled == name);
     let objects = || objects.clone();
     let authorizer = || authorizer.clone();
-    let world = || policy::World { objects: objects(), authorizer: authorizer() };
+    let world =
+        || policy::World { objects: objects(), authorizer: authorizer(), metrics: parts.metrics.clone() };
+    let shown = |plugin: &str| {
+        let credentials = webhook::credentials::Credentials::of_plugin(told, plugin, &webhooks.objects);
+        credentials.map(|credentials| webhook::Caller { credentials, ..webhooks.clone() })
+    };
     Ok(vec![
         Arc::new(namespace_auto_provision::NamespaceAutoProvision { objects: objects(), own: own.clone() }),
         Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
@@ -314,10 +320,11 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
         Arc::new(defaults::DefaultIngressClass { objects: objects() }),
         Arc::new(deny_service_external_ips::DenyServiceExternalIps),
         Arc::new(pod_topology_labels::PodTopologyLabels { objects: objects() }),
+        Arc::new(node_declared_features::NodeDeclaredFeatures { objects: objects() }),
         Arc::new(policy::Mutating::new(world())),
-        Arc::new(webhook::Mutating::new(webhooks.clone())),
+        Arc::new(webhook::Mutating::new(shown("MutatingAdmissionWebhook")?)),
         Arc::new(policy::Validating::new(world())),
-        Arc::new(webhook::Validating::new(webhooks.clone())),
+        Arc::new(webhook::Validating::new(shown("ValidatingAdmissionWebhook")?)),
         // Last: what is refused after it would be charged.
         Arc::new(resource_quota::ResourceQuota { objects: objects() }),
     ])
@@ -340,13 +347,7 @@ const OPTIONAL: [&str; 11] = [
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 5] = [
-    "AlwaysAdmit",
-    "AlwaysDeny",
-    "ClusterTrustBundleAttest",
-    "ImagePolicyWebhook",
-    "NodeDeclaredFeatureValidator",
-];
+const ABSENT: [&str; 4] = ["AlwaysAdmit", "AlwaysDeny", "ClusterTrustBundleAttest", "ImagePolicyWebhook"];
 
 impl Chain {
     /// The chain that the flags ask for.

@@ -8,6 +8,7 @@
 mod availability;
 mod discovery;
 mod keep;
+mod metrics;
 mod openapi;
 mod proxy;
 mod register;
@@ -15,6 +16,7 @@ mod state;
 pub mod usage;
 
 pub use keep::keep;
+pub use metrics::AggregatorMetrics;
 
 use crate::objects::Objects;
 use crate::outbound::Outbound;
@@ -37,6 +39,7 @@ pub struct Aggregator {
     state: ArcSwap<State>,
     openapi: openapi::Merged,
     usage: UsageApi,
+    metrics: AggregatorMetrics,
 }
 
 impl Aggregator {
@@ -46,9 +49,10 @@ impl Aggregator {
         objects: Arc<dyn Objects>,
         outbound: Arc<Outbound>,
         usage: UsageApi,
+        metrics: AggregatorMetrics,
     ) -> Self {
         let (state, openapi) = (ArcSwap::default(), openapi::Merged::default());
-        Self { registry, objects, outbound, state, openapi, usage }
+        Self { registry, objects, outbound, state, openapi, usage, metrics }
     }
 
     /// The other server that answers for a path.

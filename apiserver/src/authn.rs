@@ -13,19 +13,20 @@ pub mod token_file;
 pub mod token_webhook;
 pub mod x509;
 
+use crate::loopback::Loopback;
 use crate::objects::Objects;
-use crate::reload::Reloaded;
 use crate::request_info::RequestInfo;
-use crate::tokens::Tokens;
+use crate::tokens::{Held, Tokens};
 use crate::user::{AUTHENTICATED, UNAUTHENTICATED, User};
 use base64::Engine;
 use cache::Verdicts;
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::status::Status;
+use knarr_reload::Reloaded;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long the verdict on a token holds, as in the original.
@@ -69,8 +70,22 @@ fn checked<T: Clone>(known: &Checked<T>, verifier: &Arc<x509::Verifier>, check: 
     }
 }
 
-/// A user, and the audiences a token shares with those asked for.
-type Verdict = (Arc<User>, Vec<String>);
+/// A user, the audiences a token shares with those asked for, and the Secret it lives in.
+type Verdict = (Arc<User>, Vec<String>, Option<Arc<Held>>);
+
+/// Who sends a request.
+pub struct Sender {
+    /// The user.
+    pub user: Arc<User>,
+    /// The Secret their token lives in.
+    pub held: Option<Arc<Held>>,
+}
+
+impl From<Arc<User>> for Sender {
+    fn from(user: Arc<User>) -> Self {
+        Self { user, held: None }
+    }
+}
 
 /// The configured authenticators.
 pub struct Authenticator {
@@ -97,6 +112,8 @@ pub struct Config {
     pub structured: Reloaded<structured::Active>,
     /// `--authentication-token-webhook-config-file`.
     pub webhook: Option<token_webhook::TokenWebhook>,
+    /// Notes the use of tokens that never end, once it is there.
+    pub own: Arc<OnceLock<Loopback>>,
     /// `--anonymous-auth`, where the configuration file does not speak of it.
     pub anonymous: bool,
 }
@@ -116,27 +133,27 @@ impl Authenticator {
         info: &RequestInfo,
         peer: &Peer,
         headers: &mut HeaderMap,
-    ) -> Result<Arc<User>, Status> {
+    ) -> Result<Sender, Status> {
         let mut failed = None;
         if let Some(user) = self.by_proxy(peer, headers) {
-            return Ok(user);
+            return Ok(user.into());
         }
         match self.by_certificate(peer) {
-            Ok(Some(user)) => return Ok(user),
+            Ok(Some(user)) => return Ok(user.into()),
             Ok(None) => {}
             Err(error) => failed = Some(error),
         }
         if let Some(token) = bearer_token(headers) {
             match self.by_token(&token).await {
-                Ok((user, _)) => {
+                Ok((user, _, held)) => {
                     remove_token(headers);
-                    return Ok(user);
+                    return Ok(Sender { user, held });
                 }
                 Err(error) => failed = Some(error),
             }
         }
         match failed {
-            None if self.admits_anonymous(info) => Ok(self.anonymous.clone()),
+            None if self.admits_anonymous(info) => Ok(self.anonymous.clone().into()),
             None => Err(Status::unauthorized()),
             Some(error) => {
                 tracing::warn!(error, "unable to authenticate the request");
@@ -152,7 +169,15 @@ impl Authenticator {
     pub async fn review(&self, token: &str, audiences: &[String]) -> Result<Verdict, String> {
         // Who asks for others wants to know what is true now.
         let wanted = if audiences.is_empty() { self.config.tokens.audiences() } else { audiences };
-        self.judge(token, wanted).await
+        let verdict = self.judge(token, wanted).await?;
+        self.note_use(&verdict).await;
+        Ok(verdict)
+    }
+
+    async fn note_use(&self, (_, _, held): &Verdict) {
+        if let (Some(held), Some(own)) = (held, self.config.own.get()) {
+            held.note_use(own).await;
+        }
     }
 
     fn admits_anonymous(&self, info: &RequestInfo) -> bool {
@@ -189,6 +214,7 @@ impl Authenticator {
             return Ok(verdict);
         }
         let verdict = self.judge(token, self.config.tokens.audiences()).await?;
+        self.note_use(&verdict).await;
         self.verdicts.put(key, verdict.clone(), CACHED);
         Ok(verdict)
     }
@@ -201,10 +227,12 @@ impl Authenticator {
         let is_for_this = !common.is_empty() || wanted.is_empty();
         let mut errors = Vec::new();
         if let Some(user) = config.token_file.get(token).filter(|_| is_for_this) {
-            return Ok((user.clone(), common));
+            return Ok((user.clone(), common, None));
         }
         match config.tokens.authenticate(token, wanted, &*config.objects) {
-            Ok(Some((user, audiences))) => return Ok((Arc::new(user), audiences)),
+            Ok(Some(known)) => {
+                return Ok((Arc::new(known.user), known.audiences, known.held.map(Arc::new)));
+            }
             Ok(None) => {}
             Err(error) => errors.push(error),
         }
@@ -212,19 +240,19 @@ impl Authenticator {
             && is_for_this
             && let Some(user) = bootstrap_token::authenticate(token, &*config.objects)
         {
-            return Ok((Arc::new(authenticated(user)), common));
+            return Ok((Arc::new(authenticated(user)), common, None));
         }
         let structured = config.structured.get();
         for issuer in structured.issuers.iter().filter(|_| is_for_this) {
             match issuer.authenticate(token).await {
-                Ok(Some(user)) => return Ok((Arc::new(authenticated(user)), common)),
+                Ok(Some(user)) => return Ok((Arc::new(authenticated(user)), common, None)),
                 Ok(None) => {}
                 Err(error) => errors.push(error),
             }
         }
         if let Some(webhook) = &config.webhook {
             match webhook.authenticate(token, wanted, own).await {
-                Ok(Some(verdict)) => return Ok(verdict),
+                Ok(Some((user, audiences))) => return Ok((user, audiences, None)),
                 Ok(None) => {}
                 Err(error) => errors.push(error),
             }

@@ -7,11 +7,11 @@ pub mod reviews;
 pub mod structured;
 pub mod webhook;
 
-use crate::reload::Reloaded;
-use crate::request_info::RequestInfo;
+use crate::request_info::{RequestInfo, Verb};
 use crate::user::{MASTERS, User};
 use futures::FutureExt;
 use knarr_api::status::{Resource, Status};
+use knarr_reload::Reloaded;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -44,6 +44,9 @@ pub struct Attributes<'a> {
 
 impl<'a> From<&'a RequestInfo> for Attributes<'a> {
     fn from(info: &'a RequestInfo) -> Self {
+        let selects = info.is_resource_request
+            && matches!(info.verb, Verb::List | Verb::Watch | Verb::DeleteCollection)
+            && !info.has_verb_in_path();
         Self {
             verb: info.verb.as_str(),
             group: info.group(),
@@ -54,8 +57,8 @@ impl<'a> From<&'a RequestInfo> for Attributes<'a> {
             name: info.name(),
             path: info.path(),
             is_resource: info.is_resource_request,
-            field_selector: if info.is_resource_request { info.field_selector() } else { None },
-            label_selector: if info.is_resource_request { info.label_selector() } else { None },
+            field_selector: if selects { info.field_selector() } else { None },
+            label_selector: if selects { info.label_selector() } else { None },
         }
     }
 }
@@ -73,6 +76,8 @@ pub enum Decision {
     Failed {
         /// That is a no; otherwise the next one decides.
         denied: bool,
+        /// What those who could tell said.
+        reason: Cow<'static, str>,
         /// Why.
         error: Cow<'static, str>,
     },
@@ -88,8 +93,48 @@ impl Decision {
     pub fn reason(&self) -> &str {
         match self {
             Self::Allow(reason) | Self::Deny(reason) | Self::NoOpinion(reason) => reason,
-            Self::Failed { error, .. } => error,
+            Self::Failed { reason, .. } => reason,
         }
+    }
+
+    /// Why it could not be found out.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Failed { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What authorizers list of somebody's rights.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// The rules.
+    pub rules: Vec<rbac::Rule>,
+    /// There may be more.
+    pub incomplete: bool,
+    /// What went wrong.
+    pub errors: Vec<String>,
+}
+
+impl Rules {
+    fn cannot_list(&mut self, why: &str) {
+        self.incomplete = true;
+        self.errors.push(why.to_owned());
+    }
+}
+
+/// Several errors as one text: one alone as it is, more in brackets, none twice.
+pub fn aggregate<T: AsRef<str>>(errors: &[T]) -> String {
+    let mut texts: Vec<&str> = Vec::new();
+    for error in errors {
+        if !texts.contains(&error.as_ref()) {
+            texts.push(error.as_ref());
+        }
+    }
+    match texts.as_slice() {
+        [one] => (*one).to_owned(),
+        several => format!("[{}]", several.join(", ")),
     }
 }
 
@@ -162,17 +207,38 @@ impl Authorizer {
             match decision {
                 Decision::NoOpinion(reason) if reason.is_empty() => {}
                 Decision::NoOpinion(reason) => reasons.push(reason),
-                Decision::Failed { denied: false, error } => errors.push(error),
+                Decision::Failed { denied: false, error, .. } => errors.push(error),
                 decided => return decided,
             }
         }
-        match errors.as_slice() {
-            [] => Decision::NoOpinion(Cow::Owned(reasons.join("\n"))),
-            [one] => Decision::Failed { denied: false, error: one.clone() },
-            several => {
-                Decision::Failed { denied: false, error: Cow::Owned(format!("[{}]", several.join(", "))) }
+        let reason = Cow::Owned(reasons.join("\n"));
+        if errors.is_empty() {
+            return Decision::NoOpinion(reason);
+        }
+        Decision::Failed { denied: false, reason, error: Cow::Owned(aggregate(&errors)) }
+    }
+
+    /// The rules a user has in a namespace, as far as the authorizers can list them.
+    pub fn rules_for(&self, user: &User, namespace: &str) -> Rules {
+        let mut all = Rules::default();
+        for step in self.steps.get().iter() {
+            match step {
+                Step::Mode(Mode::Node) if node::of(user).is_some() => {
+                    all.cannot_list("node authorizer does not support user rule resolution");
+                }
+                Step::Mode(Mode::Rbac) => {
+                    let (rules, missing) = self.rbac.rules_for(user, namespace);
+                    all.rules.extend(rules);
+                    all.errors.extend(missing);
+                }
+                Step::Mode(Mode::AlwaysAllow) => all.rules.extend(rbac::Rule::everything()),
+                Step::Webhook(_) => {
+                    all.cannot_list("webhook authorizer does not support user rule resolution");
+                }
+                Step::Mode(_) => {}
             }
         }
+        all
     }
 
     /// The same for who cannot wait, such as expressions: where a webhook has to be asked, the thread hands its other

@@ -22,7 +22,6 @@ pub mod openapi;
 pub mod outbound;
 pub mod own_paths;
 pub mod registry;
-pub mod reload;
 pub mod request_info;
 pub mod run;
 pub mod runtime_config;

@@ -58,14 +58,23 @@ impl Loopback {
         self.send(Method::DELETE, path, None).await
     }
 
+    /// Merges a patch into the object at a path.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn patch(&self, path: &str, patch: &Value) -> Result<Value, Status> {
+        self.send(Method::PATCH, path, Some(patch)).await
+    }
+
     async fn send(&self, method: Method, path: &str, object: Option<&Value>) -> Result<Value, Status> {
         let uri: Uri = path.parse().map_err(Status::internal)?;
         let info = RequestInfo::new(&method, &uri).map_err(Status::bad_request)?;
         let body = object.map(|object| Bytes::from(object.to_string())).unwrap_or_default();
+        let media = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let request = http::Request::builder()
             .method(method)
             .uri(uri)
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, media)
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, "knarr-apiserver")
             .body(RequestBody::Full(body))

@@ -6,6 +6,7 @@ mod storage;
 
 use crate::admission::AdmissionMetrics;
 use crate::admission::webhook::WebhookMetrics;
+use crate::aggregator::AggregatorMetrics;
 use crate::audit::AuditMetrics;
 use crate::flowcontrol::FlowMetrics;
 use crate::request_info::{RequestInfo, Verb};
@@ -127,6 +128,8 @@ pub struct Metrics {
     pub audit: AuditMetrics,
     /// Admission webhooks.
     pub webhooks: WebhookMetrics,
+    /// Other servers' group versions.
+    pub aggregator: AggregatorMetrics,
     process: Process,
     /// Requests refused by the in-flight limits.
     pub dropped: Counter,
@@ -193,6 +196,8 @@ impl Default for Metrics {
         registry.register("apiserver_request_panics", "Requests that panicked", panics.clone());
         registry.register("apiserver_request_timeouts", "Requests that ran out of time", timeouts.clone());
         let flow = FlowMetrics::new(&mut registry);
+        let aggregator = AggregatorMetrics::default();
+        aggregator.register(&mut registry);
         let webhooks = WebhookMetrics::default();
         webhooks.register(&mut registry);
         let access = AccessMetrics::new(&mut registry);
@@ -222,6 +227,7 @@ impl Default for Metrics {
             admission,
             audit,
             webhooks,
+            aggregator,
             process,
             dropped,
             panics,

@@ -15,7 +15,6 @@ pub use resolve::{ready_endpoints, service_port};
 pub use texts::{address, internal, of_handshake};
 pub use tls::Trust;
 
-use crate::certs::Identity;
 use crate::objects::Objects;
 use bytes::{Bytes, BytesMut};
 use connector::{Connector, DialError};
@@ -26,6 +25,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use knarr_api::Value;
+use knarr_reload::identity::Shown;
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use std::collections::HashMap;
@@ -193,7 +193,7 @@ impl Outbound {
         objects: Arc<dyn Objects>,
         to_endpoints: bool,
         own: Option<SocketAddr>,
-        identity: Option<Identity>,
+        identity: Option<Arc<Shown>>,
         provider: Arc<CryptoProvider>,
     ) -> Self {
         let shared = connector::Shared { objects, to_endpoints, own, identity, provider };

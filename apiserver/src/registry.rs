@@ -26,6 +26,7 @@ mod messages;
 pub mod negotiate;
 pub mod object;
 pub mod options;
+mod ownership;
 pub(crate) mod paging;
 mod patch;
 mod route;
@@ -42,6 +43,7 @@ mod write;
 use messages::Messages;
 
 pub use hooks::{Hooks, NoHooks};
+pub(crate) use route::warn;
 pub use row::{NODE_PORTS, Row, Rows, Siblings, resources};
 
 use crate::admission::Chain;

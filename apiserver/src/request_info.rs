@@ -136,8 +136,11 @@ impl RequestInfo {
     /// Reads method and URI.
     ///
     /// # Errors
-    /// A text for a 400 where a legacy `watch/` or `proxy/` path names no resource.
+    /// A text for a 400 where an escape is malformed, or a legacy `watch/` or `proxy/` path names no resource.
     pub fn new(method: &Method, uri: &Uri) -> Result<Self, String> {
+        if let Some(escape) = bad_escape(uri.path()) {
+            return Err(format!("parse {:?}: invalid URL escape {escape:?}", uri.path()));
+        }
         let path = match decode_path(uri.path()) {
             Cow::Borrowed(_) => PathText::Shared,
             Cow::Owned(text) => PathText::Decoded(text.into()),
@@ -249,6 +252,13 @@ impl RequestInfo {
     /// The `labelSelector` of a list, watch or deletecollection.
     pub fn label_selector(&self) -> Option<Cow<'_, str>> {
         self.query("labelSelector").filter(|s| !s.is_empty())
+    }
+
+    /// The legacy form of a path, `/api/v1/watch/…`, which says the verb.
+    pub fn has_verb_in_path(&self) -> bool {
+        let rest = self.path().get(self.version.end as usize..).unwrap_or_default();
+        self.is_resource_request
+            && matches!(rest.split('/').find(|part| !part.is_empty()), Some("watch" | "proxy"))
     }
 
     /// Runs for as long as the client wants: watches, streams and proxies. Such requests have no deadline and do
@@ -365,6 +375,14 @@ pub fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, s
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name, true), decode(value, true))
     })
+}
+
+/// The first `%` that no two digits follow, with what does.
+fn bad_escape(path: &str) -> Option<&str> {
+    let starts = path.match_indices('%').map(|(at, _)| at);
+    let mut bad = starts.filter(|at| path.as_bytes().get(at + 1..at + 3).and_then(hex_pair).is_none());
+    let at = bad.next()?;
+    Some(path.get(at..at + 3).unwrap_or(&path[at..]))
 }
 
 fn decode_path(path: &str) -> Cow<'_, str> {

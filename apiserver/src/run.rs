@@ -8,6 +8,7 @@ mod authorization;
 use crate::admission::{Chain as Admission, Parts, webhook};
 use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::audit::Audit;
+use crate::authn::impersonation::Impersonation;
 use crate::authz::{Authorizer, rbac};
 use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
@@ -32,6 +33,7 @@ use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use futures::StreamExt;
 use knarr_api::status::Status;
+use knarr_reload::identity::{self, Shown};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -174,20 +176,21 @@ fn assemble(
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<Arc<Server>> {
-    let provider = certs::provider();
+    let provider = identity::provider();
     let objects: Arc<dyn Objects> = Arc::new(store.clone());
     let authorizer = authorization::assemble(args, &objects)?;
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let outbound = Arc::new(outbound(args, &objects, &provider)?);
-    let (authenticator, hints) = authentication::assemble(args, &objects, &tokens, &outbound)?;
+    let own = Arc::new(OnceLock::new());
+    let (authenticator, hints) = authentication::assemble(args, &objects, &tokens, &outbound, &own)?;
     let webhooks = webhook::Caller {
         objects: objects.clone(),
         outbound: outbound.clone(),
         metrics: metrics.webhooks.clone(),
         authorizer: authorizer.clone(),
+        credentials: Arc::default(),
     };
-    let own = Arc::new(OnceLock::new());
     let parts = Parts {
         args,
         objects: &objects,
@@ -220,13 +223,12 @@ fn assemble(
     let api = knarr_api::table::builtin();
     let registry = Arc::new(Registry::new(api, store.clone(), admission, Arc::new(hooks), settings));
     let usage = UsageApi::new(objects.clone(), upstream);
-    let aggregator = Aggregator::new(registry.clone(), objects.clone(), outbound, usage);
+    let aggregator =
+        Aggregator::new(registry.clone(), objects.clone(), outbound, usage, metrics.aggregator.clone());
     let aggregator = Arc::new(aggregator);
     let serving = match (&args.tls_cert_file, &args.tls_private_key_file) {
-        (Some(certificate), Some(key)) => certs::followed(certificate, key)?,
-        _ => {
-            certs::Serving::fixed(certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?)?
-        }
+        (Some(certificate), Some(key)) => Shown::of_files(certificate, key)?,
+        _ => Shown::fixed(certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?)?,
     };
     let counts = Counts::default();
     let seats = args.max_requests_inflight + args.max_mutating_requests_inflight;
@@ -267,6 +269,7 @@ fn assemble(
         audit,
         authenticator,
         authorizer: authorizer.clone(),
+        impersonation: Impersonation::default(),
         limits: Limits::new(args.max_requests_inflight, args.max_mutating_requests_inflight, &metrics),
         flow,
         health,
@@ -423,7 +426,7 @@ fn token_config(args: &Args) -> TokenConfig {
 
 fn upstream_config(args: &Args) -> Result<UpstreamConfig> {
     let identity = match (&args.kubelet_client_certificate, &args.kubelet_client_key) {
-        (Some(certificate), Some(key)) => Some(certs::load(certificate, key)?),
+        (Some(certificate), Some(key)) => Some(Shown::of_files(certificate, key)?),
         _ => None,
     };
     Ok(UpstreamConfig {
@@ -440,7 +443,7 @@ fn outbound(
     provider: &Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<Outbound> {
     let identity = match (&args.proxy_client_cert_file, &args.proxy_client_key_file) {
-        (Some(certificate), Some(key)) => Some(certs::load(certificate, key)?),
+        (Some(certificate), Some(key)) => Some(Arc::new(Shown::of_files(certificate, key)?)),
         _ => None,
     };
     let own = SocketAddr::new(args.advertised(), args.secure_port);

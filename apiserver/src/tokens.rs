@@ -5,6 +5,8 @@
 //! UID.
 mod legacy;
 
+pub use legacy::Held;
+
 use crate::clock::{now_seconds, rfc3339};
 use crate::objects::Objects;
 use crate::user::User;
@@ -157,6 +159,16 @@ pub struct Config {
     pub extend: bool,
 }
 
+/// What a good token says.
+pub struct Known {
+    /// Of whom it is.
+    pub user: User,
+    /// The audiences asked for that it is for.
+    pub audiences: Vec<String>,
+    /// The Secret it lives in; none for those that end.
+    pub held: Option<Held>,
+}
+
 impl Tokens {
     /// Reads the key files.
     ///
@@ -256,17 +268,18 @@ impl Tokens {
         token: &str,
         wanted: &[String],
         objects: &dyn Objects,
-    ) -> Result<Option<(User, Vec<String>)>, String> {
+    ) -> Result<Option<Known>, String> {
         if let Some(claims) = legacy::claims(token) {
             let is_signed = self.verified::<Value>(token).is_ok();
             return legacy::user(&claims, token, is_signed, objects).map(|user| {
                 let common =
                     self.audiences.iter().filter(|audience| wanted.contains(audience)).cloned().collect();
-                user.filter(|_| !Vec::is_empty(&common)).map(|user| (user, common))
+                let known = user.filter(|_| !Vec::is_empty(&common));
+                known.map(|(user, held)| Known { user, audiences: common, held: Some(held) })
             });
         }
         let Some((claims, common)) = self.verify(token, wanted)? else { return Ok(None) };
-        Ok(Some((user_of(&claims, objects)?, common)))
+        Ok(Some(Known { user: user_of(&claims, objects)?, audiences: common, held: None }))
     }
 
     fn verified<T: serde::de::DeserializeOwned>(&self, token: &str) -> Result<T, String> {

@@ -17,5 +17,7 @@ mod jwt;
 #[allow(dead_code, reason = "shared with other test programs")]
 #[path = "webhooks/remote.rs"]
 mod remote;
+#[path = "identity/reviews.rs"]
+mod reviews;
 #[path = "identity/tokens.rs"]
 mod tokens;

@@ -229,3 +229,32 @@ async fn bad_configurations_stop_the_start() {
         .await;
     check(json!([{"name": "PodNodeSelector", "path": "nowhere"}]), "failed to read file path").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_pods_change_as_their_node_can() {
+    let directory = tempfile::tempdir().expect("directory");
+    let server = Server::start(directory.path(), &[]).await;
+    let admin = server.admin();
+    namespace(&admin, "a", json!({})).await;
+    admin.create("/api/v1/nodes", &json!({"metadata": {"name": "n"}})).await;
+    let resources = |cpu: &str| json!({"requests": {"cpu": cpu, "memory": "1Mi"}, "limits": {"cpu": cpu, "memory": "1Mi"}});
+    let containers = |cpu: &str| json!([{"name": "c", "image": "i", "resources": resources(cpu)}]);
+    let spec = json!({"nodeName": "n", "containers": containers("1")});
+    admin.create("/api/v1/namespaces/a/pods", &pod("p", spec)).await;
+    let path = "/api/v1/namespaces/a/pods/p";
+    let resize = async |cpu: &str| {
+        let patch = json!({"spec": {"containers": containers(cpu)}}).to_string();
+        let media = [("content-type", "application/strategic-merge-patch+json")];
+        let answer = admin.raw(Method::PATCH, &format!("{path}/resize"), &media, patch).await;
+        let status: Value = serde_json::from_slice(answer.body()).expect("JSON");
+        (answer.status().as_u16(), status)
+    };
+    let (code, status) = resize("2").await;
+    let text = "pods \"p\" is forbidden: pod update requires features GuaranteedQoSPodCPUResize which are not available on node \"n\"";
+    assert_eq!((code, message(&status)), (403, text));
+    let patch = json!({"status": {"declaredFeatures": ["GuaranteedQoSPodCPUResize"]}}).to_string();
+    let media = [("content-type", "application/merge-patch+json")];
+    assert_eq!(admin.raw(Method::PATCH, "/api/v1/nodes/n/status", &media, patch).await.status(), 200);
+    assert_eq!(resize("2").await.0, 200);
+    server.stop().await;
+}

@@ -199,8 +199,8 @@ async fn streams_reach_the_kubelet() {
     let port = listener.local_addr().expect("address").port();
     let certificate = directory.path().join("tls.crt");
     let identity =
-        knarr_apiserver::certs::load(&certificate, &directory.path().join("tls.key")).expect("identity");
-    let serving = knarr_apiserver::certs::Serving::fixed(identity).expect("identity");
+        knarr_reload::identity::load(&certificate, &directory.path().join("tls.key")).expect("identity");
+    let serving = knarr_reload::identity::Shown::fixed(identity).expect("identity");
     let mut tls = knarr_apiserver::certs::server_config(serving, Vec::new()).expect("TLS");
     Arc::get_mut(&mut tls).expect("unshared").alpn_protocols.clear();
     let kubelet = tokio::spawn(kubelet(listener, TlsAcceptor::from(tls)));

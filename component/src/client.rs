@@ -5,9 +5,11 @@
 //! streams of a connection (100 to 250 are usual) and an endless watch holds its stream, so that a
 //! further connection, a *lane*, is opened when the first ones hold many.
 
+mod identity;
 mod lanes;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use http::{HeaderValue, header::USER_AGENT};
 use http_body_util::BodyExt;
@@ -19,6 +21,7 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
+use knarr_reload::identity::Shown;
 use lanes::Lanes;
 
 /// Why no client could be made.
@@ -50,7 +53,7 @@ pub enum Error {
 ///
 /// `component` becomes the user agent `knarr-COMPONENT/vVERSION`. No connection is made yet.
 pub async fn connect(kubeconfig: Option<&Path>, component: &str) -> Result<Client, Error> {
-    from_config(load(kubeconfig).await?, component)
+    from_config(load(kubeconfig).await?, kubeconfig, component)
 }
 
 /// The configuration of a kubeconfig file's current context, or of the pod the process runs in.
@@ -61,9 +64,11 @@ pub async fn load(kubeconfig: Option<&Path>) -> Result<Config, Error> {
     Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)
 }
 
-/// A client for a loaded configuration; see [`connect`].
-pub fn from_config(config: Config, component: &str) -> Result<Client, Error> {
+/// A client for a configuration loaded from `kubeconfig`; see [`connect`]. A client certificate that is replaced in the
+/// file is shown from the next connection on.
+pub fn from_config(config: Config, kubeconfig: Option<&Path>, component: &str) -> Result<Client, Error> {
     ensure_crypto_provider();
+    let shown = kubeconfig.and_then(|path| identity::shown(&config, path));
     let user_agent = format!("knarr-{component}/v{}", env!("CARGO_PKG_VERSION"));
     let user_agent =
         HeaderValue::from_str(&user_agent).map_err(|_| Error::UserAgent(component.to_string()))?;
@@ -76,7 +81,7 @@ pub fn from_config(config: Config, component: &str) -> Result<Client, Error> {
             request
         })
         .map_err(BoxError::from)
-        .service(Lanes::new(connector(&config)?))
+        .service(Lanes::new(connector(&config, shown)?))
         .map_response(|response| response.map(|body| body.map_err(BoxError::from)))
         .boxed();
     Ok(ClientBuilder::new(service, config.default_namespace).build())
@@ -91,14 +96,16 @@ pub fn ensure_crypto_provider() {
 }
 
 /// The TLS connector: HTTP/2 by ALPN, or with prior knowledge over plain text.
-fn connector(config: &Config) -> Result<lanes::Connector, Error> {
+fn connector(config: &Config, shown: Option<Shown>) -> Result<lanes::Connector, Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(std::time::Duration::from_secs(10)));
-    let mut builder = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(config.rustls_client_config()?)
-        .https_or_http();
+    let mut tls = config.rustls_client_config()?;
+    if let Some(shown) = shown {
+        tls.client_auth_cert_resolver = Arc::new(shown);
+    }
+    let mut builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     if let Some(name) = &config.tls_server_name {
         let server = name.clone().try_into().map_err(|_| Error::ServerName(name.clone()))?;
         builder = builder.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(server));

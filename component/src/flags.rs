@@ -61,6 +61,27 @@ pub struct LeaderElection {
     pub leader_elect_resource_name: Option<String>,
 }
 
+/// Features that are switched on or off.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FeatureGates {
+    /// Features to switch on or off: NAME=true or NAME=false; AllAlpha and AllBeta stand for all of a stage.
+    #[arg(long, value_delimiter = ',', value_name = "NAME=BOOL", value_parser = switch)]
+    pub feature_gates: Vec<(String, bool)>,
+}
+
+impl FeatureGates {
+    /// The switches; none of those that the flag does not name.
+    pub fn pairs(&self) -> Vec<(&str, bool)> {
+        self.feature_gates.iter().map(|(name, on)| (name.as_str(), *on)).collect()
+    }
+}
+
+fn switch(text: &str) -> Result<(String, bool), String> {
+    let pair =
+        text.trim().split_once('=').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
+    pair.ok_or_else(|| format!("{text:?} is not NAME=true or NAME=false"))
+}
+
 /// Parses a duration in Go's form: `1h30m`, `40s`, `500ms`, `1.5h`; also plain `0`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration such as 40s, 500ms or 1h30m");

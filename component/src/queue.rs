@@ -1,9 +1,11 @@
 //! The work queue: each item is worked on by at most one worker at a time, an item added while it
 //! is worked on comes again afterwards, and failures come back after growing delays.
 
+pub mod metrics;
+
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
+    collections::{BinaryHeap, HashMap, VecDeque},
     hash::Hash,
     sync::Arc,
     time::Duration,
@@ -13,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::backoff::exponential;
+use metrics::Metrics;
 
 /// First delay after a failure.
 const BASE_DELAY: Duration = Duration::from_millis(5);
@@ -31,9 +34,10 @@ struct Shared<T> {
 
 struct State<T> {
     ready: VecDeque<T>,
-    /// Items that need work: ready, or added again while being worked on.
-    dirty: HashSet<T>,
-    processing: HashSet<T>,
+    /// Items that need work since then: ready, or added again while being worked on.
+    dirty: HashMap<T, Instant>,
+    /// Items that are worked on since then.
+    processing: HashMap<T, Instant>,
     /// When a delayed item is due; the heap may hold outdated entries of it.
     waiting: HashMap<T, Instant>,
     due: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -41,6 +45,7 @@ struct State<T> {
     scheduled: HashMap<u64, T>,
     sequence: u64,
     failures: HashMap<T, u32>,
+    metrics: Option<Metrics>,
     closed: bool,
 }
 
@@ -66,16 +71,26 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
     pub fn with_max_delay(max_delay: Duration) -> Self {
         let state = State {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
-            processing: HashSet::new(),
+            dirty: HashMap::new(),
+            processing: HashMap::new(),
             waiting: HashMap::new(),
             due: BinaryHeap::new(),
             scheduled: HashMap::new(),
             sequence: 0,
             failures: HashMap::new(),
+            metrics: None,
             closed: false,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), wake: Notify::new(), max_delay }))
+    }
+
+    /// Counts under a name what happens in the queue; see [`metrics::register`].
+    pub fn observe(&self, name: &str) {
+        let mut state = self.0.state.lock();
+        let metrics = Metrics::of(name);
+        metrics.added(state.ready.len());
+        metrics.depth(state.ready.len());
+        state.metrics = Some(metrics);
     }
 
     /// Adds an item, unless it already waits for a worker.
@@ -90,7 +105,10 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
         if delay.is_zero() {
             return self.add(item);
         }
-        self.0.state.lock().schedule(item, Instant::now() + delay);
+        let mut state = self.0.state.lock();
+        state.metrics.iter().for_each(Metrics::retried);
+        state.schedule(item, Instant::now() + delay);
+        drop(state);
         // A waiting worker has to shorten its sleep.
         self.0.wake.notify_one();
     }
@@ -130,8 +148,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
                     return None;
                 }
                 if let Some(item) = state.ready.pop_front() {
-                    state.dirty.remove(&item);
-                    state.processing.insert(item.clone());
+                    state.take(&item);
                     if !state.ready.is_empty() {
                         self.0.wake.notify_one();
                     }
@@ -149,9 +166,13 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
     /// Ends the work on an item; it is ready again if it was added meanwhile.
     pub fn done(&self, item: &T) {
         let mut state = self.0.state.lock();
-        state.processing.remove(item);
-        if state.dirty.contains(item) {
+        let begun = state.processing.remove(item);
+        if let (Some(metrics), Some(begun)) = (&state.metrics, begun) {
+            metrics.done(begun.elapsed());
+        }
+        if state.dirty.contains_key(item) {
             state.ready.push_back(item.clone());
+            state.tell_depth();
             drop(state);
             self.0.wake.notify_one();
         }
@@ -177,11 +198,32 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
 impl<T: Clone + Eq + Hash> State<T> {
     /// Whether the item became ready.
     fn add(&mut self, item: T) -> bool {
-        if self.closed || !self.dirty.insert(item.clone()) || self.processing.contains(&item) {
+        if self.closed || self.dirty.contains_key(&item) {
+            return false;
+        }
+        self.metrics.iter().for_each(|metrics| metrics.added(1));
+        self.dirty.insert(item.clone(), Instant::now());
+        if self.processing.contains_key(&item) {
             return false;
         }
         self.ready.push_back(item);
+        self.tell_depth();
         true
+    }
+
+    /// Notes that a worker has an item.
+    fn take(&mut self, item: &T) {
+        let now = Instant::now();
+        let added = self.dirty.remove(item);
+        self.processing.insert(item.clone(), now);
+        if let (Some(metrics), Some(added)) = (&self.metrics, added) {
+            metrics.taken(now - added);
+        }
+        self.tell_depth();
+    }
+
+    fn tell_depth(&self) {
+        self.metrics.iter().for_each(|metrics| metrics.depth(self.ready.len()));
     }
 
     fn schedule(&mut self, item: T, at: Instant) {
@@ -259,6 +301,34 @@ mod tests {
         assert_eq!(delays, [5, 10, 20, 40]);
         queue.forget(&1);
         assert_eq!(queue.failures(&1), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn named_queues_are_counted() {
+        let queue = Queue::new();
+        queue.add("early");
+        queue.observe("counted");
+        queue.add("late");
+        queue.add("late");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let item = queue.next().await.expect("an item");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        queue.done(&item);
+        queue.add_after("early", Duration::from_secs(1));
+        let mut registry = prometheus_client::registry::Registry::default();
+        metrics::register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
+        for line in [
+            "workqueue_depth{name=\"counted\"} 1",
+            "workqueue_adds_total{name=\"counted\"} 2",
+            "workqueue_retries_total{name=\"counted\"} 1",
+            "workqueue_queue_duration_seconds_sum{name=\"counted\"} 2.0",
+            "workqueue_work_duration_seconds_sum{name=\"counted\"} 5.0",
+            "workqueue_work_duration_seconds_bucket{le=\"10.0\",name=\"counted\"} 1",
+        ] {
+            assert!(text.contains(line), "no {line} in {text}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,6 +34,7 @@ pub async fn run<T, F, Fut>(
     F: Fn(T) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = SyncResult> + Send + 'static,
 {
+    queue.observe(name);
     let sync = Arc::new(sync);
     let tasks = (0..workers.max(1)).map(|_| tokio::spawn(work(name, queue.clone(), sync.clone())));
     let tasks: Vec<_> = tasks.collect();

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use knarr_component::flags::{Connection, LeaderElection, Logging, Serving, duration};
+use knarr_component::flags::{Connection, FeatureGates, LeaderElection, Logging, Serving, duration};
 
 /// Flags of `knarr controllers`.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,6 +20,9 @@ pub struct Args {
     /// Log level and form.
     #[command(flatten)]
     pub logging: Logging,
+    /// Features beside those that are on by default.
+    #[command(flatten)]
+    pub features: FeatureGates,
     /// Controllers to run: `*` stands for all that are on by default, `name` adds and `-name`
     /// removes one. Short names such as `deployment` work as well.
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]

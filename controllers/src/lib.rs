@@ -48,6 +48,7 @@ mod resource_quota;
 mod root_ca;
 mod service_account;
 mod service_account_token;
+mod service_cidrs;
 mod service_load_balancer;
 mod statefulset;
 mod taint_eviction;

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc};
 
-use knarr_component::{client, health::Health, informer::Informers, lease::Elector, log};
+use anyhow::Context as _;
+use knarr_api::gates;
+use knarr_component::{client, health::Health, informer::Informers, lease::Elector, log, queue};
 use tokio_util::sync::CancellationToken;
 
 use crate::{args::Args, cache, context::Context};
@@ -58,6 +60,7 @@ controllers! {
     "resourceclaim-controller" "resourceclaim" resource_claim::run,
     "resourcequota-controller" "resourcequota" resource_quota::run,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" root_ca::run,
+    "service-cidr-controller" "servicecidrs" service_cidrs::run,
     "service-lb-controller" "service" service_load_balancer::run,
     "serviceaccount-controller" "serviceaccount" service_account::run,
     "serviceaccount-token-controller" "serviceaccount-token" service_account_token::run,
@@ -80,11 +83,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Runs the controller manager until `shutdown`, or until it loses its lease, which is an error.
 pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     log::init(&args.logging);
+    if !args.features.feature_gates.is_empty() {
+        gates::set(&args.features.pairs()).context("--feature-gates")?;
+    }
     let selected = select(&args.controllers).map_err(anyhow::Error::msg)?;
     let config = client::load(args.connection.kubeconfig.as_deref()).await?;
     let root_ca = root_ca(&args, &config)?;
-    let client = client::from_config(config, "controllers")?;
+    let client = client::from_config(config, args.connection.kubeconfig.as_deref(), "controllers")?;
     let health = Health::new();
+    health.metrics(queue::metrics::register);
     if let Some(address) = health.start(&args.serving, 10257, shutdown.clone()).await? {
         tracing::info!(%address, "serving health and metrics");
     }

@@ -103,7 +103,7 @@ pub struct Args {
     pub logging: Logging,
 }
 
-fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+pub(crate) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     text.split(',')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {

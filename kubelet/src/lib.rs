@@ -39,6 +39,7 @@ mod probes;
 mod run;
 pub mod runtime;
 mod server;
+pub mod simulated;
 mod static_pods;
 mod status;
 pub mod streaming;

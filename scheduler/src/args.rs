@@ -1,6 +1,6 @@
 //! Flags of the scheduler, named as the original's.
 use clap::Args as ClapArgs;
-use knarr_component::flags::{Connection, LeaderElection, Logging, Serving};
+use knarr_component::flags::{Connection, FeatureGates, LeaderElection, Logging, Serving};
 use std::path::PathBuf;
 
 /// The port on which the original serves health and metrics.
@@ -15,6 +15,9 @@ pub struct Args {
     /// How much to log.
     #[command(flatten)]
     pub logging: Logging,
+    /// Features beside those that are on by default.
+    #[command(flatten)]
+    pub features: FeatureGates,
     /// Where health and metrics are served.
     #[command(flatten)]
     pub serving: Serving,

@@ -38,6 +38,9 @@ use tokio_util::sync::CancellationToken;
 /// The kubeconfig cannot be used, the health port is taken, or the leader's lease was lost.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     log::init(&args.logging);
+    if !args.features.feature_gates.is_empty() {
+        knarr_api::gates::set(&args.features.pairs()).context("--feature-gates")?;
+    }
     let mut settings = settings(&args)?;
     let kubeconfig = settings.kubeconfig.take().or_else(|| args.connection.kubeconfig.clone());
     let client = client::connect(kubeconfig.as_deref(), "scheduler").await?;

@@ -27,6 +27,8 @@ pub struct NodeView {
     pub max_pods: i64,
     /// Sizes of the images it holds, in bytes, by name.
     pub images: HashMap<String, i64>,
+    /// Features that its kubelet declares.
+    pub features: Vec<String>,
 }
 
 impl NodeView {
@@ -53,6 +55,7 @@ impl NodeView {
             allocatable: Resources::from_list(&allocatable),
             max_pods: pods.map(|pods| pods.value()).unwrap_or_default(),
             images,
+            features: status.declared_features.unwrap_or_default(),
         }
     }
 }

@@ -84,6 +84,8 @@ pub struct PodView {
     pub generation: i64,
     /// It is being deleted to make room for another pod.
     pub preempted: bool,
+    /// Features that its kubelet must declare.
+    pub features: Vec<&'static str>,
     /// Kind and name of its controller.
     pub controller: Option<(String, String)>,
 }
@@ -147,6 +149,7 @@ impl PodView {
             finished: matches!(phase, "Succeeded" | "Failed"),
             requests: pod_requests(&spec),
             score_requests: pod_requests_for_score(&spec),
+            features: crate::plugins::required_features(&spec),
             host_ports: host_ports(&spec),
             images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
             claims: claims.collect(),

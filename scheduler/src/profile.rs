@@ -43,6 +43,7 @@ impl Default for Profile {
                 Box::new(plugins::PodTopologySpread::default()),
                 Box::new(plugins::InterPodAffinity::default()),
                 Box::new(plugins::DynamicResources),
+                Box::new(plugins::NodeDeclaredFeatures),
             ],
             scores: vec![
                 (Box::new(plugins::TaintToleration), 3),

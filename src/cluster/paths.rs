@@ -82,6 +82,11 @@ impl Paths {
         self.root.join("manifests")
     }
 
+    /// What scripts simulated nodes and their pods, if anything does.
+    pub fn stages(&self) -> PathBuf {
+        self.root.join("stages.yaml")
+    }
+
     /// Image archives that are imported at start.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")

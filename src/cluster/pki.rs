@@ -30,6 +30,9 @@ pub const CLIENTS: [(&str, &str, &str); 5] = [
     ("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ""),
 ];
 
+/// The user that keeps simulated nodes, of which a node's own could keep only one.
+pub const SIMULATED: &str = "knarr:simulated-nodes";
+
 /// Files that a backup holds: what others trust. All else is made from them.
 pub const BACKED_UP: [&str; 6] =
     ["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub"];
@@ -60,8 +63,27 @@ pub fn restore(cluster: &Cluster, files: &BTreeMap<String, Vec<u8>>) -> Result<(
     for (name, content) in files {
         write_secret(&cluster.paths.pki(name), content)?;
     }
-    let ca = Authority::load(&cluster.paths, "ca")?;
-    issue(cluster, &ca, &Authority::load(&cluster.paths, "front-proxy-ca")?)
+    renew(cluster)
+}
+
+/// The authorities, by the name of their files.
+pub const AUTHORITIES: [&str; 2] = ["ca", "front-proxy-ca"];
+
+/// Every certificate of a cluster with the authority that signed it, by the names of their files; an authority signs
+/// itself.
+pub fn certificates() -> Vec<(&'static str, &'static str)> {
+    let of_ca = CLIENTS.iter().map(|(file, ..)| *file).chain(["kubelet", "apiserver", "kubelet-server"]);
+    let authorities = AUTHORITIES.iter().map(|authority| (*authority, *authority));
+    authorities
+        .chain(of_ca.map(|file| (file, "ca")))
+        .chain([("front-proxy-client", "front-proxy-ca")])
+        .collect()
+}
+
+/// Makes every certificate but the authorities' anew, for this host's addresses.
+pub fn renew(cluster: &Cluster) -> Result<()> {
+    let [ca, front_proxy] = AUTHORITIES.map(|authority| Authority::load(&cluster.paths, authority));
+    issue(cluster, &ca?, &front_proxy?)
 }
 
 fn issue(cluster: &Cluster, ca: &Authority, front_proxy: &Authority) -> Result<()> {
@@ -70,7 +92,10 @@ fn issue(cluster: &Cluster, ca: &Authority, front_proxy: &Authority) -> Result<(
         ca.client(paths, file, name, group)?;
     }
     let node = format!("system:node:{}", cluster.state.node_name);
-    ca.client(paths, "kubelet", &node, "system:nodes")?;
+    match cluster.state.simulated {
+        Some(_) => ca.client(paths, "kubelet", SIMULATED, "")?,
+        None => ca.client(paths, "kubelet", &node, "system:nodes")?,
+    }
     front_proxy.client(paths, "front-proxy-client", "front-proxy-client", "")?;
     ca.server(paths, "apiserver", "kube-apiserver", &api_names(cluster))?;
     let node_names = [cluster.state.node_name.clone(), cluster.state.node_ip.to_string(), "127.0.0.1".into()];

@@ -57,6 +57,17 @@ pub struct State {
     /// Ports of the API servers beside the first, at most [`MORE_API_SERVERS`].
     #[serde(default)]
     pub more_api_ports: Vec<u16>,
+    /// Nodes without containers, instead of this host as the one node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<Simulated>,
+}
+
+/// Simulated nodes of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Simulated {
+    /// How many.
+    pub nodes: u32,
 }
 
 /// API servers of one cluster beside the first, at most.
@@ -122,6 +133,7 @@ impl State {
             extra_args: BTreeMap::new(),
             datastore: None,
             more_api_ports: Vec::new(),
+            simulated: None,
         }
     }
 
@@ -158,6 +170,11 @@ impl State {
     pub fn save(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_vec_pretty(self)?;
         super::pki::write_secret(file, &text)
+    }
+
+    /// Whether pods are containers on this host, with all that this needs of it.
+    pub fn runs_containers(&self) -> bool {
+        !self.api_only && self.simulated.is_none()
     }
 
     /// First address of the service network: the `kubernetes` Service.

@@ -12,6 +12,7 @@ mod load;
 mod process;
 mod report;
 mod restart;
+mod scale;
 mod server;
 mod watchers;
 
@@ -25,6 +26,7 @@ use std::time::Duration;
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "Examples:
   knarr bench                        the API server, and a whole cluster where this host can run one
+  knarr bench scale                  thousands of simulated nodes, only when asked for
   knarr bench api --quick
   knarr bench api --only get,list --output json
   knarr bench api --only definitions,restart
@@ -55,6 +57,8 @@ enum Part {
     Api,
     /// A whole cluster; needs root and containerd
     Cluster,
+    /// Clusters of simulated nodes: scheduling, Deployments, namespaces, what controllers cost
+    Scale,
 }
 
 /// How much is measured.
@@ -86,6 +90,14 @@ pub struct Scale {
     pub leases: usize,
     /// For how long.
     pub lease_span: Duration,
+    /// Simulated nodes of each cluster.
+    pub simulated_nodes: [usize; 2],
+    /// Pods that are scheduled one by one.
+    pub scheduled_pods: usize,
+    /// Replicas of a Deployment; where each needs a node of its own, on the larger cluster.
+    pub replicas: usize,
+    /// For how long idleness is measured.
+    pub idle_span: Duration,
     /// URL of the API server's database; none: SQLite.
     pub datastore: Option<String>,
     only: Vec<String>,
@@ -108,6 +120,10 @@ impl Scale {
             restart_objects: pick(100_000, 5_000),
             leases: pick(1_000, 100),
             lease_span: Duration::from_secs(args.lease_span.unwrap_or(pick(240, 12) as u64)),
+            simulated_nodes: [pick(1000, 20), pick(5000, 100)],
+            scheduled_pods: pick(10_000, 200),
+            replicas: pick(5000, 100),
+            idle_span: Duration::from_secs(pick(20, 4) as u64),
             datastore: args.datastore.clone(),
             only: args.only.clone(),
         }
@@ -125,11 +141,12 @@ pub async fn run(args: Args) -> Result<()> {
     let mut progress = Progress::new(args.output);
     let scale = Scale::new(&args);
     let mut report = Report::new()?;
-    if args.part != Some(Part::Cluster) {
+    if matches!(args.part, None | Some(Part::Api)) {
         api::measure(&scale, &mut report, &mut progress).await?;
     }
     match args.part {
         Some(Part::Api) => {}
+        Some(Part::Scale) => scale::measure(&scale, &mut report, &mut progress).await?,
         Some(Part::Cluster) => cluster::measure(&scale, &mut report, &mut progress).await?,
         None => match crate::cluster::preflight::node(None) {
             Ok(()) => cluster::measure(&scale, &mut report, &mut progress).await?,

@@ -68,7 +68,7 @@ pub async fn remove(home: &Path, cluster: &Cluster, progress: &mut Progress) -> 
     for component in plan.iter().rev().filter(|component| component.stop) {
         stop(&cluster.paths, component.name, supervisor::STOP_TIMEOUT).await?;
     }
-    if !cluster.state.api_only {
+    if cluster.state.runs_containers() {
         progress.step("Removing containers and networks");
         remove_node(cluster).await?;
     }

@@ -108,6 +108,9 @@ fn place(cluster: &Cluster) -> Result<Place> {
     if cluster.state.api_only {
         bail!("cluster {:?} is just an API server: it has no node that holds images", cluster.state.name);
     }
+    if cluster.state.simulated.is_some() {
+        bail!("the nodes of cluster {:?} are simulated: they hold no images", cluster.state.name);
+    }
     Ok(Place::of(&runtime_endpoint(cluster), &cluster.paths.image_store()))
 }
 

@@ -79,6 +79,7 @@ fn state(args: &Args, backup: &Contents, others: &[State]) -> Result<State> {
     let chosen = choose(&name, &wishes, others);
     let (mut state, _) = chosen.context("the backup's networks and ports must be free on this host")?;
     state.api_only = old.api_only;
+    state.simulated = old.simulated;
     state.runtime_endpoint = old.runtime_endpoint.clone();
     state.extra_args = old.extra_args.clone();
     state.datastore = args.datastore.clone();

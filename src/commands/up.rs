@@ -19,6 +19,7 @@ mod settings;
   knarr up --name ci-1 --output json
   knarr up --config cluster.yaml
   knarr up --api-only --ephemeral --kubeconfig ./kubeconfig
+  knarr up --name scale --runtime simulated --nodes 1000
   knarr up --runtime embedded
   KNARR_DATASTORE=postgres://knarr:secret@db/knarr?sslmode=verify-full knarr up --apiservers 3")]
 pub struct Args {
@@ -58,6 +59,12 @@ pub struct Args {
     /// What runs pods (auto)
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
+    /// How many nodes; more than one only with --runtime simulated
+    #[arg(long, value_name = "N")]
+    nodes: Option<u32>,
+    /// YAML file that scripts simulated nodes and pods: delays, failures, restarts, loss of nodes; read at every start
+    #[arg(long, value_name = "FILE")]
+    stages: Option<PathBuf>,
     /// CRI socket of a running container runtime, instead of a containerd of the cluster's own
     #[arg(long, value_name = "SOCKET")]
     container_runtime_endpoint: Option<String>,
@@ -87,7 +94,7 @@ pub async fn run(args: Args) -> Result<()> {
     let settings = Settings::read(&args)?;
     let found = match Cluster::find(&home, name) {
         // Without root the folder of clusters is another one, and perhaps one that cannot be read.
-        Err(_) if !settings.api_only => {
+        Err(_) if settings.runs_containers() => {
             return preflight::root().and_then(|()| Cluster::find(&home, name)).map(|_| ());
         }
         found => found?,
@@ -108,7 +115,7 @@ pub async fn run(args: Args) -> Result<()> {
     let cluster = match found {
         Some(cluster) if origin == Origin::Running => cluster,
         Some(cluster) => {
-            if !cluster.state.api_only {
+            if cluster.state.runs_containers() {
                 preflight::node(cluster.state.runtime_endpoint.as_deref())?;
             }
             preflight::stopped(&cluster).await?;
@@ -117,7 +124,7 @@ pub async fn run(args: Args) -> Result<()> {
             cluster
         }
         None => {
-            if !settings.api_only {
+            if settings.runs_containers() {
                 preflight::node(settings.runtime_endpoint().as_deref())?;
             }
             progress.step(&format!("Creating cluster {name:?}"));

@@ -1,5 +1,5 @@
 //! Which processes a cluster consists of, and with which flags: the original's names throughout.
-use crate::cluster::state::{MORE_API_SERVERS, State};
+use crate::cluster::state::{MORE_API_SERVERS, Simulated, State};
 use crate::cluster::{Cluster, preflight};
 use crate::containerd;
 use crate::pod_network::Bridge;
@@ -14,6 +14,9 @@ use std::time::Duration;
 pub const API_SERVER: &str = "apiserver";
 /// Name of the controller manager.
 pub const CONTROLLERS: &str = "controllers";
+
+/// Name of what keeps nodes: the kubelet of this host, or that of all simulated nodes.
+const KUBELET: &str = "kubelet";
 
 /// One process of a cluster.
 pub struct Component {
@@ -77,7 +80,7 @@ impl Need {
 /// The processes of `cluster`, in the order in which they are started; they are ended in reverse.
 pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     let mut plan = Vec::new();
-    let own_runtime = !cluster.state.api_only && cluster.state.runtime_endpoint.is_none();
+    let own_runtime = cluster.state.runs_containers() && cluster.state.runtime_endpoint.is_none();
     if own_runtime {
         plan.push(runtime(cluster));
     }
@@ -91,12 +94,18 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
         return Ok(plan);
     }
     plan.push(own("scheduler", cluster, scheduler(cluster), vec![api()])?);
+    if let Some(simulated) = cluster.state.simulated {
+        let mut nodes = own(KUBELET, cluster, simulated_nodes(cluster, simulated), vec![api()])?;
+        nodes.args[0] = "simulated".to_owned();
+        plan.push(nodes);
+        return Ok(plan);
+    }
     plan.push(own("proxy", cluster, proxy(cluster), vec![api()])?);
     let mut needs = vec![api()];
     if own_runtime {
         needs.push(Need::Unix(cluster.paths.containerd_socket()));
     }
-    plan.push(own("kubelet", cluster, kubelet(cluster), needs)?);
+    plan.push(own(KUBELET, cluster, kubelet(cluster), needs)?);
     Ok(plan)
 }
 
@@ -265,12 +274,17 @@ fn controllers(cluster: &Cluster) -> Flags {
         let some = "garbage-collector-controller,namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller";
         return flags.set("controllers", some);
     }
+    let flags = match state.simulated {
+        // Addresses of simulated pods are given out for all nodes together, and there is no directory for volumes.
+        Some(_) => flags,
+        None => flags
+            .set("cluster-cidr", &state.cluster_cidr)
+            .set("allocate-node-cidrs", true)
+            .file("local-path-directory", &paths.volumes())
+            .set("local-path-node", &state.node_name),
+    };
     flags
-        .set("cluster-cidr", &state.cluster_cidr)
-        .set("allocate-node-cidrs", true)
         .set("controllers", "*,bootstrap-signer-controller,token-cleaner-controller")
-        .file("local-path-directory", &paths.volumes())
-        .set("local-path-node", &state.node_name)
         .file("cluster-signing-cert-file", &paths.pki("ca.crt"))
         .file("cluster-signing-key-file", &paths.pki("ca.key"))
         .file("service-account-private-key-file", &paths.pki("sa.key"))
@@ -307,6 +321,20 @@ fn proxy(cluster: &Cluster) -> Flags {
         flags = flags.set("publish", format!("{}:{}", publish.port, publish.node_port));
     }
     flags
+}
+
+fn simulated_nodes(cluster: &Cluster, simulated: Simulated) -> Flags {
+    let (paths, state) = (&cluster.paths, &cluster.state);
+    let flags = Flags::default()
+        .file("kubeconfig", &paths.kubeconfig(KUBELET))
+        .set("nodes", simulated.nodes)
+        .set("cluster-cidr", &state.cluster_cidr)
+        .set("bind-address", Ipv4Addr::LOCALHOST)
+        .set("secure-port", state.ports.kubelet);
+    match paths.stages().exists() {
+        true => flags.file("stages", &paths.stages()),
+        false => flags,
+    }
 }
 
 fn kubelet(cluster: &Cluster) -> Flags {

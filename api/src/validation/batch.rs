@@ -158,15 +158,8 @@ pub(super) fn domain_prefixed_path(at: &At<'_>) {
     if !at.need() {
         return;
     }
-    match at.text().split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty()) {
-        None => at.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")"),
-        Some((host, path)) => {
-            names::dns_subdomain(host).into_iter().for_each(|fault| at.invalid_text(host, fault));
-            let good = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
-            if !path.bytes().all(good) {
-                at.invalid_text(path, names::rule("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[]));
-            }
-        }
+    for (part, fault) in names::domain_prefixed_path(at.text()) {
+        at.invalid_text(part, fault);
     }
 }
 

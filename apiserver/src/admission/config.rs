@@ -7,8 +7,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Plugins that can be told something here.
-const CONFIGURABLE: [&str; 4] =
-    ["EventRateLimit", "PodNodeSelector", "PodSecurity", "PodTolerationRestriction"];
+const CONFIGURABLE: [&str; 6] = [
+    "EventRateLimit",
+    "MutatingAdmissionWebhook",
+    "PodNodeSelector",
+    "PodSecurity",
+    "PodTolerationRestriction",
+    "ValidatingAdmissionWebhook",
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,6 +86,11 @@ impl Configurations {
     /// What a plugin is told that takes a document without a kind.
     pub fn plain(&self, plugin: &str) -> Option<&Value> {
         self.plugins.get(plugin)
+    }
+
+    /// The folder that paths in the file are relative to.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// What a plugin is told cannot be.

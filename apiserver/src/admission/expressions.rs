@@ -94,9 +94,11 @@ impl library::Authorizer for Asker {
             is_resource: access.path.is_none(),
             field_selector: Some(Cow::Borrowed(access.field_selector.as_str()))
                 .filter(|text| !text.is_empty()),
-            label_selector: None,
+            label_selector: Some(Cow::Borrowed(access.label_selector.as_str()))
+                .filter(|text| !text.is_empty()),
         };
         let decision = self.authorizer.authorize(user, &attributes);
-        Decision { allowed: decision.is_allowed(), reason: decision.reason().to_owned(), error: None }
+        let error = decision.error().map(str::to_owned);
+        Decision { allowed: decision.is_allowed(), reason: decision.reason().to_owned(), error }
     }
 }

@@ -1,6 +1,7 @@
 //! `apiserver_admission_…`: the original's names and labels.
 use super::Operation;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -23,16 +24,59 @@ struct StepLabels {
     r#type: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    policy: String,
+    policy_binding: String,
+    error_type: &'static str,
+    enforcement_action: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MutationLabels {
+    policy: String,
+    policy_binding: String,
+    error_type: &'static str,
+}
+
+/// Nothing went wrong.
+pub const NO_ERROR: &str = "no_error";
+/// An expression failed.
+pub const INVALID: &str = "invalid_error";
+/// Expressions cost too much.
+pub const OUT_OF_BUDGET: &str = "out_of_budget";
+
+/// An evaluation of an expression of a policy.
+pub struct Check<'a> {
+    /// The policy.
+    pub policy: &'a str,
+    /// The binding; empty for failures of all.
+    pub binding: &'a str,
+    /// [`NO_ERROR`] and the like.
+    pub error: &'static str,
+    /// How long it took.
+    pub took: Duration,
+}
+
+type Checks<L> = (Family<L, Counter>, Family<L, Histogram, fn() -> Histogram>);
+
 /// Times of admission; clones count together.
 #[derive(Clone)]
 pub struct AdmissionMetrics {
+    checks: Checks<CheckLabels>,
+    mutations: Checks<MutationLabels>,
     controllers: Family<ControllerLabels, Histogram, fn() -> Histogram>,
     steps: Family<StepLabels, Histogram, fn() -> Histogram>,
 }
 
 impl Default for AdmissionMetrics {
     fn default() -> Self {
+        fn checks() -> Histogram {
+            Histogram::new([0.000_000_5, 0.001, 0.01, 0.1, 1.0])
+        }
         Self {
+            checks: (Family::default(), Family::new_with_constructor(checks)),
+            mutations: (Family::default(), Family::new_with_constructor(checks)),
             controllers: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             steps: Family::new_with_constructor(|| Histogram::new(SECONDS)),
         }
@@ -46,6 +90,7 @@ fn told(rejected: bool) -> &'static str {
 impl AdmissionMetrics {
     /// Makes them part of the server's.
     pub fn register(&self, registry: &mut Registry) {
+        self.register_policies(registry);
         registry.register(
             "apiserver_admission_controller_admission_duration_seconds",
             "Time that a plugin took",
@@ -56,6 +101,41 @@ impl AdmissionMetrics {
             "Time that all plugins of a step took",
             self.steps.clone(),
         );
+    }
+
+    fn register_policies(&self, registry: &mut Registry) {
+        let text = "Checks by admission policies and what followed from them";
+        let seconds = "Time that checks by admission policies took";
+        registry.register("apiserver_validating_admission_policy_check", text, self.checks.0.clone());
+        let name = "apiserver_validating_admission_policy_check_duration_seconds";
+        registry.register(name, seconds, self.checks.1.clone());
+        let text = "Changes by admission policies and how they ended";
+        registry.register("apiserver_mutating_admission_policy_check", text, self.mutations.0.clone());
+        let name = "apiserver_mutating_admission_policy_check_duration_seconds";
+        registry.register(name, seconds, self.mutations.1.clone());
+    }
+
+    /// A validating policy decided: `deny`, `warn`, `audit`, or `allow` in spite of an error.
+    pub fn checked(&self, check: &Check<'_>, action: &'static str) {
+        let labels = CheckLabels {
+            policy: check.policy.to_owned(),
+            policy_binding: check.binding.to_owned(),
+            error_type: check.error,
+            enforcement_action: action,
+        };
+        self.checks.0.get_or_create(&labels).inc();
+        self.checks.1.get_or_create(&labels).observe(check.took.as_secs_f64());
+    }
+
+    /// A mutating policy was carried out, or not.
+    pub fn mutated(&self, check: &Check<'_>) {
+        let labels = MutationLabels {
+            policy: check.policy.to_owned(),
+            policy_binding: check.binding.to_owned(),
+            error_type: check.error,
+        };
+        self.mutations.0.get_or_create(&labels).inc();
+        self.mutations.1.get_or_create(&labels).observe(check.took.as_secs_f64());
     }
 
     /// A plugin was asked.

@@ -12,9 +12,9 @@ mod validating;
 pub use mutating::{Invoked, Mutating};
 pub use validating::Validating;
 
-use super::Attributes;
 use super::expressions::Facts;
 use super::webhook::matching::{self, Invocation};
+use super::{AdmissionMetrics, Attributes};
 use crate::authz::Authorizer;
 use crate::objects::Objects;
 use compiled::{Binding, Policy};
@@ -49,6 +49,8 @@ pub struct World {
     pub objects: Arc<dyn Objects>,
     /// Answers what expressions ask of it.
     pub authorizer: Authorizer,
+    /// Where checks are counted.
+    pub metrics: AdmissionMetrics,
 }
 
 /// One evaluation that is due: a policy under a binding with one object of parameters.

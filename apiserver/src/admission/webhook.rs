@@ -9,6 +9,7 @@
 //! definition is deleted), so that a dead webhook never keeps a cluster from starting.
 pub(super) mod call;
 pub(super) mod conditions;
+pub(super) mod credentials;
 pub(super) mod hooks;
 pub(super) mod matching;
 mod metrics;
@@ -23,6 +24,7 @@ use crate::objects::Objects;
 use crate::outbound::Outbound;
 use async_trait::async_trait;
 use call::Failure;
+use credentials::Credentials;
 use futures::future::join_all;
 use hooks::{Hook, Source};
 use knarr_api::Value;
@@ -44,6 +46,8 @@ pub struct Caller {
     pub metrics: WebhookMetrics,
     /// Answers what match conditions ask of it.
     pub authorizer: Authorizer,
+    /// What webhooks are shown.
+    pub credentials: Arc<Credentials>,
 }
 
 /// What is remembered from the first round of a write for the second.

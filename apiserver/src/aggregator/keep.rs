@@ -17,7 +17,7 @@ use knarr_api::Value;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// What is known of the other servers beside their objects.
 #[derive(Default)]
 struct Known {
+    /// Names of all objects.
+    names: BTreeSet<String>,
     /// Resources of each, by name of its object, as they were told last.
     resources: HashMap<String, Value>,
     /// What discovery was told last.
@@ -114,12 +116,20 @@ impl Aggregator {
             .store(Arc::new(State { remotes: found.iter().map(|(_, remote)| remote.clone()).collect() }));
         let mut healthy = true;
         for object in all.iter().filter(|object| object["spec"]["service"].is_null()) {
+            self.metrics.set(object::name(object), true);
             healthy &= note(client, object, &Verdict::local()).await.is_ok();
         }
+        let names: BTreeSet<String> = all.iter().map(|object| object::name(object).to_owned()).collect();
+        known.names.difference(&names).for_each(|name| self.metrics.forget(name));
+        known.names = names;
         let checks = join_all(found.iter().map(|(_, remote)| self.check(remote))).await;
         let (mut versions, mut verdicts) = (Vec::new(), Vec::new());
         for ((object, remote), (verdict, resources)) in found.iter().zip(checks) {
             healthy &= verdict.available;
+            self.metrics.set(&remote.name, verdict.available);
+            if !verdict.available && is_news(object, &verdict) {
+                self.metrics.failed(&remote.name, verdict.reason);
+            }
             if let Some(resources) = resources {
                 known.resources.insert(remote.name.clone(), resources);
             }
@@ -190,6 +200,13 @@ fn own_usage() -> RemoteVersion {
         is_current: true,
         resources: discovery::resources(&usage::resource_list()),
     }
+}
+
+/// Was the server reachable until now, or out of reach for another reason?
+fn is_news(object: &Value, verdict: &Verdict) -> bool {
+    let conditions = object::list(object, &["status", "conditions"]);
+    let before = conditions.iter().find(|c| c["type"] == "Available");
+    before.is_none_or(|c| c["status"] != "False" || c["reason"] != verdict.reason)
 }
 
 /// Writes the condition where it is another one.

@@ -37,6 +37,9 @@ pub struct Event {
     /// Who they act as.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub impersonated_user: Option<Identity>,
+    /// How that came to be allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication_metadata: Option<AuthenticationMetadata>,
     /// The proxies' chain, the other end of the connection last.
     #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
     pub source_ips: Vec<String>,
@@ -76,6 +79,14 @@ fn shared<S: serde::Serializer>(object: &Option<Arc<Value>>, to: S) -> Result<S:
 
 fn micro<S: serde::Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&time.to_rfc3339_micro())
+}
+
+/// What is known of how the user came about.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthenticationMetadata {
+    /// The verb of constrained impersonation.
+    pub impersonation_constraint: &'static str,
 }
 
 /// `authentication.k8s.io/v1` UserInfo.
@@ -206,6 +217,7 @@ impl Event {
             verb: info.verb.as_str(),
             user: user.map(Identity::from).unwrap_or_default(),
             impersonated_user: None,
+            authentication_metadata: None,
             source_ips: source_ips(headers, peer.ip()),
             user_agent: agent(headers),
             object_ref: ObjectRef::of(info),

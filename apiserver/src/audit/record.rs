@@ -1,6 +1,6 @@
 //! What is recorded of one request, from its arrival to the end of its answer.
 use super::Audit;
-use super::event::{Event, Identity, Outcome};
+use super::event::{AuthenticationMetadata, Event, Identity, Outcome};
 use super::policy::{Decision, Level, Stage};
 use crate::admission::Notes;
 use crate::server::{Body, Response};
@@ -49,9 +49,12 @@ impl Record {
         self.notes.annotate(key, value);
     }
 
-    /// Whom the user acts as.
-    pub fn impersonated(&self, user: &User) {
-        self.state.lock().event.impersonated_user = Some(Identity::from(user));
+    /// Whom the user acts as, and the verb that constrains it.
+    pub fn impersonated(&self, user: &User, constraint: Option<&'static str>) {
+        let event = &mut self.state.lock().event;
+        event.impersonated_user = Some(Identity::from(user));
+        event.authentication_metadata =
+            constraint.map(|impersonation_constraint| AuthenticationMetadata { impersonation_constraint });
     }
 
     /// The decoded object that was sent.

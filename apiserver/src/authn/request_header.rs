@@ -1,9 +1,9 @@
 //! Identity headers of a trusted front proxy, which proves itself by a certificate (`--requestheader-…`).
 use super::x509::Verifier;
-use crate::reload::Reloaded;
 use crate::request_info::query_pairs;
 use crate::user::User;
 use http::HeaderMap;
+use knarr_reload::Reloaded;
 use rustls::pki_types::CertificateDer;
 
 /// The proxy's authority and the headers it sends.

@@ -385,7 +385,8 @@ mod tests {
     #[test]
     fn configurations() {
         let objects = Arc::new(Memory::default());
-        let outbound = Arc::new(Outbound::new(objects, false, None, None, crate::certs::provider()));
+        let outbound =
+            Arc::new(Outbound::new(objects, false, None, None, knarr_reload::identity::provider()));
         let check = |change: Value, expected: &[&str]| {
             let mut jwt = json!({"issuer": {"url": "https://x", "audiences": ["a"]},
                 "claimMappings": {"username": {"claim": "sub", "prefix": ""}}});

@@ -5,6 +5,7 @@ use super::{Attributes, Decision};
 use crate::objects::Objects;
 use crate::user::User;
 use knarr_api::Value;
+use knarr_api::selector::FieldSelector;
 use parking_lot::RwLock;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -62,8 +63,12 @@ impl NodeGraph {
 
     /// Decides for kubelets; has no opinion on anybody else.
     pub fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Decision {
-        let Some(node) = user.name.strip_prefix(PREFIX).filter(|_| user.in_group(NODES)) else {
-            return Decision::NoOpinion(Cow::Borrowed(""));
+        let node = match of(user) {
+            None => return Decision::NoOpinion(Cow::Borrowed("")),
+            Some("") => {
+                return Decision::NoOpinion(Cow::Owned(format!("unknown node for user {:?}", user.name)));
+            }
+            Some(node) => node,
         };
         let verdict = if attributes.is_resource { self.resource(node, attributes) } else { Verdict::ByRole };
         match verdict {
@@ -78,55 +83,68 @@ impl NodeGraph {
         let no = |text: &str| Verdict::No(text.to_owned());
         match (a.group, a.resource) {
             ("", "secrets" | "configmaps") => {
-                if !a.subresource.is_empty() {
-                    return no("cannot read subresource");
-                }
                 if !matches!(a.verb, "get" | "list" | "watch") {
                     return no("can only read resources of this type");
                 }
+                if !a.subresource.is_empty() {
+                    return no("cannot read subresource");
+                }
+                if a.namespace.is_empty() {
+                    return no("can only read namespaced object of this type");
+                }
                 self.referenced(node, a)
             }
-            ("", "persistentvolumeclaims") => {
-                let verbs: &[&str] = match a.subresource {
-                    "" => &["get"],
-                    "status" => &["get", "update", "patch"],
-                    _ => return no("can only update PVC status"),
-                };
-                if verbs.contains(&a.verb) {
-                    self.referenced(node, a)
-                } else {
-                    no("can only get individual resources")
-                }
-            }
+            ("", "persistentvolumeclaims") if a.subresource == "status" => match a.verb {
+                "update" | "patch" => self.referenced(node, a),
+                _ => no("can only get/update/patch this type"),
+            },
             ("resource.k8s.io", "resourceclaims")
-            | ("", "persistentvolumes")
-            | ("storage.k8s.io", "volumeattachments") => {
-                if a.verb == "get" && a.subresource.is_empty() {
-                    self.referenced(node, a)
-                } else {
-                    no("can only get individual resources of this type")
-                }
-            }
+            | ("", "persistentvolumes" | "persistentvolumeclaims")
+            | ("storage.k8s.io", "volumeattachments") => self.gotten(node, a),
             ("", "serviceaccounts") => match (a.verb, a.subresource) {
-                ("create", "token") | ("get", "") => self.referenced(node, a),
-                (_, "token") => no("can only create tokens for individual service accounts"),
-                _ => no("can only get individual service accounts"),
+                ("create", _) if a.name.is_empty() => {
+                    no("can only create tokens for individual service accounts")
+                }
+                ("create", "token") => self.referenced(node, a),
+                ("create", _) => no("can only create token subresource of serviceaccount"),
+                _ => no("can only create tokens for individual service accounts"),
             },
             ("", "nodes") => own_node(node, a),
             ("", "pods") => self.pod(node, a),
             ("coordination.k8s.io", "leases") => own_lease(node, a),
             ("storage.k8s.io", "csinodes") => own_named(node, a),
-            ("resource.k8s.io", "resourceslices") => {
-                let own = a.verb == "create"
-                    || selects(a, "spec.nodeName", node)
-                    || !matches!(a.verb, "list" | "watch" | "deletecollection");
-                if own {
-                    Verdict::Yes
-                } else {
-                    no("can only list/watch/deletecollection resourceslices with nodeName field selector")
-                }
-            }
+            ("resource.k8s.io", "resourceslices") => self.slice(node, a),
             _ => Verdict::ByRole,
+        }
+    }
+
+    /// Reads of one object that is referred to.
+    fn gotten(&self, node: &str, a: &Attributes<'_>) -> Verdict {
+        if a.verb != "get" {
+            return Verdict::No("can only get individual resources of this type".to_owned());
+        }
+        if !a.subresource.is_empty() {
+            return Verdict::No("cannot get subresource".to_owned());
+        }
+        self.referenced(node, a)
+    }
+
+    /// The node's own devices. That a created one is its own is seen to at admission.
+    fn slice(&self, node: &str, a: &Attributes<'_>) -> Verdict {
+        let no = |text: &str| Verdict::No(text.to_owned());
+        if !a.subresource.is_empty() {
+            return no("cannot authorize ResourceSlice subresources");
+        }
+        match a.verb {
+            "create" => Verdict::Yes,
+            "get" | "update" | "patch" | "delete" => self.referenced(node, a),
+            "watch" | "list" | "deletecollection" if selects(a, "spec.nodeName", node) => Verdict::Yes,
+            "watch" | "list" | "deletecollection" => {
+                no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+            }
+            _ => no(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection",
+            ),
         }
     }
 
@@ -137,9 +155,17 @@ impl NodeGraph {
         }
         let found = match a.resource {
             "persistentvolumes" => self.volume_is_used(node, a.name),
-            "volumeattachments" => self
-                .look_up("storage.k8s.io", "volumeattachments", "", a.name)
-                .is_some_and(|attachment| attachment["spec"]["nodeName"] == node),
+            "pods" => {
+                let key: PodKey = (a.namespace.into(), a.name.into());
+                self.state.read().pods.get(&key).is_some_and(|(at, _)| **at == *node)
+            }
+            "volumeattachments" | "resourceslices" => self
+                .look_up(a.group, a.resource, "", a.name)
+                .is_some_and(|object| object["spec"]["nodeName"] == node),
+            "secrets" => {
+                self.has(node, &("secrets", a.namespace.into(), a.name.into()))
+                    || self.volume_names_secret(node, a.namespace, a.name)
+            }
             plural => plural_name(plural)
                 .is_some_and(|plural| self.has(node, &(plural, a.namespace.into(), a.name.into()))),
         };
@@ -155,14 +181,27 @@ impl NodeGraph {
     }
 
     fn volume_is_used(&self, node: &str, name: &str) -> bool {
-        self.look_up("", "persistentvolumes", "", name).is_some_and(|volume| {
-            let claim = &volume["spec"]["claimRef"];
-            match (claim["namespace"].as_str(), claim["name"].as_str()) {
-                (Some(namespace), Some(name)) => {
-                    self.has(node, &("persistentvolumeclaims", namespace.into(), name.into()))
-                }
-                _ => false,
+        let volume = self.look_up("", "persistentvolumes", "", name);
+        volume.is_some_and(|volume| self.claim_is_used(node, &volume))
+    }
+
+    fn claim_is_used(&self, node: &str, volume: &Value) -> bool {
+        let claim = &volume["spec"]["claimRef"];
+        match (claim["namespace"].as_str(), claim["name"].as_str()) {
+            (Some(namespace), Some(name)) => {
+                self.has(node, &("persistentvolumeclaims", namespace.into(), name.into()))
             }
+            _ => false,
+        }
+    }
+
+    /// Does a volume that a pod on the node claims name the secret? Volumes are gone through, since few name one and
+    /// pods name nearly all secrets themselves.
+    fn volume_names_secret(&self, node: &str, namespace: &str, name: &str) -> bool {
+        let volumes = self.objects.get().map(|objects| objects.list("", "persistentvolumes", None));
+        volumes.into_iter().flatten().any(|volume| {
+            volume_secrets(&volume).any(|(at, called)| at == namespace && called == name)
+                && self.claim_is_used(node, &volume)
         })
     }
 
@@ -176,19 +215,41 @@ impl NodeGraph {
             ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
                 Verdict::Yes
             }
-            ("", "get") => {
-                let key: PodKey = (a.namespace.into(), a.name.into());
-                match self.state.read().pods.get(&key) {
-                    Some((at, _)) if **at == *node => Verdict::Yes,
-                    _ => Verdict::No(format!("no relationship found between node '{node}' and this object")),
-                }
-            }
+            ("", "get") => self.gotten(node, a),
             ("", "list" | "watch") if selects(a, "spec.nodeName", node) => Verdict::Yes,
+            ("", "list" | "watch") if !a.name.is_empty() => self.referenced(node, a),
             ("", "list" | "watch") => no("can only list/watch pods with spec.nodeName field selector"),
-            ("", _) => no("verb is not allowed for pods"),
-            _ => Verdict::ByRole,
+            _ => no(""),
         }
     }
+}
+
+/// The node that a user is the kubelet of; empty where it cannot be told.
+pub fn of(user: &User) -> Option<&str> {
+    user.name.strip_prefix(PREFIX).filter(|_| user.in_group(NODES))
+}
+
+/// Namespaces and names of the secrets that a volume names. Drivers whose references have no namespace find the secret
+/// beside the claim.
+fn volume_secrets(volume: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let spec = &volume["spec"];
+    let beside = spec["claimRef"]["namespace"].as_str().unwrap_or_default();
+    let csi = [
+        "controllerExpandSecretRef",
+        "controllerPublishSecretRef",
+        "nodeExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeStageSecretRef",
+    ]
+    .map(|field| &spec["csi"][field]);
+    let others = SECRET_VOLUMES.map(|kind| &spec[kind]["secretRef"]);
+    let named = csi.into_iter().chain(others).filter_map(move |reference| {
+        Some((reference["namespace"].as_str().unwrap_or(beside), reference["name"].as_str()?))
+    });
+    let azure = &spec["azureFile"];
+    let azure =
+        azure["secretName"].as_str().map(|name| (azure["secretNamespace"].as_str().unwrap_or(beside), name));
+    named.chain(azure)
 }
 
 enum Verdict {
@@ -224,24 +285,23 @@ fn own_node(node: &str, a: &Attributes<'_>) -> Verdict {
         ("", "create") => Verdict::Yes,
         ("" | "status", "update" | "patch") => Verdict::Yes,
         ("", "get" | "list" | "watch") if a.name == node => Verdict::Yes,
+        ("", "get" | "list" | "watch") if a.name.is_empty() => {
+            Verdict::No(format!("node '{node}' cannot read all nodes, only its own Node object"))
+        }
         ("", "get" | "list" | "watch") => {
             Verdict::No(format!("node '{node}' cannot read '{}', only its own Node object", a.name))
         }
-        // The kubelet's own endpoints, asked with the kubelet's own certificate.
-        ("configz" | "healthz" | "log" | "metrics" | "pods" | "proxy" | "stats", _) if a.name == node => {
-            Verdict::Yes
-        }
-        _ => Verdict::ByRole,
+        _ => Verdict::No(String::new()),
     }
 }
 
 fn own_lease(node: &str, a: &Attributes<'_>) -> Verdict {
     let no = |text: &str| Verdict::No(text.to_owned());
+    if !is_of_one(a.verb) {
+        return no("can only get, create, update, patch, or delete a node lease");
+    }
     if a.namespace != "kube-node-lease" {
         return no("can only access leases in the \"kube-node-lease\" system namespace");
-    }
-    if !matches!(a.verb, "get" | "create" | "update" | "patch" | "delete") {
-        return no("can only get, create, update, patch, or delete a node lease");
     }
     // A create is authorized without its name.
     if a.verb == "create" || a.name == node {
@@ -252,20 +312,29 @@ fn own_lease(node: &str, a: &Attributes<'_>) -> Verdict {
 }
 
 fn own_named(node: &str, a: &Attributes<'_>) -> Verdict {
-    if !matches!(a.verb, "get" | "create" | "update" | "patch" | "delete") || !a.subresource.is_empty() {
-        return Verdict::No("can only get, create, update, patch, or delete a CSINode".to_owned());
+    let no = |text: &str| Verdict::No(text.to_owned());
+    if !is_of_one(a.verb) {
+        return no("can only get, create, update, patch, or delete a CSINode");
+    }
+    if !a.subresource.is_empty() {
+        return no("cannot authorize CSINode subresources");
     }
     if a.verb == "create" || a.name == node {
         Verdict::Yes
     } else {
-        Verdict::No("can only access CSINode with the same name as the requesting node".to_owned())
+        no("can only access CSINode with the same name as the requesting node")
     }
 }
 
+fn is_of_one(verb: &str) -> bool {
+    matches!(verb, "get" | "create" | "update" | "patch" | "delete")
+}
+
+/// Does the field selector require the value? One that cannot be read requires nothing.
 fn selects(a: &Attributes<'_>, field: &str, value: &str) -> bool {
-    a.field_selector.as_deref().unwrap_or_default().split(',').any(|term| {
-        let Some(rest) = term.trim().strip_prefix(field) else { return false };
-        rest.strip_prefix("==").or_else(|| rest.strip_prefix('=')).is_some_and(|found| found == value)
+    let selector = a.field_selector.as_deref().unwrap_or_default().parse::<FieldSelector>();
+    selector.is_ok_and(|selector| {
+        selector.requirements().iter().any(|r| !r.negated && *r.field == *field && *r.value == *value)
     })
 }
 

@@ -4,6 +4,7 @@
 //! **Invariant**: `subjects` holds exactly the bindings of `bindings`, under each of their subjects.
 use super::{Attributes, Decision};
 use crate::user::{SERVICE_ACCOUNT_PREFIX, User};
+use arc_swap::ArcSwapOption;
 use knarr_api::Value;
 use parking_lot::RwLock;
 use std::borrow::Cow;
@@ -42,6 +43,13 @@ impl Rule {
             names: list("resourceNames"),
             urls: list("nonResourceURLs"),
         }
+    }
+
+    /// The rules of who may do everything: on resources, on paths.
+    pub fn everything() -> [Self; 2] {
+        let all = || vec!["*".into()];
+        let resources = Self { verbs: all(), groups: all(), resources: all(), ..Self::default() };
+        [resources, Self { verbs: all(), urls: all(), ..Self::default() }]
     }
 
     /// As a `PolicyRule`.
@@ -115,8 +123,14 @@ struct Binding {
     name: Arc<str>,
     /// None where the reference is of an unknown kind.
     role: Option<RoleKey>,
+    /// The role's rules, whether it is there or not.
+    slot: Slot,
     subjects: Vec<Subject>,
 }
+
+/// The rules of a role, none while there is none of that name. Bindings share it, so that a decision looks no role up: who
+/// is bound a thousand times would wait for a thousand look-ups. Changed only with the state's lock held.
+type Slot = Arc<ArcSwapOption<Vec<Rule>>>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Subject {
@@ -161,7 +175,8 @@ struct Bound {
 
 #[derive(Debug, Default)]
 struct State {
-    roles: HashMap<RoleKey, Arc<[Rule]>>,
+    /// Of roles that are there or that bindings name.
+    roles: HashMap<RoleKey, Slot>,
     bindings: HashMap<BindingKey, Arc<Binding>>,
     users: HashMap<Box<str>, Bound>,
     groups: HashMap<Box<str>, Bound>,
@@ -177,24 +192,31 @@ impl Rbac {
     /// A Role (with its namespace) or ClusterRole (without) is now this, or gone.
     pub fn set_role(&self, namespace: &str, name: &str, role: Option<&Value>) {
         let key = (Arc::from(namespace), Arc::from(name));
-        let rules: Option<Arc<[Rule]>> = role.map(|role| Rule::list(role).into());
+        let rules = role.map(|role| Arc::new(Rule::list(role)));
         let mut state = self.state.write();
-        match rules {
-            Some(rules) => state.roles.insert(key, rules),
-            None => state.roles.remove(&key),
-        };
+        state.slot(key.clone()).store(rules);
+        state.tidy(&key);
     }
 
     /// A RoleBinding (with its namespace) or ClusterRoleBinding (without) is now this, or gone.
     pub fn set_binding(&self, namespace: &str, name: &str, binding: Option<&Value>) {
         let namespace: Arc<str> = namespace.into();
         let name: Arc<str> = name.into();
-        let binding = binding.map(|value| Arc::new(read_binding(namespace.clone(), name.clone(), value)));
+        let binding = binding.map(|value| read_binding(namespace.clone(), name.clone(), value));
         let mut state = self.state.write();
         if let Some(old) = state.bindings.remove(&(namespace.clone(), name.clone())) {
             state.unlink(&old);
+            let role = old.role.clone();
+            drop(old);
+            if let Some(role) = role {
+                state.tidy(&role);
+            }
         }
-        if let Some(binding) = binding {
+        if let Some(mut binding) = binding {
+            if let Some(role) = &binding.role {
+                binding.slot = state.slot(role.clone());
+            }
+            let binding = Arc::new(binding);
             state.link(&binding);
             state.bindings.insert((namespace, name), binding);
         }
@@ -217,9 +239,7 @@ impl Rbac {
             Some((binding, subject)) => Decision::Allow(Cow::Owned(binding.reason(&subject))),
             None if missing.is_empty() => Decision::NoOpinion(Cow::Borrowed("")),
             None => {
-                missing.dedup();
-                let text =
-                    if missing.len() == 1 { missing.remove(0) } else { format!("[{}]", missing.join(", ")) };
+                let text = super::aggregate(&missing);
                 Decision::NoOpinion(Cow::Owned(format!("RBAC: {text}")))
             }
         }
@@ -240,8 +260,8 @@ impl Rbac {
     }
 
     /// The rules of a role; none where there is no such role.
-    pub fn role(&self, namespace: &str, name: &str) -> Option<Arc<[Rule]>> {
-        self.state.read().roles.get(&(Arc::from(namespace), Arc::from(name))).cloned()
+    pub fn role(&self, namespace: &str, name: &str) -> Option<Arc<Vec<Rule>>> {
+        self.state.read().roles.get(&(Arc::from(namespace), Arc::from(name)))?.load_full()
     }
 }
 
@@ -255,7 +275,7 @@ fn read_binding(namespace: Arc<str>, name: Arc<str>, value: &Value) -> Binding {
     };
     let subjects = value["subjects"].as_array().map(Vec::as_slice).unwrap_or_default();
     let subjects = subjects.iter().filter_map(|s| Subject::from_value(s, &namespace)).collect();
-    Binding { namespace, name, role, subjects }
+    Binding { namespace, name, role, slot: Slot::default(), subjects }
 }
 
 impl Binding {
@@ -283,6 +303,18 @@ impl Binding {
 }
 
 impl State {
+    fn slot(&mut self, role: RoleKey) -> Slot {
+        self.roles.entry(role).or_default().clone()
+    }
+
+    /// Forgets a role that is not there and that no binding names any more.
+    fn tidy(&mut self, role: &RoleKey) {
+        let is_idle = |slot: &Slot| Arc::strong_count(slot) == 1 && slot.load().is_none();
+        if self.roles.get(role).is_some_and(is_idle) {
+            self.roles.remove(role);
+        }
+    }
+
     fn bound(&mut self, subject: &Subject) -> &mut Bound {
         match subject {
             Subject::User(name) => self.users.entry(name.clone()).or_default(),
@@ -341,8 +373,8 @@ impl State {
                     bound.namespaced.get(namespace).map(Vec::as_slice).unwrap_or_default()
                 };
                 for binding in bindings {
-                    let rules = binding.role.as_ref().and_then(|key| self.roles.get(key));
-                    if let Some(found) = visitor(binding, rules.map(|rules| &**rules)) {
+                    let rules = binding.slot.load();
+                    if let Some(found) = visitor(binding, rules.as_ref().map(|rules| rules.as_slice())) {
                         let subject = match group {
                             Some(group) => Subject::Group(group.as_str().into()),
                             None => Subject::User(user.name.as_str().into()),

@@ -1,6 +1,8 @@
 //! The review resources, which are created and answered but never stored: access reviews, rules reviews, token
 //! reviews and "who am I".
-use super::{Attributes, Authorizer, Decision};
+mod asked;
+
+use super::{Authorizer, Decision};
 use crate::authn::Authenticator;
 use crate::user::User;
 use knarr_api::status::Status;
@@ -56,13 +58,13 @@ pub fn user_info(user: &User) -> Value {
 
 async fn subject_access(authorizer: &Authorizer, object: &Value, kind: &str) -> Result<Value, Status> {
     let spec = &object["spec"];
-    let mut errors = attributes_errors(spec);
     let subject = User {
         name: text(spec, "user").to_owned(),
         uid: text(spec, "uid").to_owned(),
         groups: strings(&spec["groups"]),
         extra: extra(&spec["extra"]),
     };
+    let mut errors = asked::faults(spec);
     if subject.name.is_empty() && subject.groups.is_empty() {
         errors.push(field::Error::invalid(
             "spec.user",
@@ -70,6 +72,7 @@ async fn subject_access(authorizer: &Authorizer, object: &Value, kind: &str) -> 
             "at least one of user or group must be specified",
         ));
     }
+    errors.extend(metadata_faults(object, "must be empty"));
     refuse(kind, &errors)?;
     Ok(decide(authorizer, &subject, spec).await)
 }
@@ -79,42 +82,42 @@ async fn local_subject_access(
     namespace: &str,
     object: &Value,
 ) -> Result<Value, Status> {
+    const KIND: &str = "LocalSubjectAccessReview";
+    let mut plain = object.clone();
+    if let Some(metadata) = plain["metadata"].as_object_mut() {
+        metadata.remove("namespace");
+    }
+    let mut errors = Vec::new();
+    errors.extend(metadata_faults(&plain, "must be empty except for namespace"));
     let attributes = &object["spec"]["resourceAttributes"];
     let asked = text(attributes, "namespace");
     if !attributes.is_null() && asked != namespace {
-        let detail = format!("must match metadata.namespace: {namespace}");
-        let error = field::Error::invalid("spec.resourceAttributes.namespace", &json!(asked), detail);
-        refuse("LocalSubjectAccessReview", &[error])?;
+        let detail = "must match metadata.namespace";
+        errors.push(field::Error::invalid("spec.resourceAttributes.namespace", &json!(asked), detail));
     }
-    if object["spec"].get("nonResourceAttributes").is_some_and(|a| !a.is_null()) {
+    let path = &object["spec"]["nonResourceAttributes"];
+    if !path.is_null() {
         let detail = "disallowed on this kind of request";
-        refuse("LocalSubjectAccessReview", &[field::Error::forbidden("spec.nonResourceAttributes", detail)])?;
+        errors.push(field::Error::invalid("spec.nonResourceAttributes", path, detail));
     }
-    subject_access(authorizer, object, "LocalSubjectAccessReview").await
+    refuse(KIND, &errors)?;
+    subject_access(authorizer, &plain, KIND).await
 }
 
 async fn self_subject_access(authorizer: &Authorizer, user: &User, object: &Value) -> Result<Value, Status> {
     let spec = &object["spec"];
-    refuse("SelfSubjectAccessReview", &attributes_errors(spec))?;
+    let mut errors = asked::faults(spec);
+    errors.extend(metadata_faults(object, "must be empty"));
+    refuse("SelfSubjectAccessReview", &errors)?;
     Ok(decide(authorizer, user, spec).await)
 }
 
-/// Exactly one of resource and non-resource attributes.
-fn attributes_errors(spec: &Value) -> Vec<field::Error> {
-    let has = |field: &str| spec.get(field).is_some_and(|value| !value.is_null());
-    match (has("resourceAttributes"), has("nonResourceAttributes")) {
-        (true, true) => vec![field::Error::invalid(
-            "spec.nonResourceAttributes",
-            &spec["nonResourceAttributes"],
-            "cannot be specified in combination with resourceAttributes",
-        )],
-        (false, false) => vec![field::Error::invalid(
-            "spec.resourceAttributes",
-            &Value::Null,
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        )],
-        _ => Vec::new(),
-    }
+/// A question has no identity; who manages its fields is not said by whom it asks.
+fn metadata_faults(object: &Value, detail: &str) -> Option<field::Error> {
+    let metadata = &object["metadata"];
+    let is_set = |(key, value): (&String, &Value)| key != "managedFields" && !value.is_null();
+    let named = metadata.as_object().is_some_and(|fields| fields.iter().any(is_set));
+    named.then(|| field::Error::invalid("metadata", metadata, detail))
 }
 
 fn refuse(kind: &str, errors: &[field::Error]) -> Result<(), Status> {
@@ -122,34 +125,18 @@ fn refuse(kind: &str, errors: &[field::Error]) -> Result<(), Status> {
 }
 
 async fn decide(authorizer: &Authorizer, subject: &User, spec: &Value) -> Value {
-    let resource = &spec["resourceAttributes"];
-    let path = &spec["nonResourceAttributes"];
-    let attributes = if resource.is_null() {
-        Attributes { verb: text(path, "verb"), path: text(path, "path"), ..Attributes::default() }
-    } else {
-        Attributes {
-            verb: text(resource, "verb"),
-            group: text(resource, "group"),
-            version: text(resource, "version"),
-            resource: text(resource, "resource"),
-            subresource: text(resource, "subresource"),
-            namespace: text(resource, "namespace"),
-            name: text(resource, "name"),
-            is_resource: true,
-            field_selector: resource["fieldSelector"]["rawSelector"].as_str().map(Into::into),
-            label_selector: resource["labelSelector"]["rawSelector"].as_str().map(Into::into),
-            ..Attributes::default()
-        }
-    };
-    let decision = authorizer.decide(subject, &attributes).await;
+    let asked = asked::read(spec);
+    let decision = authorizer.decide(subject, &asked.attributes).await;
     let mut status = json!({"allowed": decision.is_allowed()});
     if matches!(decision, Decision::Deny(_) | Decision::Failed { denied: true, .. }) {
         status["denied"] = json!(true);
     }
-    if let Decision::Failed { error, .. } = &decision {
-        status["evaluationError"] = json!(error);
-    } else if !decision.reason().is_empty() {
+    if !decision.reason().is_empty() {
         status["reason"] = json!(decision.reason());
+    }
+    let errors: Vec<&str> = decision.error().into_iter().chain(asked.ignored).collect();
+    if !errors.is_empty() {
+        status["evaluationError"] = json!(errors.join("; "));
     }
     status
 }
@@ -159,22 +146,18 @@ fn self_subject_rules(authorizer: &Authorizer, user: &User, object: &Value) -> R
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let (rules, missing) = authorizer.rbac.rules_for(user, namespace);
-    let (paths, resources): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| !rule.urls.is_empty());
+    let found = authorizer.rules_for(user, namespace);
+    let (paths, resources): (Vec<_>, Vec<_>) = found.rules.iter().partition(|rule| !rule.urls.is_empty());
     let values = |rules: Vec<&super::rbac::Rule>| {
         rules.into_iter().map(super::rbac::Rule::to_value).collect::<Vec<_>>()
     };
-    let mut errors: Vec<String> = missing;
-    if user.in_group(super::node::NODES) {
-        errors.push("node authorizer does not support user rule resolution".to_owned());
-    }
     let mut status = json!({
         "resourceRules": values(resources),
         "nonResourceRules": values(paths),
-        "incomplete": !errors.is_empty(),
+        "incomplete": found.incomplete,
     });
-    if !errors.is_empty() {
-        status["evaluationError"] = json!(errors.join(", "));
+    if !found.errors.is_empty() {
+        status["evaluationError"] = json!(super::aggregate(&found.errors));
     }
     Ok(status)
 }
@@ -187,7 +170,7 @@ async fn token(authenticator: &Authenticator, object: &Value) -> Result<Value, S
     }
     let audiences = strings(&spec["audiences"]);
     Ok(match authenticator.review(token, &audiences).await {
-        Ok((user, audiences)) => {
+        Ok((user, audiences, _)) => {
             let mut status = json!({"authenticated": true, "user": user_info(&user)});
             if !audiences.is_empty() {
                 status["audiences"] = json!(audiences);

@@ -47,7 +47,7 @@ impl Webhook {
         let spec = spec(user, attributes);
         let failed = |error: String| {
             tracing::error!(error, "the authorization webhook failed");
-            Decision::Failed { denied: self.settings.failure_denies, error: error.into() }
+            Decision::Failed { denied: self.settings.failure_denies, reason: "".into(), error: error.into() }
         };
         match self.concerns(&spec) {
             Ok(true) => {}
@@ -91,6 +91,7 @@ fn read(status: &Value) -> Decision {
     match (status["allowed"] == true, status["denied"] == true) {
         (true, true) => Decision::Failed {
             denied: true,
+            reason,
             error: "webhook subject access review returned both allow and deny response".into(),
         },
         (true, false) => Decision::Allow(reason),

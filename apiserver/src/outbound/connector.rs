@@ -1,12 +1,12 @@
 //! Opens the connections: finds the target, then TCP, then TLS.
 use super::{Endpoint, Target, resolve, texts};
-use crate::certs::Identity;
 use crate::objects::Objects;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::Uri;
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
+use knarr_reload::identity::Shown;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub struct Shared {
     pub objects: Arc<dyn Objects>,
     pub to_endpoints: bool,
     pub own: Option<SocketAddr>,
-    pub identity: Option<Identity>,
+    pub identity: Option<Arc<Shown>>,
     pub provider: Arc<CryptoProvider>,
 }
 

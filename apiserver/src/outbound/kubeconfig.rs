@@ -1,14 +1,13 @@
 //! Kubeconfig files that name a server to be called and what to show to it (audit webhooks and the like).
 use super::{Endpoint, Trust};
-use crate::certs::Identity;
 use crate::config_file::ConfigError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use knarr_api::{Value, yaml};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use knarr_reload::identity::{Shown, from_pem};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A server and this one's credentials there.
 #[derive(Debug)]
@@ -16,7 +15,7 @@ pub struct Remote {
     /// Where it is, and who vouches for it.
     pub endpoint: Endpoint,
     /// The client certificate to show.
-    pub identity: Option<Identity>,
+    pub identity: Option<Arc<Shown>>,
     /// The `Authorization` header to send.
     pub authorization: Option<HeaderValue>,
 }
@@ -27,14 +26,51 @@ impl Remote {
     /// # Errors
     /// A file that is no kubeconfig, a context that is not there, credentials that cannot be read or used.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { path: path.display().to_string(), error })?;
-        let read = || -> Result<Self, String> {
-            let config = yaml::parse(&text, &mut Vec::new()).map_err(|error| error.to_string())?;
-            of_config(&config, path.parent().unwrap_or(Path::new("")))
-        };
+        let config = document(path)?;
+        let read = || of_config(&config, path.parent().unwrap_or(Path::new("")));
         read().map_err(|text| ConfigError::invalid(path, text))
     }
+}
+
+/// What a user of a kubeconfig shows.
+pub struct User {
+    /// The client certificate.
+    pub identity: Option<Arc<Shown>>,
+    /// The `Authorization` header.
+    pub authorization: Option<HeaderValue>,
+}
+
+/// All users of a kubeconfig, by name.
+///
+/// # Errors
+/// A file that is no kubeconfig, credentials that cannot be read or used.
+pub fn users(path: &Path) -> Result<Vec<(String, User)>, ConfigError> {
+    let config = document(path)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    let entries = config["users"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let read = |entry: &Value| {
+        let name = entry["name"].as_str().unwrap_or_default();
+        let user = credentials(&entry["user"], base);
+        user.map(|user| (name.to_owned(), user))
+            .map_err(|text| ConfigError::invalid(path, format!("{name}: {text}")))
+    };
+    entries.iter().map(read).collect()
+}
+
+fn document(path: &Path) -> Result<Value, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Read { path: path.display().to_string(), error })?;
+    yaml::parse(&text, &mut Vec::new()).map_err(|error| ConfigError::invalid(path, error.to_string()))
+}
+
+/// What a user shows; what this server could not do for them is an error.
+fn credentials(user: &Value, base: &Path) -> Result<User, String> {
+    for unsupported in ["exec", "auth-provider", "as", "as-uid", "as-groups", "as-user-extra"] {
+        if !user[unsupported].is_null() {
+            return Err(format!("users with {unsupported:?} are not supported here"));
+        }
+    }
+    Ok(User { identity: identity(user, base)?, authorization: authorization(user, base)? })
 }
 
 fn of_config(config: &Value, base: &Path) -> Result<Remote, String> {
@@ -47,12 +83,10 @@ fn of_config(config: &Value, base: &Path) -> Result<Remote, String> {
         "" => &none,
         user => named(config, "users", "user", user)?,
     };
-    for unsupported in ["exec", "auth-provider"] {
-        if !user[unsupported].is_null() {
-            return Err(format!("users of kind {unsupported:?} are not supported here"));
-        }
+    if cluster["proxy-url"].as_str().is_some_and(|url| !url.is_empty()) {
+        return Err("clusters with a \"proxy-url\" are not supported here".to_owned());
     }
-    let identity = identity(user, base)?;
+    let User { identity, authorization } = credentials(user, base)?;
     let mut trust = match data(cluster, "certificate-authority", base)? {
         Some(pem) => Trust::bundle(&STANDARD.encode(pem))?,
         None => Trust::default(),
@@ -64,7 +98,7 @@ fn of_config(config: &Value, base: &Path) -> Result<Remote, String> {
     if let Some(name) = cluster["tls-server-name"].as_str() {
         name.clone_into(&mut endpoint.server_name);
     }
-    Ok(Remote { endpoint, identity, authorization: authorization(user, base)? })
+    Ok(Remote { endpoint, identity, authorization })
 }
 
 /// The entry of a list of named entries.
@@ -89,13 +123,24 @@ fn read(path: PathBuf) -> Result<Vec<u8>, String> {
     std::fs::read(&path).map_err(|error| format!("unable to read {}: {error}", path.display()))
 }
 
-fn identity(user: &Value, base: &Path) -> Result<Option<Identity>, String> {
-    let (certificate, key) = (data(user, "client-certificate", base)?, data(user, "client-key", base)?);
-    let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
-    let chain = chain.map_err(|error| format!("client-certificate: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| format!("client-key: {error}"))?;
-    Ok(Some((chain, key)))
+/// The client certificate; where files hold it, they may be replaced.
+fn identity(user: &Value, base: &Path) -> Result<Option<Arc<Shown>>, String> {
+    let (field, other) = ("client-certificate", "client-key");
+    let files: Vec<PathBuf> = [field, other]
+        .into_iter()
+        .filter(|field| user[format!("{field}-data")].is_null())
+        .filter_map(|field| user[field].as_str().map(|path| base.join(path)))
+        .collect();
+    let (user, base) = (user.clone(), base.to_owned());
+    if data(&user, field, &base)?.is_none() || data(&user, other, &base)?.is_none() {
+        return Ok(None);
+    }
+    let load = move || {
+        let part = |field: &str| data(&user, field, &base).map_err(anyhow::Error::msg);
+        from_pem(&part(field)?.unwrap_or_default(), &part(other)?.unwrap_or_default())
+    };
+    let shown = Shown::followed(files, load).map_err(|error| format!("{error:#}"))?;
+    Ok(Some(Arc::new(shown)))
 }
 
 fn authorization(user: &Value, base: &Path) -> Result<Option<HeaderValue>, String> {
@@ -152,6 +197,13 @@ mod tests {
         check(server.clone(), json!({"username": "a", "password": "b"}), Ok("Basic YTpi"));
         check(server.clone(), json!({}), Ok(""));
         check(server.clone(), json!({"exec": {"command": "x"}}), Err("not supported"));
+        check(
+            server.clone(),
+            json!({"as": "other", "token": "t"}),
+            Err("users with \"as\" are not supported"),
+        );
+        let proxied = json!({"server": "https://a", "proxy-url": "http://proxy"});
+        check(proxied, json!({}), Err("clusters with a \"proxy-url\" are not supported"));
         check(server.clone(), json!({"tokenFile": "nowhere"}), Err("unable to read"));
         check(json!({"server": "http://plain"}), json!({}), Err("Unparsable URL"));
         let remote = of_config(&config(server, json!({})), directory.path()).unwrap();

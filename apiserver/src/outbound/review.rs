@@ -1,12 +1,12 @@
 //! Webhooks of kubeconfig files that are sent reviews: of tokens, of access.
 use super::kubeconfig::Remote;
 use super::{CallError, Endpoint, Outbound, Post};
-use crate::certs;
 use crate::config_file::ConfigError;
 use crate::objects::Objects;
 use bytes::Bytes;
 use http::HeaderValue;
 use knarr_api::Value;
+use knarr_reload::identity;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Webhook {
     /// A file that names none.
     pub fn load(path: &Path, objects: &Arc<dyn Objects>) -> Result<Self, ConfigError> {
         let Remote { endpoint, identity, authorization } = Remote::load(path)?;
-        let outbound = Outbound::new(objects.clone(), false, None, identity, certs::provider());
+        let outbound = Outbound::new(objects.clone(), false, None, identity, identity::provider());
         Ok(Self { outbound, endpoint, authorization })
     }
 

@@ -1,8 +1,8 @@
 //! Whom a called server must be vouched for by.
-use crate::certs::Identity;
 use crate::streaming::TrustAll;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use knarr_reload::identity::Shown;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -50,7 +50,7 @@ impl Trust {
     pub fn config(
         &self,
         provider: &Arc<CryptoProvider>,
-        identity: Option<&Identity>,
+        identity: Option<&Arc<Shown>>,
         protocols: &[&[u8]],
     ) -> Result<ClientConfig, String> {
         let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -63,9 +63,7 @@ impl Trust {
             builder.with_root_certificates(self.roots()?)
         };
         let mut config = match identity.filter(|_| self.identified) {
-            Some((chain, key)) => verified
-                .with_client_auth_cert(chain.clone(), key.clone_key())
-                .map_err(|error| error.to_string())?,
+            Some(shown) => verified.with_client_cert_resolver(shown.clone()),
             None => verified.with_no_client_auth(),
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();

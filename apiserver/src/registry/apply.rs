@@ -2,6 +2,7 @@
 use super::answer::Answer;
 use super::call::Call;
 use super::options::{WriteOptions, WriteVerb};
+use super::ownership::Ownership;
 use super::row::Siblings;
 use super::update::Wish;
 use super::write::ATTEMPTS;
@@ -93,15 +94,16 @@ impl Registry {
         present: Option<&Value>,
     ) -> Result<Wish, Status> {
         let kind = &*call.row.kind;
-        let siblings = Siblings { row: call.row, rows: &self.rows };
+        let versions = Ownership::of(Siblings { row: call.row, rows: &self.rows });
         let write = Write {
             manager: &options.field_manager,
             subresource: call.subresource,
             now: Timestamp::now(),
-            versions: &siblings,
+            versions: &versions,
         };
         let mut wanted =
             managed_fields::apply(&call.row.api, kind, present, config.clone(), &write, options.force)?;
+        versions.outcome()?;
         codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;
         create::set_namespace(call, &mut wanted)?;
         codec::default(&call.row.api, kind.ty, &mut wanted);

@@ -2,6 +2,7 @@
 use super::Row;
 use super::negotiate::Format;
 use super::options::{FieldValidation, WriteOptions};
+use super::ownership::Ownership;
 use super::row::Siblings;
 use crate::storage::Stored;
 use crate::strategy::pod;
@@ -110,19 +111,26 @@ pub fn drop_disabled(api: &Api, ty: TypeId, value: &mut Value, old: Option<&Valu
     gates::drop_disabled(api, ty, value, old);
 }
 
-/// Records who owns the fields of a written object in its `managedFields`.
+/// Records who owns the fields of a written object in its `managedFields`. Where that cannot be told, since a webhook
+/// does not convert, nobody owns anything, as in the original.
 pub fn own(
     api: &Api,
-    siblings: &Siblings<'_>,
+    siblings: Siblings<'_>,
     subresource: &str,
     options: &WriteOptions,
     old: Option<&Value>,
     value: &mut Value,
     now: Timestamp,
 ) {
+    let kind = &siblings.row.kind;
+    let versions = Ownership::of(siblings);
     let write =
-        managed_fields::Write { manager: &options.field_manager, subresource, now, versions: siblings };
-    managed_fields::update(&api.schema, &siblings.row.kind, old, value, &write);
+        managed_fields::Write { manager: &options.field_manager, subresource, now, versions: &versions };
+    managed_fields::update(&api.schema, kind, old, value, &write);
+    if let Err(status) = versions.outcome() {
+        tracing::error!(error = status.message, "the ownership of an object's fields is lost");
+        super::object::set_meta(value, "managedFields", None);
+    }
 }
 
 /// The faults of a canonical object in its stored version, and warnings about it; `old` is none on create.

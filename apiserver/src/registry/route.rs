@@ -10,6 +10,7 @@ use crate::request_info::{RequestInfo, Verb};
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::kind::Kind;
+use knarr_api::names;
 use knarr_api::status::Status;
 use knarr_api::table::Api;
 use std::collections::HashSet;
@@ -174,6 +175,11 @@ impl Registry {
         if !sub.is_empty() && row.kind.subresource(sub).is_none() {
             return Err(unknown_resource());
         }
+        let faults = if in_path { names::path_segment(name) } else { Vec::new() };
+        if !faults.is_empty() {
+            let text = format!("Name parameter invalid: {name:?}: {}", faults.join(";"));
+            return Err(Status::bad_request(text));
+        }
         if subresource::is_connection(&row.kind, sub) {
             let request = Request::from_parts(parts.clone(), body);
             return Ok(self.connect(context.clone(), request, row, namespace, name).await);
@@ -251,7 +257,7 @@ const MAX_CUT_WARNING: usize = 256;
 
 /// Adds `Warning` headers: code 299, no agent, quoted text. Each text is told once, and not more in all than the
 /// original tells, since clients limit the headers they take.
-pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
+pub(crate) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     let mut told = HashSet::new();
     let texts: Vec<&str> =
         warnings.iter().map(String::as_str).filter(|text| !text.is_empty() && told.insert(*text)).collect();

@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use knarr_api::Value;
 use knarr_api::custom::Custom;
 use knarr_api::kind::Kind;
-use knarr_api::managed_fields::{Other, Versions};
 use knarr_api::status::{self, Status};
 use knarr_api::table::{Api, ApiRef, KindRef};
 use std::collections::{HashMap, HashSet};
@@ -223,42 +222,13 @@ impl Siblings<'_> {
         }
     }
 
-    fn of(&self, api_version: &str) -> Option<Arc<Row>> {
+    /// The row of a version of the resource.
+    pub(super) fn of(&self, api_version: &str) -> Option<Arc<Row>> {
         let same = |row: &&Arc<Row>| row.resource == self.row.resource;
         if let Some(rows) = self.rows.versions.get(api_version) {
             return rows.values().find(same).cloned();
         }
         self.rows.custom.load().get(api_version)?.values().find(same).cloned()
-    }
-}
-
-impl Versions for Siblings<'_> {
-    fn find(&self, api_version: &str) -> Other {
-        match self.of(api_version) {
-            None => Other::Unserved,
-            // What a webhook makes of an object is not known without asking it, and ownership does not wait for that.
-            Some(other) if self.row.converter.is_some() && other.kind.gvk != self.row.kind.gvk => {
-                Other::Unserved
-            }
-            Some(other) if other.is_alike() && self.row.is_alike() => Other::Alike,
-            // Of the table of the write, which may have been exchanged since the write began.
-            Some(other) => match self.row.api.find(|kind| kind.gvk == other.kind.gvk) {
-                Some(kind) => Other::Shaped(kind),
-                None => Other::Unserved,
-            },
-        }
-    }
-
-    fn convert(&self, object: &Value, to: &Kind) -> Value {
-        let from = object.get("apiVersion").and_then(Value::as_str).and_then(|version| self.of(version));
-        let stored = match from {
-            Some(row) => encode::store(&row, object.clone()),
-            None => object.clone(),
-        };
-        match self.of(&to.gvk.api_version()) {
-            Some(row) => encode::serve(&row, stored),
-            None => stored,
-        }
     }
 }
 

@@ -3,6 +3,7 @@ use super::answer::{Answer, Content};
 use super::call::Call;
 use super::negotiate::{self, PatchType};
 use super::options::{FieldValidation, WriteOptions, WriteVerb};
+use super::ownership::Ownership;
 use super::patch::Patch;
 use super::row::Siblings;
 use super::update::Wish;
@@ -169,12 +170,12 @@ impl Registry {
         let wish = |present: &Value| {
             // Checks name, version and number as an update does.
             let checked = rescaled(call, present, &scale)?;
-            let siblings = Siblings { row: call.row, rows: &self.rows };
+            let versions = Ownership::of(Siblings { row: call.row, rows: &self.rows });
             let write = managed_fields::Write {
                 manager: &options.field_manager,
                 subresource: "scale",
                 now: Timestamp::now(),
-                versions: &siblings,
+                versions: &versions,
             };
             let mut value = managed_fields::apply(
                 &call.row.api,
@@ -184,6 +185,7 @@ impl Registry {
                 &write,
                 options.force,
             )?;
+            versions.outcome()?;
             codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut value, options.field_validation)?;
             for name in ["resourceVersion", "uid"] {
                 object::copy_meta(&mut value, &checked.value, name);

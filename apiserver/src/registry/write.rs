@@ -83,7 +83,7 @@ impl Registry {
         let old_served = old.map(|o| encode::serve(row, o.clone()));
         if !applied {
             let siblings = Siblings { row, rows: &self.rows };
-            codec::own(&row.api, &siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+            codec::own(&row.api, siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
         }
         let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
         let name = object::name(&wanted).to_owned();

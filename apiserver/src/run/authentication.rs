@@ -4,17 +4,17 @@ use crate::authn::jwt::ALGORITHMS;
 use crate::authn::structured::{self, Active, OidcFlags};
 use crate::authn::token_webhook::TokenWebhook;
 use crate::authn::{Authenticator, Config, request_header::FrontProxy, token_file, x509};
-use crate::certs;
 use crate::flags::{Args, OidcArgs};
+use crate::loopback::Loopback;
 use crate::objects::Objects;
 use crate::outbound::Outbound;
 use crate::outbound::review::Webhook;
-use crate::reload::Reloaded;
 use crate::tokens::Tokens;
 use anyhow::{Context, Result, anyhow};
+use knarr_reload::Reloaded;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The authenticators, and the subjects of the authorities of client certificates.
 ///
@@ -25,6 +25,7 @@ pub fn assemble(
     objects: &Arc<dyn Objects>,
     tokens: &Arc<Tokens>,
     outbound: &Arc<Outbound>,
+    own: &Arc<OnceLock<Loopback>>,
 ) -> Result<(Arc<Authenticator>, Vec<rustls::DistinguishedName>)> {
     let client_ca = verifier(args.client_ca_file.as_deref())?;
     let proxy_ca = verifier(args.requestheader_client_ca_file.as_deref())?;
@@ -51,6 +52,7 @@ pub fn assemble(
         proxy,
         token_file,
         tokens: tokens.clone(),
+        own: own.clone(),
         objects: objects.clone(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         structured: structured(args, outbound)?,
@@ -64,7 +66,7 @@ fn verifier(path: Option<&Path>) -> Result<Option<Reloaded<x509::Verifier>>> {
     let Some(path) = path.map(Path::to_owned) else { return Ok(None) };
     let load = |path: &PathBuf| {
         let pem = read(path).map_err(|error| format!("{error:#}"))?;
-        x509::Verifier::new(&pem, certs::provider())
+        x509::Verifier::new(&pem, knarr_reload::identity::provider())
             .map_err(|error| format!("cannot use {}: {error}", path.display()))
     };
     Reloaded::new(vec![path.clone()], move || load(&path)).map(Some).map_err(|error| anyhow!(error))

@@ -4,8 +4,8 @@ use crate::authz::{Authorizer, Mode, Step, structured};
 use crate::flags::Args;
 use crate::objects::Objects;
 use crate::outbound::review::Webhook as Remote;
-use crate::reload::Reloaded;
 use anyhow::{Context, Result, anyhow};
+use knarr_reload::Reloaded;
 use std::sync::Arc;
 use std::time::Duration;
 

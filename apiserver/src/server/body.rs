@@ -155,6 +155,16 @@ pub fn text(code: u16, bytes: impl Into<Bytes>) -> super::Response {
     typed(code, HeaderValue::from_static("text/plain; charset=utf-8"), bytes)
 }
 
+/// The plain 500 of filters that could not find something out: it names the request as it was sent.
+pub fn filter_failed(uri: &http::Uri, error: &str) -> super::Response {
+    let asked = uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    let text = format!("Internal Server Error: {asked:?}: {error}\n");
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut response = self::text(500, text);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 fn typed(code: u16, media_type: HeaderValue, bytes: impl Into<Bytes>) -> super::Response {
     let mut response = http::Response::new(Body::Full(bytes.into()));
     *response.status_mut() =

@@ -3,14 +3,17 @@
 use super::limits::{self, Limits};
 use super::{Body, Handler, Request, RequestContext, Response, body, gzip};
 use crate::audit::{self, Audit, Record};
-use crate::authn::{Authenticator, Peer, impersonation};
+use crate::authn::impersonation::Impersonation;
+use crate::authn::{Authenticator, Peer};
 use crate::authz::{self, Attributes, Authorizer, rbac};
 use crate::flowcontrol::{self, Class, FlowControl};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::outbound::internal;
 use crate::own_paths::OwnPaths;
+use crate::registry::warn;
 use crate::request_info::{RequestInfo, Verb};
+use crate::tokens::Held;
 use crate::user::{MASTERS, User};
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
@@ -30,6 +33,8 @@ pub struct Chain {
     pub authenticator: Arc<Authenticator>,
     /// May they?
     pub authorizer: Authorizer,
+    /// As whom?
+    pub impersonation: Impersonation,
     /// How many at once?
     pub limits: Limits,
     /// Whose turn is it? Takes the place of `limits`.
@@ -69,6 +74,7 @@ impl Chain {
                     audit_id: &audit_id,
                     deadline: None,
                     record: OnceLock::new(),
+                    held: OnceLock::new(),
                 };
                 let response = self.recorded(passage, request).await;
                 let sizes = self.metrics.observe(&info, response.status().as_u16(), started.elapsed());
@@ -178,6 +184,9 @@ impl Chain {
         if let Some(class) = class {
             class.mark(response.headers_mut());
         }
+        if let Some(warning) = passage.held.get().and_then(|held| held.warning()) {
+            warn(response.headers_mut(), &[warning.to_owned()]);
+        }
         response
     }
 
@@ -188,8 +197,8 @@ impl Chain {
         if let (Some(record), true) = (&record, info.is_long_running()) {
             request.extensions_mut().insert(record.clone());
         }
-        if let Err(status) = self.authorize(info, &user, record.as_deref()).await {
-            return body::status(&status, request.headers());
+        if let Err(refusal) = self.authorize(info, &user, record.as_deref(), request.headers()).await {
+            return refusal;
         }
         if !info.is_resource_request {
             if let Some(response) = self.health.answer(info).await {
@@ -219,7 +228,8 @@ impl Chain {
         info: &RequestInfo,
         user: &User,
         record: Option<&Record>,
-    ) -> Result<(), Status> {
+        headers: &HeaderMap,
+    ) -> Result<(), Response> {
         let attributes = Attributes::from(info);
         let began = Instant::now();
         let decision = match self.is_open(info) {
@@ -228,14 +238,17 @@ impl Chain {
         };
         self.metrics.access.authorized(&decision, began.elapsed());
         if let Some(record) = record {
-            let word = if decision.is_allowed() { "allow" } else { "forbid" };
-            record.annotate("authorization.k8s.io/decision", word);
-            record.annotate("authorization.k8s.io/reason", decision.reason());
+            if decision.error().is_none() {
+                let word = if decision.is_allowed() { "allow" } else { "forbid" };
+                record.annotate("authorization.k8s.io/decision", word);
+            }
+            let reason = if decision.error().is_some() { "internal error" } else { decision.reason() };
+            record.annotate("authorization.k8s.io/reason", reason);
         }
         match decision {
             authz::Decision::Allow(_) => Ok(()),
-            authz::Decision::Failed { error, .. } => Err(Status::internal(error)),
-            other => Err(authz::forbidden(user, &attributes, other.reason())),
+            authz::Decision::Failed { error, .. } => Err(body::filter_failed(info.uri(), &error)),
+            other => Err(body::status(&authz::forbidden(user, &attributes, other.reason()), headers)),
         }
     }
 
@@ -248,11 +261,11 @@ impl Chain {
         let Passage { info, audit_id, address: peer, .. } = *passage;
         let began = Instant::now();
         let found = self.authenticator.authenticate(info, passage.peer, request.headers_mut()).await;
-        let name = found.as_ref().ok().map(|user| &*user.name);
+        let name = found.as_ref().ok().map(|sender| &*sender.user.name);
         self.metrics.access.authenticated(name, began.elapsed());
         let headers = request.headers();
-        let user = match found {
-            Ok(user) => user,
+        let (user, held) = match found {
+            Ok(sender) => (sender.user, sender.held),
             Err(status) => {
                 let refusal = body::status(&status, headers);
                 let Some((audit, at)) = arrived else { return Err(refusal) };
@@ -272,14 +285,21 @@ impl Chain {
                 Err(error) => return Err(body::status(&internal(&error.to_string()), headers)),
             }
         }
-        let acting = impersonation::impersonate(&self.authorizer, user.clone(), request.headers_mut());
-        let acting = acting.map_err(|status| body::status(&status, request.headers()))?;
-        if let Some(record) = passage.record.get()
-            && !Arc::ptr_eq(&acting, &user)
-        {
-            record.impersonated(&acting);
+        if let Some(held) = held {
+            let (key, value) = held.annotation();
+            passage.annotate(key, value);
+            let _ = passage.held.set(held);
         }
-        Ok(acting)
+        let asked = Attributes::from(info);
+        let acting =
+            self.impersonation.impersonate(&self.authorizer, &user, &asked, request.headers_mut()).await;
+        let Some(acting) = acting.map_err(|status| body::status(&status, request.headers()))? else {
+            return Ok(user);
+        };
+        if let Some(record) = passage.record.get() {
+            record.impersonated(&acting.user, acting.constraint);
+        }
+        Ok(acting.user)
     }
 
     /// Waits for the request's turn; none: it has to come back later. A watch takes a turn to begin only, streams
@@ -311,6 +331,16 @@ struct Passage<'a> {
     deadline: Option<Instant>,
     /// What is recorded of it, once it is known who asks.
     record: OnceLock<Arc<Record>>,
+    /// The Secret that the user's token lives in.
+    held: OnceLock<Arc<Held>>,
+}
+
+impl Passage<'_> {
+    fn annotate(&self, key: &str, value: &str) {
+        if let Some(record) = self.record.get() {
+            record.annotate(key, value);
+        }
+    }
 }
 
 /// What a request holds while it is answered.

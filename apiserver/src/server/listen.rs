@@ -2,7 +2,7 @@
 //! idle ones at once, busy ones when their requests are done or the grace is over.
 use super::batched::Batched;
 use super::chain::Chain;
-use super::{Body, RequestBody, Response};
+use super::{Body, RequestBody, Response, body};
 use crate::authn::Peer;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -11,6 +11,7 @@ use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -19,6 +20,13 @@ use tokio_util::task::TaskTracker;
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A connection on which nothing is asked for so long is given up, before its first request and, with HTTP/1.1, between
+/// requests; headers take no longer either. A shorter `--request-timeout` holds for these too.
+const SILENCE: Duration = Duration::from_secs(32);
+/// Bytes of a request's headers at most, as in the original.
+const HEADER_BYTES: u32 = 1 << 20;
+/// Headers of a request over HTTP/1.1 at most: impersonation sends one a group.
+const HEADERS: usize = 1000;
 /// Requests that still run so long after shutdown are cut off.
 const GRACE: Duration = Duration::from_secs(5);
 /// Streams of one HTTP/2 connection: a client process has all its watches on one.
@@ -56,7 +64,8 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, chain:
 
 async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAcceptor, chain: Arc<Chain>) {
     let _ = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+    let patience = SILENCE.min(chain.timeout);
+    let handshake = tokio::time::timeout(HANDSHAKE.min(patience), acceptor.accept(stream)).await;
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -69,25 +78,47 @@ async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAccepto
     let certificates = certificates.into_iter().map(rustls::pki_types::CertificateDer::into_owned).collect();
     let peer = Arc::new(Peer::new(certificates));
     let shutdown = chain.shutdown.clone();
+    let asked = Arc::new(AtomicBool::new(false));
+    let was_asked = asked.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
+        was_asked.store(true, Ordering::Relaxed);
         let (chain, peer) = (chain.clone(), peer.clone());
         async move { Ok::<Response, Infallible>(answer(&chain, &peer, address, request).await) }
     });
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        drive(TokioIo::new(Batched::new(stream)), service, address, &shutdown).await;
-    } else {
-        drive(TokioIo::new(stream), service, address, &shutdown).await;
+    let builder = builder(patience);
+    let silent = async {
+        // The time that a client has.
+        tokio::time::sleep(patience).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    let serving = async {
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            drive(builder.http2_only(), TokioIo::new(Batched::new(stream)), service, address, &shutdown)
+                .await;
+        } else {
+            drive(builder.http1_only(), TokioIo::new(stream), service, address, &shutdown).await;
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = silent => tracing::debug!(%address, "a connection without a request was given up"),
     }
 }
 
 /// Serves one connection to its end.
-async fn drive<I, S>(io: I, service: S, address: SocketAddr, shutdown: &CancellationToken)
-where
+async fn drive<I, S>(
+    builder: auto::Builder<TokioExecutor>,
+    io: I,
+    service: S,
+    address: SocketAddr,
+    shutdown: &CancellationToken,
+) where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send,
     S::Future: Send + 'static,
 {
-    let builder = builder();
     let serving = builder.serve_connection_with_upgrades(io, service);
     tokio::pin!(serving);
     let outcome = tokio::select! {
@@ -108,23 +139,41 @@ async fn answer(
     address: SocketAddr,
     request: http::Request<Incoming>,
 ) -> Response {
+    if let Some(fault) = host_fault(&request) {
+        return body::text(400, fault);
+    }
     let head = request.method() == http::Method::HEAD;
     let response = chain.serve(peer, address, request.map(RequestBody::Incoming)).await;
     if head { response.map(|_| Body::Empty) } else { response }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+/// What is wrong with the way an HTTP/1.1 request names its host: proxies before this server may have read it otherwise.
+fn host_fault(request: &http::Request<Incoming>) -> Option<&'static str> {
+    if request.version() != http::Version::HTTP_11 {
+        return None;
+    }
+    match request.headers().get_all(http::header::HOST).iter().count() {
+        0 if request.uri().authority().is_none() => Some("400 Bad Request: missing required Host header"),
+        0 | 1 => None,
+        _ => Some("400 Bad Request: too many Host headers"),
+    }
+}
+
+fn builder(patience: Duration) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(32))
+        .header_read_timeout(patience)
+        .max_headers(HEADERS)
+        .max_buf_size(HEADER_BYTES as usize)
         .keep_alive(true)
         .half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(1 << 20)

@@ -18,12 +18,13 @@ pub use ledger::Tally;
 use super::Key;
 use crate::config_file::ConfigError;
 use crate::health::Check;
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use ciphers::Cipher;
 use config::Pattern;
+use knarr_reload::Reloaded;
 use ledger::Ledger;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Debug, Formatter};
 use std::path::{Path, PathBuf};
@@ -52,9 +53,9 @@ struct Rules {
 /// The configuration in force, and what is known of what is stored.
 pub struct Encryption {
     path: PathBuf,
-    /// The file is followed.
-    reloads: bool,
-    rules: ArcSwap<Rules>,
+    rules: Reloaded<Rules>,
+    /// Hash of the configuration that objects which could not be read were last tried with.
+    tried: Mutex<[u8; 32]>,
     pub(super) ledger: Ledger,
 }
 
@@ -87,13 +88,26 @@ impl Encryption {
     /// # Errors
     /// A file that is none, keys that cannot be.
     pub fn load(path: &Path, reloads: bool) -> Result<Arc<Self>, ConfigError> {
-        let rules = ArcSwap::from_pointee(Rules::load(path)?);
-        Ok(Arc::new(Self { path: path.to_owned(), reloads, rules, ledger: Ledger::default() }))
+        let first = Rules::load(path)?;
+        let tried = Mutex::new(first.hash);
+        let path = path.to_owned();
+        let rules = if reloads {
+            let file = path.clone();
+            let first = Mutex::new(Some(first));
+            let load = move || {
+                let known = first.lock().take();
+                known.map_or_else(|| Rules::load(&file).map_err(|error| error.to_string()), Ok)
+            };
+            Reloaded::new(vec![path.clone()], load).map_err(|text| ConfigError::invalid(&path, text))?
+        } else {
+            Reloaded::fixed(first)
+        };
+        Ok(Arc::new(Self { path, rules, tried, ledger: Ledger::default() }))
     }
 
     /// Does the configuration name the resource (`core/secrets`)?
     fn covers(&self, resource: &str) -> bool {
-        self.rules.load().of(resource).is_some()
+        self.rules.get().of(resource).is_some()
     }
 
     /// The envelope of a value, and what names the key it was made with.
@@ -101,7 +115,7 @@ impl Encryption {
     /// # Errors
     /// A plugin that cannot be reached.
     async fn seal(&self, key: &Key, value: &Bytes) -> Result<(Bytes, Arc<str>), String> {
-        let rules = self.rules.load_full();
+        let rules = self.rules.get();
         let Some([cipher, ..]) = rules.of(key.resource()) else { return Ok((value.clone(), "".into())) };
         cipher.seal(value, key.as_str().as_bytes()).await
     }
@@ -111,7 +125,7 @@ impl Encryption {
     /// # Errors
     /// Why it cannot be read.
     async fn open(&self, key: &Key, stored: &Bytes) -> Result<(Bytes, Arc<str>), String> {
-        let rules = self.rules.load_full();
+        let rules = self.rules.get();
         if !stored.starts_with(ENVELOPE) {
             return match rules.of(key.resource()) {
                 Some(ciphers) if !ciphers.iter().any(Cipher::is_identity) => {
@@ -136,7 +150,7 @@ impl Encryption {
 
     /// What names the key that a resource is written with now; none where that is not known (a plugin not asked yet).
     fn label(&self, resource: &str) -> Option<Arc<str>> {
-        match self.rules.load().of(resource) {
+        match self.rules.get().of(resource) {
             Some([cipher, ..]) => cipher.label(),
             _ => Some("".into()),
         }
@@ -164,31 +178,17 @@ impl Encryption {
         loop {
             tokio::time::sleep(LOOK).await;
             let was_well = std::mem::replace(&mut well, self.health().await.is_ok());
-            if self.reloads && self.reload() || well && !was_well {
+            let hash = self.rules.get().hash;
+            let is_other = std::mem::replace(&mut *self.tried.lock(), hash) != hash;
+            if is_other || well && !was_well {
                 return;
-            }
-        }
-    }
-
-    /// Reads the file again; true: it is another one.
-    fn reload(&self) -> bool {
-        match Rules::load(&self.path) {
-            Ok(rules) if rules.hash == self.rules.load().hash => false,
-            Ok(rules) => {
-                tracing::info!(path = %self.path.display(), "the encryption configuration was exchanged");
-                self.rules.store(Arc::new(rules));
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "the encryption configuration stays as it was");
-                false
             }
         }
     }
 
     /// Asks the plugins how they are, and for their newest keys.
     async fn health(&self) -> Result<(), String> {
-        let rules = self.rules.load_full();
+        let rules = self.rules.get();
         for plugin in rules.plugins() {
             plugin.look().await?;
         }
@@ -203,7 +203,7 @@ impl Check for Encryption {
     }
 
     async fn check(&self) -> Result<(), String> {
-        let rules = self.rules.load_full();
+        let rules = self.rules.get();
         rules.plugins().try_for_each(kms::Kms::verdict)
     }
 }

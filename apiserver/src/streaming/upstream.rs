@@ -14,6 +14,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use knarr_api::Value;
 use knarr_api::status::{Resource, Status};
+use knarr_reload::identity::Shown;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -45,7 +46,7 @@ pub struct Config {
     /// Authority of kubelets, PEM; none: not verified.
     pub kubelet_ca: Option<Vec<u8>>,
     /// Certificate to show to kubelets.
-    pub kubelet_identity: Option<crate::certs::Identity>,
+    pub kubelet_identity: Option<Shown>,
     /// Kinds of node addresses, best first.
     pub address_types: Vec<String>,
 }
@@ -77,7 +78,7 @@ impl Upstream {
             None => builder()?.dangerous().with_custom_certificate_verifier(trusting.clone()),
         };
         let kubelet = match config.kubelet_identity {
-            Some((chain, key)) => verified.with_client_auth_cert(chain, key)?,
+            Some(shown) => verified.with_client_cert_resolver(Arc::new(shown)),
             None => verified.with_no_client_auth(),
         };
         let other = builder()?.dangerous().with_custom_certificate_verifier(trusting).with_no_client_auth();

@@ -147,6 +147,8 @@ async fn refusals_are_recorded() {
         event["impersonatedUser"],
         json!({"username": "ann", "groups": ["dev", "system:authenticated"]})
     );
+    let how = json!({"impersonationConstraint": "impersonate:user-info"});
+    assert_eq!(event["authenticationMetadata"], how);
     assert_eq!(ann.raw(Method::GET, &format!("{MAPS}?as=2"), &as_ann[..1], "").await.status().as_u16(), 403);
     let event = &audited.of("as=2")[1];
     assert_eq!((&event["responseStatus"]["code"], event.get("impersonatedUser")), (&json!(403), None));

@@ -290,11 +290,31 @@ async fn tokens_in_secrets() {
     admin.create(SECRETS, &secret).await;
     assert_eq!(who(&server, &token).await.0, 401, "the secret does not hold it yet");
     hold(&token).await;
+    let day_before = jiff::Timestamp::now().to_string()[..10].to_owned();
     let (code, user) = who(&server, &token).await;
     assert_eq!(
         (code, &user["username"], &user["uid"]),
         (201, &json!("system:serviceaccount:default:bot"), &uid)
     );
+    // The use is on the Secret; who uses one that nobody asked for is told so.
+    let label = || async { admin.get(&format!("{SECRETS}/legacy")).await.1["metadata"]["labels"].clone() };
+    let used = label().await["kubernetes.io/legacy-token-last-used"].clone();
+    // Midnight may have passed meanwhile.
+    assert!(used == jiff::Timestamp::now().to_string()[..10] || used == day_before, "{used}");
+    let warned = async || {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", &*bearer)];
+        let answer = server.anonymous().raw(http::Method::GET, "/version", &headers, "").await;
+        answer.headers().get("warning").map(|text| text.to_str().unwrap().to_owned())
+    };
+    assert_eq!(warned().await, None);
+    let accounts = "/api/v1/namespaces/default/serviceaccounts/bot";
+    let patch = json!({"secrets": [{"name": "legacy"}]}).to_string();
+    let headers = [("content-type", "application/merge-patch+json")];
+    assert_eq!(admin.raw(http::Method::PATCH, accounts, &headers, patch).await.status(), 200);
+    let advice = "299 - \"Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.\"";
+    // Verdicts on tokens hold for ten seconds.
+    eventually(async || warned().await.as_deref() == Some(advice)).await;
     for (what, bad) in [
         ("another account", sign(json!({"sub": "system:serviceaccount:kube-system:admin"}))),
         ("another uid", sign(json!({"kubernetes.io/serviceaccount/service-account.uid": "x"}))),

@@ -40,6 +40,12 @@ async fn a_policy_refuses_what_its_expressions_do_not_allow() {
     assert!(message.ends_with("denied request: no such entry"), "{message}");
     let failed = refusal("d", "failed expression: !has(object.data.secret)");
     assert_eq!(create(&admin, "d", json!({"secret": ""})).await, failed);
+    let metrics = admin.raw(Method::GET, "/metrics", &[], "").await;
+    let metrics = String::from_utf8_lossy(metrics.body()).into_owned();
+    let counted = "apiserver_validating_admission_policy_check_total{policy=\"p\",policy_binding=\"b\",error_type=\"no_error\",enforcement_action=\"deny\"} 3";
+    let found: Vec<&str> =
+        metrics.lines().filter(|line| line.contains("validating_admission_policy_check_total")).collect();
+    assert!(found.contains(&counted), "{found:?}");
     let changed = map("a", json!({"x": "2"})).to_string();
     let (code, answer) = admin.send(Method::PUT, &format!("{MAPS}/a"), changed).await;
     assert_eq!((code, &answer["reason"]), (422, &json!("Invalid")), "{answer}");

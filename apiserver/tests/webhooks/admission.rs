@@ -301,3 +301,30 @@ async fn match_conditions() {
     }
     server.stop().await;
 }
+
+/// `kubeConfigFile`: each webhook is shown what is meant for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials() {
+    let directory = tempfile::tempdir().expect("directory");
+    let remote = Remote::start(|asked| answered(asked, json!({}))).await;
+    let user = |name: String, token: &str| json!({"name": name, "user": {"token": token}});
+    let users = [user(format!("127.0.0.1:{}", remote.port), "of-this"), user("*".to_owned(), "of-others")];
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "users": users});
+    std::fs::write(directory.path().join("kubeconfig"), kubeconfig.to_string()).expect("file");
+    let told = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration",
+        "kubeConfigFile": "kubeconfig"});
+    let config = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [{"name": "ValidatingAdmissionWebhook", "configuration": told}]});
+    let path = directory.path().join("admission.json");
+    std::fs::write(&path, config.to_string()).expect("file");
+    let path = path.display().to_string();
+    let server = Server::start(directory.path(), &["--admission-control-config-file", &path]).await;
+    let admin = server.admin();
+    mutating(&admin, "m", vec![remote.webhook("m.example.com", json!({}))]).await;
+    validating(&admin, "v", vec![remote.webhook("v.example.com", json!({}))]).await;
+    admin.create(MAPS, &map("one")).await;
+    let shown: Vec<_> =
+        remote.asked().into_iter().map(|asked| asked.headers.get("authorization").cloned()).collect();
+    assert_eq!(shown, [None, Some("Bearer of-this".parse().expect("header"))]);
+    server.stop().await;
+}

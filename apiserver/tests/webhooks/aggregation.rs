@@ -71,8 +71,18 @@ async fn availability() {
     assert_eq!((response.status().as_u16(), &response.body()[..]), (503, &b"service unavailable\n"[..]));
     let (_, groups) = admin.get("/apis").await;
     assert!(groups["groups"].as_array().expect("groups").iter().any(|g| g["name"] == "wardle.example.com"));
+    let unavailable = "aggregator_unavailable_apiservice{name=\"v1alpha1.wardle.example.com\"} ";
+    let counted = "aggregator_unavailable_apiservice_total{name=\"v1alpha1.wardle.example.com\",reason=\"ServiceNotFound\"} ";
+    let metrics = async || {
+        let answer = admin.raw(Method::GET, "/metrics", &[], "").await;
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        (value(unavailable), value(counted).is_some())
+    };
+    assert_eq!(metrics().await, (Some("1".to_owned()), true));
     publish(&admin, &remote).await;
     available(&admin).await;
+    assert_eq!(metrics().await, (Some("0".to_owned()), true));
     let (_, object) = admin.get(&format!("{SERVICES}/v1alpha1.wardle.example.com")).await;
     assert_eq!(object["status"]["conditions"][0]["message"], "all checks passed");
     // The wrong authority.

@@ -207,3 +207,59 @@ async fn failures() {
     drop(remote);
     server.stop().await;
 }
+
+/// Entries of one version are looked at in that version when another one is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_are_owned_in_every_version() {
+    let (_directory, server, admin, remote) = start().await;
+    let apply = async |version: &str, query: &str, spec: Value, metadata: Value| {
+        let mut object = port(version, "a", spec);
+        knarr_api::patch::merge::apply(&mut object, json!({"metadata": metadata}));
+        let media = [("content-type", "application/apply-patch+yaml")];
+        let path = format!("{}/a?{query}", things(version));
+        let answer = admin.raw(Method::PATCH, &path, &media, object.to_string()).await;
+        let value: Value = serde_json::from_slice(answer.body()).expect("JSON");
+        (answer.status().as_u16(), value)
+    };
+    let owners = |object: &Value| -> Vec<(String, String, Value)> {
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let entry = |e: &Value| (text(&e["manager"]), text(&e["apiVersion"]), e["fieldsV1"].clone());
+        entries.iter().map(entry).collect()
+    };
+    let labels = json!({"labels": {"l": "m"}});
+    assert_eq!(apply("v1", "fieldManager=one", json!({"hostPort": "h:1"}), labels).await.0, 201);
+    // What the other version calls the host is part of what the first one owns.
+    let (code, status) = apply("v2", "fieldManager=two", json!({"host": "g"}), json!({})).await;
+    assert_eq!((code, &status["details"]["causes"][0]["field"]), (409, &json!(".spec.hostPort")), "{status}");
+    assert!(
+        status["message"].as_str().expect("text").contains("conflict with \"one\" using x.example/v1"),
+        "{status}"
+    );
+    let (code, object) = apply("v2", "fieldManager=two&force=true", json!({"host": "g"}), json!({})).await;
+    assert_eq!((code, &object["spec"]["host"], &object["spec"]["port"]), (200, &json!("g"), &json!("1")));
+    let labels = json!({"f:metadata": {"f:labels": {"f:l": {}}}});
+    let host = json!({"f:spec": {"f:host": {}}});
+    let one = ("one".to_owned(), "x.example/v1".to_owned(), labels);
+    let two = ("two".to_owned(), "x.example/v2".to_owned(), host);
+    let mut found = owners(&object);
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(found, [one.clone(), two.clone()]);
+    // An update that leaves both alone, in the first version.
+    let media = [("content-type", "application/merge-patch+json")];
+    let patch = json!({"metadata": {"annotations": {"x": "y"}}}).to_string();
+    let path = format!("{}/a?fieldManager=three", things("v1"));
+    let answer = admin.raw(Method::PATCH, &path, &media, patch).await;
+    assert_eq!(answer.status(), 200);
+    let found = owners(&serde_json::from_slice(answer.body()).expect("JSON"));
+    assert!(found.contains(&one) && found.contains(&two) && found.len() == 3, "{found:?}");
+    // Without the webhook an apply cannot tell, and says so.
+    drop(remote);
+    let (code, status) = apply("v1", "fieldManager=one", json!({"hostPort": "i:2"}), json!({})).await;
+    assert_eq!(
+        (code, status["message"].as_str().is_some_and(|m| m.contains("conversion webhook"))),
+        (500, true),
+        "{status}"
+    );
+    server.stop().await;
+}

@@ -83,6 +83,9 @@ pub fn architecture() -> &'static str {
     }
 }
 
+/// What this kubelet can do to pods that run, of the original's list; admission asks for it.
+const DECLARED: [&str; 2] = ["GuaranteedQoSPodCPUResize", "InPlacePodVerticalScalingInitContainers"];
+
 /// Computes the status.
 pub fn compute(known: &Known<'_>) -> NodeStatus {
     let resources = resources(known.machine, known.max_pods);
@@ -99,6 +102,7 @@ pub fn compute(known: &Known<'_>) -> NodeStatus {
         capacity: Some(resources.clone()),
         allocatable: Some(resources),
         conditions: Some(conditions(known)),
+        declared_features: Some(DECLARED.map(str::to_owned).to_vec()),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(known.port) }),
         }),

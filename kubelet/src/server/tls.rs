@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use knarr_reload::identity::Shown;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// Files of the server; without a certificate one is made that nobody has signed.
+/// Files of the server; without a certificate one is made that nobody has signed. Certificate and key may be replaced
+/// while it runs.
 pub struct Files<'a> {
     /// Certificate chain.
     pub certificate: Option<&'a Path>,
@@ -24,18 +26,13 @@ pub struct Files<'a> {
 
 /// Prepares TLS.
 pub fn acceptor(files: &Files<'_>) -> anyhow::Result<TlsAcceptor> {
-    let (chain, key) = match (files.certificate, files.key) {
-        (Some(certificate), Some(key)) => {
-            let chain = certificates(certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .with_context(|| format!("cannot read the key {}", key.display()))?;
-            (chain, key)
-        }
+    let shown = match (files.certificate, files.key) {
+        (Some(certificate), Some(key)) => Shown::of_files(certificate, key)?,
         _ => {
             let made = rcgen::generate_simple_self_signed(files.names.clone())
                 .context("cannot make a certificate")?;
             let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-            (vec![made.cert.der().clone()], PrivateKeyDer::from(key))
+            Shown::fixed((vec![made.cert.der().clone()], PrivateKeyDer::from(key)))?
         }
     };
     let builder = ServerConfig::builder();
@@ -50,7 +47,7 @@ pub fn acceptor(files: &Files<'_>) -> anyhow::Result<TlsAcceptor> {
         }
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_single_cert(chain, key).context("certificate and key do not fit")?;
+    let mut config = builder.with_cert_resolver(Arc::new(shown));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -53,6 +53,31 @@ fn messages_count_reasons() {
 }
 
 #[test]
+fn kubelets_declare_features() {
+    let rules = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [1]}}]);
+    let needs = json!({"containers": [{"name": "c", "restartPolicyRules": rules}]});
+    let both = json!({"hostNetwork": true, "hostUsers": false, "containers": needs["containers"]});
+    let node = |name: &str, features: Value| {
+        let mut object = node(name, json!({}), json!({}));
+        object.status.as_mut().unwrap().declared_features = serde_json::from_value(features).unwrap();
+        object
+    };
+    let nodes = || {
+        vec![
+            node("old", json!([])),
+            node("new", json!(["RestartAllContainersOnContainerExits", "UnheardOf"])),
+        ]
+    };
+    let check = |spec: &Value, expected: &str| {
+        let mut algorithm = Algorithm::new(Profile::default());
+        let result = algorithm.schedule(&pod("x", spec.clone()), &mut world(nodes(), vec![]));
+        assert_eq!(result.unwrap_or_else(|e| e.message()), expected, "{spec}");
+    };
+    check(&needs, "new");
+    check(&both, "0/2 nodes are available: 2 node(s) didn't match Pod's required features.");
+}
+
+#[test]
 fn claims_of_devices_are_not_ignored() {
     let message = "0/3 nodes are available: resourceclaim.resource.k8s.io \"g\" not found.";
     check(json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "g"}]}), vec![], message);

@@ -26,6 +26,7 @@ const DEFAULTS: &[(&str, i64)] = &[
     ("NodeResourcesBalancedAllocation", 1),
     ("ImageLocality", 1),
     ("DefaultBinder", 0),
+    ("NodeDeclaredFeatures", 0),
 ];
 
 /// `plugins` of a profile.
@@ -162,6 +163,7 @@ fn filter(name: &str, arguments: &Arguments) -> Option<Box<dyn Filter>> {
         "PodTopologySpread" => Box::new(spread(arguments)),
         "InterPodAffinity" => Box::new(arguments.inter_pod_affinity),
         "DynamicResources" => Box::new(plugins::DynamicResources),
+        "NodeDeclaredFeatures" => Box::new(plugins::NodeDeclaredFeatures),
         _ => return None,
     })
 }

@@ -24,10 +24,10 @@ const ALL: &str = "TaintToleration=3 NodeAffinity=2 NodeResourcesFit=1 PodTopolo
 
 #[test]
 fn profiles() {
-    check("", &format!("default-scheduler: 13 {ALL}"));
+    check("", &format!("default-scheduler: 14 {ALL}"));
     check(
         "profiles: [{schedulerName: a}, {schedulerName: b, plugins: {score: {disabled: [{name: '*'}]}}}]",
-        &format!("a: 13 {ALL}; b: 13  preempts"),
+        &format!("a: 14 {ALL}; b: 14  preempts"),
     );
     check(
         "profiles:\n- plugins:\n    multiPoint: {disabled: [{name: '*'}], enabled: [{name: NodeName}]}\n    score: {enabled: [{name: ImageLocality, weight: 7}]}",
@@ -36,7 +36,7 @@ fn profiles() {
     check(
         "profiles: [{plugins: {postFilter: {disabled: [{name: DefaultPreemption}]}, score: {disabled: [{name: '*'}], \
          enabled: [{name: NodeAffinity}]}}}]",
-        "default-scheduler: 13 NodeAffinity=2",
+        "default-scheduler: 14 NodeAffinity=2",
     );
     check(
         "profiles: [{plugins: {filter: {enabled: [{name: Foo}]}}}]",

@@ -277,5 +277,6 @@ fn may_help(old: &NodeView, new: &NodeView) -> bool {
         || old.taints != new.taints
         || old.unschedulable != new.unschedulable
         || old.allocatable != new.allocatable
+        || old.features != new.features
         || old.max_pods != new.max_pods
 }

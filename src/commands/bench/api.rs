@@ -96,7 +96,9 @@ async fn throughput(
     let (target, pid) = (&server.target, server.pid());
     let names = |worker: usize| format!("object-{worker}");
     let warm = target.pool(1).await?;
-    load::run(&warm, pid, 64, Until::Count(64), move |_, n| create(&names(n as usize))).await?;
+    // One for each worker of the highest concurrency.
+    let count = CONCURRENCY.into_iter().max().unwrap_or_default();
+    load::run(&warm, pid, 64, Until::Count(count as u64), move |_, n| create(&names(n as usize))).await?;
     for concurrency in CONCURRENCY {
         let pool = target.pool(concurrency.min(CONNECTIONS)).await?;
         let path = |worker: usize| format!("{}/object-{worker}", collection("configmaps"));

@@ -146,7 +146,7 @@ async fn pod_start(connection: &mut Connection, name: &str) -> Result<Duration> 
 }
 
 /// Watches until an event is what is waited for; returns when it came.
-async fn watch(
+pub async fn watch(
     connection: &mut Connection,
     path: &str,
     awaited: impl Fn(&str, &Value) -> bool,
@@ -173,7 +173,7 @@ fn condition(object: &Value, name: &str) -> bool {
 }
 
 /// Runs this program.
-async fn knarr(arguments: &[&str]) -> Result<()> {
+pub async fn knarr(arguments: &[&str]) -> Result<()> {
     let program = std::env::current_exe().context("cannot find the knarr program")?;
     let mut command = tokio::process::Command::new(program);
     let output = command.args(arguments).stdin(Stdio::null()).output().await?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// What is aimed at on two cores shared with the client: name, value, and whether it is a lower limit.
-const TARGETS: [(&str, f64, bool); 21] = [
+const TARGETS: [(&str, f64, bool); 29] = [
     ("start.ready_ms", 200.0, false),
     ("cluster.node_ready_ms", 2000.0, false),
     ("memory.idle_mb", 40.0, false),
@@ -26,6 +26,14 @@ const TARGETS: [(&str, f64, bool); 21] = [
     ("definitions.memory_each_changed_mb", 1.0, false),
     ("restart.ready_ms", 2000.0, false),
     ("leases.database_growth", 1.2, false),
+    ("scale.1000_nodes.bound_per_second", 1000.0, true),
+    ("scale.1000_nodes.namespace_deletion_ms", 20_000.0, false),
+    ("scale.1000_nodes.controllers_memory_mb", 120.0, false),
+    ("scale.1000_nodes.controllers_idle_cpu_percent", 0.5, false),
+    ("scale.5000_nodes.bound_per_second", 700.0, true),
+    ("scale.deployment_plain.bound_ms", 10_000.0, false),
+    ("scale.deployment_anti-affinity.bound_ms", 30_000.0, false),
+    ("scale.deployment_spread.bound_ms", 30_000.0, false),
     ("errors", 0.0, false),
 ];
 

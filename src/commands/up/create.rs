@@ -19,6 +19,7 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<(Cluster, 
     }
     let (mut state, reserved) = choose(name, &settings.wishes()?, &others)?;
     state.api_only = settings.api_only;
+    state.simulated = settings.simulated()?;
     state.ephemeral = settings.ephemeral;
     state.datastore = settings.datastore.clone();
     state.runtime_endpoint = settings.runtime_endpoint();
@@ -33,7 +34,7 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<(Cluster, 
     let cluster = Cluster { paths, state };
     supervisor::check(&cluster)?;
     let bridge = knarr_proxy::names::bridge(name);
-    if !settings.api_only && Path::new("/sys/class/net").join(&bridge).exists() {
+    if cluster.state.runs_containers() && Path::new("/sys/class/net").join(&bridge).exists() {
         bail!(
             "the interface {bridge} exists, so another folder of clusters (KNARR_HOME) holds one named {name:?}, too; \
              choose another --name, or remove what is left of one that is gone with `ip link delete {bridge}`"
@@ -52,6 +53,7 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<(Cluster, 
 pub fn renew(home: &Path, cluster: &Cluster, settings: &Settings) -> Result<()> {
     let _lock = HomeLock::acquire(home)?;
     make_directories(&cluster.paths)?;
+    copy_stages(cluster, settings)?;
     copy_images(cluster, settings)
 }
 
@@ -65,8 +67,16 @@ pub fn prepare(cluster: &Cluster, keys: impl FnOnce() -> Result<()>) -> Result<(
 
 fn write(cluster: &Cluster, settings: &Settings) -> Result<()> {
     prepare(cluster, || pki::create(cluster))?;
+    copy_stages(cluster, settings)?;
     copy_images(cluster, settings)?;
     cluster.state.save(&cluster.paths.state_file())
+}
+
+/// Copies the file of `--stages`, so that a supervisor finds it when the folder that it came from has gone.
+fn copy_stages(cluster: &Cluster, settings: &Settings) -> Result<()> {
+    let Some(stages) = &settings.stages else { return Ok(()) };
+    let copied = std::fs::copy(stages, cluster.paths.stages());
+    copied.map(drop).with_context(|| format!("cannot copy {}", stages.display()))
 }
 
 /// Copies the archives of `--images` to where the kubelet imports from when it starts.

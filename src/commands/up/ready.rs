@@ -5,9 +5,10 @@ use crate::progress::Progress;
 use anyhow::{Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Node;
-use kube::Client;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
@@ -54,8 +55,13 @@ impl Attempt {
         if cluster.state.api_only {
             return Ok(());
         }
+        if let Some(simulated) = cluster.state.simulated {
+            progress.step(&format!("Waiting for {} nodes", simulated.nodes));
+            return nodes(&client, watcher::Config::default(), simulated.nodes as usize).await;
+        }
         progress.step("Waiting for the node");
-        node(cluster, &client).await?;
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", cluster.state.node_name));
+        nodes(&client, config, 1).await?;
         progress.step("Waiting for DNS");
         dns::answers(SocketAddr::from((cluster.state.dns_ip(), 53)), "kubernetes.default.svc.cluster.local.")
             .await
@@ -85,15 +91,20 @@ impl Attempt {
     }
 }
 
-async fn node(cluster: &Cluster, client: &Client) -> Result<()> {
+/// Waits until so many of these nodes are ready.
+async fn nodes(client: &Client, config: watcher::Config, count: usize) -> Result<()> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", cluster.state.node_name));
+    let mut ready = HashSet::new();
     let mut events = watcher(nodes, config).default_backoff().applied_objects().boxed();
     while let Some(node) = events.try_next().await? {
+        let name = node.name_any();
         let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
         if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+            ready.insert(name);
+        }
+        if ready.len() >= count {
             return Ok(());
         }
     }
-    bail!("the watch of the node ended")
+    bail!("the watch of the nodes ended")
 }

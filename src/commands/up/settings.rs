@@ -2,13 +2,16 @@
 use super::Args;
 use crate::cluster::State;
 use crate::cluster::preflight;
-use crate::cluster::state::{MORE_API_SERVERS, Publish, Wishes};
+use crate::cluster::state::{MORE_API_SERVERS, Publish, Simulated, Wishes};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use knarr_kubelet::runtime::choose::EMBEDDED;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Simulated nodes of one cluster at most.
+const MAX_NODES: u32 = 20_000;
 
 /// Settings of a cluster; also the form of the configuration file of `up --config`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -27,6 +30,9 @@ pub struct Settings {
     service_cidr: Option<String>,
     /// What runs pods.
     pub runtime: Option<Runtime>,
+    nodes: Option<u32>,
+    /// File that scripts simulated nodes; in a file, relative to that file.
+    pub stages: Option<PathBuf>,
     /// CRI socket of a running container runtime.
     pub container_runtime_endpoint: Option<String>,
     /// Folder of image archives; in a file, relative to that file.
@@ -48,6 +54,8 @@ pub enum Runtime {
     Cri,
     /// This program itself: the host needs no container runtime
     Embedded,
+    /// Nothing: nodes and pods that follow a script, for thousands on one machine; needs neither root nor containerd
+    Simulated,
 }
 
 impl Settings {
@@ -64,12 +72,18 @@ impl Settings {
         settings.cluster_cidr = args.cluster_cidr.or(settings.cluster_cidr);
         settings.service_cidr = args.service_cidr.or(settings.service_cidr);
         settings.runtime = args.runtime.or(settings.runtime);
+        settings.nodes = args.nodes.or(settings.nodes);
+        settings.stages = args.stages.or(settings.stages);
         settings.container_runtime_endpoint =
             args.container_runtime_endpoint.or(settings.container_runtime_endpoint);
         settings.images = args.images.or(settings.images);
         settings.publish.extend(args.publish.iter().map(|p| format!("{}:{}", p.port, p.node_port)));
         settings.wishes()?;
         settings.check_datastore()?;
+        settings.simulated()?;
+        if let Some(stages) = &settings.stages {
+            knarr_kubelet::simulated::check_stages(stages).context("--stages")?;
+        }
         settings.check_runtime()?;
         if settings.ephemeral && !settings.api_only {
             bail!(
@@ -81,6 +95,39 @@ impl Settings {
                 .with_context(|| format!("--images: cannot read {}", folder.display()))?;
         }
         Ok(settings)
+    }
+
+    /// The simulated nodes that are asked for.
+    pub fn simulated(&self) -> Result<Option<Simulated>> {
+        if self.runtime == Some(Runtime::Simulated) {
+            let refused = [
+                ("--api-only", self.api_only),
+                ("--container-runtime-endpoint", self.container_runtime_endpoint.is_some()),
+                ("--images", self.images.is_some()),
+                ("--publish", !self.publish.is_empty()),
+                ("--node-name", self.node_name.is_some()),
+            ];
+            if let Some((flag, _)) = refused.iter().find(|(_, given)| *given) {
+                bail!("{flag} makes no sense with --runtime simulated, where nothing runs in containers");
+            }
+            let nodes = self.nodes.unwrap_or(1);
+            if !(1..=MAX_NODES).contains(&nodes) {
+                bail!("--nodes is a number from 1 to {MAX_NODES}");
+            }
+            return Ok(Some(Simulated { nodes }));
+        }
+        if self.nodes.is_some_and(|nodes| nodes != 1) {
+            bail!("--nodes: this host is one node; several are possible with --runtime simulated");
+        }
+        if self.stages.is_some() {
+            bail!("--stages scripts simulated nodes: add --runtime simulated");
+        }
+        Ok(None)
+    }
+
+    /// Whether pods are to be containers on this host.
+    pub fn runs_containers(&self) -> bool {
+        !self.api_only && self.runtime != Some(Runtime::Simulated)
     }
 
     fn check_runtime(&self) -> Result<()> {
@@ -96,7 +143,7 @@ impl Settings {
             Runtime::Auto => {
                 self.container_runtime_endpoint.is_none() && !self.api_only && !preflight::has_containerd()
             }
-            Runtime::Cri => false,
+            Runtime::Cri | Runtime::Simulated => false,
             Runtime::Embedded => true,
         };
         if embedded { Some(EMBEDDED.to_owned()) } else { self.container_runtime_endpoint.clone() }
@@ -127,6 +174,7 @@ impl Settings {
             .with_context(|| format!("{} is no configuration of a cluster", file.display()))?;
         let folder = file.parent().unwrap_or(Path::new(""));
         settings.images = settings.images.map(|images| folder.join(images));
+        settings.stages = settings.stages.map(|stages| folder.join(stages));
         Ok(settings)
     }
 
@@ -155,6 +203,8 @@ impl Settings {
         let differing = [
             ("--api-port", other(self.api_port.as_ref(), &state.ports.api)),
             ("--api-only", self.api_only && !state.api_only),
+            ("--runtime", self.runtime.is_some() && self.simulated()?.is_some() != state.simulated.is_some()),
+            ("--nodes", other(self.nodes.as_ref(), &state.simulated.map_or(1, |simulated| simulated.nodes))),
             ("--ephemeral", self.ephemeral && !state.ephemeral),
             ("--datastore", self.datastore.is_some() && self.datastore != state.datastore),
             (

@@ -1,4 +1,5 @@
 //! MutatingAdmissionPolicy.
+use super::super::metrics::{Check, INVALID, NO_ERROR};
 use super::super::webhook::conditions::aggregate;
 use super::super::webhook::mutate::back;
 use super::super::{Attributes, Operation, Plugin};
@@ -10,6 +11,7 @@ use knarr_api::cel::BUDGET;
 use knarr_api::cel::admission::{Budget, Matched};
 use knarr_api::status::Status;
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 /// The plugin.
 pub struct Mutating {
@@ -91,7 +93,15 @@ impl Plugin for Mutating {
 
 impl Mutating {
     async fn carry_out(&self, attributes: &mut Attributes<'_>, due: &Due<'_>) -> Result<(), Status> {
-        match mutated(attributes, due) {
+        let began = Instant::now();
+        let outcome = mutated(attributes, due);
+        self.world.metrics.mutated(&Check {
+            policy: &due.policy.name,
+            binding: &due.binding.name,
+            error: if outcome.is_ok() { NO_ERROR } else { INVALID },
+            took: began.elapsed(),
+        });
+        match outcome {
             Ok(None) => Ok(()),
             Ok(Some(object)) => {
                 let object = back(attributes, &due.invocation, object).await?;

@@ -1,4 +1,5 @@
 //! ValidatingAdmissionPolicy.
+use super::super::metrics::{AdmissionMetrics, Check, INVALID, NO_ERROR, OUT_OF_BUDGET};
 use super::super::webhook::conditions::aggregate;
 use super::super::{Attributes, Operation, Plugin};
 use super::compiled::{Source, Validation};
@@ -9,6 +10,7 @@ use knarr_api::cel::eval::EvalError;
 use knarr_api::cel::{BUDGET, Val};
 use knarr_api::status::Status;
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 /// The most bytes of a message and of an audit annotation.
 const MESSAGE: usize = 5 * 1024;
@@ -40,6 +42,10 @@ struct Objection {
     actions: Vec<String>,
     /// Position of the expression; 0 for failures.
     index: usize,
+    /// What kind of failure it is, of the metrics' names.
+    error: &'static str,
+    /// How long it took to find out.
+    took: Duration,
 }
 
 #[async_trait]
@@ -65,50 +71,66 @@ impl Plugin for Validating {
                     reason: None,
                     actions: vec!["Deny".to_owned()],
                     index: 0,
+                    error: INVALID,
+                    took: Duration::ZERO,
                 });
             }
             for due in &due {
-                objections.extend(judge(due, attributes));
+                objections.extend(judge(due, attributes, &self.world.metrics));
             }
         }
-        settle(objections, attributes)
+        settle(objections, attributes, &self.world.metrics)
     }
 }
 
 /// Evaluates one policy under one binding with one object of parameters.
-fn judge(due: &Due<'_>, attributes: &Attributes<'_>) -> Vec<Objection> {
+fn judge(due: &Due<'_>, attributes: &Attributes<'_>, metrics: &AdmissionMetrics) -> Vec<Objection> {
     let policy = due.policy;
-    let objection = |message: String, reason: Option<&String>, index: usize| Objection {
+    let mut began = Instant::now();
+    let objection = |message: String, error: &'static str, index: usize, took: Duration| Objection {
         policy: policy.name.clone(),
         binding: due.binding.name.clone(),
         message,
-        reason: reason.cloned(),
+        reason: None,
         actions: due.binding.actions.clone(),
         index,
+        error,
+        took,
+    };
+    let ignored = |error: &'static str, took: Duration| {
+        let check = Check { policy: &policy.name, binding: &due.binding.name, error, took };
+        metrics.checked(&check, "allow");
     };
     let variables = due.variables();
     match policy.conditions.evaluate(&variables) {
         Matched::Yes => {}
         Matched::No(_) => return Vec::new(),
         Matched::Unknown(_) if policy.ignores_failure => return Vec::new(),
-        Matched::Unknown(faults) => return vec![objection(aggregate(&faults), None, 0)],
+        Matched::Unknown(faults) => {
+            return vec![objection(aggregate(&faults), INVALID, 0, began.elapsed())];
+        }
     }
     let mut budget = Budget::new(BUDGET);
     let mut found = Vec::new();
     for (index, validation) in policy.validations.iter().enumerate() {
+        began = Instant::now();
         match budget.evaluate(&validation.program, &validation.text, &variables) {
             Ok(Val::Bool(true)) => {}
             Ok(_) => {
                 let message = message(validation, &mut budget, &variables);
-                found.push(objection(message, validation.reason.as_ref(), index));
+                let reason = validation.reason.clone();
+                found.push(Objection { reason, ..objection(message, NO_ERROR, index, began.elapsed()) });
             }
             // What is too expensive fails as a whole.
             Err(error) if error.cancelled => {
-                let failed = objection(error.message, None, 0);
-                return if policy.ignores_failure { Vec::new() } else { vec![failed] };
+                if policy.ignores_failure {
+                    ignored(OUT_OF_BUDGET, began.elapsed());
+                    return Vec::new();
+                }
+                return vec![objection(error.message, OUT_OF_BUDGET, 0, began.elapsed())];
             }
-            Err(error) if policy.ignores_failure => drop(error),
-            Err(error) => found.push(objection(error.message, None, index)),
+            Err(_) if policy.ignores_failure => ignored(INVALID, began.elapsed()),
+            Err(error) => found.push(objection(error.message, INVALID, index, began.elapsed())),
         }
     }
     let mut budget = Budget::new(BUDGET);
@@ -116,7 +138,7 @@ fn judge(due: &Due<'_>, attributes: &Attributes<'_>) -> Vec<Objection> {
         let value = budget.evaluate(program, text, &variables);
         annotate(due, attributes, key, value, &mut |message| {
             if !policy.ignores_failure {
-                found.push(objection(message, None, 0));
+                found.push(objection(message, INVALID, 0, Duration::ZERO));
             }
         });
     }
@@ -166,12 +188,23 @@ fn message<'a>(validation: &'a Validation, budget: &mut Budget, variables: &Comp
 }
 
 /// Carries out what follows from objections.
-fn settle(objections: Vec<Objection>, attributes: &Attributes<'_>) -> Result<(), Status> {
+fn settle(
+    objections: Vec<Objection>,
+    attributes: &Attributes<'_>,
+    metrics: &AdmissionMetrics,
+) -> Result<(), Status> {
     let mut refusal = None;
     let mut audited = Vec::new();
     for objection in objections {
-        let Objection { policy, binding, message, reason, actions, index } = objection;
+        let Objection { policy, binding, message, reason, actions, index, error, took } = objection;
+        let check = Check { policy: &policy, binding: &binding, error, took };
         for action in &actions {
+            match action.as_str() {
+                "Deny" => metrics.checked(&check, "deny"),
+                "Warn" => metrics.checked(&check, "warn"),
+                "Audit" => metrics.checked(&check, "audit"),
+                _ => {}
+            }
             match action.as_str() {
                 "Deny" if refusal.is_none() => {
                     let what = match binding.as_str() {

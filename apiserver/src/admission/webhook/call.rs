@@ -92,6 +92,7 @@ async fn ask(
     let endpoint = hook.endpoint.as_ref();
     let endpoint = endpoint
         .map_err(|text| Failure::call(hook, format_args!("could not get REST client: {text}"), 400))?;
+    let shown = caller.credentials.of(endpoint);
     let uid = uuid::Uuid::new_v4().to_string();
     let post = Post {
         body: review::request(version, &uid, attributes, invocation, &seen),
@@ -99,9 +100,16 @@ async fn ask(
         limit: MAX_ANSWER,
         agent: "kube-apiserver-admission",
         tell_timeout: true,
-        authorization: None,
+        authorization: shown.and_then(|shown| shown.authorization.as_ref()),
     };
-    let answer = caller.outbound.post(endpoint, post).await;
+    let answer = match shown.and_then(|shown| shown.outbound.as_ref()) {
+        Some(outbound) => {
+            let mut endpoint = endpoint.clone();
+            endpoint.trust.identified = true;
+            outbound.post(&endpoint, post).await
+        }
+        None => caller.outbound.post(endpoint, post).await,
+    };
     let answer = answer.map_err(|error| {
         Failure::call(hook, format_args!("failed to call webhook: {error}"), error.code.unwrap_or(503))
     })?;

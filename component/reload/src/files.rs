@@ -1,4 +1,4 @@
-//! What is read from files and read again when they change: certificates, authorities, configurations.
+//! A state that is read from files and read again when they change.
 //!
 //! Files are looked at when their content is wanted, at most once a second, so that a server at rest does nothing. What
 //! cannot be read or used is logged and the last good state stays.
@@ -63,6 +63,12 @@ impl<T> Reloaded<T> {
         self.current.load_full()
     }
 
+    /// As if a second had passed.
+    #[cfg(test)]
+    pub(crate) fn look_at_once(&self) {
+        self.due.store(0, Ordering::Relaxed);
+    }
+
     fn look(&self, load: &Load<T>) {
         let now = self.started.elapsed().as_millis() as u64;
         let due = self.due.load(Ordering::Relaxed);
@@ -112,8 +118,7 @@ mod tests {
         let state = Reloaded::new(vec![path.clone()], read).unwrap();
         let after = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            // As if a second had passed.
-            state.due.store(0, Ordering::Relaxed);
+            state.look_at_once();
             *state.get()
         };
         assert_eq!(after("22"), 22);
