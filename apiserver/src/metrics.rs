@@ -347,6 +347,9 @@ fn running_labels(info: &RequestInfo) -> RunningLabels {
     }
 }
 
+/// Counters that the original named without the suffix `_total`. They are kept as gauges, which grow only.
+const UNSUFFIXED: [&str; 2] = ["authenticated_user_requests", "authentication_attempts"];
+
 /// OpenMetrics in the older text format, where a counter's description carries its whole name and nothing tells the end.
 pub fn classic(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -358,6 +361,9 @@ pub fn classic(text: &str) -> String {
         match described.and_then(|(head, rest)| Some((head, rest.split_once(' ')?))) {
             Some((head, (name, rest))) if counters.contains(name) => {
                 out.extend([head, name, "_total ", rest]);
+            }
+            Some(("# TYPE ", (name, "gauge"))) if UNSUFFIXED.contains(&name) => {
+                out.extend(["# TYPE ", name, " counter"]);
             }
             _ => out.push_str(line),
         }
@@ -471,6 +477,7 @@ mod tests {
         let info = RequestInfo::new(&http::Method::GET, &uri).unwrap();
         metrics.observe(&info, 200, Duration::from_millis(3));
         metrics.observe(&info, 200, Duration::from_millis(3));
+        metrics.access.authenticated(Some("admin"), Duration::from_millis(3));
         let text = metrics.encode();
         let line = "apiserver_request_total{code=\"200\",component=\"apiserver\",dry_run=\"\",group=\"\",\
                     resource=\"pods\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 2";
@@ -478,6 +485,7 @@ mod tests {
         assert!(text.contains("apiserver_request_duration_seconds_count"), "{text}");
         let classic = classic(&text);
         assert!(classic.contains("# TYPE apiserver_request_total counter\n"), "{classic}");
+        assert!(classic.contains("# TYPE authentication_attempts counter\n"), "{classic}");
         assert!(classic.contains(line) && !classic.contains("# EOF"), "{classic}");
     }
 }

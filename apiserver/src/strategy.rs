@@ -10,6 +10,7 @@ mod endpoint_slice;
 mod job;
 mod limit_range;
 pub(crate) mod namespace;
+mod node;
 mod persistent_volume;
 pub(crate) mod pod;
 pub(crate) mod qos;

@@ -3,6 +3,7 @@
 //! What all versions have in common stands, for the original, at the top of the specification: faults of a schema, of
 //! subresources and of columns that are equal in all versions carry such paths.
 mod expressions;
+mod patterns;
 mod schema;
 
 use super::constraints::Rule::{By, Need, NeedOneOf};
@@ -41,7 +42,6 @@ fn definition(at: &At<'_>) {
     }
     check(&spec, SPEC);
     versions(&spec);
-    accepted_names(at);
     stored_versions(at);
     approval(at, &spec);
     let keep = spec.get("preserveUnknownFields");

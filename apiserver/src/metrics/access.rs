@@ -35,7 +35,8 @@ fn histogram() -> Histogram {
 }
 
 impl AccessMetrics {
-    /// Part of the server's. Counters whose names lack the suffix `_total` are gauges that only grow.
+    /// Part of the server's. Counters whose names lack the suffix `_total` are gauges that only grow, told as
+    /// counters in the older text format.
     pub fn new(registry: &mut Registry) -> Self {
         let new = Self {
             users: Family::default(),

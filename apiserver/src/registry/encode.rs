@@ -53,9 +53,39 @@ pub(super) fn content(
     let value = match accepted.transform {
         Transform::None => value,
         Transform::Table(version) => table::of_one(call, version, &value)?,
-        Transform::Metadata(version) | Transform::MetadataList(version) => metadata(&value, version),
+        Transform::Metadata(version) => metadata(&value, version),
+        Transform::MetadataList(_) => {
+            let name = internal_type(call.row, &call.row.kind.gvk.kind);
+            return Err(unfitting(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({name})"
+            )));
+        }
     };
     with_code(code, document(&value, accepted)?)
+}
+
+/// The refusal of metadata for an answer that is a list.
+pub(super) fn no_metadata_of_list(call: &Call<'_>) -> Status {
+    let name = internal_type(call.row, &call.row.kind.list_kind);
+    unfitting(format!("you requested PartialObjectMetadata, but the requested object is a list ({name})"))
+}
+
+fn unfitting(text: String) -> Status {
+    Status::new(406, "NotAcceptable", text)
+}
+
+/// The name of a kind's type as clients of the original see it in messages.
+fn internal_type(row: &Row, kind: &str) -> String {
+    if row.custom().is_some() {
+        let list = if kind == &*row.kind.list_kind { "List" } else { "" };
+        return format!("*unstructured.Unstructured{list}");
+    }
+    let package = match &*row.kind.gvk.group {
+        "" | "events.k8s.io" => "core",
+        "internal.apiserver.k8s.io" => "apiserverinternal",
+        group => group.split('.').next().unwrap_or_default(),
+    };
+    format!("*{package}.{kind}")
 }
 
 /// A stored object in protobuf.

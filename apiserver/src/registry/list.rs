@@ -209,7 +209,7 @@ fn of_values(
         }
     };
     let strip = |mut item: Value| {
-        if let Some(members) = item.as_object_mut() {
+        if let (Transform::None, Some(members)) = (transform, item.as_object_mut()) {
             members.remove("kind");
             members.remove("apiVersion");
         }

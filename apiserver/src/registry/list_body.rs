@@ -40,6 +40,9 @@ struct Frame {
 /// An object that its type cannot hold, where that shows before the first piece is sent.
 pub(super) fn write(registry: &Registry, call: &Call<'_>, page: Page) -> Result<Response, Status> {
     let Accepted { format, transform, pretty } = call.accepted;
+    if matches!(transform, Transform::Metadata(_)) {
+        return Err(encode::no_metadata_of_list(call));
+    }
     let (frame, item) = match (format, transform) {
         (Format::Protobuf, Transform::None | Transform::Metadata(_) | Transform::MetadataList(_)) => {
             binary(registry, call, &page)?
@@ -105,8 +108,11 @@ fn text(call: &Call<'_>, page: &Page) -> Result<(Frame, Write), Status> {
             (head(&list_kind, &api_version), item)
         }
         Transform::Metadata(version) | Transform::MetadataList(version) => {
-            let item: Write = Box::new(|object, out| {
-                out.extend_from_slice(b"{\"metadata\":");
+            let head_of_item = format!(
+                "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":"
+            );
+            let item: Write = Box::new(move |object, out| {
+                out.extend_from_slice(head_of_item.as_bytes());
                 object.write_metadata(object.revision, out);
                 out.push(b'}');
                 Ok(())

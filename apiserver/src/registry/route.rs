@@ -13,6 +13,7 @@ use knarr_api::kind::Kind;
 use knarr_api::names;
 use knarr_api::status::Status;
 use knarr_api::table::Api;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -111,6 +112,7 @@ impl Registry {
         });
         let (parts, body) = request.into_parts();
         let notes = context.notes.clone();
+        let pretty = context.info.query("pretty").map(Cow::into_owned);
         let mut response = match self.resource(context, row, &parts, body).await {
             Ok(mut response) => {
                 if let Some(text) = deprecated {
@@ -118,7 +120,7 @@ impl Registry {
                 }
                 response
             }
-            Err(status) => body::status(&status, &parts.headers),
+            Err(status) => body::status_as(&status, &parts.headers, pretty.as_deref()),
         };
         warn(response.headers_mut(), &notes.warnings());
         response
@@ -193,6 +195,10 @@ impl Registry {
             return Err(unsupported_verb());
         }
         if row.kind.namespaced && namespace.is_empty() && info.verb == Verb::Create {
+            return Err(unsupported_verb());
+        }
+        // An object is created where its kind is listed; what stands below an object may be created there.
+        if in_path && sub.is_empty() && info.verb == Verb::Create {
             return Err(unsupported_verb());
         }
         if !in_path && matches!(info.verb, Verb::Update | Verb::Patch | Verb::Delete) {

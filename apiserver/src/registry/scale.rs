@@ -46,6 +46,16 @@ pub(super) fn scale_of(row: &Row, value: &Value) -> Value {
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
 }
 
+/// A custom resource without the number that is to be scaled has no scale to show.
+fn has_replicas(row: &Row, value: &Value) -> Result<(), Status> {
+    let Some(scale) = row.custom().and_then(|custom| custom.scale.as_ref()) else { return Ok(()) };
+    if object::at(value, &texts(&scale.spec)).is_some_and(|number| !number.is_null()) {
+        return Ok(());
+    }
+    let path = scale.spec.join(".");
+    Err(Status::internal(format!("the spec replicas field \".{path}\" does not exist")))
+}
+
 /// The object with the number that a scale wants.
 pub(super) fn with_replicas(row: &Row, mut whole: Value, scale: &Value) -> Value {
     let replicas = object::at(scale, &["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
@@ -97,6 +107,7 @@ impl Registry {
         if call.context.info.verb == Verb::Get {
             let stored = self.find(call).await?;
             let value = stored.value().map_err(Status::internal)?;
+            has_replicas(call.row, &value)?;
             return Ok(Answer::new(200, Content::Document(scale_of(call.row, &value))));
         }
         let patching = call.context.info.verb == Verb::Patch;

@@ -4,7 +4,7 @@ use super::messages::Messages;
 use super::negotiate::{Accepted, Format, Transform};
 use super::options::ListOptions;
 use super::select::Selection;
-use super::{Registry, Row, codec, encode, get, table, too_large_version};
+use super::{Registry, Row, codec, encode, get, table};
 use crate::server::{Body, Response};
 use crate::storage::event::Form;
 use crate::storage::{Delivery, Event, EventType, Revision, Start, Stored, WatchEnd, WatchError, Watcher};
@@ -82,12 +82,13 @@ impl Registry {
             "" | "0" => None,
             text => Some(text.parse().map(Revision).map_err(|_| unreadable(call, text))?),
         };
-        if let Some(revision) = from {
+        let with_initial = options.send_initial_events == Some(true);
+        if let Some(revision) = from.filter(|_| with_initial) {
             self.reach(revision).await?;
         } else if options.resource_version.is_empty() {
             self.fresh().await?;
         }
-        let start = if options.send_initial_events == Some(true) {
+        let start = if with_initial {
             let namespace = selection.namespace.as_deref();
             let view = if call.row.in_log {
                 let view = self.store.list(&call.row.resource, namespace, None).await;
@@ -109,7 +110,6 @@ impl Registry {
             WatchError::Gone { requested, oldest } => {
                 Status::expired(format!("too old resource version: {requested} ({oldest})"))
             }
-            WatchError::Future { requested, current } => too_large_version(requested.0, current.0),
             WatchError::Unknown(_) => Status::internal(error),
         })?;
         Ok((initial, watcher))

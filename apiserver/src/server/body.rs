@@ -1,4 +1,6 @@
 //! Request and response bodies without boxing on the common paths, and the encoding of `Status` answers.
+use crate::registry::encode;
+use crate::registry::negotiate::{self, Accepted, Scope};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
@@ -12,8 +14,6 @@ use std::task::{Context, Poll, ready};
 
 /// The largest request body that is read, in bytes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
-/// The binary form.
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// The body of an answer.
 #[derive(Default)]
@@ -173,13 +173,17 @@ fn typed(code: u16, media_type: HeaderValue, bytes: impl Into<Bytes>) -> super::
     response
 }
 
-/// An error as the client asked for it by its `Accept` header; `Retry-After` where the error names a time.
+/// An error as the client asked for it by its headers; `Retry-After` where the error names a time.
 pub fn status(status: &Status, request_headers: &HeaderMap) -> super::Response {
-    let encoded = prefers_protobuf(request_headers).then(|| protobuf(status)).flatten();
-    let mut response = match encoded {
-        Some(bytes) => typed(status.code, HeaderValue::from_static(PROTOBUF), bytes),
-        None => json(status.code, status.to_json()),
-    };
+    status_as(status, request_headers, None)
+}
+
+/// The same of a request that may have the option `pretty`.
+pub fn status_as(status: &Status, request_headers: &HeaderMap, pretty: Option<&str>) -> super::Response {
+    // Who accepts no form that there is gets JSON all the same.
+    let accepted = negotiate::accept(request_headers, pretty, Scope::Plain).unwrap_or(Accepted::JSON);
+    let encoded = (accepted != Accepted::JSON).then(|| encoded(status, accepted)).flatten();
+    let mut response = encoded.unwrap_or_else(|| json(status.code, status.to_json()));
     let seconds = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
     if seconds > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -187,23 +191,11 @@ pub fn status(status: &Status, request_headers: &HeaderMap) -> super::Response {
     response
 }
 
-/// Is protobuf the first form in `Accept` that a `Status` has? (As a table it has none.)
-fn prefers_protobuf(headers: &HeaderMap) -> bool {
-    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let first = accept.flat_map(|value| value.split(',')).find_map(|range| {
-        let media_type = range.split(';').next().unwrap_or_default().trim();
-        matches!(media_type, PROTOBUF | "application/json" | "*/*").then_some(media_type)
-    });
-    first == Some(PROTOBUF)
-}
-
-fn protobuf(status: &Status) -> Option<Vec<u8>> {
-    let api = knarr_api::table::builtin();
-    let ty = api.schema.find("io.k8s.apimachinery.pkg.apis.meta.v1.Status")?;
+fn encoded(status: &Status, accepted: Accepted) -> Option<super::Response> {
     let value = serde_json::from_slice(&status.to_json()).ok()?;
-    let mut bytes = Vec::new();
-    knarr_api::protobuf::encode(&api.schema, ty, &value, &mut bytes).ok()?;
-    Some(bytes)
+    let mut response = encode::document(&value, accepted).ok()?;
+    *response.status_mut() = http::StatusCode::from_u16(status.code).ok()?;
+    Some(response)
 }
 
 #[cfg(test)]
@@ -223,7 +215,17 @@ mod tests {
         check("application/json", "application/json");
         check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", "application/json");
         check("text/html, */*", "application/json");
-        let Body::Full(bytes) = check("application/vnd.kubernetes.protobuf,application/json", PROTOBUF)
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        let Body::Full(yaml) = check("application/yaml", "application/yaml") else { panic!("one piece") };
+        assert!(yaml.starts_with(b"apiVersion: v1\ncode: 404\n"), "{yaml:?}");
+        for pretty in [status_as(&error, &HeaderMap::new(), Some("true")), {
+            let agent = HeaderMap::from_iter([(header::USER_AGENT, HeaderValue::from_static("curl/8.5.0"))]);
+            status(&error, &agent)
+        }] {
+            let Body::Full(bytes) = pretty.into_body() else { panic!("one piece") };
+            assert!(bytes.starts_with(b"{\n  \"kind\": \"Status\",\n"), "{bytes:?}");
+        }
+        let Body::Full(bytes) = check("application/vnd.kubernetes.protobuf,application/json", protobuf)
         else {
             panic!("one piece")
         };

@@ -109,10 +109,11 @@ impl Chain {
 
     async fn guarded(&self, passage: &mut Passage<'_>, request: Request) -> Response {
         let info = passage.info;
-        let accept = request.headers().get(header::ACCEPT).cloned();
+        let form = [header::ACCEPT, header::USER_AGENT]
+            .map(|name| request.headers().get(&name).map(|value| (name, value.clone())));
         let fail = |status: &Status| {
-            let headers = HeaderMap::from_iter(accept.clone().map(|value| (header::ACCEPT, value)));
-            body::status(status, &headers)
+            let headers = HeaderMap::from_iter(form.clone().into_iter().flatten());
+            body::status_as(status, &headers, info.query("pretty").as_deref())
         };
         let allotted = match self.allotted(info) {
             Ok(allotted) => allotted,
@@ -248,7 +249,10 @@ impl Chain {
         match decision {
             authz::Decision::Allow(_) => Ok(()),
             authz::Decision::Failed { error, .. } => Err(body::filter_failed(info.uri(), &error)),
-            other => Err(body::status(&authz::forbidden(user, &attributes, other.reason()), headers)),
+            other => {
+                let status = authz::forbidden(user, &attributes, other.reason());
+                Err(body::status_as(&status, headers, info.query("pretty").as_deref()))
+            }
         }
     }
 

@@ -109,9 +109,6 @@ impl Hub {
             Start::After(revision) => revision,
         };
         let oldest = state.ring.start();
-        if start > visible {
-            return Err(WatchError::Future { requested: start, current: visible });
-        }
         if start < oldest || state.ended.is_some() {
             let oldest = if state.ended.is_some() { visible } else { oldest };
             return Err(WatchError::Gone { requested: start, oldest });
@@ -119,7 +116,7 @@ impl Hub {
         let (queue, receiver) = mpsc::channel(capacity);
         let end = Arc::new(OnceLock::new());
         let place = self.place(&scope);
-        let member = Member { scope, selects, since: visible, queue, end: end.clone() };
+        let member = Member { scope, selects, since: start.max(visible), queue, end: end.clone() };
         let backlog = state
             .ring
             .between(start, visible)

@@ -41,7 +41,7 @@ impl Scope {
 pub enum Start {
     /// With the next change; [`Watcher::start`] tells from which revision.
     Now,
-    /// With the first change after this revision.
+    /// With the first change after this revision, which need not be reached yet.
     After(Revision),
 }
 
@@ -55,14 +55,6 @@ pub enum WatchError {
         requested: Revision,
         /// The oldest revision a watch can begin after.
         oldest: Revision,
-    },
-    /// The revision is not reached yet (504 `Timeout` with cause `ResourceVersionTooLarge`).
-    #[error("too large resource version: {requested}, current: {current}")]
-    Future {
-        /// The revision asked for.
-        requested: Revision,
-        /// The newest revision.
-        current: Revision,
     },
     /// The resource is not registered.
     #[error("resource {0} is not stored")]

@@ -125,7 +125,7 @@ pub static RULES: &[Rules] = &[
     Rules { propagation: None, expires: true, ..Rules::new("", "events") },
     Rules::new("", "limitranges").by(&super::limit_range::LimitRange),
     Rules::new("", "namespaces").by(&super::namespace::Namespace),
-    Rules::new("", "nodes").status(StatusRule::KeptOnCreate),
+    Rules::new("", "nodes").status(StatusRule::KeptOnCreate).by(&super::node::Node),
     Rules::new("", "persistentvolumeclaims").returned().by(&super::persistent_volume::Claim),
     Rules::new("", "persistentvolumes").returned().by(&super::persistent_volume::Volume),
     Rules::new("", "pods").counts(Generation::SPEC).returned().by(&super::pod::Pod),

@@ -142,7 +142,8 @@ async fn beginnings() {
         (format!("watch=1&resourceVersion={at}&timeoutSeconds=1&{selected}"), ""),
         (format!("watch=1&resourceVersion={at}&timeoutSeconds=1&{bookmarks}&{selected}"), "BOOKMARK"),
         ("watch=1&resourceVersionMatch=NotOlderThan&sendInitialEvents=false&timeoutSeconds=1".to_owned(), ""),
-        (format!("watch=1&resourceVersion=99999999&{selected}"), "ERROR"),
+        (format!("watch=1&resourceVersion=99999999&timeoutSeconds=1&{selected}"), ""),
+        (format!("watch=1&resourceVersion=99999999&{initial}&{selected}"), "ERROR"),
     ] {
         let (code, event) = first(&admin, &query).await;
         assert_eq!((code, event["type"].as_str().unwrap_or_default()), (200, expected), "{query}: {event}");

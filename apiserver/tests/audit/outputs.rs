@@ -107,7 +107,9 @@ async fn a_webhook_that_hangs_stops_nobody() {
     for line in [
         "apiserver_audit_level_total{level=\"Request\"} 20",
         "apiserver_audit_event_total 40",
+        "# TYPE authentication_attempts counter",
         "authentication_attempts{result=\"success\"} ",
+        "# TYPE authenticated_user_requests counter",
         "authenticated_user_requests{username=\"admin\"} ",
         "authorization_attempts_total{result=\"allowed\"} ",
         "authorization_duration_seconds_count{result=\"allowed\"} ",

@@ -102,6 +102,11 @@ async fn objects_live_as_those_of_other_kinds() {
     assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("WidgetCollection"), 1));
     let none = server.get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dred")).await.expect(200);
     assert_eq!(none["items"], json!([]));
+    let none = server.get(&format!("{path}/scale")).await.expect(500);
+    assert_eq!(
+        none["message"],
+        "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist"
+    );
     let scale =
         server.patch(&format!("{path}/scale"), "merge-patch+json", &json!({"spec": {"replicas": 7}})).await;
     let scale = scale.expect(200);
@@ -112,6 +117,19 @@ async fn objects_live_as_those_of_other_kinds() {
     assert_eq!(server.get(&path).await.expect(200)["spec"]["replicas"], 7);
     assert_eq!(server.delete(&path).await.expect(200)["status"], "Success");
     server.get(&path).await.code_is(404);
+}
+
+/// What a client says of the status is not read, and the names that are not accepted yet are not found fault with.
+#[tokio::test]
+async fn faulty_names_are_told_once() {
+    let server = Server::start().await;
+    let mut faulty = definition();
+    faulty["spec"]["names"]["shortNames"] = json!(["W_d"]);
+    faulty["status"] = json!({"acceptedNames": {"plural": "A_b", "kind": "B"}});
+    let refused = server.post(CRDS, &faulty).await.expect(422);
+    let causes = refused["details"]["causes"].as_array().unwrap();
+    let fields: Vec<_> = causes.iter().map(|cause| cause["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["spec.names.shortNames[0]"], "{refused}");
 }
 
 #[tokio::test]

@@ -59,6 +59,17 @@ async fn statuses() {
     .await;
     check(
         &server,
+        Method::POST,
+        &format!("{MAPS}/n"),
+        json!({"metadata": {"name": "n"}}),
+        json!({
+            "message": "the server does not allow this method on the requested resource",
+            "reason": "MethodNotAllowed", "details": {}, "code": 405,
+        }),
+    )
+    .await;
+    check(
+        &server,
         Method::PUT,
         &format!("{MAPS}/a"),
         json!({"metadata": {"name": "c"}}),
@@ -116,4 +127,52 @@ async fn media_types() {
         .send(Method::PATCH, &format!("{MAPS}/a"), &[("content-type", "application/json")], b"{}".to_vec())
         .await;
     assert_eq!(reply.expect(415)["reason"], "UnsupportedMediaType");
+}
+
+/// Errors take the form that the request asks for, as objects do.
+#[tokio::test]
+async fn forms() {
+    let server = Server::start().await;
+    let missing = format!("{MAPS}/zz");
+    let yaml = server.send(Method::GET, &missing, &[("accept", "application/yaml")], Vec::new()).await;
+    assert_eq!((yaml.code, &yaml.headers["content-type"]), (404, &"application/yaml".parse().unwrap()));
+    assert!(yaml.bytes.starts_with(b"apiVersion: v1\ncode: 404\n"), "{:?}", yaml.bytes);
+    let pretty = server.get(&format!("{missing}?pretty=true")).await;
+    assert!(pretty.bytes.starts_with(b"{\n  \"kind\": \"Status\",\n"), "{:?}", pretty.bytes);
+    let agent = [("user-agent", "curl/8.5.0")];
+    let plain = server.send(Method::GET, &format!("{missing}?pretty=false"), &agent, Vec::new()).await;
+    assert!(plain.bytes.starts_with(b"{\"kind\":\"Status\","), "{:?}", plain.bytes);
+}
+
+/// A list has no metadata of its own kind, nor one object a list of them.
+#[tokio::test]
+async fn transformations_that_do_not_fit() {
+    let server = Server::start().await;
+    server.post(MAPS, &json!({"metadata": {"name": "a"}})).await.expect(201);
+    let one = format!("{MAPS}/a");
+    for (path, form, message) in [
+        (
+            MAPS,
+            "PartialObjectMetadata",
+            "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)",
+        ),
+        (
+            &*one,
+            "PartialObjectMetadataList",
+            "you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)",
+        ),
+    ] {
+        let accept = format!("application/json;as={form};g=meta.k8s.io;v=v1");
+        let refused = server.send(Method::GET, path, &[("accept", &accept)], Vec::new()).await.expect(406);
+        assert_eq!((&refused["reason"], &refused["message"]), (&json!("NotAcceptable"), &json!(message)));
+    }
+    for format in ["json", "yaml"] {
+        let accept = format!("application/{format};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+        let list = server.send(Method::GET, MAPS, &[("accept", &accept)], Vec::new()).await;
+        let text = String::from_utf8_lossy(&list.bytes).replace(['"', ' '], "");
+        assert!(
+            text.contains("kind:PartialObjectMetadata\n") || text.contains("kind:PartialObjectMetadata,"),
+            "{text}"
+        );
+    }
 }

@@ -149,3 +149,37 @@ async fn approval_changes_conditions_only() {
         (&json!(pem), &json!("Approved"))
     );
 }
+
+#[tokio::test]
+async fn names_and_targets_are_told() {
+    let server = Server::start().await;
+    pod(&server, "p").await;
+    let target = json!({"kind": "Node", "name": "n1"});
+    for (sub, body, code, message) in [
+        ("eviction", json!({}), 400, "name in URL does not match name in Eviction object"),
+        (
+            "eviction",
+            json!({"metadata": {"name": "q"}}),
+            400,
+            "name in URL does not match name in Eviction object",
+        ),
+        ("binding", json!({"target": target}), 400, "name in URL does not match name in Binding object"),
+        (
+            "binding",
+            json!({"metadata": {"name": "q"}, "target": target}),
+            400,
+            "name in URL does not match name in Binding object",
+        ),
+        ("binding", json!({"metadata": {"name": "p"}, "target": {}}), 500, "target.name: Required value"),
+        (
+            "binding",
+            json!({"metadata": {"name": "p"}, "target": {"kind": "Pod"}}),
+            500,
+            "[target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \"<empty>\", \
+             target.name: Required value]",
+        ),
+    ] {
+        let refused = server.post(&format!("{PODS}/p/{sub}"), &body).await.expect(code);
+        assert_eq!(refused["message"], message, "{sub} {body}");
+    }
+}

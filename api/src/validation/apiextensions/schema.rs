@@ -148,6 +148,7 @@ fn node(schema: &At<'_>, level: Level) {
         resource_members(&properties, level);
     }
     lists(schema);
+    pattern(&schema.get("pattern"));
     rules(&schema.get("x-kubernetes-validations"));
     conditions(schema, schema, either);
     for (_, property) in properties.entries() {
@@ -161,6 +162,12 @@ fn node(schema: &At<'_>, level: Level) {
         items.forbidden("items must be a schema object and not an array");
     } else if items.is_set() {
         node(&items, Level::Item);
+    }
+}
+
+fn pattern(pattern: &At<'_>) {
+    if let Some(fault) = super::patterns::fault(pattern.text()) {
+        pattern.invalid(fault);
     }
 }
 
@@ -343,6 +350,7 @@ fn nested(condition: &At<'_>, schema: &At<'_>, either: bool) {
             member.forbidden(fault);
         }
     }
+    pattern(&condition.get("pattern"));
     for (name, property) in condition.get("properties").entries() {
         let outer = schema.get("properties").key(name);
         if outer.is_set() {

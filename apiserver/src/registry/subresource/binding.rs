@@ -25,10 +25,10 @@ impl Registry {
         let binding = self.decode_as(call, "", "v1", "Binding", body)?;
         let binding = self.admit_connected(call, binding, Operation::Create).await?;
         let name = if name.is_empty() { body_name(&binding).to_owned() } else { name.to_owned() };
-        if !body_name(&binding).is_empty() && body_name(&binding) != name {
+        if body_name(&binding) != name {
             return Err(Status::bad_request("name in URL does not match name in Binding object"));
         }
-        let node = checked_target(&binding, &name)?;
+        let node = checked_target(&binding)?;
         let pods = self.rows.find("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
         let pods = &pods;
         let key = pods.key(call.namespace, &name);
@@ -54,7 +54,8 @@ impl Registry {
     }
 }
 
-fn checked_target(binding: &Value, name: &str) -> Result<String, Status> {
+/// The node; faults are told as an error of no kind, as the original does here.
+fn checked_target(binding: &Value) -> Result<String, Status> {
     let kind = object::text(binding, &["target", "kind"]);
     let mut errors = Vec::new();
     if !matches!(kind, "" | "Node") {
@@ -64,7 +65,12 @@ fn checked_target(binding: &Value, name: &str) -> Result<String, Status> {
     if node.is_empty() {
         errors.push(Error::required("target.name", ""));
     }
-    if errors.is_empty() { Ok(node.to_owned()) } else { Err(Status::invalid("", "Binding", name, &errors)) }
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    match &texts[..] {
+        [] => Ok(node.to_owned()),
+        [one] => Err(Status::new(500, "", one.clone())),
+        several => Err(Status::new(500, "", format!("[{}]", several.join(", ")))),
+    }
 }
 
 fn may_bind(binding: &Value, pod: &Value, name: &str) -> Result<(), Status> {

@@ -22,7 +22,7 @@ impl Registry {
     pub(in super::super) async fn evict(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Create, false)?;
         let eviction = self.decode_as(call, "policy", "v1", "Eviction", body)?;
-        if !body_name(&eviction).is_empty() && body_name(&eviction) != call.name {
+        if body_name(&eviction) != call.name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
         let eviction = self.admit_connected(call, eviction, Operation::Create).await?;
