@@ -1,4 +1,5 @@
 //! `/livez`, `/readyz` and `/healthz`, with `?verbose`, `?exclude=` and a path for each check.
+use crate::metrics::SliMetrics;
 use crate::request_info::RequestInfo;
 use crate::server::{Response, body};
 use async_trait::async_trait;
@@ -84,12 +85,18 @@ pub struct Health {
     checks: RwLock<Vec<Arc<dyn Check>>>,
     /// What failed when last looked at, and why: whoever waits for a start asks many times a second.
     failing: Mutex<BTreeMap<String, String>>,
+    slis: SliMetrics,
 }
 
 impl Health {
     /// Adds a check.
     pub fn add(&self, check: Arc<dyn Check>) {
         self.checks.write().push(check);
+    }
+
+    /// How the checks went.
+    pub fn slis(&self) -> &SliMetrics {
+        &self.slis
     }
 
     /// Answers a request below one of the three paths; none for any other path.
@@ -109,7 +116,9 @@ impl Health {
             let Some(check) = checks.iter().find(|check| check.name() == name) else {
                 return Some(body::text(404, "404 page not found\n"));
             };
-            return Some(match check.check().await {
+            let checked = check.check().await;
+            self.slis.checked(name, endpoint, checked.is_ok());
+            return Some(match checked {
                 Ok(()) => body::text(200, "ok"),
                 Err(error) => body::text(500, format!("internal server error: {error}\n")),
             });
@@ -128,6 +137,7 @@ impl Health {
             }
             let checked = check.check().await;
             self.note(name, checked.as_ref().err());
+            self.slis.checked(name, endpoint, checked.is_ok());
             match checked {
                 Ok(()) => lines += &format!("[+]{name} ok\n"),
                 Err(_) => {
@@ -197,6 +207,15 @@ mod tests {
         check("/readyz/shutdown", 200, "ok").await;
         shutdown.undo();
         check("/livez?verbose", 200, "[+]step ok\nlivez check passed\n").await;
+        let slis = health.slis().encode();
+        for line in [
+            "kubernetes_healthcheck{name=\"step\",type=\"livez\"} 1\n",
+            "kubernetes_healthcheck{name=\"shutdown\",type=\"readyz\"} 1\n",
+            "kubernetes_healthchecks_total{name=\"step\",status=\"error\",type=\"livez\"} 1\n",
+            "kubernetes_healthchecks_total{name=\"step\",status=\"success\",type=\"livez\"} 1\n",
+        ] {
+            assert!(slis.contains(line), "{line}{slis}");
+        }
         check("/readyz/none", 404, "404 page not found\n").await;
         let info = RequestInfo::new(&http::Method::GET, &"/healthzzz".parse().unwrap()).unwrap();
         assert!(health.answer(&info).await.is_none());

@@ -2,6 +2,7 @@
 //!
 //! A request finds its counters by a hash of its labels, so that the label texts are made once a combination.
 mod access;
+mod slis;
 mod storage;
 
 use crate::admission::AdmissionMetrics;
@@ -24,6 +25,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 pub use access::AccessMetrics;
+pub use slis::SliMetrics;
 pub use storage::StorageMetrics;
 
 const SECONDS: [f64; 23] = [

@@ -1,5 +1,5 @@
-//! Paths of the server's own that are no resources: `/version`, `/metrics`, the discovery of token keys.
-use crate::metrics::{self, Metrics};
+//! Paths of the server's own that are no resources: `/version`, `/metrics`, `/metrics/slis`, the discovery of token keys.
+use crate::metrics::{self, Metrics, SliMetrics};
 use crate::request_info::{RequestInfo, Verb};
 use crate::server::{Response, body};
 use bytes::Bytes;
@@ -28,12 +28,19 @@ impl OwnPaths {
     }
 
     /// Answers a request for one of the paths; none for any other.
-    pub fn answer(&self, info: &RequestInfo, headers: &HeaderMap, metrics: &Metrics) -> Option<Response> {
+    pub fn answer(
+        &self,
+        info: &RequestInfo,
+        headers: &HeaderMap,
+        metrics: &Metrics,
+        slis: &SliMetrics,
+    ) -> Option<Response> {
         let path = info.path();
         let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
         let document = match path {
             "/version" => body::json(200, self.version.clone()),
-            "/metrics" => metrics_text(metrics, headers),
+            "/metrics" => metrics_text(metrics.encode(), headers),
+            "/metrics/slis" => metrics_text(slis.encode(), headers),
             "/openid/v1/jwks" => {
                 let mut response = body::json(200, self.keys.clone());
                 let media_type = HeaderValue::from_static("application/jwk-set+json");
@@ -59,15 +66,12 @@ impl OwnPaths {
 }
 
 /// The metrics in the text format of Prometheus, or in OpenMetrics where the client asks for it.
-fn metrics_text(metrics: &Metrics, headers: &HeaderMap) -> Response {
+fn metrics_text(metrics: String, headers: &HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (text, media_type) = if accept.contains("application/openmetrics-text") {
-        (metrics.encode(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        (metrics, "application/openmetrics-text; version=1.0.0; charset=utf-8")
     } else {
-        (
-            metrics::classic(&metrics.encode()),
-            "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-        )
+        (metrics::classic(&metrics), "text/plain; version=0.0.4; charset=utf-8; escaping=underscores")
     };
     let mut response = body::text(200, text);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));

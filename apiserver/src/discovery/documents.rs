@@ -91,6 +91,7 @@ pub(super) fn paths<'a>(documents: impl Iterator<Item = &'a String>) -> Value {
         "/healthz",
         "/livez",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/openid/v1/jwks",

@@ -205,7 +205,9 @@ impl Chain {
             if let Some(response) = self.health.answer(info).await {
                 return response;
             }
-            if let Some(response) = self.own_paths.answer(info, request.headers(), &self.metrics) {
+            if let Some(response) =
+                self.own_paths.answer(info, request.headers(), &self.metrics, self.health.slis())
+            {
                 return response;
             }
         }

@@ -111,3 +111,18 @@ async fn fields_select_objects_of_every_kind() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(tried > 100, "only {tried} labels were tried");
 }
+
+/// The block of a node is the first of its blocks, however it is said.
+#[tokio::test]
+async fn blocks_of_nodes_have_two_forms() {
+    let server = Server::start().await;
+    let nodes = "/api/v1/nodes";
+    let node = |name: &str, block: &str| json!({"metadata": {"name": name}, "spec": {"podCIDR": block}});
+    let refused = server.post(nodes, &node("n", "x")).await.expect(422);
+    assert_eq!(refused["details"]["causes"][0]["field"], "spec.podCIDRs[0]", "{refused}");
+    let made = server.post(nodes, &node("n", "10.0.0.0/24")).await.expect(201);
+    assert_eq!(made["spec"]["podCIDRs"], json!(["10.0.0.0/24"]));
+    let changed = json!({"spec": {"podCIDR": "10.1.0.0/24"}});
+    let refused = server.patch(&format!("{nodes}/n"), "merge-patch+json", &changed).await.expect(422);
+    assert_eq!(refused["details"]["causes"][0]["field"], "spec.podCIDRs", "{refused}");
+}

@@ -252,6 +252,13 @@ fn definitions() {
         (json!({}), vec![".type: Required value: must not be empty for specified object fields"]),
         (json!({"type": "array"}), vec![".items: Required value: must be specified"]),
         (
+            json!({"type": "string", "pattern": "("}),
+            vec![
+                ".pattern: Invalid value: \"(\": must be a valid regular expression, but isn't: error parsing \
+                 regexp: missing closing ): `(`",
+            ],
+        ),
+        (
             json!({"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}},
                 "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["a", "b"]}),
             vec![
