@@ -19,6 +19,9 @@ pub struct Args {
     /// Directory of the embedded runtime's images, which the kubelets of a host may share
     #[arg(long, value_name = "DIR", default_value = "/var/lib/knarr/.images")]
     pub image_store_dir: PathBuf,
+    /// YAML file that says how the embedded runtime reaches registries: mirrors, plain HTTP
+    #[arg(long, value_name = "FILE")]
+    pub registry_config: Option<PathBuf>,
     /// Folder of CNI configurations, the first of which is the network of pods of the embedded runtime
     #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub cni_conf_dir: PathBuf,

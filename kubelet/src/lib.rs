@@ -42,7 +42,7 @@ mod server;
 pub mod simulated;
 mod static_pods;
 mod status;
-mod streaming;
+pub mod streaming;
 mod volumes;
 mod worker;
 

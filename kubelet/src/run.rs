@@ -27,7 +27,7 @@ use crate::node::NodeKeeper;
 use crate::node::machine::Machine;
 use crate::pleg::{self, Pulse};
 use crate::runtime::choose::{self, Choice};
-use crate::runtime::embedded::PodNetwork;
+use crate::runtime::embedded::{PodNetwork, Registries};
 use crate::runtime::types::VersionResponse;
 use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
@@ -69,6 +69,13 @@ pub async fn run(
         endpoint: args.container_runtime_endpoint.clone(),
         root_dir: args.root_dir.clone(),
         image_store_dir: args.image_store_dir.clone(),
+        registries: args
+            .registry_config
+            .as_deref()
+            .map(Registries::read)
+            .transpose()
+            .context("--registry-config")?
+            .unwrap_or_default(),
         network,
     };
     let runtime = choose::open(&choice)?;

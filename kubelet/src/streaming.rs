@@ -7,8 +7,8 @@
 mod channels;
 pub(crate) mod fuzzing;
 pub mod handlers;
-mod join;
+pub(crate) mod join;
 mod ports;
-mod spdy;
+pub mod spdy;
 mod tunnel;
 mod websocket;

@@ -120,6 +120,7 @@ async fn static_pods_live_and_die() {
             endpoint: containerd.socket(),
             root_dir: root,
             image_store_dir: dir.join("images"),
+            registries: Default::default(),
             network: Arc::new(HostOnly),
         },
         cgroup_root,

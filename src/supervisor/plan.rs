@@ -167,6 +167,7 @@ pub fn runtime_choice(cluster: &Cluster) -> Choice {
         endpoint: runtime_endpoint(cluster),
         root_dir: cluster.paths.kubelet(),
         image_store_dir: cluster.paths.image_store(),
+        registries: Default::default(),
         network: Arc::new(Bridge::new(&cluster.paths.cni("conf"))),
     }
 }

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cri::CriRuntime;
-use super::embedded::{Embedded, PodNetwork, Settings};
-use super::{Result, RuntimeError, SharedRuntime};
+use super::embedded::{Embedded, PodNetwork, Registries, Settings};
+use super::{Result, SharedRuntime};
 
 /// The endpoint that stands for the embedded runtime.
 pub const EMBEDDED: &str = "embedded";
 /// The hidden subcommand that is a sandbox's process.
 pub const SHIM: &str = "runtime-shim";
+
+/// This program, also when its file has been replaced by another version's.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// What is needed to reach a node's runtime.
 #[derive(Clone)]
@@ -21,6 +24,8 @@ pub struct Choice {
     pub root_dir: PathBuf,
     /// Directory of the embedded runtime's images.
     pub image_store_dir: PathBuf,
+    /// How registries are reached by the embedded runtime.
+    pub registries: Registries,
     /// Who gives pods of the embedded runtime their network.
     pub network: Arc<dyn PodNetwork>,
 }
@@ -41,11 +46,11 @@ pub fn open(choice: &Choice) -> Result<SharedRuntime> {
     if choice.endpoint != EMBEDDED {
         return Ok(Arc::new(CriRuntime::new(&choice.endpoint)?));
     }
-    let program = std::env::current_exe().map_err(|error| RuntimeError::Failed(error.to_string()))?;
     let settings = Settings {
         root: sandboxes(&choice.root_dir),
         store: choice.image_store_dir.clone(),
-        shim: vec![program.display().to_string(), SHIM.to_owned()],
+        registries: choice.registries.clone(),
+        shim: vec![OWN_PROGRAM.to_owned(), SHIM.to_owned()],
         network: Arc::clone(&choice.network),
     };
     Ok(Arc::new(Embedded::open(settings)?))

@@ -8,6 +8,7 @@ mod client;
 mod devices;
 mod leftovers;
 mod network;
+mod registry;
 mod runtime;
 mod sandbox;
 pub mod shim;
@@ -15,7 +16,9 @@ mod spec;
 mod state;
 mod stats;
 pub mod store;
+mod streams;
 mod users;
 
 pub use network::{HostOnly, PodNetwork};
+pub use registry::Registries;
 pub use runtime::{Embedded, Settings};

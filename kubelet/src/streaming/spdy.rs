@@ -1,5 +1,5 @@
-//! A client of SPDY/3.1, as far as Kubernetes uses it: streams opened by the client, each with headers,
-//! data both ways and a half-close.
+//! SPDY/3.1 as far as Kubernetes uses it: streams opened by the client, each with headers, data both ways and a
+//! half-close.
 //!
 //! Windows are neither kept nor announced: the servers of all runtimes (Go's spdystream) know no flow
 //! control but TCP's, and waiting for their window updates would be for ever.
@@ -37,7 +37,25 @@ pub struct Connection {
 
 enum Command {
     Open { id: u32, headers: Vec<(String, String)> },
+    Accept { id: u32 },
     Send(Frame),
+}
+
+/// A stream that the other side has opened.
+pub struct Incoming {
+    /// Its headers; names are in lower case.
+    pub headers: Vec<(String, String)>,
+    /// What the other side writes.
+    pub reader: Reader,
+    /// What it reads.
+    pub writer: Writer,
+}
+
+impl Incoming {
+    /// The value of a header, empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
 }
 
 /// The half of a stream that writes.
@@ -52,6 +70,19 @@ pub type Reader = mpsc::Receiver<Bytes>;
 impl Connection {
     /// Speaks SPDY over a connection that was upgraded to it.
     pub fn start(io: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
+        Self::begin(io, None)
+    }
+
+    /// Serves a client: answers the streams that it opens, until it goes.
+    pub fn serve(io: impl AsyncRead + AsyncWrite + Send + 'static) -> (Self, mpsc::Receiver<Incoming>) {
+        let (accepted, streams) = mpsc::channel(QUEUE);
+        (Self::begin(io, Some(accepted)), streams)
+    }
+
+    fn begin(
+        io: impl AsyncRead + AsyncWrite + Send + 'static,
+        accepted: Option<mpsc::Sender<Incoming>>,
+    ) -> Self {
         let (read, write) = tokio::io::split(io);
         let (out, commands) = mpsc::channel(QUEUE);
         let streams = Streams::default();
@@ -59,7 +90,7 @@ impl Connection {
         let weak = out.downgrade();
         let known = Arc::clone(&streams);
         let reader = tokio::spawn(async move {
-            if let Err(error) = receive(read, &known, &weak).await {
+            if let Err(error) = receive(read, &known, &weak, accepted).await {
                 tracing::debug!(%error, "stream connection");
             }
             // Whoever still reads learns that nothing more will come.
@@ -114,6 +145,9 @@ async fn send(mut io: impl AsyncWrite + Unpin, mut commands: mpsc::Receiver<Comm
     while let Some(command) = commands.recv().await {
         let bytes = match command {
             Command::Open { id, headers } => syn_stream(id, &compressor.compress(&headers)?),
+            Command::Accept { id } => {
+                Frame::SynReply { id, fin: false, block: compressor.compress(&[])?.into() }.encode()
+            }
             Command::Send(frame) => frame.encode(),
         };
         io.write_all(&bytes).await?;
@@ -126,6 +160,7 @@ async fn receive(
     mut io: impl AsyncRead + Unpin,
     streams: &Streams,
     out: &mpsc::WeakSender<Command>,
+    accepted: Option<mpsc::Sender<Incoming>>,
 ) -> io::Result<()> {
     let mut decompressor = Decompressor::new();
     while let Some(frame) = read(&mut io).await? {
@@ -148,8 +183,15 @@ async fn receive(
                 }
             }
             Frame::SynStream { id, block } => {
-                decompressor.decompress(&block)?;
-                answer(out, Frame::Reset { id, status: frame::REFUSED_STREAM }).await;
+                let headers = decompressor.headers(&block)?;
+                let (Some(accepted), Some(out)) = (&accepted, out.upgrade()) else {
+                    answer(out, Frame::Reset { id, status: frame::REFUSED_STREAM }).await;
+                    continue;
+                };
+                let (data, reader) = mpsc::channel(QUEUE);
+                streams.lock().insert(id, data);
+                let _ = out.send(Command::Accept { id }).await;
+                let _ = accepted.send(Incoming { headers, reader, writer: Writer { id, out } }).await;
             }
             Frame::Headers { block } => decompressor.decompress(&block)?,
             Frame::Reset { id, .. } => drop(streams.lock().remove(&id)),

@@ -64,6 +64,7 @@ fn open(dir: &Path) -> Embedded {
         root: dir.join("sandboxes"),
         store: dir.join("store"),
         shim: vec![env!("CARGO_BIN_EXE_runtime-shim").to_owned()],
+        registries: Default::default(),
         network: Arc::new(HostOnly),
     };
     Embedded::open(settings).expect("runtime")

@@ -17,11 +17,12 @@ use tokio_util::task::TaskTracker;
 
 use super::client::{self, Connection};
 use super::network::PodNetwork;
+use super::registry::{self, Registries};
 use super::sandbox::{Books, KnownContainer, KnownSandbox, is_of, write_config};
 use super::shim::protocol::{Request, Streams};
 use super::state::{self, Launch, Phase, Sandbox, Status};
 use super::store::{Record, Store, StoreError};
-use super::{leftovers, spec, stats};
+use super::{leftovers, spec, stats, streams};
 use crate::runtime::types::*;
 use crate::runtime::{PodUid, Result, Runtime, RuntimeError};
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub store: PathBuf,
     /// The program, and its first arguments, that is a sandbox's process when the sandbox's directory is added.
     pub shim: Vec<String>,
+    /// How registries are reached.
+    pub registries: Registries,
     /// Who gives pods their network.
     pub network: Arc<dyn PodNetwork>,
 }
@@ -54,6 +57,7 @@ struct Inner {
     root: PathBuf,
     store: Store,
     shim: Vec<String>,
+    registries: Registries,
     network: Arc<dyn PodNetwork>,
     books: Mutex<Books>,
     changed: broadcast::Sender<()>,
@@ -96,6 +100,7 @@ impl Embedded {
                 root: settings.root,
                 store: Store::open(&settings.store)?,
                 shim: settings.shim,
+                registries: settings.registries,
                 network: settings.network,
                 books: Mutex::new(books),
                 changed: broadcast::channel(16).0,
@@ -387,6 +392,20 @@ impl Embedded {
         Ok(ExecSyncResponse { stdout: out.finish().await, stderr: err.finish().await, exit_code: code })
     }
 
+    async fn offer(
+        &self,
+        container: String,
+        command: Option<Vec<String>>,
+        streams: Streams,
+        tty: bool,
+    ) -> Result<String> {
+        let known = self.running(&container)?;
+        let connection = Connection::open(&self.directory_of(&known)?)?;
+        let session = streams::Session { connection, container, command, streams, tty };
+        let serve = move |client| streams::serve_command(session, client);
+        streams::offer(streams::COMMANDS, serve).await.map_err(failed)
+    }
+
     fn running(&self, id: &str) -> Result<KnownContainer> {
         let container = self.container(id)?;
         match container.state().phase {
@@ -627,16 +646,21 @@ impl Runtime for Embedded {
         }
     }
 
-    async fn exec(&self, _: ExecRequest) -> Result<String> {
-        Err(RuntimeError::Unimplemented("commands are not streamed".to_owned()))
+    async fn exec(&self, request: ExecRequest) -> Result<String> {
+        let streams = Streams { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+        self.offer(request.container_id, Some(request.cmd), streams, request.tty).await
     }
 
-    async fn attach(&self, _: AttachRequest) -> Result<String> {
-        Err(RuntimeError::Unimplemented("processes are not attached to".to_owned()))
+    async fn attach(&self, request: AttachRequest) -> Result<String> {
+        let streams = Streams { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+        let tty = self.container(&request.container_id)?.config.tty;
+        self.offer(request.container_id, None, streams, tty).await
     }
 
-    async fn port_forward(&self, _: &str, _: Vec<i32>) -> Result<String> {
-        Err(RuntimeError::Unimplemented("ports are not forwarded".to_owned()))
+    async fn port_forward(&self, sandbox: &str, _: Vec<i32>) -> Result<String> {
+        let directory = self.sandbox(sandbox)?.directory;
+        let serve = move |client| streams::serve_ports(directory, client);
+        streams::offer(streams::PORTS, serve).await.map_err(failed)
     }
 
     async fn list_container_stats(&self) -> Result<Vec<ContainerStats>> {
@@ -671,10 +695,10 @@ impl Runtime for Embedded {
     async fn pull_image(
         &self,
         image: &str,
-        _: Option<AuthConfig>,
+        auth: Option<AuthConfig>,
         _: Option<PodSandboxConfig>,
     ) -> Result<String> {
-        Err(RuntimeError::Unimplemented(format!("{image:?}: images are not pulled")))
+        registry::pull(&self.inner.store, &self.inner.registries, image, auth).await
     }
 
     async fn remove_image(&self, image: &str) -> Result<()> {

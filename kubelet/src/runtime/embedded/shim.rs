@@ -17,4 +17,4 @@ mod streams;
 pub use container::unified;
 pub use pause::PROGRAM as PAUSE_PROGRAM;
 pub use server::run;
-pub use streams::do_not_block;
+pub use streams::{do_not_block, resize};

@@ -22,7 +22,7 @@ mod manifest;
 mod overlay;
 mod unpack;
 
-pub use manifest::{Execution, ImageConfig};
+pub use manifest::{Descriptor, Execution, ImageConfig, Manifest, architecture};
 pub use overlay::mount_overlay;
 
 /// Why the store could not do what it was asked.
@@ -225,6 +225,44 @@ impl Store {
             Ok(bytes)
         } else {
             Err(StoreError::Digest { expected: digest.to_owned(), found })
+        }
+    }
+
+    /// A manifest or index that is here.
+    pub fn manifest(&self, digest: &str) -> Result<Manifest> {
+        manifest::parse(&self.read_blob(digest)?)
+    }
+
+    /// Whether a blob is here.
+    pub fn has_blob(&self, digest: &str) -> Result<bool> {
+        Ok(self.blob_path(digest)?.exists())
+    }
+
+    /// A file to collect a blob in.
+    pub fn temporary(&self) -> Result<tempfile::NamedTempFile> {
+        tempfile::NamedTempFile::new_in(self.tmp()).map_err(at(&self.tmp()))
+    }
+
+    /// Takes over a file as the blob that it is said to be.
+    pub fn add_blob(&self, file: tempfile::NamedTempFile, digest: &str) -> Result<()> {
+        let path = self.blob_path(digest)?;
+        let source = File::open(file.path()).map_err(at(file.path()))?;
+        let found = Hashing::new(source).finish().map_err(at(file.path()))?;
+        if found != digest {
+            return Err(StoreError::Digest { expected: digest.to_owned(), found });
+        }
+        file.as_file().sync_data().map_err(at(&path))?;
+        file.persist(&path).map(drop).map_err(|error| at(&path)(error.error))
+    }
+
+    /// Takes over a document, which must have the digest that is expected; answers its digest.
+    pub fn add_document(&self, bytes: &[u8], expected: Option<&str>) -> Result<String> {
+        let found = digest_of(bytes);
+        match expected {
+            Some(expected) if expected != found => {
+                Err(StoreError::Digest { expected: expected.to_owned(), found })
+            }
+            _ => self.put_blob(bytes),
         }
     }
 

@@ -172,7 +172,6 @@ impl Decompressor {
     }
 
     /// Names and values of one block.
-    #[cfg(test)]
     pub fn headers(&mut self, block: &[u8]) -> io::Result<Vec<(String, String)>> {
         let plain = self.plain(block)?;
         let mut rest = plain.as_slice();

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -24,6 +26,8 @@ use crate::runtime::embedded::spec::Processes;
 use crate::runtime::embedded::state::{self, Phase, Status};
 use crate::runtime::types::{ContainerConfig, NamespaceMode, PodSandboxConfig};
 
+/// How long everything else waits for a connection within the pod.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where terminals' descriptors come from.
 const CONSOLE: &str = "console";
 
@@ -567,9 +571,14 @@ fn attach(
 
 /// A connection to a port of the pod, by either family.
 fn connect(port: u16) -> io::Result<OwnedFd> {
-    let families =
-        [(std::net::Ipv4Addr::LOCALHOST, port).into(), (std::net::Ipv6Addr::LOCALHOST, port).into()];
-    Ok(std::net::TcpStream::connect(families.as_slice() as &[std::net::SocketAddr])?.into())
+    let families = [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
+    // Within a host this is answered at once, or something has swallowed it.
+    let connect = |address: &SocketAddr| TcpStream::connect_timeout(address, CONNECT_TIMEOUT);
+    let first = match connect(&families[0]) {
+        Ok(stream) => return Ok(stream.into()),
+        Err(error) => error,
+    };
+    connect(&families[1]).map(OwnedFd::from).map_err(|_| first)
 }
 
 /// A listening socket on which the OCI runtime hands over a terminal.
