@@ -99,8 +99,7 @@ pub async fn forwarded(url: &str, port: u16, text: &str) -> (String, String) {
     let (error, writer) = connection.open(&headers("error")).await.expect("stream");
     writer.finish().await.expect("finished");
     let (data, writer) = connection.open(&headers("data")).await.expect("stream");
-    // It may have failed by then.
+    // It may have failed by then. Nothing more is written, but containerd would take the end of input for the end.
     let _ = writer.write(Bytes::copy_from_slice(text.as_bytes())).await;
-    let _ = writer.finish().await;
     tokio::join!(all(data), all(error))
 }
