@@ -2,6 +2,7 @@
 
 pub(crate) mod reconcile;
 mod select;
+mod topology;
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use k8s_openapi::api::{
     discovery::v1::EndpointSlice,
 };
 use knarr_component::{
-    events::Recorder,
+    events::{Recorder, reference},
     informer::{Change, Informer},
     queue::Queue,
     runner::SyncResult,
@@ -99,12 +100,17 @@ fn watch(controller: &Arc<Controller>, queue: &Queue<Key>) {
     });
     let (added, services) = (queue.clone(), controller.services.clone());
     controller.nodes.on_change(move |change| {
-        if let Change::Updated { old, new } = &change
-            && label(&old.metadata, ZONE) == label(&new.metadata, ZONE)
-        {
-            return;
+        let (zone_stays, same) = match &change {
+            Change::Updated { old, new } => {
+                (label(&old.metadata, ZONE) == label(&new.metadata, ZONE), topology::same(old, new))
+            }
+            _ => (false, false),
+        };
+        if !(zone_stays && same) {
+            let all = services.list();
+            let concerned = all.iter().filter(|service| !zone_stays || topology::is_auto(service));
+            concerned.for_each(|service| added.add(Key::of(&service.metadata)));
         }
-        services.list().iter().for_each(|service| added.add(Key::of(&service.metadata)));
     });
 }
 
@@ -135,13 +141,17 @@ impl Controller {
             let node = self.nodes.get(&Key::new("", node))?;
             label(&node.metadata, ZONE).map(String::from)
         };
+        let shares = topology::is_auto(&service).then(|| topology::shares(&self.nodes.list()));
         let changes = reconcile::reconcile(
             &service,
             &pods,
-            &zone,
+            &reconcile::Zones { of_node: &zone, shares: shares.as_ref() },
             &existing,
             self.context.args.max_endpoints_per_slice,
         );
+        for (kind, reason, message) in &changes.notes {
+            self.recorder.event(reference(&*service), *kind, reason, message.as_str());
+        }
         let result = carry_out(&self.context, &self.expectations, &key, changes).await;
         if let Err(error) = &result {
             let text = error.downcast_ref().map_or_else(|| error.to_string(), message);

@@ -36,6 +36,7 @@ controllers! {
     "cronjob-controller" "cronjob" cronjob::run,
     "daemonset-controller" "daemonset" daemonset::run,
     "deployment-controller" "deployment" deployment::run,
+    "device-taint-eviction-controller" "device-taint-eviction" device_taint_eviction::run,
     "disruption-controller" "disruption" disruption::run,
     "endpoints-controller" "endpoint" endpoints::run,
     "endpointslice-controller" "endpointslice" endpointslice::run,

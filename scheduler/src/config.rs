@@ -308,9 +308,6 @@ fn validate(file: &File) -> Vec<String> {
     }
     let binders = file.extenders.iter().filter(|extender| !extender.bind_verb.is_empty()).count();
     for (at, extender) in file.extenders.iter().enumerate() {
-        if !extender.preempt_verb.is_empty() {
-            faults.push(format!("extenders[{at}].preemptVerb: Forbidden: choosing victims is not delegated"));
-        }
         if !extender.prioritize_verb.is_empty() && extender.weight <= 0 {
             let rule = "must have a positive weight applied to it";
             faults.push(format!("extenders[{at}].weight: Invalid value: {}: {rule}", extender.weight));

@@ -1,7 +1,7 @@
 //! Devices of nodes, the claims on them, and which devices a claim gets on a node.
 //!
-//! A device goes to one claim at a time. What is not supported is never allocated: devices that several may have, that
-//! consume counters or that have conditions to bind.
+//! A device goes to one claim at a time. Devices that share hardware draw on the counters of their pool (`counters`). What
+//! is not supported is never allocated: devices that several claims may have, or that have conditions to bind.
 //!
 //! Source: documentation page "Dynamic Resource Allocation".
 use crate::node::NodeView;
@@ -17,6 +17,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+
+mod counters;
+
+use counters::Counters;
 
 /// Steps of the search for devices on one node.
 const STEPS: usize = 10_000;
@@ -104,8 +108,8 @@ impl Devices {
         owned.chain(self.assumed.values().flatten().cloned()).collect()
     }
 
-    /// The devices that can be reached from a node: of the newest generation of each complete pool.
-    fn offers(&self, node: &NodeView) -> Vec<Offer<'_>> {
+    /// The slices of the newest generation of each complete pool.
+    fn pools(&self) -> Vec<Vec<&ResourceSlice>> {
         let mut pools: BTreeMap<(&str, &str), Vec<&ResourceSlice>> = BTreeMap::new();
         for slice in self.slices.values().map(|slice| &slice.value) {
             let spec = &slice.spec;
@@ -117,9 +121,14 @@ impl Devices {
             }
         }
         let complete =
-            pools.into_values().filter(|pool| pool.len() as i64 == pool[0].spec.pool.resource_slice_count);
+            |pool: &Vec<&ResourceSlice>| pool.len() as i64 == pool[0].spec.pool.resource_slice_count;
+        pools.into_values().filter(complete).collect()
+    }
+
+    /// The devices that can be reached from a node.
+    fn offers<'a>(&self, pools: &[Vec<&'a ResourceSlice>], node: &NodeView) -> Vec<Offer<'a>> {
         let mut offers = Vec::new();
-        for slice in complete.flatten() {
+        for slice in pools.iter().flatten().copied() {
             let spec = &slice.spec;
             let each = spec.per_device_node_selection == Some(true);
             for device in spec.devices.iter().flatten() {
@@ -169,11 +178,12 @@ impl Devices {
     /// What claims get on a node; none when it has not what they need. Claims that have their devices are in the
     /// result too.
     pub fn allocate(&self, claims: &[Arc<Named<ResourceClaim>>], node: &NodeView) -> Option<Vec<Allocation>> {
-        let used = self.used();
-        let offers = self.offers(node);
+        let (used, pools) = (self.used(), self.pools());
+        let offers = self.offers(&pools, node);
+        let counters = Counters::left(&pools, &used);
         let open: Vec<&ResourceClaim> =
             claims.iter().map(|claim| &claim.value).filter(|claim| !is_allocated(claim)).collect();
-        let mut search = Search { devices: self, offers: &offers, used, open: &open, steps: STEPS };
+        let mut search = Search { devices: self, offers: &offers, used, counters, open: &open, steps: STEPS };
         let found = search.from(0, 0, &mut Vec::new())?;
         let mut results = Vec::new();
         for claim in claims {
@@ -253,6 +263,7 @@ struct Search<'a> {
     devices: &'a Devices,
     offers: &'a [Offer<'a>],
     used: HashSet<Id>,
+    counters: Counters,
     open: &'a [&'a ResourceClaim],
     steps: usize,
 }
@@ -344,7 +355,9 @@ impl Search<'_> {
                 admin: wanted.admin,
                 tolerations: wanted.tolerations.cloned(),
             });
-            if self.agree(wanted.claim, picks) {
+            if self.agree(wanted.claim, picks)
+                && (wanted.admin || self.counters.take(&id, self.offers[offer].device))
+            {
                 let taken = !wanted.admin && self.used.insert(id.clone());
                 let found = self.choose(wanted, &suitable[position + 1..], count - 1, request, picks);
                 if found.is_some() {
@@ -352,6 +365,7 @@ impl Search<'_> {
                 }
                 if taken {
                     self.used.remove(&id);
+                    self.counters.give_back(&id, self.offers[offer].device);
                 }
             }
             picks.pop();
@@ -396,7 +410,8 @@ pub fn nodes_of(claim: &ResourceClaim) -> Option<&k8s_openapi::api::core::v1::No
 }
 
 fn is_supported(device: &Device) -> bool {
-    device.consumes_counters.as_ref().is_none_or(Vec::is_empty)
+    let partition = device.consumes_counters.as_ref().is_some_and(|counters| !counters.is_empty());
+    (!partition || knarr_api::gates::enabled("DRAPartitionableDevices"))
         && device.binding_conditions.as_ref().is_none_or(Vec::is_empty)
         && device.allow_multiple_allocations != Some(true)
 }

@@ -2,6 +2,7 @@
 mod bind;
 mod evict;
 mod extend;
+mod extend_preemption;
 mod report;
 mod reserve;
 mod watch;
@@ -13,7 +14,7 @@ use crate::config::Settings;
 use crate::plugin::Event;
 use crate::plugins::{Plan, claims_of, plan};
 use crate::pod::PodView;
-use crate::preemption::Eviction;
+use crate::preemption::{Eviction, NoRoom};
 use crate::profile::Profile;
 use crate::queue::Queue;
 use anyhow::{Context, Result};
@@ -288,12 +289,24 @@ impl State {
         &mut self,
         algorithm: &Algorithm,
         pod: &Arc<PodView>,
-        mut failure: Box<Unschedulable>,
+        failure: Box<Unschedulable>,
+        now: Instant,
+    ) -> Waiting {
+        let found = algorithm.preempt(pod, self.cache.world_mut(), &failure);
+        self.put_off(pod, *failure, found, now)
+    }
+
+    /// Puts a pod off, for which this room was found.
+    fn put_off(
+        &mut self,
+        pod: &Arc<PodView>,
+        mut failure: Unschedulable,
+        found: Result<Eviction, NoRoom>,
         now: Instant,
     ) -> Waiting {
         let mut waiting = Waiting::new(String::new());
         let world = self.cache.world_mut();
-        match algorithm.preempt(pod, world, &failure) {
+        match found {
             Ok(eviction) => {
                 let less = world.nominated.on(&eviction.node).filter(|other| other.priority < pod.priority);
                 waiting.displaced = less.cloned().collect();

@@ -61,6 +61,19 @@ impl Algorithm {
     /// # Errors
     /// Why there is none, as the original words it.
     pub fn preempt(&self, pod: &PodView, world: &World, failure: &Unschedulable) -> Result<Eviction, NoRoom> {
+        self.evictions(pod, world, failure).and_then(smallest)
+    }
+
+    /// The ways to make room for such a pod, one a node.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn evictions(
+        &self,
+        pod: &PodView,
+        world: &World,
+        failure: &Unschedulable,
+    ) -> Result<Vec<Eviction>, NoRoom> {
         let Some(settings) = self.profile().preemption.filter(|_| failure.nodes > 0) else {
             return Err(NoRoom::not_eligible(""));
         };
@@ -86,9 +99,17 @@ impl Algorithm {
                 break;
             }
         }
-        // The smallest: the first of equals, so that the order of nodes decides.
-        found.into_iter().min_by_key(Eviction::loss).ok_or_else(|| unhelpful(failed))
+        if found.is_empty() { Err(unhelpful(failed)) } else { Ok(found) }
     }
+}
+
+/// The way by which the least is lost: the first of equals, so that the order of nodes decides.
+///
+/// # Errors
+/// There is none; an extender has refused them all.
+pub fn smallest(found: Vec<Eviction>) -> Result<Eviction, NoRoom> {
+    let none = || NoRoom { message: "no candidate node for preemption".to_owned(), keeps_promise: false };
+    found.into_iter().min_by_key(Eviction::loss).ok_or_else(none)
 }
 
 /// Whether the pod may make others leave at all.

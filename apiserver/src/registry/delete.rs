@@ -81,7 +81,12 @@ impl Registry {
             if !std::mem::replace(&mut admitted, true) {
                 self.admit_delete(call, options, &old, asked).await?;
             }
-            let step = plan(call, options, &old, Timestamp::now());
+            let mut step = plan(call, options, &old, Timestamp::now());
+            if asked == Asked::ByEviction
+                && let Step::Mark(value) = &mut step
+            {
+                tell_eviction(value, &old, Timestamp::now());
+            }
             if options.dry_run {
                 return Ok(self.deleted(call, &old, matches!(step, Step::Remove)));
             }
@@ -238,6 +243,25 @@ fn plan(call: &Call<'_>, options: &DeleteOptions, old: &Value, now: Timestamp) -
     }
     mark(&mut value, now, seconds);
     Step::Mark(value)
+}
+
+/// Says in the conditions of a pod that it is deleted because of an eviction.
+fn tell_eviction(pod: &mut Value, old: &Value, now: Timestamp) {
+    let condition = serde_json::json!({
+        "type": "DisruptionTarget",
+        "observedGeneration": object::generation(old),
+        "status": "True",
+        "lastProbeTime": null,
+        "lastTransitionTime": object::time(now),
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+    });
+    let conditions =
+        object::child_mut(pod, "status").entry("conditions").or_insert_with(|| Value::Array(vec![]));
+    if let Some(conditions) = conditions.as_array_mut() {
+        conditions.retain(|other| other["type"] != condition["type"]);
+        conditions.push(condition);
+    }
 }
 
 /// A Namespace is marked and waits for its contents to be gone.

@@ -79,7 +79,18 @@ async fn budgets_hold_evictions() {
     let charged = server.get(&format!("{budgets}/b")).await.expect(200);
     assert_eq!(charged["status"]["disruptionsAllowed"], 0);
     assert!(charged["status"]["disruptedPods"]["p"].is_string());
-    assert!(server.get(&format!("{PODS}/p")).await.expect(200)["metadata"]["deletionTimestamp"].is_string());
+    let pod = server.get(&format!("{PODS}/p")).await.expect(200);
+    assert!(pod["metadata"]["deletionTimestamp"].is_string());
+    let told = &pod["status"]["conditions"][1];
+    assert_eq!(
+        (&told["type"], &told["status"], &told["reason"], &told["message"]),
+        (
+            &json!("DisruptionTarget"),
+            &json!("True"),
+            &json!("EvictionByEvictionAPI"),
+            &json!("Eviction API: evicting")
+        )
+    );
 }
 
 #[tokio::test]

@@ -16,7 +16,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 
-use super::{MANAGED_BY, MANAGER, SERVICE, select::Port, targets};
+use knarr_component::events::Type;
+
+use super::{MANAGED_BY, MANAGER, SERVICE, select::Port, targets, topology};
 use crate::meta::{Map, controller_reference, name, namespace};
 
 /// Label that marks slices of Services without an address.
@@ -29,6 +31,16 @@ pub(crate) struct Changes {
     pub update: Vec<EndpointSlice>,
     /// Names.
     pub delete: Vec<String>,
+    /// Events about the Service: kind, reason, message.
+    pub notes: Vec<(Type, &'static str, String)>,
+}
+
+/// What is known of zones.
+pub(super) struct Zones<'a> {
+    /// The zone of a node.
+    pub of_node: &'a dyn Fn(&str) -> Option<String>,
+    /// For Services with topology mode Auto: the share of each zone, or why there are none.
+    pub shares: Option<&'a Result<BTreeMap<String, f64>, String>>,
 }
 
 /// What all slices of one owner share.
@@ -61,11 +73,11 @@ impl Frame {
     }
 }
 
-/// Compares the slices of a Service with what they should be. `zone` knows the zone of a node.
+/// Compares the slices of a Service with what they should be.
 pub(super) fn reconcile(
     service: &Service,
     pods: &[Arc<Pod>],
-    zone: &dyn Fn(&str) -> Option<String>,
+    zones: &Zones<'_>,
     existing: &[Arc<EndpointSlice>],
     max: usize,
 ) -> Changes {
@@ -73,9 +85,12 @@ pub(super) fn reconcile(
     let families = families(service);
     let frame = Frame::of_service(service);
     for family in &families {
-        let wanted = endpoints(service, pods, zone, family);
+        let mut wanted = endpoints(service, pods, zones, family);
         let have: Vec<&EndpointSlice> =
             existing.iter().map(|slice| &**slice).filter(|slice| slice.address_type == *family).collect();
+        if let Some(shares) = zones.shares {
+            changes.notes.extend(give_to_zones(&mut wanted, &have, shares, family));
+        }
         reconcile_family(&frame, family, wanted, &have, max, &mut changes);
     }
     let of_other_families = existing.iter().filter(|slice| !families.contains(&slice.address_type));
@@ -118,7 +133,7 @@ fn families(service: &Service) -> Vec<String> {
 fn endpoints(
     service: &Service,
     pods: &[Arc<Pod>],
-    zone: &dyn Fn(&str) -> Option<String>,
+    zones: &Zones<'_>,
     family: &str,
 ) -> BTreeMap<Vec<Port>, Vec<Endpoint>> {
     let spec = service.spec.as_ref();
@@ -130,9 +145,11 @@ fn endpoints(
             address.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6() == (family == "IPv6"))
         };
         let Some(address) = target.addresses.iter().find(of_family) else { continue };
-        let zone = target.node.as_deref().and_then(zone);
+        let zone = target.node.as_deref().and_then(zones.of_node);
         let ready = publish_unready || (target.serving && !target.terminating);
-        let hints = if ready { hints(distribution, zone.as_deref(), target.node.as_deref()) } else { None };
+        let preferred = ready && zones.shares.is_none();
+        let hints =
+            if preferred { hints(distribution, zone.as_deref(), target.node.as_deref()) } else { None };
         groups.entry(target.ports).or_default().push(Endpoint {
             addresses: vec![address.clone()],
             conditions: Some(EndpointConditions {
@@ -149,6 +166,31 @@ fn endpoints(
         });
     }
     groups
+}
+
+/// Gives the endpoints of one family to zones; returns the event about it, if there is news.
+fn give_to_zones(
+    wanted: &mut BTreeMap<Vec<Port>, Vec<Endpoint>>,
+    have: &[&EndpointSlice],
+    shares: &Result<BTreeMap<String, f64>, String>,
+    family: &str,
+) -> Option<(Type, &'static str, String)> {
+    let given = match shares {
+        Ok(shares) => topology::assign(wanted.values_mut().flatten().collect(), shares),
+        Err(reason) => Err(reason.clone()),
+    };
+    if let Err(reason) = given {
+        wanted.values_mut().flatten().for_each(|endpoint| endpoint.hints = None);
+        return Some((
+            Type::Warning,
+            "TopologyAwareHintsDisabled",
+            format!("{reason}, addressType: {family}"),
+        ));
+    }
+    let mut before = have.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+    let message = format!("Topology Aware Hints has been enabled, addressType: {family}");
+    let news = before.all(|endpoint| endpoint.hints.is_none());
+    news.then_some((Type::Normal, "TopologyAwareHintsEnabled", message))
 }
 
 /// Where traffic for an endpoint should come from (KEP-2433, KEP-4444, KEP-3015).
@@ -352,7 +394,8 @@ mod tests {
     }
 
     fn run(pods: &[Arc<Pod>], existing: &[Arc<EndpointSlice>]) -> Changes {
-        reconcile(&service(), pods, &|_| Some("z1".into()), existing, 10)
+        let zones = Zones { of_node: &|_| Some("z1".into()), shares: None };
+        reconcile(&service(), pods, &zones, existing, 10)
     }
 
     /// The slices as they are after the changes.

@@ -165,6 +165,47 @@ fn devices_of_others_and_of_its_own() {
 }
 
 #[test]
+fn parts_of_one_device_draw_on_its_counters() {
+    let any = || class("true");
+    let part = |name: &str, memory: &str| {
+        let counters = json!({"memory": {"value": memory}});
+        json!({"name": name, "consumesCounters": [{"counterSet": "gpu-0", "counters": counters}]})
+    };
+    let of_pool = |name: &str, spec: Value| {
+        let mut slice = json!({"kind": "ResourceSlice", "metadata": {"name": name}, "spec": {
+            "driver": "gpu.example.com", "nodeName": "n1",
+            "pool": {"name": "n1", "generation": 1, "resourceSliceCount": 2},
+        }});
+        slice["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        slice
+    };
+    let counters = || {
+        let memory = json!({"memory": {"value": "40Gi"}});
+        of_pool("counters", json!({"sharedCounters": [{"name": "gpu-0", "counters": memory}]}))
+    };
+    let parts = || {
+        let devices = [part("whole", "40Gi"), part("half-1", "20Gi"), part("half-2", "20Gi")];
+        of_pool("parts", json!({"devices": devices}))
+    };
+    let taken = |device: &str| {
+        let results = json!([{"request": "r", "driver": "gpu.example.com", "pool": "n1", "device": device}]);
+        let mut claim = claim(exactly(json!({})));
+        claim["metadata"]["name"] = "other".into();
+        claim["status"] = json!({"allocation": {"devices": {"results": results}}});
+        claim
+    };
+    let wants = |count: i64| claim(exactly(json!({"count": count})));
+    let full = none("2 cannot allocate all claims");
+    check(&[wants(1), any(), counters(), parts()], "n1 r=whole");
+    check(&[wants(2), any(), counters(), parts()], "n1 r=half-1 r=half-2");
+    check(&[wants(3), any(), counters(), parts()], &full);
+    check(&[wants(1), taken("half-1"), any(), counters(), parts()], "n1 r=half-2");
+    check(&[wants(2), taken("half-1"), any(), counters(), parts()], &full);
+    check(&[wants(1), taken("whole"), any(), counters(), parts()], &full);
+    check(&[wants(1), any(), of_pool("none", json!({})), parts()], &full);
+}
+
+#[test]
 fn older_claims_do_not_replace_newer_ones() {
     let version = |version: &str| {
         let mut object = claim(json!({}));

@@ -28,13 +28,15 @@ pub(super) enum ExtenderError {
     Answer(String, String),
     #[error("cannot read the pod: {0}")]
     Pod(kube::Error),
+    #[error("extender {0}: expected at least one victim pod on node \"{1}\"")]
+    NoVictims(String, String),
     #[error("cannot request of an extender: {0}")]
     Request(#[from] http::Error),
 }
 
 /// An extender with the connection to it.
 pub(super) struct Connected {
-    settings: Extender,
+    pub(super) settings: Extender,
     client: Client,
     timeout: Duration,
 }
@@ -71,7 +73,7 @@ impl Connected {
     }
 
     /// Posts to one of its verbs. Go's decoder takes field names in any case; so do callers, which see lower case.
-    async fn call(&self, verb: &str, body: &Value) -> Result<Value, ExtenderError> {
+    pub(super) async fn call(&self, verb: &str, body: &Value) -> Result<Value, ExtenderError> {
         let url = || format!("{}/{verb}", self.settings.url_prefix.trim_end_matches('/'));
         let request = http::Request::post(format!("/{verb}"))
             .header(http::header::CONTENT_TYPE, "application/json")
@@ -130,14 +132,15 @@ fn filtered(answer: &Value) -> Filtered {
 
 impl Scheduler {
     /// Extenders that want to be asked for the pod.
-    fn extenders_for<'a>(&'a self, pod: &'a PodView) -> impl Iterator<Item = &'a Connected> {
+    pub(super) fn extenders_for<'a>(&'a self, pod: &'a PodView) -> impl Iterator<Item = &'a Connected> {
         self.extenders.iter().filter(|extender| extender.cares(pod))
     }
 
     /// Whether some extender filters or rates nodes for the pod.
     pub(super) fn extended(&self, pod: &PodView) -> bool {
         self.extenders_for(pod).any(|extender| {
-            !extender.settings.filter_verb.is_empty() || !extender.settings.prioritize_verb.is_empty()
+            let Extender { filter_verb, prioritize_verb, preempt_verb, .. } = &extender.settings;
+            [filter_verb, prioritize_verb, preempt_verb].into_iter().any(|verb| !verb.is_empty())
         })
     }
 
@@ -155,10 +158,12 @@ impl Scheduler {
             },
             Err(failure) => Err(failure),
         };
-        let mut state = self.state.lock();
         match asked {
-            Ok(candidates) => state.settle(pod, candidates),
-            Err(failure) => Decision::Wait(state.make_room(algorithm, pod, failure, Instant::now())),
+            Ok(candidates) => self.state.lock().settle(pod, candidates),
+            Err(failure) => match self.make_room_extended(algorithm, pod, failure).await {
+                Ok(waiting) => Decision::Wait(waiting),
+                Err(error) => self.extender_failed(pod, &error),
+            },
         }
     }
 
@@ -251,7 +256,7 @@ impl Scheduler {
         Ok(json!({"Pod": pod, "Nodes": list, "NodeNames": null}))
     }
 
-    async fn whole_pod(&self, pod: &PodView) -> Result<Value, ExtenderError> {
+    pub(super) async fn whole_pod(&self, pod: &PodView) -> Result<Value, ExtenderError> {
         let path = format!("/api/v1/namespaces/{}/pods/{}", pod.key.namespace, pod.key.name);
         let request = http::Request::get(path).body(Vec::new())?;
         self.client.request(request).await.map_err(ExtenderError::Pod)
