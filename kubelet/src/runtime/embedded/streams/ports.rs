@@ -82,5 +82,13 @@ async fn carry(socket: TcpStream, data: Incoming) {
         }
         let _ = write.shutdown().await;
     };
-    tokio::join!(outward, inward);
+    // The end of input is passed on, but only the program ends the connection.
+    let inward = async {
+        inward.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = outward => {}
+        () = inward => {}
+    }
 }
