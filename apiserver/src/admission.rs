@@ -42,7 +42,7 @@ pub use notes::Notes;
 use crate::authz::Authorizer;
 use crate::config_file::ConfigError;
 use crate::flags::{Args, FlagError};
-use crate::loopback::Loopback;
+use crate::loopback::Late;
 use crate::objects::Objects;
 use crate::registry::Siblings;
 use crate::strategy::Companions;
@@ -51,7 +51,7 @@ use async_trait::async_trait;
 use config::Configurations;
 use knarr_api::kind::{GroupVersionKind, Kind};
 use knarr_api::{Value, status::Status};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The kind of a write.
@@ -274,7 +274,7 @@ pub struct Parts<'a> {
     /// Where times are kept.
     pub metrics: &'a AdmissionMetrics,
     /// The server's own requests; set when the server is put together.
-    pub own: &'a Arc<OnceLock<Loopback>>,
+    pub own: &'a Arc<Late>,
 }
 
 /// All plugins in the original's order, which is the order they run in whatever the flags say.

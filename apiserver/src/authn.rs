@@ -13,7 +13,7 @@ pub mod token_file;
 pub mod token_webhook;
 pub mod x509;
 
-use crate::loopback::Loopback;
+use crate::loopback::Late;
 use crate::objects::Objects;
 use crate::request_info::RequestInfo;
 use crate::tokens::{Held, Tokens};
@@ -26,7 +26,7 @@ use knarr_reload::Reloaded;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the verdict on a token holds, as in the original.
@@ -113,7 +113,7 @@ pub struct Config {
     /// `--authentication-token-webhook-config-file`.
     pub webhook: Option<token_webhook::TokenWebhook>,
     /// Notes the use of tokens that never end, once it is there.
-    pub own: Arc<OnceLock<Loopback>>,
+    pub own: Arc<Late>,
     /// `--anonymous-auth`, where the configuration file does not speak of it.
     pub anonymous: bool,
 }
@@ -176,7 +176,7 @@ impl Authenticator {
 
     async fn note_use(&self, (_, _, held): &Verdict) {
         if let (Some(held), Some(own)) = (held, self.config.own.get()) {
-            held.note_use(own).await;
+            held.note_use(&own).await;
         }
     }
 

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use knarr_api::Value;
 use knarr_api::status::Status;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use tokio_util::sync::CancellationToken;
 
 /// A client inside the server.
@@ -18,6 +18,25 @@ pub struct Loopback {
     handler: Arc<dyn Handler>,
     user: Arc<User>,
     shutdown: CancellationToken,
+}
+
+/// A client for parts that the server is made of, which comes when it is put together. It does not keep the server alive,
+/// whose parts hold it.
+#[derive(Default)]
+pub struct Late(OnceLock<(Weak<dyn Handler>, Arc<User>, CancellationToken)>);
+
+impl Late {
+    /// Here it is; only the first one counts.
+    pub fn set(&self, client: &Loopback) {
+        let handler = Arc::downgrade(&client.handler);
+        let _ = self.0.set((handler, client.user.clone(), client.shutdown.clone()));
+    }
+
+    /// The client; none while the server is put together, or is gone.
+    pub fn get(&self) -> Option<Loopback> {
+        let (handler, user, shutdown) = self.0.get()?;
+        Some(Loopback { handler: handler.upgrade()?, user: user.clone(), shutdown: shutdown.clone() })
+    }
 }
 
 impl Loopback {

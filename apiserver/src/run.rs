@@ -14,7 +14,7 @@ use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
 use crate::health::{Check, Health, Step};
 use crate::hooks::ServerHooks;
-use crate::loopback::Loopback;
+use crate::loopback::{Late, Loopback};
 use crate::metrics::Metrics;
 use crate::objects::{Change, Objects};
 use crate::outbound::Outbound;
@@ -36,7 +36,7 @@ use knarr_api::status::Status;
 use knarr_reload::identity::{self, Shown};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -182,7 +182,7 @@ fn assemble(
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let outbound = Arc::new(outbound(args, &objects, &provider)?);
-    let own = Arc::new(OnceLock::new());
+    let own: Arc<Late> = Arc::default();
     let (authenticator, hints) = authentication::assemble(args, &objects, &tokens, &outbound, &own)?;
     let webhooks = webhook::Caller {
         objects: objects.clone(),
@@ -281,8 +281,7 @@ fn assemble(
         shutdown: shutdown.clone(),
     };
     let client = Loopback::new(registry.clone(), shutdown);
-    // Nobody has set it before.
-    let _ = own.set(client.clone());
+    own.set(&client);
     Ok(Arc::new(Server {
         chain: Arc::new(chain),
         tls: certs::server_config(serving, hints)?,

@@ -42,6 +42,8 @@ use crate::{
 const RESYNC: Duration = Duration::from_secs(300);
 /// When a quota is counted again after its first time: what was admitted before it was there is stored by then.
 const SETTLED: Duration = Duration::from_secs(2);
+/// How often a first count that is overtaken is repeated at once.
+const FIRST_TRIES: u32 = 5;
 /// Objects a page of a list.
 const PAGE: u32 = 500;
 
@@ -169,29 +171,44 @@ impl Counter {
 
     async fn sync(self: &Arc<Self>, key: Key) -> SyncResult {
         let api: Api<ResourceQuota> = self.context.api(&key.namespace);
-        let Some(mut quota) = api.get_opt(&key.name).await? else { return Ok(None) };
-        let whole = serde_json::to_value(&quota)?;
-        let now = Timestamp::now();
-        let mut objects = HashMap::new();
-        for resource in counted(&whole["spec"]["hard"]) {
-            let Some(found) = self.resource(&resource).await? else { continue };
-            self.follow(&resource, &found);
-            objects.insert(resource.clone(), self.list(&found, &key.namespace).await?);
-        }
-        let status = status(&whole["spec"], &objects, now);
-        if !same(&status, &whole["status"]) {
+        // Objects that come before a quota's first count hinder it, and must not do so for ever: the last try stands,
+        // and is corrected soon.
+        for hindered in 0..FIRST_TRIES {
+            let Some(mut quota) = api.get_opt(&key.name).await? else { return Ok(None) };
+            let whole = serde_json::to_value(&quota)?;
+            let is_first = whole["status"]["hard"] != whole["spec"]["hard"];
+            let status = self.count(&key.namespace, &whole["spec"]).await?;
+            let done = Ok(Some(Requeue::After(if is_first { SETTLED } else { RESYNC })));
+            if same(&status, &whole["status"]) {
+                return done;
+            }
             quota.status = Some(serde_json::from_value(status)?);
             quota.metadata.managed_fields = None;
+            if is_first && hindered == FIRST_TRIES - 1 {
+                quota.metadata.resource_version = None;
+            }
             match api.replace_status(&key.name, &PostParams::default(), &quota).await {
-                Ok(_) => {}
+                Ok(_) => return done,
                 Err(error) if is_code(&error, 404) => return Ok(None),
                 // Something was charged meanwhile.
-                Err(error) if is_code(&error, 409) => return Ok(Some(Requeue::RateLimited)),
+                Err(error) if is_code(&error, 409) && !is_first => return Ok(Some(Requeue::RateLimited)),
+                Err(error) if is_code(&error, 409) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        let counted_before = whole["status"]["hard"] == whole["spec"]["hard"];
-        Ok(Some(Requeue::After(if counted_before { RESYNC } else { SETTLED })))
+        Ok(Some(Requeue::RateLimited))
+    }
+
+    /// The status of a quota over what its namespace holds now.
+    async fn count(self: &Arc<Self>, namespace: &str, spec: &Value) -> anyhow::Result<Value> {
+        let now = Timestamp::now();
+        let mut objects = HashMap::new();
+        for resource in counted(&spec["hard"]) {
+            let Some(found) = self.resource(&resource).await? else { continue };
+            self.follow(&resource, &found);
+            objects.insert(resource.clone(), self.list(&found, namespace).await?);
+        }
+        Ok(status(spec, &objects, now))
     }
 
     /// A resource by discovery, which is asked anew about those it did not have.

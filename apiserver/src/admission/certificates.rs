@@ -10,6 +10,7 @@ use knarr_api::Value;
 use knarr_api::status::Status;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 const GROUP: &str = "certificates.k8s.io";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
@@ -129,13 +130,29 @@ impl Plugin for CertificateSubjectRestriction {
 
 /// The organizations in the subject of a request, PEM in base64: the groups of who shows the certificate.
 fn organizations(request: &str) -> Result<Vec<String>, String> {
+    // A name that is no text could be read as any group by others.
+    subject(request, |subject| subject.iter_organization().map(text).collect())
+}
+
+/// The common name that a CertificateSigningRequest asks for; empty where it asks for none.
+///
+/// # Errors
+/// A request that cannot be read.
+pub(super) fn common_name(request: &Value) -> Result<String, String> {
+    let request = request["spec"]["request"].as_str().unwrap_or_default();
+    subject(request, |subject| subject.iter_common_name().last().map_or(Ok(String::new()), text))
+}
+
+fn text(attribute: &AttributeTypeAndValue<'_>) -> Result<String, String> {
+    attribute.as_str().map(str::to_owned).map_err(|error| error.to_string())
+}
+
+fn subject<T>(request: &str, read: impl FnOnce(&X509Name<'_>) -> Result<T, String>) -> Result<T, String> {
     let bytes = STANDARD.decode(request).map_err(|error| error.to_string())?;
     let (_, block) = x509_parser::pem::parse_x509_pem(&bytes).map_err(|error| error.to_string())?;
     let (_, request) =
         X509CertificationRequest::from_der(&block.contents).map_err(|error| error.to_string())?;
-    let names = request.certification_request_info.subject.iter_organization();
-    // A name that is no text could be read as any group by others.
-    names.map(|name| name.as_str().map(str::to_owned).map_err(|error| error.to_string())).collect()
+    read(&request.certification_request_info.subject)
 }
 
 #[cfg(test)]

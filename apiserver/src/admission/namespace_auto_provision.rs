@@ -1,18 +1,18 @@
 //! NamespaceAutoProvision: a namespace that something is created in comes to be.
 use super::{Attributes, Operation, Plugin};
-use crate::loopback::Loopback;
+use crate::loopback::Late;
 use crate::objects::Objects;
 use async_trait::async_trait;
 use knarr_api::status::Status;
 use serde_json::json;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The plugin.
 pub struct NamespaceAutoProvision {
     /// Where namespaces are looked up.
     pub objects: Arc<dyn Objects>,
     /// Creates them; set when the server is put together.
-    pub own: Arc<OnceLock<Loopback>>,
+    pub own: Arc<Late>,
 }
 
 #[async_trait]

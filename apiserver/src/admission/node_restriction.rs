@@ -1,6 +1,7 @@
 //! NodeRestriction: a kubelet writes its own Node and the pods on it, and nobody else's.
+use super::certificates::common_name;
 use super::{Attributes, Operation, Plugin, array};
-use crate::authz::node::NODES;
+use crate::authz::node::{self, MIRROR, NODES, is_mirror};
 use crate::objects::Objects;
 use async_trait::async_trait;
 use knarr_api::Value;
@@ -22,7 +23,9 @@ const OWN_LABELS: [&str; 10] = [
     "beta.kubernetes.io/os",
     "beta.kubernetes.io/arch",
 ];
-const MIRROR: &str = "kubernetes.io/config.mirror";
+/// The signers of kubelets' certificates.
+const KUBELET_SIGNERS: [&str; 2] =
+    ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
 
 /// The plugin.
 pub struct NodeRestriction {
@@ -42,9 +45,18 @@ impl Plugin for NodeRestriction {
 
     async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
         let Some(node) = node_name(attributes).map(str::to_owned) else { return Ok(()) };
+        if node.is_empty() {
+            let cause = format!("could not determine node from user {:?}", attributes.user.name);
+            return Err(attributes.forbidden(cause));
+        }
         let verdict = match (&*attributes.kind.gvk.group, &*attributes.kind.plural, attributes.subresource) {
             ("", "pods", "") => self.pod(&node, attributes),
-            ("", "pods", "status") => self.on_node(&node, attributes, "update pod status for"),
+            ("", "pods", "status") => self
+                .on_node(&node, attributes, "update pod status for")
+                .and_then(|()| pod_status(&node, attributes)),
+            ("", "persistentvolumeclaims", "status") => claim_status(&node, attributes),
+            ("certificates.k8s.io", "certificatesigningrequests", "") => request(&node, attributes),
+            ("resource.k8s.io", "resourceslices", "") => slice(&node, attributes),
             ("", "pods", "eviction") => self.on_node(&node, attributes, "evict"),
             ("", "nodes", "" | "status") => own_node(&node, attributes),
             ("", "serviceaccounts", "token") => self.token(&node, attributes),
@@ -65,7 +77,11 @@ fn node_name<'a>(attributes: &'a Attributes<'_>) -> Option<&'a str> {
 impl NodeRestriction {
     fn pod(&self, node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
         match attributes.operation {
-            Operation::Create => attributes.object.as_ref().map_or(Ok(()), |pod| mirror(node, pod)),
+            Operation::Create => attributes.object.as_ref().map_or(Ok(()), |pod| {
+                let stored = self.objects.get("", "nodes", "", node);
+                let uid = stored.as_deref().and_then(|node| node["metadata"]["uid"].as_str());
+                mirror(node, uid, pod)
+            }),
             Operation::Delete => self.on_node(node, attributes, "delete"),
             _ => Err(format!("unexpected operation on pods by node {node:?}")),
         }
@@ -108,9 +124,10 @@ impl NodeRestriction {
     }
 }
 
-/// A pod that a kubelet creates mirrors one of its static pods: it runs there, and refers to nothing of the API's.
-fn mirror(node: &str, pod: &Value) -> Result<(), String> {
-    if pod["metadata"]["annotations"].get(MIRROR).is_none() {
+/// A pod that a kubelet creates mirrors one of its static pods: it runs there, is the node's (whose UID is given), and
+/// refers to nothing of the API's.
+fn mirror(node: &str, uid: Option<&str>, pod: &Value) -> Result<(), String> {
+    if !is_mirror(pod) {
         return Err(format!(
             "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
         ));
@@ -118,32 +135,131 @@ fn mirror(node: &str, pod: &Value) -> Result<(), String> {
     if pod["spec"]["nodeName"] != node {
         return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
     }
-    let owners = array(&pod["metadata"]["ownerReferences"]);
-    let by_node =
-        |owner: &Value| owner["kind"] == "Node" && owner["apiVersion"] == "v1" && owner["name"] == node;
-    if owners.len() > 1 || !owners.iter().all(by_node) {
-        return Err(format!("node {node:?} can only create pods with an owner reference set to itself"));
-    }
-    if pod["spec"]["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()) {
-        return Err(format!("node {node:?} can not create pods that reference a service account"));
-    }
-    let refers = |kind: &str| {
-        let in_volume = |v: &Value| {
-            v.get(kind).is_some()
-                || array(&v["projected"]["sources"]).iter().any(|source| source.get(kind).is_some())
-        };
-        array(&pod["spec"]["volumes"]).iter().any(in_volume)
-    };
-    for (kind, what) in [
-        ("secret", "secrets"),
-        ("configMap", "configmaps"),
-        ("persistentVolumeClaim", "persistentvolumeclaims"),
+    owned(node, uid, array(&pod["metadata"]["ownerReferences"]))?;
+    let projected = array(&pod["spec"]["volumes"]).iter().flat_map(|v| array(&v["projected"]["sources"]));
+    let trusts = projected.into_iter().any(|source| source.get("clusterTrustBundle").is_some());
+    let names = node::references(&Arc::from(""), "", pod);
+    let refers = |plural: &str| names.iter().any(|(of, ..)| *of == plural);
+    for (what, refers) in [
+        ("a service account", refers("serviceaccounts")),
+        ("secrets", refers("secrets")),
+        ("configmaps", refers("configmaps")),
+        ("clustertrustbundles", trusts),
+        ("persistentvolumeclaims", refers("persistentvolumeclaims")),
+        ("resourceclaims", !array(&pod["spec"]["resourceClaims"]).is_empty()),
     ] {
-        if refers(kind) {
+        if refers {
             return Err(format!("node {node:?} can not create pods that reference {what}"));
         }
     }
     Ok(())
+}
+
+/// Whether the owners of a mirror pod are the node alone.
+fn owned(node: &str, uid: Option<&str>, owners: &[Value]) -> Result<(), String> {
+    let only = |what: &str| Err(format!("node {node:?} can only create pods with {what}"));
+    let [owner] = owners else {
+        return match owners {
+            [] => only("an owner reference set to itself"),
+            _ => only("a single owner reference set to itself"),
+        };
+    };
+    if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
+        return only("an owner reference set to itself");
+    }
+    if owner["controller"] != true {
+        return only("a controller owner reference set to itself");
+    }
+    if owner["blockOwnerDeletion"] == true {
+        return Err(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
+    }
+    let (found, expected) = (owner["uid"].as_str().unwrap_or_default(), uid);
+    match expected {
+        None => Err(format!("node {node:?} not found")),
+        Some(expected) if expected != found => {
+            Err(format!("node {node:?} UID mismatch: expected {expected} got {found}"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// A status may not carry along what opens other objects to a kubelet.
+fn pod_status(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+    let (Some(old), Some(new)) = (&attributes.old, &attributes.object) else { return Ok(()) };
+    if differ(&old["metadata"]["labels"], &new["metadata"]["labels"]) {
+        return Err(format!("node {node:?} cannot update labels through pod status"));
+    }
+    if differ(&old["status"]["resourceClaimStatuses"], &new["status"]["resourceClaimStatuses"]) {
+        return Err(format!("node {node:?} cannot update resource claim statuses"));
+    }
+    Ok(())
+}
+
+/// Of a claim, a kubelet says how large its volume is and how far resizing has come.
+fn claim_status(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+    let (Some(old), Some(new)) = (&attributes.old, &attributes.object) else { return Ok(()) };
+    let others = |claim: &Value| {
+        let mut claim = claim.clone();
+        if let Some(status) = claim["status"].as_object_mut() {
+            for field in ["capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"] {
+                status.remove(field);
+            }
+        }
+        if let Some(metadata) = claim["metadata"].as_object_mut() {
+            for field in ["managedFields", "resourceVersion"] {
+                metadata.remove(field);
+            }
+        }
+        claim
+    };
+    if others(old) == others(new) {
+        return Ok(());
+    }
+    Err(format!(
+        "node {node:?} is not allowed to update fields other than status.quantity and status.conditions"
+    ))
+}
+
+/// A kubelet asks for certificates of its own name.
+fn request(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+    let Some(request) = attributes.object.as_ref().filter(|_| attributes.operation == Operation::Create)
+    else {
+        return Ok(());
+    };
+    let signer = request["spec"]["signerName"].as_str().unwrap_or_default();
+    if !KUBELET_SIGNERS.contains(&signer) {
+        return Ok(());
+    }
+    let name = common_name(request).map_err(|error| format!("unable to parse csr: {error}"))?;
+    if name != format!("system:node:{node}") {
+        return Err(format!("can only create a node CSR with CN=system:node:{node}"));
+    }
+    Ok(())
+}
+
+/// A kubelet offers the devices of its own node.
+fn slice(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+    let (what, slice) = match attributes.operation {
+        Operation::Create => ("create", &attributes.object),
+        Operation::Delete => ("delete", &attributes.old),
+        _ => return Ok(()),
+    };
+    match slice {
+        Some(slice) if slice["spec"]["nodeName"] != node => {
+            Err(format!("can only {what} ResourceSlice with the same NodeName as the requesting node"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether two values differ; what is empty is as good as absent.
+fn differ(old: &Value, new: &Value) -> bool {
+    let is_empty = |value: &Value| {
+        value.is_null()
+            || value.as_array().is_some_and(Vec::is_empty)
+            || value.as_object().is_some_and(|fields| fields.is_empty())
+    };
+    old != new && !(is_empty(old) && is_empty(new))
 }
 
 fn own_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
@@ -154,9 +270,7 @@ fn own_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
     }
     let Some(object) = object else { return Ok(()) };
     if let Some(old) = attributes.old.as_ref().filter(|_| attributes.operation == Operation::Update) {
-        let absent = |v: &Value| v.is_null() || v.as_array().is_some_and(Vec::is_empty);
-        let (was, is) = (&old["spec"]["taints"], &object["spec"]["taints"]);
-        if was != is && !(absent(was) && absent(is)) {
+        if differ(&old["spec"]["taints"], &object["spec"]["taints"]) {
             return Err(format!("node {node:?} is not allowed to modify taints"));
         }
     }
@@ -225,15 +339,33 @@ mod tests {
 
     #[test]
     fn mirror_pods() {
-        let good = json!({"metadata": {"annotations": {MIRROR: "x"}, "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n"}]},
+        let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true});
+        let good = json!({"metadata": {"annotations": {MIRROR: "x"}, "ownerReferences": [owner]},
             "spec": {"nodeName": "n", "volumes": [{"name": "h", "hostPath": {"path": "/"}}]}});
-        assert!(mirror("n", &good).is_ok());
-        assert!(mirror("m", &good).is_err());
-        let mut bad = good.clone();
-        bad["spec"]["volumes"][0] = json!({"name": "s", "secret": {"secretName": "s"}});
-        assert!(mirror("n", &bad).is_err_and(|e| e.contains("secrets")));
-        bad = good;
-        bad["spec"]["serviceAccountName"] = json!("default");
-        assert!(mirror("n", &bad).is_err());
+        assert_eq!(mirror("n", Some("u"), &good), Ok(()));
+        assert!(mirror("m", Some("u"), &good).is_err());
+        assert!(mirror("n", None, &good).is_err_and(|e| e.ends_with("not found")));
+        let check = |pointer: &str, value: Value, expected: &str| {
+            let mut bad = good.clone();
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            bad.pointer_mut(parent).unwrap()[field] = value;
+            let refused = mirror("n", Some("u"), &bad);
+            assert!(refused.as_ref().is_err_and(|e| e.contains(expected)), "{pointer}: {refused:?}");
+        };
+        let volume = |source: Value| json!([{"name": "s", "projected": {"sources": [source]}}]);
+        check("/spec/volumes", json!([{"name": "s", "secret": {"secretName": "s"}}]), "reference secrets");
+        check("/spec/volumes", volume(json!({"configMap": {"name": "c"}})), "reference configmaps");
+        check("/spec/volumes", volume(json!({"clusterTrustBundle": {}})), "reference clustertrustbundles");
+        check("/spec/volumes", json!([{"name": "e", "ephemeral": {}}]), "reference persistentvolumeclaims");
+        check("/spec/imagePullSecrets", json!([{"name": "s"}]), "reference secrets");
+        let env = json!([{"name": "c", "envFrom": [{"secretRef": {"name": "s"}}]}]);
+        check("/spec/containers", env, "reference secrets");
+        check("/spec/resourceClaims", json!([{"name": "r"}]), "reference resourceclaims");
+        check("/spec/serviceAccountName", json!("default"), "reference a service account");
+        check("/metadata/ownerReferences", json!([]), "an owner reference set to itself");
+        check("/metadata/ownerReferences", json!([owner, owner]), "a single owner reference");
+        check("/metadata/ownerReferences/0/uid", json!("v"), "UID mismatch: expected u got v");
+        check("/metadata/ownerReferences/0/controller", json!(false), "a controller owner reference");
+        check("/metadata/ownerReferences/0/blockOwnerDeletion", json!(true), "blockOwnerDeletion");
     }
 }

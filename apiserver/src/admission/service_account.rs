@@ -1,6 +1,7 @@
 //! ServiceAccount: pods run as a ServiceAccount (`default` unless they say), and carry its token, the cluster's root
 //! certificate and their namespace in a projected volume mounted into every container.
 use super::{Attributes, Operation, Plugin, array};
+use crate::authz::node::is_mirror;
 use crate::objects::{Change, Objects};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -109,10 +110,6 @@ impl ServiceAccount {
 
 fn account_name(pod: &Value) -> &str {
     pod["spec"]["serviceAccountName"].as_str().unwrap_or_default()
-}
-
-fn is_mirror(pod: &Value) -> bool {
-    pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some()
 }
 
 fn check_mirror(attributes: &Attributes<'_>, pod: &Value) -> Result<(), Status> {

@@ -4,7 +4,7 @@
 //! very thing while they act so? The modes are tried from the narrowest on; what has always been called impersonation is
 //! the last of them. Which mode a requester succeeded with is remembered, so that it comes first the next time: both the
 //! cost and the wording of a refusal follow from that. Decisions themselves are not kept, since they cost microseconds.
-use super::request_header::collect_extra;
+use super::request_header::{collect_extra, text};
 use crate::authz::{self, Attributes, Authorizer, Decision};
 use crate::user::{ANONYMOUS, AUTHENTICATED, MASTERS, SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User};
 use http::HeaderMap;
@@ -105,9 +105,9 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
     if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
         return Ok(None);
     }
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let groups = headers.get_all(GROUP).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
-    let mut user = User { name: text(USER), uid: text(UID), groups, ..User::default() };
+    let first = |name: &str| headers.get(name).map(text).unwrap_or_default();
+    let groups = headers.get_all(GROUP).iter().map(text).collect();
+    let mut user = User { name: first(USER), uid: first(UID), groups, ..User::default() };
     collect_extra(headers, &[EXTRA.to_owned()], &mut user);
     if !user.name.is_empty() {
         return Ok(Some(user));

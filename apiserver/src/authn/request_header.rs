@@ -1,8 +1,8 @@
 //! Identity headers of a trusted front proxy, which proves itself by a certificate (`--requestheader-…`).
 use super::x509::Verifier;
-use crate::request_info::query_pairs;
+use crate::registry::options::unescape_path;
 use crate::user::User;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use knarr_reload::Reloaded;
 use rustls::pki_types::CertificateDer;
 
@@ -31,15 +31,13 @@ impl FrontProxy {
 
     /// The user the headers name; the headers are taken away.
     pub fn user(&self, headers: &mut HeaderMap) -> Option<User> {
-        let name = self.username_headers.iter().find_map(|h| Some(headers.get(h)?.to_str().ok()?.to_owned()));
-        let name = name.filter(|name| !name.is_empty())?;
-        let uid = self.uid_headers.iter().find_map(|h| Some(headers.get(h)?.to_str().ok()?.to_owned()));
-        let groups =
-            self.group_headers.iter().flat_map(|h| headers.get_all(h)).filter_map(|v| v.to_str().ok());
+        let first = |names: &[String]| names.iter().find_map(|h| headers.get(h)).map(text);
+        let name = first(&self.username_headers).filter(|name| !name.is_empty())?;
+        let groups = self.group_headers.iter().flat_map(|h| headers.get_all(h)).map(text);
         let mut user = User {
             name,
-            uid: uid.unwrap_or_default(),
-            groups: groups.map(str::to_owned).collect(),
+            uid: first(&self.uid_headers).unwrap_or_default(),
+            groups: groups.collect(),
             ..User::default()
         };
         collect_extra(headers, &self.extra_prefixes, &mut user);
@@ -65,11 +63,14 @@ pub fn collect_extra(headers: &HeaderMap, prefixes: &[String], user: &mut User) 
             continue;
         };
         let key = &name.as_str()[prefix.len()..];
-        let key = query_pairs(key).next().map(|(key, _)| key.into_owned()).unwrap_or_default();
-        if let Ok(value) = value.to_str() {
-            user.extra.entry(key).or_default().push(value.to_owned());
-        }
+        user.extra.entry(unescape_path(key)).or_default().push(text(value));
     }
+}
+
+/// A header's value. Bytes that are no UTF-8 become replacement characters: a name that is there is never taken for one
+/// that is not.
+pub fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
 fn starts_with(name: &str, prefix: &str) -> bool {

@@ -12,6 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 const PREFIX: &str = "system:node:";
+/// The annotation of mirror pods.
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The group of all kubelets.
 pub const NODES: &str = "system:nodes";
 /// Resources whose volumes, images and environment name secrets.
@@ -19,7 +21,7 @@ const SECRET_VOLUMES: [&str; 7] =
     ["azureFile", "cephfs", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
 
 /// A namespaced thing that a pod refers to: plural name, namespace, name.
-type Reference = (&'static str, Arc<str>, Box<str>);
+pub type Reference = (&'static str, Arc<str>, Box<str>);
 type PodKey = (Arc<str>, Arc<str>);
 
 #[derive(Debug, Default)]
@@ -54,7 +56,8 @@ impl NodeGraph {
         let Some(pod) = pod else { return };
         let Some(node) = pod["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) else { return };
         let node: Arc<str> = node.into();
-        let references = references(&key.0, name, pod);
+        // A mirror pod runs without the API: what a kubelet writes into it must not open anything to it.
+        let references = if is_mirror(pod) { BTreeSet::new() } else { references(&key.0, name, pod) };
         for reference in &references {
             *state.references.entry(reference.clone()).or_default().entry(node.clone()).or_default() += 1;
         }
@@ -107,6 +110,8 @@ impl NodeGraph {
                 }
                 ("create", "token") => self.referenced(node, a),
                 ("create", _) => no("can only create token subresource of serviceaccount"),
+                // For programs that fetch credentials of images in the name of the account.
+                ("get", "") => self.referenced(node, a),
                 _ => no("can only create tokens for individual service accounts"),
             },
             ("", "nodes") => own_node(node, a),
@@ -233,22 +238,20 @@ pub fn of(user: &User) -> Option<&str> {
 /// beside the claim.
 fn volume_secrets(volume: &Value) -> impl Iterator<Item = (&str, &str)> {
     let spec = &volume["spec"];
+    fn place(namespace: &Value) -> Option<&str> {
+        namespace.as_str().filter(|namespace| !namespace.is_empty())
+    }
     let beside = spec["claimRef"]["namespace"].as_str().unwrap_or_default();
-    let csi = [
-        "controllerExpandSecretRef",
-        "controllerPublishSecretRef",
-        "nodeExpandSecretRef",
-        "nodePublishSecretRef",
-        "nodeStageSecretRef",
-    ]
-    .map(|field| &spec["csi"][field]);
+    // Those of the driver's controller are not the node's to see.
+    let csi = ["nodeExpandSecretRef", "nodePublishSecretRef", "nodeStageSecretRef"]
+        .map(|field| &spec["csi"][field]);
     let others = SECRET_VOLUMES.map(|kind| &spec[kind]["secretRef"]);
     let named = csi.into_iter().chain(others).filter_map(move |reference| {
-        Some((reference["namespace"].as_str().unwrap_or(beside), reference["name"].as_str()?))
+        Some((place(&reference["namespace"]).unwrap_or(beside), reference["name"].as_str()?))
     });
     let azure = &spec["azureFile"];
     let azure =
-        azure["secretName"].as_str().map(|name| (azure["secretNamespace"].as_str().unwrap_or(beside), name));
+        azure["secretName"].as_str().map(|name| (place(&azure["secretNamespace"]).unwrap_or(beside), name));
     named.chain(azure)
 }
 
@@ -348,8 +351,13 @@ fn role_allows(attributes: &Attributes<'_>) -> bool {
     rules.iter().any(|rule| rule.allows(attributes))
 }
 
+/// Whether a pod stands for one that a kubelet runs by itself.
+pub fn is_mirror(pod: &Value) -> bool {
+    pod["metadata"]["annotations"].get(MIRROR).is_some()
+}
+
 /// What a pod refers to.
-fn references(namespace: &Arc<str>, pod_name: &str, pod: &Value) -> BTreeSet<Reference> {
+pub fn references(namespace: &Arc<str>, pod_name: &str, pod: &Value) -> BTreeSet<Reference> {
     let mut out = BTreeSet::new();
     let mut add = |plural: &'static str, name: &Value| {
         if let Some(name) = name.as_str().filter(|name| !name.is_empty()) {

@@ -55,6 +55,15 @@ impl Query {
 
 /// Undoes percent-encoding and `+`; what is not valid UTF-8 is replaced.
 pub fn unescape(text: &str) -> String {
+    decode(text, b" ")
+}
+
+/// The same where `+` stands for itself: outside queries.
+pub fn unescape_path(text: &str) -> String {
+    decode(text, b"+")
+}
+
+fn decode(text: &str, plus: &[u8]) -> String {
     let bytes = text.as_bytes();
     if !bytes.iter().any(|b| matches!(b, b'%' | b'+')) {
         return text.to_owned();
@@ -64,7 +73,7 @@ pub fn unescape(text: &str) -> String {
     while at < bytes.len() {
         let hex = |i: usize| bytes.get(i).and_then(|b| (*b as char).to_digit(16));
         match bytes[at] {
-            b'+' => out.push(b' '),
+            b'+' => out.extend_from_slice(plus),
             b'%' => match (hex(at + 1), hex(at + 2)) {
                 (Some(high), Some(low)) => {
                     out.push((high * 16 + low) as u8);

@@ -88,6 +88,10 @@ impl Registry {
             return self.non_resource(&context, &request).await;
         }
         let info = &context.info;
+        // Read past by who splits the path, as authorization does, but nothing is served there.
+        if info.path().starts_with("//") {
+            return page_not_found();
+        }
         let find = || self.rows.find(info.group(), info.version(), info.resource());
         let mut row = find();
         if row.is_none() {

@@ -5,7 +5,7 @@ use crate::authn::structured::{self, Active, OidcFlags};
 use crate::authn::token_webhook::TokenWebhook;
 use crate::authn::{Authenticator, Config, request_header::FrontProxy, token_file, x509};
 use crate::flags::{Args, OidcArgs};
-use crate::loopback::Loopback;
+use crate::loopback::Late;
 use crate::objects::Objects;
 use crate::outbound::Outbound;
 use crate::outbound::review::Webhook;
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use knarr_reload::Reloaded;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The authenticators, and the subjects of the authorities of client certificates.
 ///
@@ -25,7 +25,7 @@ pub fn assemble(
     objects: &Arc<dyn Objects>,
     tokens: &Arc<Tokens>,
     outbound: &Arc<Outbound>,
-    own: &Arc<OnceLock<Loopback>>,
+    own: &Arc<Late>,
 ) -> Result<(Arc<Authenticator>, Vec<rustls::DistinguishedName>)> {
     let client_ca = verifier(args.client_ca_file.as_deref())?;
     let proxy_ca = verifier(args.requestheader_client_ca_file.as_deref())?;

@@ -41,7 +41,7 @@ async fn a_request_ends_in_one_place() {
         ),
         ("a NUL in a header", format!("X-A: a\0b\r\nContent-Length: 2\r\n\r\n{{}}{hidden}")),
         ("a bare CR in a header", format!("X-A: a\rb: c\r\nContent-Length: 2\r\n\r\n{{}}{hidden}")),
-        ("a second host", format!("Host: y\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}")),
+        ("a second host", "Host: y\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}".to_owned()),
         (
             "a chunk that is too long",
             format!("Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nfffffffffffffffff\r\n{hidden}"),

@@ -182,7 +182,7 @@ mod tests {
     async fn open_watches_share_connections() {
         let (address, connections) = endless_server().await;
         let config = Config::new(address.parse().expect("an address"));
-        let client = super::super::from_config(config, "test").expect("a client");
+        let client = super::super::from_config(config, None, "test").expect("a client");
         let mut open = Vec::new();
         for _ in 0..STREAMS_A_LANE {
             open.push(watch(&client).await);
