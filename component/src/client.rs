@@ -68,7 +68,7 @@ pub async fn load(kubeconfig: Option<&Path>) -> Result<Config, Error> {
 /// file is shown from the next connection on.
 pub fn from_config(config: Config, kubeconfig: Option<&Path>, component: &str) -> Result<Client, Error> {
     ensure_crypto_provider();
-    let shown = kubeconfig.and_then(|path| identity::shown(&config, path));
+    let shown = kubeconfig.and_then(|path| identity::shown(&config, path)).map(Arc::new);
     let user_agent = format!("knarr-{component}/v{}", env!("CARGO_PKG_VERSION"));
     let user_agent =
         HeaderValue::from_str(&user_agent).map_err(|_| Error::UserAgent(component.to_string()))?;
@@ -81,7 +81,7 @@ pub fn from_config(config: Config, kubeconfig: Option<&Path>, component: &str) -
             request
         })
         .map_err(BoxError::from)
-        .service(Lanes::new(connector(&config, shown)?))
+        .service(Lanes::new(connector(&config, shown.clone())?, shown))
         .map_response(|response| response.map(|body| body.map_err(BoxError::from)))
         .boxed();
     Ok(ClientBuilder::new(service, config.default_namespace).build())
@@ -96,14 +96,14 @@ pub fn ensure_crypto_provider() {
 }
 
 /// The TLS connector: HTTP/2 by ALPN, or with prior knowledge over plain text.
-fn connector(config: &Config, shown: Option<Shown>) -> Result<lanes::Connector, Error> {
+fn connector(config: &Config, shown: Option<Arc<Shown>>) -> Result<lanes::Connector, Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(std::time::Duration::from_secs(10)));
     let mut tls = config.rustls_client_config()?;
     if let Some(shown) = shown {
-        tls.client_auth_cert_resolver = Arc::new(shown);
+        tls.client_auth_cert_resolver = shown;
     }
     let mut builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     if let Some(name) = &config.tls_server_name {

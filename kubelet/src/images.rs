@@ -166,6 +166,7 @@ impl Puller<'_> {
                 Err(error) => tracing::warn!(secret = reference.name, %error, "pull secret"),
             }
         }
+        credentials.extend(auth::of_node(parsed).into_iter().map(Some));
         if credentials.is_empty() {
             credentials.push(None);
         }

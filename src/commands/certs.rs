@@ -1,7 +1,7 @@
 //! `knarr certs`: when a cluster's certificates end, and new ones in their place.
 //!
-//! Running processes see replaced files and show the new certificates from their next connection on; connections that are
-//! open go on. The authorities stay: whoever trusts them would have to be told.
+//! Running processes see replaced files and show the new certificates from their next connection on; clients of the API
+//! server open one for their next request. The authorities stay: whoever trusts them would have to be told.
 use crate::cli::{self, ClusterName, Output};
 use crate::cluster::{Cluster, pki};
 use crate::kubeconfig;

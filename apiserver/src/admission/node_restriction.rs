@@ -269,10 +269,10 @@ fn own_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
         return Err(format!("node {node:?} is not allowed to modify node {named:?}"));
     }
     let Some(object) = object else { return Ok(()) };
-    if let Some(old) = attributes.old.as_ref().filter(|_| attributes.operation == Operation::Update) {
-        if differ(&old["spec"]["taints"], &object["spec"]["taints"]) {
-            return Err(format!("node {node:?} is not allowed to modify taints"));
-        }
+    if let Some(old) = attributes.old.as_ref().filter(|_| attributes.operation == Operation::Update)
+        && differ(&old["spec"]["taints"], &object["spec"]["taints"])
+    {
+        return Err(format!("node {node:?} is not allowed to modify taints"));
     }
     let old_labels = attributes.old.as_ref().map(|old| &old["metadata"]["labels"]);
     let changed: Vec<&str> =

@@ -20,9 +20,10 @@ use tokio_util::task::TaskTracker;
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A connection on which nothing is asked for so long is given up, before its first request and, with HTTP/1.1, between
-/// requests; headers take no longer either. A shorter `--request-timeout` holds for these too.
+/// A connection without a request for so long is given up. A shorter `--request-timeout` holds for this and the next.
 const SILENCE: Duration = Duration::from_secs(32);
+/// An HTTP/1.1 connection is kept so long between two requests: as long as Go's clients keep theirs.
+const IDLE: Duration = Duration::from_secs(90);
 /// Bytes of a request's headers at most, as in the original.
 const HEADER_BYTES: u32 = 1 << 20;
 /// Headers of a request over HTTP/1.1 at most: impersonation sends one a group.
@@ -64,7 +65,7 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, chain:
 
 async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAcceptor, chain: Arc<Chain>) {
     let _ = stream.set_nodelay(true);
-    let patience = SILENCE.min(chain.timeout);
+    let (patience, idle) = (SILENCE.min(chain.timeout), IDLE.min(chain.timeout));
     let handshake = tokio::time::timeout(HANDSHAKE.min(patience), acceptor.accept(stream)).await;
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
@@ -85,7 +86,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAccepto
         let (chain, peer) = (chain.clone(), peer.clone());
         async move { Ok::<Response, Infallible>(answer(&chain, &peer, address, request).await) }
     });
-    let builder = builder(patience);
+    let builder = builder(idle);
     let silent = async {
         // The time that a client has.
         tokio::time::sleep(patience).await;
@@ -159,12 +160,12 @@ fn host_fault(request: &http::Request<Incoming>) -> Option<&'static str> {
     }
 }
 
-fn builder(patience: Duration) -> auto::Builder<TokioExecutor> {
+fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience)
+        .header_read_timeout(idle)
         .max_headers(HEADERS)
         .max_buf_size(HEADER_BYTES as usize)
         .keep_alive(true)

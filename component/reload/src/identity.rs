@@ -85,6 +85,11 @@ impl Shown {
         let load = move || load().and_then(certified).map_err(|error| format!("{error:#}"));
         Reloaded::new(paths, load).map(Self).map_err(anyhow::Error::msg)
     }
+
+    /// What is shown now: the same until the files are replaced.
+    pub fn now(&self) -> Arc<CertifiedKey> {
+        self.0.get()
+    }
 }
 
 impl fmt::Debug for Shown {

@@ -18,8 +18,10 @@ use hyper_util::{
     client::legacy::{Client as Hyper, Error, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use knarr_reload::identity::Shown;
 use kube::client::Body;
 use parking_lot::Mutex;
+use rustls::sign::CertifiedKey;
 use tower::Service;
 
 /// TLS (or plain TCP) to the API server.
@@ -35,6 +37,8 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 struct Lane {
     client: Hyper<Connector, Body>,
+    /// What it was opened with.
+    identity: Option<Arc<CertifiedKey>>,
     /// Requests whose response body is still open.
     active: AtomicUsize,
 }
@@ -43,20 +47,28 @@ struct Lane {
 #[derive(Clone)]
 pub(super) struct Lanes {
     connector: Connector,
+    /// The client certificate of the connector, where it has one.
+    shown: Option<Arc<Shown>>,
     lanes: Arc<Mutex<Vec<Arc<Lane>>>>,
 }
 
 impl Lanes {
-    pub(super) fn new(connector: Connector) -> Self {
-        Self { connector, lanes: Arc::default() }
+    pub(super) fn new(connector: Connector, shown: Option<Arc<Shown>>) -> Self {
+        Self { connector, shown, lanes: Arc::default() }
     }
 
     fn pick(&self) -> (Arc<Lane>, Ticket) {
+        let identity = self.shown.as_ref().map(|shown| shown.now());
         let mut lanes = self.lanes.lock();
+        // A server refuses requests over a connection whose certificate has expired since. What is open ends by itself.
+        lanes.retain(|lane| match (&lane.identity, &identity) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            _ => true,
+        });
         let lane = match lanes.iter().find(|lane| lane.active.load(Ordering::Relaxed) < STREAMS_A_LANE) {
             Some(lane) => lane.clone(),
             None => {
-                let lane = Arc::new(Lane { client: self.hyper(), active: AtomicUsize::new(0) });
+                let lane = Arc::new(Lane { client: self.hyper(), identity, active: AtomicUsize::new(0) });
                 lanes.push(lane.clone());
                 lane
             }
@@ -195,5 +207,29 @@ mod tests {
         open.clear();
         open.push(watch(&client).await);
         assert_eq!(connections.load(Ordering::SeqCst), 2, "it has room again");
+    }
+
+    #[tokio::test]
+    async fn a_renewed_certificate_gets_a_connection() {
+        let (address, connections) = endless_server().await;
+        let shown = || {
+            let made = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).expect("a certificate");
+            let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+            let identity = knarr_reload::identity::from_pem(certificate.as_bytes(), key.as_bytes());
+            Some(Arc::new(Shown::fixed(identity.expect("an identity")).expect("its key")))
+        };
+        super::super::ensure_crypto_provider();
+        let config = Config::new(address.parse().expect("an address"));
+        let connector = super::super::connector(&config, None).expect("a connector");
+        let mut lanes = Lanes::new(connector, shown());
+        let mut open = Vec::new();
+        for expected in [1, 1, 2, 2] {
+            if expected == 2 && open.len() == 2 {
+                lanes.shown = shown();
+            }
+            let request = Request::get(format!("{address}/watch")).body(Body::empty()).expect("a request");
+            open.push(lanes.call(request).await.expect("a response"));
+            assert_eq!(connections.load(Ordering::SeqCst), expected);
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! Credentials from pull secrets: `kubernetes.io/dockerconfigjson` and the older `dockercfg`.
+//! Credentials from pull secrets, `kubernetes.io/dockerconfigjson` and the older `dockercfg`, and from the node.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -41,10 +42,34 @@ pub fn matching(secret: &Secret, image: &ImageName) -> Vec<AuthConfig> {
     } else {
         return Vec::new();
     };
-    let Ok(auths) = auths else {
-        tracing::warn!(secret = secret.metadata.name, "pull secret is no docker configuration");
-        return Vec::new();
-    };
+    match auths {
+        Ok(auths) => choose(&auths, image),
+        Err(_) => {
+            tracing::warn!(secret = secret.metadata.name, "pull secret is no docker configuration");
+            Vec::new()
+        }
+    }
+}
+
+/// The node's own credentials for the image's registry: those of the first configuration of docker that is there.
+pub fn of_node(image: &ImageName) -> Vec<AuthConfig> {
+    let home = std::env::home_dir().unwrap_or_default();
+    let folders = [home.join(".docker"), PathBuf::from("/.docker")];
+    let found = folders.iter().find_map(|folder| std::fs::read(folder.join("config.json")).ok());
+    found.map(|json| of_configuration(&json, image)).unwrap_or_default()
+}
+
+fn of_configuration(json: &[u8], image: &ImageName) -> Vec<AuthConfig> {
+    match serde_json::from_slice::<DockerConfig>(json) {
+        Ok(config) => choose(&config.auths, image),
+        Err(error) => {
+            tracing::warn!(%error, "the node's docker configuration cannot be read");
+            Vec::new()
+        }
+    }
+}
+
+fn choose(auths: &BTreeMap<String, Entry>, image: &ImageName) -> Vec<AuthConfig> {
     let mut found: Vec<_> = auths.iter().filter(|(pattern, _)| fits(pattern, image)).collect();
     found.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
     found.into_iter().map(|(pattern, entry)| config(pattern, entry)).collect()
@@ -118,5 +143,19 @@ mod tests {
         let found = matching(&secret, &parse("r.test/a").expect("image"));
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].username.as_str(), found[0].password.as_str()), ("u", "p:w"));
+    }
+
+    #[test]
+    fn the_node_has_a_configuration_of_docker() {
+        let image = parse("reg.test/a:1").expect("name");
+        let users = |json: &str| -> Vec<String> {
+            of_configuration(json.as_bytes(), &image).into_iter().map(|auth| auth.username).collect()
+        };
+        assert_eq!(
+            users(r#"{"auths": {"reg.test": {"auth": "dTpw"}, "other.test": {"auth": "eDp5"}}}"#),
+            ["u"]
+        );
+        assert!(users(r#"{"credsStore": "x"}"#).is_empty());
+        assert!(users("nonsense").is_empty());
     }
 }

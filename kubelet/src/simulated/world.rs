@@ -59,7 +59,7 @@ struct Entry {
 pub enum Written {
     /// The server has it, at this revision.
     At(u64),
-    /// There is no such pod any more, or it is another one.
+    /// There is no such pod any more.
     Gone,
     /// It has to be tried again.
     Failed,

@@ -78,7 +78,8 @@ impl Write {
     pub async fn send(&self, client: &Client) -> Written {
         match self.attempt(client).await {
             Ok(revision) => Written::At(revision),
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Written::Gone,
+            // A conflict may be a lost race; if the pod was replaced, the watch ends the attempts.
+            Err(kube::Error::Api(status)) if status.code == 404 => Written::Gone,
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
                 tracing::warn!(pod = %self.key, %status, "status refused");
                 Written::At(0)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use knarr_kubelet::runtime::Runtime;
 use knarr_kubelet::runtime::cri::CriRuntime;
-use knarr_kubelet::runtime::embedded::{Embedded, HostOnly, Settings};
+use knarr_kubelet::runtime::embedded::{Embedded, PodNetwork, Settings};
 use knarr_kubelet::runtime::types::*;
 
 use crate::support::{self, Containerd, IMAGE};
@@ -20,6 +20,27 @@ pub struct Fixture {
     pub reopen: Option<fn(&Path) -> Embedded>,
     _containerd: Option<Containerd>,
     _dir: Option<tempfile::TempDir>,
+}
+
+/// Address of every pod with a network of its own.
+pub const ADDRESS: &str = "192.0.2.7";
+
+/// A network in which each pod is alone.
+struct Alone;
+
+impl PodNetwork for Alone {
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn attach(&self, _: &str, namespace: &str, _: &[PortMapping]) -> Result<Vec<std::net::IpAddr>, String> {
+        assert!(Path::new(namespace).exists());
+        Ok(vec![ADDRESS.parse().expect("address")])
+    }
+
+    fn detach(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// What a failed test has left.
@@ -65,7 +86,7 @@ fn open(dir: &Path) -> Embedded {
         store: dir.join("store"),
         shim: vec![env!("CARGO_BIN_EXE_runtime-shim").to_owned()],
         registries: Default::default(),
-        network: Arc::new(HostOnly),
+        network: Arc::new(Alone),
     };
     Embedded::open(settings).expect("runtime")
 }

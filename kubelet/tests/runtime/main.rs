@@ -4,13 +4,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod client;
+mod embedded;
 mod fixture;
 mod suite;
 
 use fixture::Fixture;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded() {
+async fn embedded_runtime() {
     match support::obstacle(&[]) {
         Some(obstacle) => println!("skipped: {obstacle}"),
         None => suite::run(&Fixture::embedded().await).await,

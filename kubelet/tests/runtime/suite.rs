@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use knarr_kubelet::runtime::RuntimeError;
 use knarr_kubelet::runtime::types::*;
 
+use crate::client::Streams;
+use crate::embedded;
 use crate::fixture::{Fixture, security};
 
 type Behaviour = for<'a> fn(&'a Fixture) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -19,11 +21,18 @@ macro_rules! behaviours {
 pub async fn run(fixture: &Fixture) {
     for (name, behaviour) in behaviours! {
         life what_is_gone exec_sync users capabilities restrictions paths mounts arguments start_errors memory
-        signals shared_processes terminal logs limits files images
+        signals shared_processes terminal logs limits files commands attached ports
     } {
         println!("{name}");
         behaviour(fixture).await;
     }
+    if fixture.reopen.is_some() {
+        println!("what only the embedded runtime shows");
+        embedded::namespaces(fixture).await;
+        embedded::adoption(fixture).await;
+        embedded::loss(fixture).await;
+    }
+    images(fixture).await;
 }
 
 /// A container is made, runs, speaks, is stopped with its signal, and leaves nothing.
@@ -385,6 +394,88 @@ async fn files(fixture: &Fixture) {
         "cat /etc/resolv.conf; test -w /dev/shm && echo shm; hostname > /tmp0; grep -c . /etc/hostname";
     let said = fixture.outcome(pod.clone(), fixture.script(&pod, script)).await.1;
     assert_eq!(said, "search a.test\nnameserver 10.0.0.10\noptions ndots:5\nshm\n1");
+}
+
+/// Commands whose streams a client has.
+async fn commands(fixture: &Fixture) {
+    let pod = fixture.pod("commands");
+    let sandbox = fixture.sandbox(&pod).await;
+    let id = fixture.start(&sandbox, &pod, fixture.script(&pod, "sleep 1000")).await;
+    let ask = |script: &str, tty: bool| ExecRequest {
+        container_id: id.clone(),
+        cmd: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()],
+        tty,
+        stdin: true,
+        stdout: true,
+        stderr: !tty,
+    };
+    let url = fixture.runtime.exec(ask("cat; echo bad >&2; exit 4", false)).await.expect("url");
+    let mut streams = Streams::open(&url, false).await;
+    streams.write("hello").await;
+    streams.end_input().await;
+    let ended = streams.finish().await;
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("hello", "bad\n"));
+    assert_eq!(ended.status["reason"], "NonZeroExitCode");
+    assert_eq!(
+        ended.status["details"]["causes"][0],
+        serde_json::json!({"reason": "ExitCode", "message": "4"})
+    );
+
+    let script = "while [ \"$(stty size)\" != '40 100' ]; do sleep 0.02; done; read line; echo got $line";
+    let url = fixture.runtime.exec(ask(script, true)).await.expect("url");
+    let streams = Streams::open(&url, true).await;
+    streams.resize(100, 40).await;
+    streams.write("it\n").await;
+    let ended = streams.finish().await;
+    assert!(ended.stdout.contains("got it"), "{}", ended.stdout);
+    assert_eq!(ended.status["status"], "Success");
+    fixture.remove(&sandbox).await;
+}
+
+/// Clients of a container's first process.
+async fn attached(fixture: &Fixture) {
+    let pod = fixture.pod("attached");
+    let sandbox = fixture.sandbox(&pod).await;
+    let script = "echo ready; read line; echo got $line; echo bad >&2; read line";
+    let mut config = fixture.script(&pod, script);
+    (config.stdin, config.stdin_once) = (true, true);
+    let id = fixture.start(&sandbox, &pod, config).await;
+    fixture.hears(&pod, "ready").await;
+    let ask = AttachRequest { container_id: id.clone(), stdin: true, tty: false, stdout: true, stderr: true };
+    let url = fixture.runtime.attach(ask).await.expect("url");
+    let mut streams = Streams::open(&url, false).await;
+    streams.write("it\n").await;
+    streams.end_input().await;
+    let ended = streams.finish().await;
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("got it\n", "bad\n"));
+    assert!(fixture.said(&pod).contains("got it"), "the log has it too");
+    assert_eq!(fixture.ended(&id).await.exit_code, 1, "its input has ended");
+    fixture.remove(&sandbox).await;
+}
+
+/// Ports of a pod; this one has the host's.
+async fn ports(fixture: &Fixture) {
+    let pod = fixture.pod("ports");
+    let sandbox = fixture.sandbox(&pod).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listener");
+    let port = listener.local_addr().expect("address").port();
+    let url = fixture.runtime.port_forward(&sandbox, vec![i32::from(port)]).await.expect("url");
+    let serve = async {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut client, _) = listener.accept().await.expect("client");
+        let mut text = [0; 5];
+        client.read_exact(&mut text).await.expect("read");
+        client.write_all(&text).await.expect("written");
+        client.write_all(b" there").await.expect("written");
+    };
+    let ask = crate::client::forwarded(&url, port, "hello");
+    let ((), (answer, error)) = tokio::join!(serve, ask);
+    assert_eq!((answer.as_str(), error.as_str()), ("hello there", ""));
+    drop(listener);
+    let url = fixture.runtime.port_forward(&sandbox, vec![i32::from(port)]).await.expect("url");
+    let (_, error) = crate::client::forwarded(&url, port, "hello").await;
+    assert!(error.contains("refused"), "{error}");
+    fixture.remove(&sandbox).await;
 }
 
 async fn images(fixture: &Fixture) {

@@ -88,7 +88,8 @@ impl Connected {
     }
 }
 
-fn lower_case(value: Value) -> Value {
+/// Names of fields in lower case, on one level.
+pub(super) fn lower_case(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
             let fields = fields.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));

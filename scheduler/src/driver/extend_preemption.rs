@@ -1,5 +1,5 @@
 //! Extenders in preemption: they see which pods would have to leave which node, and may spare nodes and pods.
-use super::extend::{Connected, ExtenderError};
+use super::extend::{Connected, ExtenderError, lower_case};
 use super::{Scheduler, Waiting};
 use crate::algorithm::{Algorithm, Unschedulable};
 use crate::pod::PodView;
@@ -91,10 +91,11 @@ fn spared(answer: &Value, found: &[Eviction]) -> Result<Vec<Eviction>, String> {
     let nodes = answer["nodenametometavictims"].as_object();
     let mut left = Vec::new();
     for eviction in found {
-        // Fields came in any case and are lower case now; names of nodes always are.
         let Some(chosen) = nodes.and_then(|nodes| nodes.get(&eviction.node)) else { continue };
+        let mut chosen = lower_case(chosen.clone());
+        let pods = lower_case(chosen["pods"].take());
         let uids: Vec<&str> =
-            chosen["pods"].as_array().into_iter().flatten().filter_map(|pod| pod["uid"].as_str()).collect();
+            pods.as_array().into_iter().flatten().filter_map(|pod| pod["uid"].as_str()).collect();
         let victims: Vec<Arc<PodView>> =
             eviction.victims.iter().filter(|victim| uids.contains(&victim.uid.as_str())).cloned().collect();
         if victims.is_empty() {
@@ -130,7 +131,7 @@ mod tests {
             assert_eq!(left.as_deref().map_err(String::as_str), expected, "{answer}");
         };
         check(
-            json!({"nodenametometavictims": {"a": {"pods": [{"uid": "q"}], "numpdbviolations": 0},
+            json!({"nodenametometavictims": {"a": {"Pods": [{"UID": "q"}], "NumPDBViolations": 0},
                                              "b": {"pods": [{"uid": "r"}]}}}),
             Ok("a:q:0 b:r:0"),
         );

@@ -28,7 +28,7 @@ impl Connection {
         let open = || {
             let socket = socket::connected(&directory.join(state::SOCKET))?;
             super::shim::do_not_block(&socket)?;
-            io::Result::Ok(AsyncFd::new(socket)?)
+            AsyncFd::new(socket)
         };
         let gone =
             |error: io::Error| RuntimeError::NotFound(format!("the pod's sandbox does not run: {error}"));
@@ -44,8 +44,7 @@ impl Connection {
 
     /// The next answer.
     pub async fn receive(&self) -> Result<(Reply, Vec<OwnedFd>)> {
-        let received =
-            self.socket.async_io(Interest::READABLE, |socket| protocol::receive::<Reply>(socket)).await;
+        let received = self.socket.async_io(Interest::READABLE, protocol::receive::<Reply>).await;
         match received {
             Ok(Some((Reply::Failed(text), _))) => Err(RuntimeError::Failed(text)),
             Ok(Some((Reply::Missing(text), _))) => Err(RuntimeError::NotFound(text)),

@@ -308,3 +308,49 @@ fn device_rules(security: &LinuxContainerSecurityContext, parts: &Parts<'_>) -> 
     rules.extend(super::devices::rules(&parts.config.devices));
     json!(rules)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::types::Capability;
+
+    fn own(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn words_come_from_the_pod_or_the_image() {
+        let image = Execution { entrypoint: own(&["e"]), cmd: own(&["c"]), ..Execution::default() };
+        let check = |command: &[&str], args: &[&str], expected: &[&str]| {
+            let config =
+                ContainerConfig { command: own(command), args: own(args), ..ContainerConfig::default() };
+            assert_eq!(arguments(&config, &image), expected, "{command:?} {args:?}");
+        };
+        check(&[], &[], &["e", "c"]);
+        check(&[], &["a"], &["e", "a"]);
+        check(&["x"], &[], &["x"]);
+        check(&["x"], &["a"], &["x", "a"]);
+    }
+
+    #[test]
+    fn capabilities_are_added_and_dropped() {
+        let mine: BTreeSet<String> = ["CHOWN", "KILL", "SYS_ADMIN"].map(str::to_owned).into();
+        let check = |privileged: bool, add: &[&str], drop: &[&str], expected: &[&str]| {
+            let wished = Capability { add_capabilities: own(add), drop_capabilities: own(drop) };
+            let security = LinuxContainerSecurityContext {
+                capabilities: Some(wished),
+                privileged,
+                ..Default::default()
+            };
+            let expected: BTreeSet<String> = expected.iter().map(|name| format!("CAP_{name}")).collect();
+            assert_eq!(capabilities(&security, &mine), expected, "{privileged} {add:?} {drop:?}");
+        };
+        check(false, &[], &[], &CAPABILITIES);
+        check(false, &[], &["ALL"], &[]);
+        check(false, &["net_admin"], &["all"], &["NET_ADMIN"]);
+        check(false, &["CAP_NET_ADMIN"], &["ALL"], &["NET_ADMIN"]);
+        check(false, &["ALL"], &["KILL"], &["CHOWN", "SYS_ADMIN"]);
+        check(false, &["ALL"], &["ALL"], &["CHOWN", "KILL", "SYS_ADMIN"]);
+        check(true, &[], &["ALL"], &["CHOWN", "KILL", "SYS_ADMIN"]);
+    }
+}

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::executor::{FOR_FILTER, Program};
+use super::propagation;
 use super::seccomp::Filter;
 use crate::runtime::embedded::spec::{self, Parts, Processes};
 use crate::runtime::embedded::state::{self, Launch};
@@ -47,6 +48,8 @@ pub struct Started {
     pub program: Program,
     /// The specification of its process.
     pub process: Value,
+    /// How readily the kernel kills it for memory.
+    oom_score_adj: i64,
 }
 
 /// The files of one container.
@@ -136,7 +139,7 @@ pub fn start(
     })?;
     container.start().map_err(|error| oci_text(&error))?;
     let pid = container.pid().ok_or("the container has no process")?;
-    Ok(Started { pid: Pid::from_raw(pid.as_raw()), program, process })
+    Ok(Started { pid: Pid::from_raw(pid.as_raw()), program, process, oom_score_adj: adjustment })
 }
 
 /// Runs a command in a container.
@@ -158,9 +161,11 @@ pub fn exec(
     }
     let mut file = tempfile::NamedTempFile::new_in(files.folder()).map_err(text)?;
     file.write_all(process.to_string().as_bytes()).map_err(text)?;
-    let builder = builder(files, stdio, &started.program).map_err(|error| oci_text(&error))?;
-    let tenant = builder.as_tenant().with_process(Some(file.path())).with_detach(true);
-    let pid = tenant.build().map_err(|error| oci_text(&error))?;
+    let pid = with_oom_score(started.oom_score_adj, || {
+        let builder = builder(files, stdio, &started.program).map_err(|error| oci_text(&error))?;
+        let tenant = builder.as_tenant().with_process(Some(file.path())).with_detach(true);
+        tenant.build().map_err(|error| oci_text(&error))
+    })?;
     Ok(Pid::from_raw(pid.as_raw()))
 }
 
@@ -223,13 +228,15 @@ fn read(root: &pathrs::Root, path: &str) -> String {
     file.ok().and_then(|file| io::read_to_string(file).ok()).unwrap_or_default()
 }
 
-/// Makes folders of the host that are to be mounted but are not there.
+/// Makes folders of the host that are to be mounted but are not there, and checks how mounts travel.
 fn make_sources(config: &ContainerConfig) -> Result<(), String> {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").map_err(text)?;
     for mount in &config.mounts {
         if !Path::new(&mount.host_path).exists() {
             std::fs::create_dir_all(&mount.host_path)
                 .map_err(|error| format!("{}: {error}", mount.host_path))?;
         }
+        propagation::check(&mountinfo, mount)?;
     }
     Ok(())
 }

@@ -223,7 +223,7 @@ fn images_are_named_saved_held_and_collected() {
     let (folder, store) = store();
     let first = load(&store, &archive("reg.test/a:1", &[layer(&[Item::File("a", "1")])])).expect("image");
     let again = load(&store, &archive("reg.test/a:2", &[layer(&[Item::File("a", "1")])])).expect("image");
-    assert_eq!((first.id.clone(), again.names.len()), (again.id.clone(), 2));
+    assert_eq!((first.id.clone(), again.names.len()), (again.id, 2));
     for name in ["reg.test/a:1", "reg.test/a:2", &first.id, &first.id[7..], &first.id[7..20]] {
         assert_eq!(store.find(name).expect("find").map(|one| one.id), Some(first.id.clone()), "{name}");
     }

@@ -35,23 +35,30 @@ pub async fn serve(directory: PathBuf, mut client: Client) {
 }
 
 async fn forward(directory: PathBuf, data: Incoming, errors: Incoming) {
-    let port = data.header("port").to_owned();
-    if let Err(error) = carry(&directory, &port, data).await {
-        let text = format!("an error occurred forwarding {port} -> {port}: {error}");
-        let _ = errors.writer.write(Bytes::from(text)).await;
+    match connect(&directory, data.header("port")).await {
+        Ok(socket) => carry(socket, data).await,
+        Err(error) => {
+            let port = data.header("port");
+            let text = format!("an error occurred forwarding {port} -> {port}: {error}");
+            let _ = errors.writer.write(Bytes::from(text)).await;
+            let _ = data.writer.finish().await;
+        }
     }
     let _ = errors.writer.finish().await;
 }
 
-async fn carry(directory: &Path, port: &str, data: Incoming) -> Result<(), String> {
+async fn connect(directory: &Path, port: &str) -> Result<TcpStream, String> {
     let text = |error: std::io::Error| error.to_string();
     let port = port.parse().map_err(|_| format!("invalid port {port:?}"))?;
     let found =
         client::call(directory, &Request::Connect { port }).await.map_err(|error| error.to_string())?;
-    let socket = found.into_iter().next().ok_or("no connection came")?;
-    let socket = std::net::TcpStream::from(socket);
+    let socket = std::net::TcpStream::from(found.into_iter().next().ok_or("no connection came")?);
     socket.set_nonblocking(true).map_err(text)?;
-    let (mut read, mut write) = TcpStream::from_std(socket).map_err(text)?.into_split();
+    TcpStream::from_std(socket).map_err(text)
+}
+
+async fn carry(socket: TcpStream, data: Incoming) {
+    let (mut read, mut write) = socket.into_split();
     let Incoming { mut reader, writer, .. } = data;
     let outward = async {
         loop {
@@ -75,6 +82,13 @@ async fn carry(directory: &Path, port: &str, data: Incoming) -> Result<(), Strin
         }
         let _ = write.shutdown().await;
     };
-    tokio::join!(outward, inward);
-    Ok(())
+    // The end of input is passed on, but only the program ends the connection.
+    let inward = async {
+        inward.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = outward => {}
+        () = inward => {}
+    }
 }
