@@ -12,6 +12,7 @@ mod normalize;
 mod parse;
 mod path;
 mod scalar;
+mod syntax;
 mod text;
 
 use crate::schema::{Schema, TypeId};
@@ -22,6 +23,7 @@ use std::fmt::{self, Display, Formatter};
 pub use encode::{encode, encode_untyped};
 pub use normalize::{normalize, normalize_shape};
 pub(crate) use parse::report;
+pub(crate) use scalar::json_type;
 pub use text::indent;
 
 /// A fault that only strict decoding (`fieldValidation=Strict`, or a warning) reports.
@@ -52,6 +54,9 @@ impl Display for StrictError {
     }
 }
 
+/// Most bytes that are shown of a body that does not parse.
+const SHOWN: usize = 30;
+
 /// A document that cannot be read at all; the texts are the original's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -67,18 +72,38 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// 400 `BadRequest` for a request's body: a text that does not parse names no kind, so the message shows how it
+    /// begins, in hexadecimal unless it looks like an object.
+    pub fn to_body_status(&self, version: &str, kind: &str, body: &[u8]) -> Status {
+        let Self::Syntax(fault) = self else { return self.to_status(version, kind) };
+        let begin = &body[..body.len().min(SHOWN)];
+        let more = if body.len() > SHOWN { " ..." } else { "" };
+        let shown = match begin.first() {
+            None => "<empty>".to_owned(),
+            Some(b'{') => String::from_utf8_lossy(begin).into_owned(),
+            Some(_) => begin.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {fault} ({shown}{more})"
+        ))
+    }
+
     /// 400 `BadRequest`: `Pod in version "v1" cannot be handled as a Pod: …`.
     pub fn to_status(&self, version: &str, kind: &str) -> Status {
         Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {self}"))
     }
 }
 
-/// 400 `BadRequest` for strict decoding with faults: `strict decoding error: unknown field "spec.foo", …`.
-pub fn strict_status(version: &str, kind: &str, errors: &[StrictError]) -> Status {
+/// What strict decoding says of faults: `strict decoding error: unknown field "spec.foo", …`.
+pub fn strict_text(errors: &[StrictError]) -> String {
     let list = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    Status::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {list}"
-    ))
+    format!("strict decoding error: {list}")
+}
+
+/// 400 `BadRequest` for strict decoding with faults.
+pub fn strict_status(version: &str, kind: &str, errors: &[StrictError]) -> Status {
+    let text = strict_text(errors);
+    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {text}"))
 }
 
 /// Reads a document of a type: syntax, types, pruning of what is unknown, canonical form. Faults of strict mode
@@ -89,7 +114,13 @@ pub fn decode(
     bytes: &[u8],
     strict: &mut Vec<StrictError>,
 ) -> Result<Value, DecodeError> {
-    let mut value = parse::parse(bytes, strict)?;
+    let mut value = parse::parse(bytes, strict).map_err(|error| match error {
+        // The original looks for the kind first and comes upon faults of syntax there.
+        DecodeError::Syntax(fault) => {
+            DecodeError::Syntax(format!("couldn't get version/kind; json parse error: {fault}"))
+        }
+        other => other,
+    })?;
     normalize(schema, ty, &mut value, strict)?;
     Ok(value)
 }

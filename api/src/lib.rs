@@ -10,6 +10,7 @@ pub mod defaults;
 pub mod field;
 pub mod fuzzing;
 pub mod gates;
+pub mod go_text;
 pub mod int_or_string;
 pub mod json;
 pub mod kind;

@@ -30,7 +30,8 @@ impl From<Error> for Status {
             Error::Malformed(text) => Self::bad_request(text),
             Error::TooManyOperations(_) => Self::too_large(error),
             Error::DoesNotApply(_) => {
-                Self::new(422, "Invalid", "the server rejected our request due to an error in our request")
+                let text = "the server rejected our request due to an error in our request";
+                Self { details: Some(Box::default()), ..Self::new(422, "Invalid", text) }
             }
             Error::Unprocessable(text) => Self::new(500, "", text),
         }

@@ -168,7 +168,7 @@ impl Walk<'_> {
         owner: Option<&Type>,
     ) -> Result<(), DecodeError> {
         for (name, value) in members.iter_mut() {
-            self.element(item, value, &path.key(name), owner)?;
+            self.element(item, value, &path.entry(name), owner)?;
         }
         Ok(())
     }

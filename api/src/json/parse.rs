@@ -17,7 +17,10 @@ pub(super) fn parse(bytes: &[u8], strict: &mut Vec<StrictError>) -> Result<Value
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let root = Frame::root();
     let seed = Seed { path: &root, strict: &strict };
-    let syntax = |e: serde_json::Error| DecodeError::Syntax(format!("json: {e}"));
+    let syntax = |e: serde_json::Error| {
+        let fault = super::syntax::fault(bytes).unwrap_or_else(|| e.to_string());
+        DecodeError::Syntax(fault)
+    };
     let value = seed.deserialize(&mut reader).map_err(syntax)?;
     reader.end().map_err(syntax)?;
     Ok(value)

@@ -12,6 +12,8 @@ pub(super) struct Frame<'a> {
 enum Step<'a> {
     Root,
     Key(&'a str),
+    /// A key of a map, which type errors do not name.
+    Entry(&'a str),
     Index(usize),
 }
 
@@ -29,6 +31,14 @@ impl<'a> Frame<'a> {
         Frame { parent: Some(self), step: Step::Key(name) }
     }
 
+    /// A value of a map.
+    pub(super) fn entry<'b>(&'b self, name: &'b str) -> Frame<'b>
+    where
+        'a: 'b,
+    {
+        Frame { parent: Some(self), step: Step::Entry(name) }
+    }
+
     /// A list item.
     pub(super) fn index<'b>(&'b self, at: usize) -> Frame<'b>
     where
@@ -37,18 +47,19 @@ impl<'a> Frame<'a> {
         Frame { parent: Some(self), step: Step::Index(at) }
     }
 
-    fn write(&self, indexes: bool, out: &mut String) {
+    fn write(&self, whole: bool, out: &mut String) {
         if let Some(parent) = self.parent {
-            parent.write(indexes, out);
+            parent.write(whole, out);
         }
         match self.step {
-            Step::Key(name) => {
+            Step::Entry(_) if !whole => {}
+            Step::Key(name) | Step::Entry(name) => {
                 if !out.is_empty() {
                     out.push('.');
                 }
                 out.push_str(name);
             }
-            Step::Index(at) if indexes => out.push_str(&format!("[{at}]")),
+            Step::Index(at) if whole => out.push_str(&format!("[{at}]")),
             Step::Root | Step::Index(_) => {}
         }
     }
@@ -60,7 +71,7 @@ impl<'a> Frame<'a> {
         out
     }
 
-    /// The way Go words a place in type errors, without indexes: `spec.containers.name`.
+    /// The way Go words a place in type errors, without indexes and keys of maps: `spec.containers.name`.
     pub(super) fn members(&self) -> String {
         let mut out = String::new();
         self.write(false, &mut out);

@@ -3,11 +3,11 @@ use super::DecodeError;
 use crate::schema::{Schema, Shape, Special};
 use crate::time::{Timestamp, duration};
 use crate::{Object, Value};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::{Engine as _, alphabet};
 
 /// The JSON type's name in Go's error texts.
-pub(super) fn json_type(value: &Value) -> &'static str {
+pub(crate) fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -83,17 +83,50 @@ fn whole(number: f64) -> Option<i64> {
     exact.then_some(number as i64)
 }
 
+/// Like [`STANDARD`], but for bits of the last symbol that mean nothing, which Go does not look at.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
 fn respell_base64(text: &mut String) -> Result<(), DecodeError> {
-    if text.contains(['\r', '\n']) {
-        text.retain(|c| !matches!(c, '\r' | '\n'));
+    if STANDARD.decode(text.as_bytes()).is_ok() {
+        return Ok(());
     }
-    match STANDARD.decode(text.as_bytes()) {
-        Ok(_) => Ok(()),
-        Err(base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _)) => {
-            Err(DecodeError::Invalid(format!("illegal base64 data at input byte {at}")))
+    let plain = text.replace(['\r', '\n'], "");
+    match LENIENT.decode(plain.as_bytes()) {
+        Ok(bytes) => {
+            *text = STANDARD.encode(bytes);
+            Ok(())
         }
-        Err(_) => Err(DecodeError::Invalid(format!("illegal base64 data at input byte {}", text.len()))),
+        Err(_) => Err(DecodeError::Invalid(format!(
+            "illegal base64 data at input byte {}",
+            corrupt_at(text.as_bytes())
+        ))),
     }
+}
+
+/// Where Go finds fault with a text that is no base64: at a symbol that is none, where padding is wrong, or so many
+/// bytes before the end as the last group of four has.
+fn corrupt_at(text: &[u8]) -> usize {
+    let mut group = 0;
+    let mut rest = text.iter().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n'));
+    while let Some((at, byte)) = rest.next() {
+        match byte {
+            b'=' if group == 2 => {
+                return match rest.next() {
+                    // What follows the padding.
+                    Some((_, b'=')) => rest.next().map_or(text.len(), |(at, _)| at),
+                    Some((at, _)) => at - 1,
+                    None => text.len(),
+                };
+            }
+            b'=' if group == 3 => return rest.next().map_or(text.len(), |(at, _)| at),
+            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/') => group = (group + 1) % 4,
+            _ => return at,
+        }
+    }
+    text.len() - group
 }
 
 /// Checks and respells a special form other than the JSON-schema unions; false: it has the wrong JSON type.

@@ -114,8 +114,39 @@ fn type_errors() {
     );
     check("Pod", "[]", "json: cannot unmarshal array into Go value of type v1.Pod");
     check("Secret", r#"{"data":{"a":"Y*=="}}"#, "illegal base64 data at input byte 1");
+    for (data, at) in
+        [("x", 0), ("YWJjx", 4), ("YWI", 0), ("YQ=", 3), ("YQ=x", 2), ("Y=", 1), ("YQ==YQ==", 4), ("a b", 1)]
+    {
+        let text = format!(r#"{{"data":{{"a":"{data}"}}}}"#);
+        check("Secret", &text, &format!("illegal base64 data at input byte {at}"));
+    }
+    assert_eq!(read("Secret", r#"{"data":{"a":"YR=="}}"#).unwrap().0["data"]["a"], "YQ==");
+    check(
+        "ConfigMap",
+        r#"{"data":{"a":1}}"#,
+        "json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+    );
+    check(
+        "ConfigMap",
+        r#"{"metadata":{"labels":{"a":1}}}"#,
+        "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+    );
     assert!(matches!(read("Pod", "{").unwrap_err(), DecodeError::Syntax(_)));
     assert!(matches!(read("Pod", "{} x").unwrap_err(), DecodeError::Syntax(_)));
+    for (body, expected) in [
+        ("", "unexpected end of JSON input (<empty>)"),
+        ("{\"a\": x", "invalid character 'x' looking for beginning of value ({\"a\": x)"),
+        ("[1", "unexpected end of JSON input (5b31)"),
+        (
+            "{\"metadata\": {\"name\": \"a-long-name\",}}",
+            "invalid character '}' looking for beginning of object key string ({\"metadata\": {\"name\": \"a-long- ...)",
+        ),
+    ] {
+        let status = read("ConfigMap", body).unwrap_err().to_body_status("v1", "ConfigMap", body.as_bytes());
+        let begin = "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; \
+                     json parse error: ";
+        assert_eq!(status.message, format!("{begin}{expected}"));
+    }
     let deep = "[".repeat(100_000);
     assert!(matches!(read("Pod", &deep).unwrap_err(), DecodeError::Syntax(_)));
     assert_eq!(

@@ -103,6 +103,18 @@ pub fn merge_part(api: &Api, kind: &Kind, object: &mut Value, part: Value) -> Re
     Ok(())
 }
 
+/// The fields that a configuration sets, as the client sent it.
+///
+/// # Errors
+/// `managedFields`, or what does not fit the schema.
+pub fn checked(api: &Api, kind: &Kind, config: &Value, subresource: &str) -> Result<Set, ApplyError> {
+    if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
+        return Err(ApplyError::ManagedFields);
+    }
+    field_set(&api.schema, kind, config, subresource)
+        .map_err(|fault| ApplyError::Schema { object: describe(kind, config), fault })
+}
+
 /// The live object (absent: a create) with `config` applied, its `managedFields` brought up to date; it still
 /// needs decoding and defaulting. `config` must be as the client sent it: a decoded document would own zeros that
 /// nobody wrote.
@@ -115,11 +127,7 @@ pub fn apply(
     force: bool,
 ) -> Result<Value, ApplyError> {
     let schema = &api.schema;
-    if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
-        return Err(ApplyError::ManagedFields);
-    }
-    let set = field_set(schema, kind, &config, write.subresource)
-        .map_err(|fault| ApplyError::Schema { object: describe(kind, &config), fault })?;
+    let set = checked(api, kind, &config, write.subresource)?;
     let mut former = starting_entries(live, None, "status").unwrap_or_default();
     if let (Some(live), true) = (live, former.is_empty()) {
         let before = Write { manager: BEFORE_FIRST_APPLY, subresource: "", ..*write };
@@ -297,7 +305,8 @@ fn print_manager(entry: &Entry) -> String {
 
 fn describe(kind: &Kind, config: &Value) -> String {
     let text = |name: &str| config["metadata"][name].as_str().unwrap_or_default();
-    format!("{}/{}; {}, Kind={}", text("namespace"), text("name"), kind.gvk.api_version(), kind.gvk.kind)
+    let gvk = &kind.gvk;
+    format!("{}/{}; {}/{}, Kind={}", text("namespace"), text("name"), gvk.group, gvk.version, gvk.kind)
 }
 
 /// The beginning of an object that is created by an apply.

@@ -332,17 +332,26 @@ impl Walker<'_> {
         if field.list_type == ListType::Set {
             return value_name(item);
         }
-        let default = |key: &str| match shape {
-            Shape::Struct(ty) => self.schema.json_field(*ty, key).and_then(|f| f.default.as_ref()),
-            _ => None,
-        };
         let mut keys: Vec<(&str, &Value)> = field
             .list_keys
             .iter()
-            .filter_map(|key| Some((&**key, item.get(&**key).or_else(|| default(key))?)))
+            .filter_map(|key| Some((&**key, item.get(&**key).or_else(|| self.default(shape, key))?)))
             .collect();
         keys.sort_unstable_by_key(|(key, _)| *key);
         key_name(keys.into_iter())
+    }
+
+    /// The first key that an item of a keyed list lacks, and for which there is no default.
+    pub(super) fn missing_key<'f>(&self, field: &'f Field, shape: &Shape, item: &Value) -> Option<&'f str> {
+        let missing = |key: &&str| item.get(*key).is_none() && self.default(shape, key).is_none();
+        field.list_keys.iter().map(|key| &**key).find(missing)
+    }
+
+    fn default(&self, shape: &Shape, key: &str) -> Option<&Value> {
+        match shape {
+            Shape::Struct(ty) => self.schema.json_field(*ty, key).and_then(|f| f.default.as_ref()),
+            _ => None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! map and an item of a list always are.
 use super::compare::{Walker, is_untracked, is_untracked_metadata};
 use super::set::{Node, PathElement, Set};
+use crate::go_text;
 use crate::kind::Kind;
 use crate::schema::{Field, ListType, Schema, Shape, Special, TypeId};
 use crate::{Object, Value};
@@ -53,11 +54,13 @@ impl FieldSet<'_> {
             {
                 self.structure(*ty, members, |_| false, path, node)
             }
-            (Shape::List(_), _) => {
+            (Shape::List(_), value) => {
+                fits(&field.shape, value, path)?;
                 node.member = true;
                 Ok(())
             }
             _ if field.atomic => {
+                fits(&field.shape, value, path)?;
                 node.member = true;
                 Ok(())
             }
@@ -85,6 +88,7 @@ impl FieldSet<'_> {
                 Ok(())
             }
             _ => {
+                fits(shape, value, path)?;
                 node.member = true;
                 Ok(())
             }
@@ -119,7 +123,14 @@ impl FieldSet<'_> {
         path: &str,
         node: &mut Node,
     ) -> Result<(), String> {
-        for value in items {
+        for (at, value) in items.iter().enumerate() {
+            if let (ListType::Map, Some(key)) = (field.list_type, self.walker.missing_key(field, item, value))
+            {
+                return Err(format!(
+                    "{path}: element {at}: associative list with keys has an element that omits key field {key:?} (and \
+                     doesn't have default value)"
+                ));
+            }
             let name = self.walker.item_name(field, item, value);
             if node.children.contains_key(&name) {
                 let element = PathElement::parse(&name).map(|e| e.to_string()).unwrap_or_default();
@@ -132,6 +143,30 @@ impl FieldSet<'_> {
         }
         Ok(())
     }
+}
+
+/// The form of a value, as far as it is looked at before types are: the original knows text, numbers, truth, lists and
+/// maps there, and leaves special forms alone. Null fits everywhere.
+fn fits(shape: &Shape, value: &Value, path: &str) -> Result<(), String> {
+    let expected = match (shape, value) {
+        (_, Value::Null)
+        | (Shape::String | Shape::Bytes, Value::String(_))
+        | (Shape::Bool, Value::Bool(_))
+        | (Shape::Int32 | Shape::Int64 | Shape::Float64, Value::Number(_))
+        | (Shape::List(_), Value::Array(_))
+        | (Shape::Map(_) | Shape::Struct(_), Value::Object(_))
+        | (Shape::Special(_), _) => return Ok(()),
+        (Shape::String | Shape::Bytes, _) => {
+            format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_text::literal(value))
+        }
+        (Shape::Int32 | Shape::Int64 | Shape::Float64, _) => {
+            format!("expected numeric (int or float), got {}", go_text::type_name(value))
+        }
+        (Shape::Bool, _) => format!("expected boolean, got &{{{}}}", go_text::plain(value)),
+        (Shape::List(_), _) => format!("expected list, got &{{{}}}", go_text::plain(value)),
+        (Shape::Map(_) | Shape::Struct(_), _) => format!("expected map, got &{{{}}}", go_text::plain(value)),
+    };
+    Err(format!("{path}: {expected}"))
 }
 
 /// Without a schema objects are looked into, and lists are single fields.

@@ -2,6 +2,7 @@
 //! end of a list.
 use super::Error;
 use crate::Value;
+use crate::json::json_type;
 
 /// Most operations a patch may have.
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -34,10 +35,13 @@ struct Pointer {
 impl Patch {
     /// Decodes a patch document.
     pub fn decode(document: &Value) -> Result<Self, Error> {
-        let malformed = |what: &str| {
-            Error::Malformed(format!("json: cannot unmarshal {what} into Go value of type jsonpatch.Patch"))
+        let malformed = |value: &Value, go: &str| {
+            let what = json_type(value);
+            Error::Malformed(format!(
+                "error decoding patch: json: cannot unmarshal {what} into Go value of type {go}"
+            ))
         };
-        let operations = document.as_array().ok_or_else(|| malformed(json_type(document)))?;
+        let operations = document.as_array().ok_or_else(|| malformed(document, "[]handlers.jsonPatchOp"))?;
         if operations.len() > MAX_OPERATIONS {
             return Err(Error::TooManyOperations(operations.len()));
         }
@@ -45,7 +49,7 @@ impl Patch {
             if operation.is_object() {
                 Operation::decode(operation)
             } else {
-                Err(malformed(json_type(operation)))
+                Err(malformed(operation, "handlers.jsonPatchOp"))
             }
         });
         Ok(Self { operations: operations.collect::<Result<_, _>>()? })
@@ -210,17 +214,6 @@ fn index(part: &str, len: usize) -> Option<usize> {
     (at < len).then_some(at)
 }
 
-fn json_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +287,11 @@ mod tests {
             let error = apply(json!({"list": [1]}), &patch).expect_err("a failure");
             assert_eq!(Status::from(error).code, code);
         }
+        let error = apply(json!({}), &json!({"op": "add"})).expect_err("a failure");
+        assert_eq!(
+            error.to_string(),
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        );
         let error = apply(json!({}), &json!([{"op": "remove", "path": "/x"}])).expect_err("a failure");
         assert_eq!(
             error.to_string(),

@@ -6,6 +6,8 @@
 mod order;
 
 use super::Error;
+use crate::go_text;
+use crate::json::json_type;
 use crate::schema::{Field, Schema, Shape, TypeId};
 use crate::{Object, Value};
 
@@ -16,8 +18,11 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList";
 
 /// Applies `patch` to an object of the type `ty`; after an error `target` is in an undefined state.
 pub fn apply(schema: &Schema, ty: TypeId, target: &mut Value, patch: Value) -> Result<(), Error> {
+    let unfit = json_type(&patch);
     let (Value::Object(object), Value::Object(patch)) = (target, patch) else {
-        return Err(Error::Malformed("invalid JSON document".to_owned()));
+        return Err(Error::Malformed(format!(
+            "json: cannot unmarshal {unfit} into Go value of type map[string]interface {{}}"
+        )));
     };
     merge_object(&Scope { schema, shape: Some(&Shape::Struct(ty)) }, object, patch)
 }
@@ -278,28 +283,16 @@ fn without_directives(object: Object) -> Object {
 }
 
 fn no_merge_key(item: &Object, key: &str) -> Error {
-    let item = go_map(item);
+    let item = go_text::plain(&Value::Object(item.clone()));
     Error::Unprocessable(format!("map: {item} does not contain declared merge key: {key}"))
 }
 
 fn unknown_directive(directive: &Value, item: &Object) -> Error {
     let directive = directive.as_str().map_or_else(|| directive.to_string(), ToOwned::to_owned);
-    Error::Unprocessable(format!("unknown patch type: {directive} in map: {}", go_map(item)))
-}
-
-/// An object the way Go prints a map.
-fn go_map(object: &Object) -> String {
-    fn go(value: &Value) -> String {
-        match value {
-            Value::String(text) => text.clone(),
-            Value::Array(items) => format!("[{}]", items.iter().map(go).collect::<Vec<_>>().join(" ")),
-            Value::Object(object) => go_map(object),
-            Value::Null => "<nil>".to_owned(),
-            other => other.to_string(),
-        }
-    }
-    let members: Vec<String> = object.iter().map(|(name, value)| format!("{name}:{}", go(value))).collect();
-    format!("map[{}]", members.join(" "))
+    Error::Unprocessable(format!(
+        "unknown patch type: {directive} in map: {}",
+        go_text::plain(&Value::Object(item.clone()))
+    ))
 }
 
 #[cfg(test)]

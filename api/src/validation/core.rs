@@ -281,7 +281,10 @@ fn modern_event(at: &At<'_>, [controller, instance, note]: [&str; 3]) {
     if at.get(note).text().len() > 1024 {
         at.get(note).invalid_text("", "can have at most 1024 characters");
     }
-    at.get("type").one_of(&["Normal", "Warning"]);
+    let ty = at.get("type");
+    if !matches!(ty.text(), "Normal" | "Warning") {
+        ty.invalid_text("", format!("has invalid value: {}", ty.text()));
+    }
     if at.find("series").is_some_and(|series| series.get("count").int().unwrap_or(0) < 2) {
         at.get("series.count").invalid("should be at least 2");
     }

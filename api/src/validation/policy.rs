@@ -32,7 +32,8 @@ const SCOPES: [&str; 7] = [
 ];
 /// Largest priority that users may give out.
 const PRIORITY_MAX: i64 = 1_000_000_000;
-const SYSTEM_CLASSES: [&str; 2] = ["system-cluster-critical", "system-node-critical"];
+const SYSTEM_CLASSES: [(&str, i64); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 fn quota(at: &At<'_>) {
     let spec = at.get("spec");
@@ -116,7 +117,7 @@ fn scope_fits(scope: &str, resource: &str) -> bool {
 
 fn amounts(list: &At<'_>) {
     for (name, quantity) in list.entries() {
-        resources::name(&quantity, name);
+        resources::quota_name(&quantity, name);
         resources::amount(&quantity, name);
     }
 }
@@ -231,13 +232,29 @@ fn runtime_class(at: &At<'_>) {
 fn priority_class(at: &At<'_>) {
     let (name, value) = (at.get("metadata.name"), at.get("value"));
     if name.text().starts_with("system-") {
-        if !SYSTEM_CLASSES.contains(&name.text()) {
-            name.forbidden("priority class names with 'system-' prefix are reserved for system use only");
+        if let Some(fault) = unlike_system_class(at) {
+            name.forbidden(format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {fault}"
+            ));
         }
     } else if value.int().is_some_and(|number| number > PRIORITY_MAX) {
         value.forbidden(format!("maximum allowed value of a user defined priority is {PRIORITY_MAX}"));
     }
     at.get("preemptionPolicy").one_of_if_set(&["Never", "PreemptLowerPriority"]);
+}
+
+/// Why a class is none of the system's own.
+fn unlike_system_class(at: &At<'_>) -> Option<String> {
+    let name = at.get("metadata.name");
+    let name = name.text();
+    let Some((_, priority)) = SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) else {
+        return Some(format!("{name} is not a known system priority class"));
+    };
+    if at.get("value").int().unwrap_or(0) != *priority {
+        return Some(format!("value of {name} PriorityClass must be {priority}"));
+    }
+    let default = at.get("globalDefault").value().as_bool() == Some(true);
+    default.then(|| format!("globalDefault of {name} PriorityClass must be false"))
 }
 
 fn priority_class_update(at: &At<'_>, old: &Value) {

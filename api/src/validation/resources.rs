@@ -87,6 +87,20 @@ pub(super) fn container_name(at: &At<'_>, resource: &str) {
     }
 }
 
+/// The name of a resource in a quota: one that is counted, or pods' computing resources and their sums.
+pub(super) fn quota_name(at: &At<'_>, resource: &str) {
+    name(at, resource);
+    let plain = resource.strip_prefix("requests.").unwrap_or(resource);
+    let summed = resource.strip_prefix("limits.").unwrap_or(plain);
+    let standard = is_hugepages(plain)
+        || COUNTED.contains(&resource)
+        || matches!(summed, "cpu" | "memory" | "ephemeral-storage")
+        || resource == "requests.storage";
+    if !resource.contains('/') && !standard {
+        at.invalid_text(resource, "must be a standard resource for quota");
+    }
+}
+
 /// An amount of a resource: not negative, whole where it is counted.
 pub(super) fn amount(at: &At<'_>, resource: &str) {
     let Some(quantity) = at.quantity() else { return };

@@ -66,8 +66,9 @@ impl Registry {
         }
         if given("kind") != &*kind.gvk.kind {
             return Err(Status::bad_request(format!(
-                "{} in version {version:?} cannot be handled as a {}",
+                "{} in version {:?} cannot be handled as a {}",
                 given("kind"),
+                kind.gvk.version,
                 kind.gvk.kind
             )));
         }
@@ -78,6 +79,7 @@ impl Registry {
                 call.name
             )));
         }
+        managed_fields::apply::checked(&call.row.api, kind, &config, call.subresource)?;
         let mut canonical = config.clone();
         let warnings =
             codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut canonical, options.field_validation)?;

@@ -38,10 +38,10 @@ pub fn decode(
 ) -> Result<Decoded, Status> {
     let mut strict = Vec::new();
     let (version, kind) = match ty {
-        Some((_, gvk)) => (gvk.api_version(), gvk.kind.to_string()),
-        None => ("v1".to_owned(), "object".to_owned()),
+        Some((_, gvk)) => (&*gvk.version, &*gvk.kind),
+        None => ("v1", "object"),
     };
-    let failed = |e: json::DecodeError| e.to_status(&version, &kind);
+    let failed = |e: json::DecodeError| e.to_body_status(version, kind, body);
     let value = match (format, ty) {
         (Format::Json, Some((ty, _))) => json::decode(&api.schema, ty, body, &mut strict).map_err(failed)?,
         (Format::Json, None) => json::parse(body, &mut strict).map_err(failed)?,
@@ -53,7 +53,7 @@ pub fn decode(
             yaml::parse(text, &mut strict).map_err(failed)?
         }
     };
-    Ok(Decoded { value, warnings: strictness(&version, &kind, &strict, validation)? })
+    Ok(Decoded { value, warnings: strictness(version, kind, &strict, validation)? })
 }
 
 fn bad_protobuf(error: protobuf::Error) -> Status {
@@ -74,7 +74,7 @@ fn strictness(
     }
 }
 
-/// Brings a patched document to canonical form.
+/// Brings a document that was applied or patched to canonical form.
 ///
 /// # Errors
 /// As [`decode`].
@@ -86,9 +86,27 @@ pub fn normalize(
     validation: FieldValidation,
 ) -> Result<Vec<String>, Status> {
     let mut strict = Vec::new();
-    let version = gvk.api_version();
-    json::normalize(&api.schema, ty, value, &mut strict).map_err(|e| e.to_status(&version, &gvk.kind))?;
-    strictness(&version, &gvk.kind, &strict, validation)
+    json::normalize(&api.schema, ty, value, &mut strict).map_err(|e| e.to_status(&gvk.version, &gvk.kind))?;
+    strictness(&gvk.version, &gvk.kind, &strict, validation)
+}
+
+/// Brings what a patch made of a document to canonical form.
+///
+/// # Errors
+/// What does not fit the type, or what strict decoding refuses, in words.
+pub fn normalize_patched(
+    api: &Api,
+    ty: TypeId,
+    value: &mut Value,
+    validation: FieldValidation,
+) -> Result<Vec<String>, String> {
+    let mut strict = Vec::new();
+    json::normalize(&api.schema, ty, value, &mut strict).map_err(|e| e.to_string())?;
+    match validation {
+        FieldValidation::Strict if !strict.is_empty() => Err(json::strict_text(&strict)),
+        FieldValidation::Warn => Ok(strict.iter().map(ToString::to_string).collect()),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// A stored object in its stored version, canonical, with its resourceVersion.

@@ -10,7 +10,7 @@ use crate::admission::Operation;
 use crate::storage::{CommitError, Group, Guard, Index, Stored, Write, WriteFacts};
 use bytes::Bytes;
 use knarr_api::Value;
-use knarr_api::status::Status;
+use knarr_api::status::{Resource, Status};
 use knarr_api::time::Timestamp;
 use serde_json::json;
 use std::sync::Arc;
@@ -188,23 +188,28 @@ fn check_preconditions(
     existing: &Stored,
     old: &Value,
 ) -> Result<(), Status> {
+    // Here, other than elsewhere, the original names the kind rather than the resource.
+    let gvk = &call.row.kind.gvk;
+    let subject = Resource { group: &gvk.group, plural: &gvk.kind };
     if let Some(uid) = &options.uid
         && uid != object::uid(old)
     {
         let text = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
+             deleted and then recreated",
             object::uid(old)
         );
-        return Err(Status::conflict(call.row.subject(), call.name, text));
+        return Err(Status::conflict(subject, call.name, text));
     }
     if let Some(version) = &options.resource_version
         && *version != existing.revision.to_string()
     {
         let text = format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). \
+             The object might have been modified",
             existing.revision
         );
-        return Err(Status::conflict(call.row.subject(), call.name, text));
+        return Err(Status::conflict(subject, call.name, text));
     }
     Ok(())
 }

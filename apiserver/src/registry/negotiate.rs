@@ -242,7 +242,7 @@ pub enum PatchType {
 }
 
 const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, \
-     application/strategic-merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor";
+     application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// The patch type of a request; 415 when it is none of them.
 pub fn patch_type(headers: &HeaderMap) -> Result<PatchType, Status> {

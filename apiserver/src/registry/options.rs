@@ -276,7 +276,7 @@ impl WriteOptions {
                 errors.push(Error::not_supported(
                     "fieldValidation",
                     &Value::from(other),
-                    &["Ignore", "Strict", "Warn"],
+                    &["", "Ignore", "Strict", "Warn"],
                 ));
                 FieldValidation::Warn
             }
@@ -286,7 +286,7 @@ impl WriteOptions {
             errors.push(Error::too_long("fieldManager", 128));
         }
         if let Some((at, c)) = given.char_indices().find(|(_, c)| c.is_control()) {
-            let detail = format!("invalid character {c:?} (at position {at})");
+            let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
             errors.push(Error::invalid("fieldManager", &Value::from(given), detail));
         }
         let force = query.switch("force");

@@ -7,6 +7,8 @@ use super::options::{WriteOptions, WriteVerb};
 use super::update::Wish;
 use super::{Registry, codec, create, object};
 use knarr_api::Value;
+use knarr_api::field::Error;
+use knarr_api::go_text;
 use knarr_api::patch::{json::Patch as JsonPatch, merge, strategic};
 use knarr_api::status::Status;
 
@@ -59,6 +61,24 @@ impl Patch {
     }
 }
 
+impl Patch {
+    /// 422 for a patch that makes something of the object that its type cannot hold: it shows the document that a JSON
+    /// or merge patch leads to, but a strategic patch itself.
+    fn misfit(&self, call: &Call<'_>, present: &Value, fault: String) -> Status {
+        let shown = match self {
+            Self::Strategic(patch) => go_text::plain(patch),
+            Self::Json(_) | Self::Merge(_) => {
+                let mut made = present.clone();
+                match self.apply(&call.row.api, call.row.kind.ty, &mut made) {
+                    Ok(()) => made.to_string(),
+                    Err(status) => return status,
+                }
+            }
+        };
+        Status::invalid("", "", "", &[Error::invalid("patch", &shown.into(), fault)])
+    }
+}
+
 fn unsupported_apply() -> Status {
     Status::unsupported_media_type(
         "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
@@ -98,7 +118,8 @@ impl Registry {
         let mut wanted = present.clone();
         patch.apply(&call.row.api, kind.ty, &mut wanted)?;
         let validation = options.field_validation;
-        let warnings = codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut wanted, validation)?;
+        let warnings = codec::normalize_patched(&call.row.api, kind.ty, &mut wanted, validation)
+            .map_err(|fault| patch.misfit(call, present, fault))?;
         unchanged(call, &wanted, present)?;
         create::set_namespace(call, &mut wanted)?;
         wanted["apiVersion"] = kind.gvk.api_version().into();

@@ -78,6 +78,27 @@ impl Row {
         status::Resource { group: &self.kind.gvk.group, plural: &self.kind.plural }
     }
 
+    /// Why a write that insists on one UID is refused for an object with another, as the original's store words it,
+    /// which names the object by its key there.
+    pub fn other_uid(&self, namespace: &str, name: &str, given: &str, stored: &str) -> String {
+        let (group, plural) = (&*self.kind.gvk.group, &*self.kind.plural);
+        let prefix = match plural {
+            _ if self.custom().is_some() => format!("{group}/{plural}"),
+            "customresourcedefinitions" | "apiservices" => format!("{group}/{plural}"),
+            "nodes" => "minions".to_owned(),
+            "services" => "services/specs".to_owned(),
+            "endpoints" => "services/endpoints".to_owned(),
+            "replicationcontrollers" => "controllers".to_owned(),
+            "ingresses" => "ingress".to_owned(),
+            _ => plural.to_owned(),
+        };
+        let place = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+        format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{prefix}/{place}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
+        )
+    }
+
     /// 404 on an object.
     pub fn not_found(&self, name: &str) -> Status {
         Status::not_found(self.subject(), name)

@@ -176,6 +176,11 @@ fn check_name(call: &Call<'_>, wanted: &mut Value) -> Result<(), Status> {
 /// Optimistic concurrency, identity, and the metadata an update cannot change.
 fn check_versions(call: &Call<'_>, wanted: &mut Value, old: &Value, existing: &Stored) -> Result<(), Status> {
     let row = call.row;
+    let (given, stored) = (object::uid(wanted), object::uid(old));
+    if !given.is_empty() && given != stored {
+        let cause = row.other_uid(call.namespace, call.name, given, stored);
+        return Err(Status::conflict(row.subject(), call.name, cause));
+    }
     match object::resource_version(wanted) {
         "" | "0"
             if !row.kind.unconditional_update
@@ -183,7 +188,8 @@ fn check_versions(call: &Call<'_>, wanted: &mut Value, old: &Value, existing: &S
         {
             let error =
                 Error::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
-            return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, call.name, &[error]));
+            // Here, other than elsewhere, the original names the resource rather than the kind.
+            return Err(Status::invalid(&row.kind.gvk.group, &row.kind.plural, call.name, &[error]));
         }
         "" | "0" => {}
         given if given == existing.revision.to_string() => {}
@@ -193,12 +199,6 @@ fn check_versions(call: &Call<'_>, wanted: &mut Value, old: &Value, existing: &S
             return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, call.name, &[error]));
         }
         _ => return Err(Status::conflict(row.subject(), call.name, MODIFIED)),
-    }
-    let (given, stored) = (object::uid(wanted), object::uid(old));
-    if !given.is_empty() && given != stored {
-        let cause =
-            format!("Precondition failed: UID in precondition: {given}, UID in object meta: {stored}");
-        return Err(Status::conflict(row.subject(), call.name, cause));
     }
     for kept in ["uid", "creationTimestamp", "deletionTimestamp", "generation", "selfLink"] {
         object::copy_meta(wanted, old, kept);

@@ -10,6 +10,9 @@ use crate::storage::{CommitError, Group, Guard, Index, Key, Stored, Write, Write
 use crate::strategy::{self, Companions, Scene};
 use bytes::Bytes;
 use knarr_api::Value;
+use knarr_api::field::Error;
+use knarr_api::json;
+use knarr_api::kind::split_api_version;
 use knarr_api::managed_fields::Entry;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
@@ -18,6 +21,11 @@ use std::time::SystemTime;
 
 /// How often an attempt that lost against another write is made again.
 pub(super) const ATTEMPTS: usize = 100;
+
+/// The groups of events.
+const EVENTS: [&str; 2] = ["", "events.k8s.io"];
+/// The place that the original names the set of its built-in kinds by.
+const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 
 /// An object ready to be committed.
 pub(super) struct Ready {
@@ -31,6 +39,49 @@ pub(super) struct Ready {
     pub companions: Companions,
     /// Warnings of validation and admission.
     pub warnings: Vec<String>,
+}
+
+/// Refuses what says that it is of another kind or version than that of the row; empty says nothing.
+fn foreign(row: &Row, api_version: &str, kind: &str) -> Result<(), Status> {
+    let (expected, wanted) = (row.kind.gvk.api_version(), &*row.kind.gvk.kind);
+    let api_version = if api_version.is_empty() { &expected } else { api_version };
+    let kind = if kind.is_empty() { wanted } else { kind };
+    let (group, version) = split_api_version(api_version);
+    let own = &*row.kind.gvk.group;
+    // Events are the same objects in both of their groups.
+    let same_group = group == own || kind == "Event" && [group, own].iter().all(|g| EVENTS.contains(g));
+    let known = match row.custom() {
+        Some(_) => kind == wanted,
+        None => row.api.type_of_document(api_version, kind).is_some(),
+    };
+    let fault = if !known {
+        format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
+    } else if kind != wanted || !same_group && row.custom().is_none() {
+        let to = match own.split('.').next().unwrap_or_default() {
+            "" | "events" => "core",
+            "internal" => "apiserverinternal",
+            first => first,
+        };
+        format!("converting ({version}.{kind}) to ({to}.{wanted}): unknown conversion")
+    } else if api_version != expected {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    } else {
+        return Ok(());
+    };
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {wanted}: {fault}"
+    )))
+}
+
+/// 422 for an object with faults.
+fn unfit(row: &Row, value: &Value, errors: &[Error]) -> Status {
+    let name = match object::name(value) {
+        "" => object::meta_text(value, "generateName"),
+        name => name,
+    };
+    Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, errors)
 }
 
 impl Registry {
@@ -47,21 +98,14 @@ impl Registry {
     ) -> Result<Decoded, Status> {
         let kind = &*row.kind;
         let ty = kind.ty;
-        let mut decoded = codec::decode(&row.api, Some((ty, &kind.gvk)), format, body, validation)?;
-        let gvk = (text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"));
+        let decoded = codec::decode(&row.api, Some((ty, &kind.gvk)), format, body, validation);
+        let mut decoded = decoded.map_err(|status| match (format, json::type_meta(body)) {
+            // That it is another kind goes before what does not fit this one.
+            (Format::Json, Ok((version, name))) => foreign(row, &version, &name).err().unwrap_or(status),
+            _ => status,
+        })?;
         let (api_version, wanted) = (kind.gvk.api_version(), &*kind.gvk.kind);
-        if !gvk.1.is_empty() && gvk.1 != wanted {
-            return Err(Status::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {wanted}: no kind {:?} is registered for version {:?}",
-                gvk.1, gvk.0, gvk.1, gvk.0,
-            )));
-        }
-        if !gvk.0.is_empty() && gvk.0 != api_version {
-            return Err(Status::bad_request(format!(
-                "the API version in the data ({}) does not match the expected API version ({api_version})",
-                gvk.0
-            )));
-        }
+        foreign(row, text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"))?;
         decoded.value["apiVersion"] = api_version.into();
         decoded.value["kind"] = wanted.into();
         codec::default(&row.api, ty, &mut decoded.value);
@@ -170,7 +214,11 @@ impl Registry {
         }
         let main = matches!(call.subresource, "" | "scale");
         let companions = if main {
-            row.rules.strategy.companions(scene, Some(&mut value), old)?
+            row.rules.strategy.companions(scene, Some(&mut value), old).map_err(|unavailable| {
+                // What an update may not change goes before what cannot be had for it.
+                let errors = old.map(|old| codec::validate(row, call.subresource, &value, Some(old)).0);
+                errors.filter(|errors| !errors.is_empty()).map_or(unavailable, |e| unfit(row, &value, &e))
+            })?
         } else {
             Companions::default()
         };
@@ -179,11 +227,7 @@ impl Registry {
         warnings.extend(told);
         errors.extend(row.rules.strategy.check(scene, &value, old));
         if !errors.is_empty() {
-            let name = match object::name(&value) {
-                "" => object::meta_text(&value, "generateName"),
-                name => name,
-            };
-            return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, name, &errors));
+            return Err(unfit(row, &value, &errors));
         }
         if call.subresource.is_empty() {
             warnings.extend(knarr_api::validation::warnings(&row.stored, &value, old));

@@ -42,8 +42,11 @@ async fn preconditions() {
         server.send(Method::DELETE, &format!("{PATH}/a"), &[], body).await
     };
     let refused = delete("other").await.expect(409);
-    let cause = format!("Precondition failed: UID in precondition: other, UID in object meta: {uid}");
-    assert_eq!(refused["message"], format!("Operation cannot be fulfilled on configmaps \"a\": {cause}"));
+    let cause = format!(
+        "the UID in the precondition (other) does not match the UID in record ({uid}). The object might have been \
+         deleted and then recreated"
+    );
+    assert_eq!(refused["message"], format!("Operation cannot be fulfilled on ConfigMap \"a\": {cause}"));
     assert_eq!(delete(uid).await.expect(200)["status"], "Success");
 }
 

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
 
 async fn check(server: &Server, method: Method, path: &str, body: Value, expected: Value) {
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
@@ -20,7 +21,8 @@ async fn check(server: &Server, method: Method, path: &str, body: Value, expecte
 async fn statuses() {
     let server = Server::start().await;
     let map = json!({"metadata": {"name": "a"}});
-    server.post(MAPS, &map).await.expect(201);
+    let made = server.post(MAPS, &map).await.expect(201);
+    let uid = made["metadata"]["uid"].as_str().unwrap();
     check(
         &server,
         Method::GET,
@@ -87,16 +89,102 @@ async fn statuses() {
         "message": "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again",
         "reason": "Conflict", "details": {"name": "a", "kind": "configmaps"}, "code": 409,
     })).await;
+    check(&server, Method::PUT, &format!("{MAPS}/a"), json!({"metadata": {"name": "a", "uid": "u"}}), json!({
+        "message": format!("Operation cannot be fulfilled on configmaps \"a\": StorageError: invalid object, Code: 4, Key: \
+            /registry/configmaps/default/a, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in \
+            precondition: u, UID in object meta: {uid}"),
+        "reason": "Conflict", "details": {"name": "a", "kind": "configmaps"}, "code": 409,
+    })).await;
+    let lease = json!({"metadata": {"name": "cu"}});
+    server.post(LEASES, &lease).await.expect(201);
+    let detail = "Invalid value: 0: must be specified for an update";
+    check(&server, Method::PUT, &format!("{LEASES}/cu"), lease, json!({
+        "message": format!("leases.coordination.k8s.io \"cu\" is invalid: metadata.resourceVersion: {detail}"),
+        "reason": "Invalid", "code": 422,
+        "details": {"name": "cu", "group": "coordination.k8s.io", "kind": "leases", "causes": [
+            {"reason": "FieldValueInvalid", "message": detail, "field": "metadata.resourceVersion"},
+        ]},
+    })).await;
     check(&server, Method::GET, "/apis/apps/v1/deployments?fieldSelector=spec.x%3D1", Value::Null, json!({
         "message": "\"spec.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
         "reason": "BadRequest", "code": 400,
     })).await;
     check(&server, Method::GET, &format!("{MAPS}?resourceVersion=999999"), Value::Null, json!({
-        "message": "Timeout: Too large resource version: 999999, current: 3", "reason": "Timeout", "code": 504,
+        "message": "Timeout: Too large resource version: 999999, current: 4", "reason": "Timeout", "code": 504,
         "details": {"retryAfterSeconds": 1, "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
     })).await;
     let page = server.get("/apis/nowhere.example/v1/things").await;
     assert_eq!((page.code, &page.bytes[..]), (404, &b"404 page not found\n"[..]));
+}
+
+/// Bodies that are no object of the resource, and patches that lead to none.
+#[tokio::test]
+async fn unfit_bodies() {
+    let server = Server::start().await;
+    let unrecognized = "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json \
+                        parse error: ";
+    let unfit = |text: &str| format!("{text} cannot be handled as a ConfigMap: ");
+    for (body, message) in [
+        ("", format!("{unrecognized}unexpected end of JSON input (<empty>)")),
+        ("xx", format!("{unrecognized}invalid character 'x' looking for beginning of value (7878)")),
+        (
+            r#"{"apiVersion":"v1","kind":"Pod","spec":1}"#,
+            format!(
+                "{}converting (v1.Pod) to (core.ConfigMap): unknown conversion",
+                unfit("Pod in version \"v1\"")
+            ),
+        ),
+        (
+            r#"{"apiVersion":"v2","kind":"ConfigMap"}"#,
+            format!(
+                "{}no kind \"ConfigMap\" is registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+                unfit("ConfigMap in version \"v2\"")
+            ),
+        ),
+        (
+            r#"{"data":{"a":1}}"#,
+            format!(
+                "{}json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+                unfit("ConfigMap in version \"v1\"")
+            ),
+        ),
+    ] {
+        let refused = server.send(Method::POST, MAPS, &[], body.as_bytes().to_vec()).await.expect(400);
+        assert_eq!(refused["message"], message, "{body}");
+    }
+    server.post(MAPS, &json!({"metadata": {"name": "a"}})).await.expect(201);
+    for (media, query, body, begin, end) in [
+        (
+            "merge-patch",
+            "",
+            r#"{"data":{"a":1}}"#,
+            r#"Invalid value: "{\"apiVersion\":"#,
+            ": json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+        ),
+        (
+            "json-patch",
+            "?fieldValidation=Strict",
+            r#"[{"op":"add","path":"/zz","value":1}]"#,
+            r#"Invalid value: "{\"apiVersion\":"#,
+            ": strict decoding error: unknown field \"zz\"",
+        ),
+        (
+            "strategic-merge-patch",
+            "?fieldValidation=Strict",
+            r#"{"zz":1}"#,
+            r#"Invalid value: "map[zz:1]""#,
+            ": strict decoding error: unknown field \"zz\"",
+        ),
+    ] {
+        let media = format!("application/{media}+json");
+        let headers = [("content-type", media.as_str())];
+        let path = format!("{MAPS}/a{query}");
+        let refused = server.send(Method::PATCH, &path, &headers, body.as_bytes().to_vec()).await.expect(422);
+        let cause = &refused["details"]["causes"][0];
+        let text = cause["message"].as_str().unwrap();
+        assert!(cause["field"] == "patch" && text.starts_with(begin) && text.ends_with(end), "{refused}");
+        assert_eq!(refused["message"], format!(" \"\" is invalid: patch: {text}"));
+    }
 }
 
 #[tokio::test]

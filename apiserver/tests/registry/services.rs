@@ -29,6 +29,15 @@ async fn addresses_are_objects() {
             "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"{address}\"]: failed to allocate IP {address}: provided IP is already allocated"
         )
     );
+    // That it may not change goes before that it cannot be had.
+    let mut moved = service.clone();
+    moved["spec"]["clusterIP"] = json!("1.2.3.4");
+    moved["spec"]["clusterIPs"] = json!(["1.2.3.4"]);
+    let refused = server.put(&format!("{PATH}/a"), &moved).await.expect(422);
+    assert_eq!(
+        refused["message"],
+        "Service \"a\" is invalid: spec.clusterIPs[0]: Invalid value: [\"1.2.3.4\"]: may not change once set"
+    );
     server.delete(&format!("{PATH}/a")).await.expect(200);
     server.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{address}")).await.expect(404);
     create(&server, "b", json!({"ports": [{"port": 80}], "clusterIP": address})).await.expect(201);

@@ -146,14 +146,37 @@ fn refused_configurations() {
     let config = json!({"metadata": {"name": "a", "namespace": "d"}, "dada": {}});
     assert_eq!(
         applied(maps, None, config, &by("one", 0), false).expect_err("unknown field").to_string(),
-        "failed to create typed patch object (d/a; v1, Kind=ConfigMap): .dada: field not declared in schema"
+        "failed to create typed patch object (d/a; /v1, Kind=ConfigMap): .dada: field not declared in schema"
     );
+    let deployments = kind("apps", "deployments");
+    let schema = "failed to create typed patch object (/; apps/v1, Kind=Deployment): ";
+    for (spec, fault) in [
+        (json!({"replicas": "3"}), ".spec.replicas: expected numeric (int or float), got string"),
+        (json!({"paused": 1}), ".spec.paused: expected boolean, got &{1}"),
+        (json!({"selector": [1]}), ".spec.selector: expected map, got &{[1]}"),
+        (
+            json!({"template": {"spec": {"containers": {"a": 1}}}}),
+            ".spec.template.spec.containers: expected list, got &{map[a:1]}",
+        ),
+        (
+            json!({"template": {"metadata": {"labels": {"a": true}}}}),
+            ".spec.template.metadata.labels.a: expected string, got &value.valueUnstructured{Value:true}",
+        ),
+        (
+            json!({"template": {"spec": {"containers": [{"image": "i"}]}}}),
+            ".spec.template.spec.containers: element 0: associative list with keys has an element that omits key field \
+             \"name\" (and doesn't have default value)",
+        ),
+    ] {
+        let refused = applied(deployments, None, json!({"spec": spec}), &by("one", 0), false);
+        assert_eq!(refused.expect_err("unfit").to_string(), format!("{schema}{fault}"));
+    }
     let services = kind("", "services");
     let config = json!({"metadata": {"name": "a", "namespace": "d"}, "spec": {"ports": [
         {"port": 80, "protocol": "TCP"}, {"port": 80}]}});
     assert_eq!(
         applied(services, None, config, &by("one", 0), false).expect_err("duplicates").to_string(),
-        "failed to create typed patch object (d/a; v1, Kind=Service): .spec.ports: duplicate entries for key \
+        "failed to create typed patch object (d/a; /v1, Kind=Service): .spec.ports: duplicate entries for key \
          [port=80,protocol=\"TCP\"]"
     );
 }

@@ -195,7 +195,17 @@ fn storage_and_policy() {
         "PriorityClass",
         json!({"metadata": {"name": "system-x"}, "value": 1}),
         &[
-            "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only",
+            "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. \
+             error: system-x is not a known system priority class",
+        ],
+    );
+    check(
+        "scheduling.k8s.io",
+        "PriorityClass",
+        json!({"metadata": {"name": "system-node-critical"}, "value": 1}),
+        &[
+            "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. \
+             error: value of system-node-critical PriorityClass must be 2000001000",
         ],
     );
     check_update(
@@ -220,6 +230,7 @@ fn storage_and_policy() {
         json!({"spec": {"hard": {"pods": "1500m", "frobs": "1", "count/x.y": "1"}}}),
         &[
             "spec.hard[frobs]: Invalid value: \"frobs\": must be a standard resource type or fully qualified",
+            "spec.hard[frobs]: Invalid value: \"frobs\": must be a standard resource for quota",
             "spec.hard[pods]: Invalid value: \"1500m\": must be an integer",
         ],
     );

@@ -78,7 +78,7 @@ pub fn settle(attributes: &Attributes<'_>, invocation: &Invocation, after: &mut 
     }
     match review::type_of(attributes, invocation) {
         Some((api, ty)) => json::normalize(&api.schema, ty, after, &mut Vec::new())
-            .map_err(|error| error.to_status(&gvk.api_version(), &gvk.kind).message),
+            .map_err(|error| error.to_status(&gvk.version, &gvk.kind).message),
         None => Ok(()),
     }
 }
