@@ -1,3 +1,5 @@
+//! Cells as `kubectl get` shows them.
+
 use super::*;
 use crate::table;
 use std::path::Path as FsPath;

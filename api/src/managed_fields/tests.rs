@@ -1,3 +1,5 @@
+//! Owners of fields over writes of every kind.
+
 use super::*;
 use crate::table;
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Amounts as they are read, printed and reckoned with.
+
 use super::*;
 use proptest::prelude::*;
 

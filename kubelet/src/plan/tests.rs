@@ -1,3 +1,5 @@
+//! The next steps of pods in every state.
+
 use super::*;
 use crate::observed::Sandbox;
 use crate::pod::tests::pod as yaml;

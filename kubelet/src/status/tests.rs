@@ -1,3 +1,5 @@
+//! Statuses computed from what was observed.
+
 use super::*;
 use crate::observed::Sandbox;
 use crate::pod::tests::pod as yaml;

@@ -1,3 +1,5 @@
+//! Applied objects, conflicts and owners, case by case.
+
 use super::*;
 use crate::managed_fields::Alike;
 use crate::table;

@@ -1,3 +1,5 @@
+//! Strategic merge patches and their directives, case by case.
+
 use super::*;
 use crate::testing;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Lives of pods by their stages.
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rand::SeedableRng;
 use rand::rngs::StdRng;

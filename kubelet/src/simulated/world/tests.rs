@@ -1,3 +1,5 @@
+//! Many pods and nodes, without an API server.
+
 use rand::SeedableRng;
 
 use super::super::nodes::Node;
