@@ -341,7 +341,7 @@ async fn terminal(fixture: &Fixture) {
 async fn logs(fixture: &Fixture) {
     let pod = fixture.pod("logs");
     let sandbox = fixture.sandbox(&pod).await;
-    let script = "echo before; trap 'echo after' HUP; while true; do sleep 0.05; done";
+    let script = "trap 'echo after' HUP; echo before; while true; do sleep 0.05; done";
     let id = fixture.start(&sandbox, &pod, fixture.script(&pod, script)).await;
     fixture.hears(&pod, "before").await;
     let path = fixture.runtime.container_status(&id).await.expect("status").log_path;
