@@ -2,6 +2,10 @@
 use anyhow::Result;
 use http::Request;
 use serde_json::Value;
+use std::time::Duration;
+
+/// How long an answer may take. A request that goes out while its server is killed may never get one.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The API server, as the cluster's administrator.
 #[derive(Clone)]
@@ -23,7 +27,11 @@ impl Api {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let text = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let request = Request::builder().method(method).uri(path).header("content-type", kind).body(text);
-        self.client.request(request.map_err(kube::Error::HttpError)?).await
+        let answer = self.client.request(request.map_err(kube::Error::HttpError)?);
+        match tokio::time::timeout(TIMEOUT, answer).await {
+            Ok(answer) => answer,
+            Err(late) => Err(kube::Error::Service(late.into())),
+        }
     }
 
     /// The objects of a list.
