@@ -25,6 +25,7 @@ mod container;
 mod context;
 mod events;
 pub mod fuzzing;
+mod hex;
 pub mod images;
 mod labels;
 mod last_words;

@@ -153,16 +153,7 @@ impl NodeKeeper {
     }
 
     fn all_labels(&self) -> BTreeMap<String, String> {
-        let arch = status::architecture();
-        let mut labels: BTreeMap<String, String> = [
-            ("kubernetes.io/hostname", self.name.as_str()),
-            ("kubernetes.io/os", "linux"),
-            ("kubernetes.io/arch", arch),
-            ("beta.kubernetes.io/os", "linux"),
-            ("beta.kubernetes.io/arch", arch),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
+        let mut labels = status::labels(&self.name);
         labels.extend(self.labels.clone());
         labels
     }

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSecurity
 use knarr_api::quantity::Quantity;
 use sha2::{Digest, Sha256};
 
+use crate::hex;
 use crate::labels;
 
 static NO_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
@@ -151,7 +152,7 @@ pub fn container_hash(container: &Container) -> String {
     hash.update(container.name.as_bytes());
     hash.update([0]);
     hash.update(container.image.as_deref().unwrap_or_default().as_bytes());
-    hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex::text(&hash.finalize()[..4])
 }
 
 /// The grace period of a probe's kill, if it has one of its own.

@@ -2,6 +2,7 @@
 //!
 //! One trait, spoken in the words of the CRI, so that pod logic knows neither sockets nor runtimes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ pub mod cri;
 pub mod embedded;
 #[cfg(test)]
 pub mod fake;
-// Fields are named as in the CRI, which describes them.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "fields are named as in the CRI, which describes them")]
 pub mod types;
+pub mod unbroken;
 
+use crate::labels;
 use types::{
     AttachRequest, AuthConfig, Container, ContainerConfig, ContainerStats, ContainerStatus, ExecRequest,
     ExecSyncResponse, FilesystemUsage, Image, LinuxContainerResources, PodSandbox, PodSandboxConfig,
@@ -66,6 +68,11 @@ pub async fn answering(runtime: &dyn Runtime) -> VersionResponse {
 
 /// Selects sandboxes or containers of one pod by its uid, or all when `None`.
 pub type PodUid<'a> = Option<&'a str>;
+
+/// Whether something with these labels is selected.
+fn is_of(labels: &BTreeMap<String, String>, uid: PodUid<'_>) -> bool {
+    uid.is_none_or(|uid| labels.get(labels::POD_UID).is_some_and(|label| label == uid))
+}
 
 /// Sandboxes, containers and images. Every call is safe to repeat: stopping or removing what is gone
 /// succeeds.

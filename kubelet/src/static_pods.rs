@@ -11,6 +11,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::hex;
 use crate::labels;
 use crate::manager::Manager;
 use crate::pod;
@@ -113,7 +114,7 @@ fn complete(mut pod: Pod, file: &Path, text: &str, node: &str) -> Pod {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    let uid: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let uid = hex::text(&hash.finalize()[..16]);
     let name = pod::name(&pod).to_owned();
     let metadata = &mut pod.metadata;
     metadata.name = Some(format!("{name}-{node}"));

@@ -15,6 +15,7 @@ pub mod containers;
 pub mod patch;
 pub mod phase;
 pub mod sender;
+pub mod write;
 
 /// Why the kubelet itself ended a pod.
 #[derive(Debug, Clone, PartialEq)]

@@ -15,7 +15,6 @@ use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
 use crate::context::Context;
@@ -25,7 +24,8 @@ use crate::plan::{ProbeResults, Waiting};
 use crate::pod;
 use crate::probes::Probes;
 use crate::runtime::types::LinuxContainerResources;
-use crate::status::{self, Verdict};
+use crate::runtime::unbroken::Unbroken;
+use crate::status::{self, Verdict, conditions};
 
 mod finish;
 mod hook;
@@ -148,7 +148,7 @@ pub struct Worker {
     /// Limits that running containers have, by container id.
     applied: HashMap<String, LinuxContainerResources>,
     /// Calls that make something in the runtime; they go on when the pod is told to stop meanwhile.
-    under_way: TaskTracker,
+    under_way: Unbroken,
     /// The first look at the pod has been taken.
     adopted: bool,
     finished: bool,
@@ -158,8 +158,6 @@ impl Worker {
     /// A worker that reads its orders from `inbox`.
     pub fn new(context: Arc<Context>, inbox: Arc<Inbox>) -> Self {
         let pod = inbox.pod();
-        let under_way = TaskTracker::new();
-        under_way.close();
         Self {
             events: PodEvents::new(&context.events, &pod),
             probes: Probes::new(Arc::clone(&context.runtime), Arc::clone(&inbox.wake)),
@@ -180,7 +178,7 @@ impl Worker {
             volumes: None,
             refreshed: None,
             applied: HashMap::new(),
-            under_way,
+            under_way: Unbroken::default(),
             adopted: false,
             finished: false,
         }
@@ -219,7 +217,7 @@ impl Worker {
             }
             Phase::Terminating => {
                 // What is about to start must be stopped too.
-                self.under_way.wait().await;
+                self.under_way.settled().await;
                 Box::pin(self.terminate()).await
             }
             Phase::Ended => Box::pin(self.after_the_end(gone)).await,
@@ -279,11 +277,7 @@ impl Worker {
         let Some(mut newest) = self.context.statuses.get(pod::uid(&self.pod)) else {
             return Arc::clone(&self.pod);
         };
-        let api = self.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let own = newest.conditions.get_or_insert_default();
-        own.retain(|condition| OWN_CONDITIONS.contains(&condition.type_.as_str()));
-        let others = api.into_iter().flatten();
-        own.extend(others.filter(|c| !OWN_CONDITIONS.contains(&c.type_.as_str())).cloned());
+        conditions::adopt(&mut newest, self.pod.status.as_ref());
         Arc::new(Pod { status: Some(newest), ..Pod::clone(&self.pod) })
     }
 
@@ -295,7 +289,3 @@ impl Worker {
         }
     }
 }
-
-/// The conditions that the kubelet keeps.
-const OWN_CONDITIONS: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];

@@ -88,7 +88,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(20);
         while shows() != second {
             assert!(Instant::now() < deadline, "the file is looked at once a second");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await; // nothing tells that the file was looked at
         }
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
 use super::Place;
+use crate::hex;
 
 /// Imports all archives of a folder that were not imported before, in the order of their names. `done`
 /// is a folder of markers, which must live and die with the images.
@@ -55,5 +56,5 @@ async fn hash(path: &Path) -> std::io::Result<String> {
         }
         hash.update(&buffer[..count]);
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::text(&hash.finalize()))
 }

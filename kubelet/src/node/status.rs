@@ -83,6 +83,20 @@ pub fn architecture() -> &'static str {
     }
 }
 
+/// The labels that every node has.
+pub fn labels(name: &str) -> BTreeMap<String, String> {
+    let arch = architecture();
+    [
+        ("kubernetes.io/hostname", name),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", arch),
+        ("beta.kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", arch),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
 /// What this kubelet can do to pods that run, of the original's list; admission asks for it.
 const DECLARED: [&str; 2] = ["GuaranteedQoSPodCPUResize", "InPlacePodVerticalScalingInitContainers"];
 

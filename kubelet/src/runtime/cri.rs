@@ -11,13 +11,13 @@ use futures::{StreamExt, TryStreamExt};
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
 use super::types::*;
+use super::unbroken::Unbroken;
 use super::{PodUid, Result, Runtime, RuntimeError};
 use crate::labels;
 
@@ -32,8 +32,8 @@ const KUBELET_API_VERSION: &str = "0.1.0";
 #[derive(Clone)]
 pub struct CriRuntime {
     channel: Channel,
-    /// Calls that go on though nobody may wait for them any more.
-    changes: TaskTracker,
+    /// Calls that make or remove something.
+    changes: Unbroken,
 }
 
 impl CriRuntime {
@@ -42,9 +42,7 @@ impl CriRuntime {
         let path = socket_path(endpoint)?;
         let channel = Endpoint::from_static("http://runtime.local")
             .connect_with_connector_lazy(service_fn(move |_: Uri| connect(path.clone())));
-        let changes = TaskTracker::new();
-        changes.close();
-        Ok(Self { channel, changes })
+        Ok(Self { channel, changes: Unbroken::default() })
     }
 
     async fn call<Q, A>(&self, path: &'static str, request: Q, timeout: Duration) -> Result<A>
@@ -75,8 +73,7 @@ impl CriRuntime {
         A: prost::Message + Default + Send + Sync + 'static,
     {
         let runtime = self.clone();
-        let call = self.changes.spawn(async move { runtime.call(path, request, timeout).await });
-        call.await.unwrap_or_else(|error| Err(RuntimeError::Failed(format!("{path}: {error}"))))
+        self.changes.run(async move { runtime.call(path, request, timeout).await }).await
     }
 }
 
@@ -179,7 +176,7 @@ impl Runtime for CriRuntime {
     }
 
     async fn settled(&self) {
-        self.changes.wait().await;
+        self.changes.settled().await;
     }
 
     async fn run_pod_sandbox(&self, config: PodSandboxConfig, handler: &str) -> Result<String> {

@@ -9,8 +9,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 
 use super::types::*;
-use super::{PodUid, Result, Runtime, RuntimeError};
-use crate::labels;
+use super::{PodUid, Result, Runtime, RuntimeError, is_of};
 
 /// The books.
 #[derive(Default)]
@@ -58,8 +57,8 @@ impl FakeRuntime {
     /// The newest container of that name.
     pub fn newest(&self, name: &str) -> Option<String> {
         let books = self.books.lock();
-        let mut named = books.containers.iter().filter(|(id, _)| books.name(id) == name);
-        named.next_back().map(|(id, _)| id.clone())
+        let named = books.containers.iter().filter(|(id, _)| books.name(id) == name);
+        named.max_by_key(|(_, kept)| kept.status.created_at).map(|(id, _)| id.clone())
     }
 
     /// How many sandboxes and containers there are.
@@ -70,12 +69,8 @@ impl FakeRuntime {
 
     /// The configuration that the newest container of that name was made with.
     pub fn config(&self, name: &str) -> Option<ContainerConfig> {
-        let books = self.books.lock();
-        let named = books
-            .containers
-            .values()
-            .filter(|kept| kept.config.metadata.as_ref().is_some_and(|m| m.name == name));
-        named.max_by_key(|kept| kept.status.created_at).map(|kept| kept.config.clone())
+        let id = self.newest(name)?;
+        self.books.lock().containers.get(&id).map(|kept| kept.config.clone())
     }
 }
 
@@ -100,10 +95,6 @@ impl Books {
 
 fn missing(id: &str) -> RuntimeError {
     RuntimeError::NotFound(format!("{id} not found"))
-}
-
-fn fits(labels: &BTreeMap<String, String>, uid: PodUid<'_>) -> bool {
-    uid.is_none_or(|uid| labels.get(labels::POD_UID).is_some_and(|own| own == uid))
 }
 
 #[async_trait]
@@ -154,7 +145,7 @@ impl Runtime for FakeRuntime {
 
     async fn list_pod_sandboxes(&self, uid: PodUid<'_>) -> Result<Vec<PodSandbox>> {
         let books = self.books.lock();
-        let all = books.sandboxes.iter().filter(|(_, (config, _, _))| fits(&config.labels, uid));
+        let all = books.sandboxes.iter().filter(|(_, (config, _, _))| is_of(&config.labels, uid));
         Ok(all
             .map(|(id, (config, state, created))| PodSandbox {
                 id: id.clone(),
@@ -228,7 +219,7 @@ impl Runtime for FakeRuntime {
 
     async fn list_containers(&self, uid: PodUid<'_>) -> Result<Vec<Container>> {
         let books = self.books.lock();
-        let all = books.containers.iter().filter(|(_, kept)| fits(&kept.config.labels, uid));
+        let all = books.containers.iter().filter(|(_, kept)| is_of(&kept.config.labels, uid));
         Ok(all
             .map(|(id, kept)| Container {
                 id: id.clone(),

@@ -65,7 +65,7 @@ impl Keeper {
         let all = futures::stream::iter(0..count).map(async |index| {
             while let Err(error) = self.begin(index).await {
                 tracing::info!(%error, "node not registered yet");
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY).await; // nothing tells when the server will have it
             }
         });
         all.buffer_unordered(PARALLEL).collect::<()>().await;
@@ -183,7 +183,7 @@ impl Keeper {
                 && code(&error) != Some(404)
             {
                 tracing::info!(%error, "status of a node not written");
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY).await; // nothing tells when the server will have it
                 self.world.lock().nodes.mark_changed(index);
                 self.changed.notify_one();
             }

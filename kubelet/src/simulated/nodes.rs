@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::life::RUNTIME;
 use super::stages::{Delay, Failure, NodeStage};
-use crate::node::status::{KUBELET_VERSION, architecture};
+use crate::node::status::{self, KUBELET_VERSION, architecture};
 
 /// What every node has.
 #[derive(Debug, Clone)]
@@ -58,17 +58,8 @@ struct Script {
 impl Node {
     /// A node that is well.
     pub fn new(name: String, more: &BTreeMap<String, String>, ip: String, now: Timestamp) -> Self {
-        let arch = architecture();
-        let mut labels: BTreeMap<String, String> = [
-            ("beta.kubernetes.io/arch", arch),
-            ("beta.kubernetes.io/os", "linux"),
-            ("kubernetes.io/arch", arch),
-            ("kubernetes.io/hostname", name.as_str()),
-            ("kubernetes.io/os", "linux"),
-            ("knarr.dev/runtime", RUNTIME),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
+        let mut labels = status::labels(&name);
+        labels.insert("knarr.dev/runtime".to_owned(), RUNTIME.to_owned());
         labels.extend(more.clone());
         Self { name, labels, ips: vec![ip], failures: Vec::new(), born: now, since: now }
     }
@@ -303,7 +294,7 @@ mod tests {
         let object = nodes.get(0).object(&machine, at(60));
         let node: k8s_openapi::api::core::v1::Node = serde_json::from_value(object).expect("a node");
         let status = node.status.expect("a status");
-        assert!(crate::node::status::is_ready(&status));
+        assert!(status::is_ready(&status));
         assert_eq!(status.addresses.expect("addresses")[0].address, "192.0.2.0");
     }
 }

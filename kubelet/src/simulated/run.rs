@@ -157,7 +157,7 @@ async fn live(client: Client, world: &Mutex<World>, changed: &Notify, stop: Canc
                 writes.push(async move {
                     let how = write.send(&client).await;
                     if how == Written::Failed {
-                        tokio::time::sleep(RETRY).await;
+                        tokio::time::sleep(RETRY).await; // nothing tells when the server will have it
                     }
                     (write, how)
                 });

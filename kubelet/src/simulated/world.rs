@@ -16,6 +16,7 @@ use super::nodes::Nodes;
 use super::stages::Stages;
 use super::writes::{self, Write};
 use crate::pod;
+use crate::status::conditions;
 
 /// Names a pod within the process; cheap to copy.
 pub type Uid = Arc<str>;
@@ -135,7 +136,7 @@ impl World {
             if revision > entry.revision && !entry.busy && !writes::same_conditions(&ours, &theirs) {
                 entry.changed = true;
             }
-            writes::adopt_conditions(&mut ours, &theirs);
+            conditions::adopt(&mut ours, Some(&theirs));
             pod.status = Some(ours);
         }
         entry.marked = pod.metadata.deletion_timestamp.is_some();

@@ -4,14 +4,11 @@ use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use knarr_component::store::Key;
 use kube::Client;
 use kube::api::ObjectMeta;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::world::{Uid, Written};
-
-/// The conditions that a kubelet speaks of; all others are somebody else's.
-const OWN: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+use crate::status::conditions::is_own;
+use crate::status::write;
 
 /// One write.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +24,7 @@ pub struct Write {
 }
 
 fn own(status: &PodStatus) -> impl Iterator<Item = &PodCondition> {
-    status.conditions.iter().flatten().filter(|condition| OWN.contains(&condition.type_.as_str()))
+    status.conditions.iter().flatten().filter(|condition| is_own(condition))
 }
 
 /// Whether two statuses say the same in the kubelet's conditions.
@@ -35,14 +32,6 @@ pub fn same_conditions(ours: &PodStatus, theirs: &PodStatus) -> bool {
     own(ours).all(|condition| {
         own(theirs).any(|other| other.type_ == condition.type_ && other.status == condition.status)
     })
-}
-
-/// Takes over the conditions that are not the kubelet's.
-pub fn adopt_conditions(ours: &mut PodStatus, theirs: &PodStatus) {
-    let conditions = ours.conditions.get_or_insert_default();
-    conditions.retain(|condition| OWN.contains(&condition.type_.as_str()));
-    let others = theirs.conditions.iter().flatten();
-    conditions.extend(others.filter(|condition| !OWN.contains(&condition.type_.as_str())).cloned());
 }
 
 /// The patch that gives a pod this status, whatever it has: the server merges conditions by their type, so that fields
@@ -67,12 +56,6 @@ pub fn revision(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
-/// All that is read of an answer.
-#[derive(Deserialize)]
-struct Answer {
-    metadata: ObjectMeta,
-}
-
 impl Write {
     /// Sends it.
     pub async fn send(&self, client: &Client) -> Written {
@@ -92,25 +75,13 @@ impl Write {
     }
 
     async fn attempt(&self, client: &Client) -> Result<u64, kube::Error> {
-        let path = format!("/api/v1/namespaces/{}/pods/{}", self.key.namespace, self.key.name);
+        let path = write::path(&self.key.namespace, &self.key.name);
         let mut at = 0;
         if let Some(patch) = &self.status {
-            let request = http::Request::patch(format!("{path}/status"))
-                .header(http::header::CONTENT_TYPE, "application/strategic-merge-patch+json")
-                .body(patch.to_string().into_bytes())
-                .map_err(kube::Error::HttpError)?;
-            at = revision(&client.request::<Answer>(request).await?.metadata);
+            at = write::status(client, &path, patch).await?.unwrap_or_default();
         }
         if self.delete {
-            let body = json!({
-                "apiVersion": "v1", "kind": "DeleteOptions",
-                "gracePeriodSeconds": 0, "preconditions": {"uid": &*self.uid},
-            });
-            let request = http::Request::delete(path)
-                .header(http::header::CONTENT_TYPE, "application/json")
-                .body(body.to_string().into_bytes())
-                .map_err(kube::Error::HttpError)?;
-            client.request::<serde::de::IgnoredAny>(request).await?;
+            write::removal(client, &path, &self.uid).await?;
         }
         Ok(at)
     }
@@ -119,6 +90,7 @@ impl Write {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::conditions::adopt;
 
     fn status(value: Value) -> PodStatus {
         serde_json::from_value(value).expect("a status")
@@ -144,7 +116,7 @@ mod tests {
             json!({"conditions": [{"type": "Ready", "status": "False"}, {"type": "New", "status": "True"}]}),
         );
         assert!(!same_conditions(&ours, &theirs));
-        adopt_conditions(&mut ours, &theirs);
+        adopt(&mut ours, Some(&theirs));
         let expected = json!([{"type": "Ready", "status": "True"}, {"type": "New", "status": "True"}]);
         let got = serde_json::to_value(&ours.conditions).expect("JSON");
         assert_eq!(

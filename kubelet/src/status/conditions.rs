@@ -1,10 +1,27 @@
 //! The conditions of a pod that the kubelet keeps.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition};
+use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Inputs;
 use crate::pod;
+
+/// The conditions that the kubelet keeps; all others are somebody else's.
+const OWN: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+/// Whether the kubelet keeps a condition.
+pub fn is_own(condition: &PodCondition) -> bool {
+    OWN.contains(&condition.type_.as_str())
+}
+
+/// Takes over the conditions that are not the kubelet's.
+pub fn adopt(ours: &mut PodStatus, theirs: Option<&PodStatus>) {
+    let conditions = ours.conditions.get_or_insert_default();
+    conditions.retain(is_own);
+    let others = theirs.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    conditions.extend(others.filter(|condition| !is_own(condition)).cloned());
+}
 
 /// The kubelet's conditions, in the original's order, then those that others have set.
 pub fn of(

@@ -9,11 +9,10 @@ use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Client;
 use parking_lot::Mutex;
-use serde::Deserialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::patch;
+use super::{patch, write};
 use crate::pod;
 
 /// How many requests may be under way at once.
@@ -202,18 +201,6 @@ struct Done {
     result: Result<Option<u64>, kube::Error>,
 }
 
-/// All that is read of the answer to a patch.
-#[derive(Deserialize)]
-struct Answer {
-    metadata: AnswerMeta,
-}
-
-#[derive(Deserialize)]
-struct AnswerMeta {
-    #[serde(rename = "resourceVersion", default)]
-    resource_version: String,
-}
-
 impl Job {
     async fn send(self, client: Client) -> Done {
         let result = self.attempt(&client).await;
@@ -221,26 +208,13 @@ impl Job {
     }
 
     async fn attempt(&self, client: &Client) -> Result<Option<u64>, kube::Error> {
-        let path = format!("/api/v1/namespaces/{}/pods/{}", pod::namespace(&self.pod), pod::name(&self.pod));
+        let path = write::path_of(&self.pod);
         let mut revision = None;
         if let Some(patch) = patch::between(pod::uid(&self.pod), &self.old, &self.status) {
-            let request = http::Request::patch(format!("{path}/status"))
-                .header(http::header::CONTENT_TYPE, "application/strategic-merge-patch+json")
-                .body(patch.to_string().into_bytes())
-                .map_err(kube::Error::HttpError)?;
-            let answer: Answer = client.request(request).await?;
-            revision = answer.metadata.resource_version.parse().ok();
+            revision = write::status(client, &path, &patch).await?;
         }
         if self.delete {
-            let body = serde_json::json!({
-                "apiVersion": "v1", "kind": "DeleteOptions",
-                "gracePeriodSeconds": 0, "preconditions": { "uid": pod::uid(&self.pod) },
-            });
-            let request = http::Request::delete(path)
-                .header(http::header::CONTENT_TYPE, "application/json")
-                .body(body.to_string().into_bytes())
-                .map_err(kube::Error::HttpError)?;
-            client.request::<serde_json::Value>(request).await?;
+            write::removal(client, &path, pod::uid(&self.pod)).await?;
         }
         Ok(revision)
     }

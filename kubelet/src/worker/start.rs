@@ -15,7 +15,6 @@ use crate::logs;
 use crate::observed::{Observed, Sandbox};
 use crate::plan::Waiting;
 use crate::pod;
-use crate::runtime::RuntimeError;
 use crate::runtime::types::{ContainerConfig, Image, PodSandboxConfig};
 
 /// Pause after a sandbox could not be made, doubled at each further failure up to the maximum: at first
@@ -83,7 +82,7 @@ impl Worker {
             Ok(handler) => {
                 let runtime = Arc::clone(&self.context.runtime);
                 let call = async move { runtime.run_pod_sandbox(config, &handler).await };
-                self.unbroken(call).await.map_err(|error| error.to_string())
+                self.under_way.run(call).await.map_err(|error| error.to_string())
             }
             Err(error) => Err(error),
         };
@@ -169,7 +168,8 @@ impl Worker {
         let config = self.container_config(container, &image, sandbox, observed).await?;
         let (runtime, home) = (Arc::clone(&self.context.runtime), sandbox.id.clone());
         let id = self
-            .unbroken(async move { runtime.create_container(&home, config, sandbox_config).await })
+            .under_way
+            .run(async move { runtime.create_container(&home, config, sandbox_config).await })
             .await
             .map_err(|error| StartError::new("CreateContainerError", error))?;
         self.events.container_normal(
@@ -178,7 +178,8 @@ impl Worker {
             format!("Created container: {}", container.name),
         );
         let (runtime, created) = (Arc::clone(&self.context.runtime), id.clone());
-        self.unbroken(async move { runtime.start_container(&created).await })
+        self.under_way
+            .run(async move { runtime.start_container(&created).await })
             .await
             .map_err(|error| StartError::new("RunContainerError", error))?;
         self.events.container_normal(
@@ -195,15 +196,6 @@ impl Worker {
             return Err(StartError::new("PostStartHookError", error));
         }
         Ok(())
-    }
-
-    /// Makes a call that is not given up half-way: what it makes would appear after the pod has been stopped.
-    async fn unbroken<T: Send + 'static>(
-        &self,
-        call: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
-    ) -> Result<T, RuntimeError> {
-        let task = self.under_way.spawn(call);
-        task.await.unwrap_or_else(|error| Err(RuntimeError::Failed(error.to_string())))
     }
 
     fn ip_of(&self, sandbox: &Sandbox) -> String {

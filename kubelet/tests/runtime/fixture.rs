@@ -113,7 +113,7 @@ impl Fixture {
         while let Err(error) = knarr_kubelet::images::Place::Containerd(containerd.socket()).load(&file).await
         {
             assert!(Instant::now() < deadline, "{error}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await; // a runtime that starts does not say so
         }
         let runtime = Arc::new(CriRuntime::new(&containerd.socket()).expect("runtime"));
         Self { runtime, dir, reopen: None, _containerd: Some(containerd), _dir: None }
@@ -247,7 +247,7 @@ impl Fixture {
                 return found;
             }
             assert!(Instant::now() < deadline, "waited in vain until {what}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await; // what is looked at lies behind other programs
         }
     }
 

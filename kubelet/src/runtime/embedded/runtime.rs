@@ -13,18 +13,19 @@ use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::sync::broadcast;
-use tokio_util::task::TaskTracker;
 
 use super::client::{self, Connection};
 use super::network::PodNetwork;
 use super::registry::{self, Registries};
-use super::sandbox::{Books, KnownContainer, KnownSandbox, is_of, write_config};
+use super::sandbox::{Books, KnownContainer, KnownSandbox, write_config};
 use super::shim::protocol::{Request, Streams};
 use super::state::{self, Launch, Phase, Sandbox, Status};
 use super::store::{Record, Store, StoreError};
 use super::{leftovers, spec, stats, streams};
+use crate::hex;
 use crate::runtime::types::*;
-use crate::runtime::{PodUid, Result, Runtime, RuntimeError};
+use crate::runtime::unbroken::Unbroken;
+use crate::runtime::{PodUid, Result, Runtime, RuntimeError, is_of};
 
 /// How long a killed container may take until it is known to have ended.
 const KILL_TIMEOUT: Duration = Duration::from_secs(120);
@@ -61,8 +62,8 @@ struct Inner {
     network: Arc<dyn PodNetwork>,
     books: Mutex<Books>,
     changed: broadcast::Sender<()>,
-    /// Work that goes on though nobody may wait for it any more.
-    changes: TaskTracker,
+    /// Calls that make or remove something.
+    changes: Unbroken,
 }
 
 fn failed(error: impl std::fmt::Display) -> RuntimeError {
@@ -80,8 +81,7 @@ impl From<StoreError> for RuntimeError {
 
 /// A new id: 64 hexadecimal digits.
 fn new_id() -> String {
-    let bytes: [u8; 32] = rand::random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::text(&rand::random::<[u8; 32]>())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -93,8 +93,6 @@ impl Embedded {
     pub fn open(settings: Settings) -> Result<Self> {
         std::fs::create_dir_all(&settings.root).map_err(failed)?;
         let books = Books::read(&settings.root).map_err(failed)?;
-        let changes = TaskTracker::new();
-        changes.close();
         let runtime = Self {
             inner: Arc::new(Inner {
                 root: settings.root,
@@ -104,7 +102,7 @@ impl Embedded {
                 network: settings.network,
                 books: Mutex::new(books),
                 changed: broadcast::channel(16).0,
-                changes,
+                changes: Unbroken::default(),
             }),
         };
         let known: Vec<(String, KnownSandbox)> =
@@ -160,14 +158,6 @@ impl Embedded {
                 Err(error) => return error,
             }
         }
-    }
-
-    /// Does something to its end, also when the caller is gone.
-    async fn change<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        self.inner.changes.spawn(work).await.unwrap_or_else(|error| Err(failed(error)))
     }
 
     fn sandbox(&self, id: &str) -> Result<KnownSandbox> {
@@ -535,19 +525,19 @@ impl Runtime for Embedded {
     }
 
     async fn settled(&self) {
-        self.inner.changes.wait().await;
+        self.inner.changes.settled().await;
     }
 
     async fn run_pod_sandbox(&self, config: PodSandboxConfig, handler: &str) -> Result<String> {
-        self.change(self.clone().make_sandbox(config, handler.to_owned())).await
+        self.inner.changes.run(self.clone().make_sandbox(config, handler.to_owned())).await
     }
 
     async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
-        self.change(self.clone().stop_sandbox(id.to_owned())).await
+        self.inner.changes.run(self.clone().stop_sandbox(id.to_owned())).await
     }
 
     async fn remove_pod_sandbox(&self, id: &str) -> Result<()> {
-        self.change(self.clone().remove_sandbox(id.to_owned())).await
+        self.inner.changes.run(self.clone().remove_sandbox(id.to_owned())).await
     }
 
     async fn pod_sandbox_status(&self, id: &str) -> Result<PodSandboxStatus> {
@@ -567,21 +557,23 @@ impl Runtime for Embedded {
         _: PodSandboxConfig,
     ) -> Result<String> {
         let (runtime, sandbox) = (self.clone(), sandbox.to_owned());
-        self.change(blocking(move || runtime.make_container(&sandbox, config))).await
+        self.inner.changes.run(blocking(move || runtime.make_container(&sandbox, config))).await
     }
 
     async fn start_container(&self, id: &str) -> Result<()> {
         let container = self.container(id)?;
         let (directory, id) = (self.directory_of(&container)?, id.to_owned());
-        self.change(async move {
-            let started = client::call(&directory, &Request::Start { container: id.clone() }).await;
-            let named = |error| match error {
-                RuntimeError::Failed(text) => failed(format!("failed to start container {id:?}: {text}")),
-                other => other,
-            };
-            started.map(drop).map_err(named)
-        })
-        .await
+        self.inner
+            .changes
+            .run(async move {
+                let started = client::call(&directory, &Request::Start { container: id.clone() }).await;
+                let named = |error| match error {
+                    RuntimeError::Failed(text) => failed(format!("failed to start container {id:?}: {text}")),
+                    other => other,
+                };
+                started.map(drop).map_err(named)
+            })
+            .await
     }
 
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
@@ -599,7 +591,7 @@ impl Runtime for Embedded {
     }
 
     async fn remove_container(&self, id: &str) -> Result<()> {
-        self.change(self.clone().delete_container(id.to_owned())).await
+        self.inner.changes.run(self.clone().delete_container(id.to_owned())).await
     }
 
     async fn container_status(&self, id: &str) -> Result<ContainerStatus> {
@@ -703,7 +695,7 @@ impl Runtime for Embedded {
 
     async fn remove_image(&self, image: &str) -> Result<()> {
         let (store, image) = (self.inner.store.clone(), image.to_owned());
-        self.change(blocking(move || Ok(store.remove(&image)?))).await
+        self.inner.changes.run(blocking(move || Ok(store.remove(&image)?))).await
     }
 
     async fn image_fs_info(&self) -> Result<Vec<FilesystemUsage>> {

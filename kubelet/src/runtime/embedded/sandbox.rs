@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::state::{self, Launch, Phase, Sandbox, Status};
-use crate::labels;
-use crate::runtime::PodUid;
 use crate::runtime::types::{
     Container, ContainerConfig, ContainerState, ContainerStatus, PodIp, PodSandbox, PodSandboxConfig,
     PodSandboxNetworkStatus, PodSandboxState, PodSandboxStatus,
@@ -84,11 +82,6 @@ fn folders(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 /// Writes a configuration.
 pub fn write_config(directory: &Path, config: &impl Message) -> io::Result<()> {
     state::write(&directory.join(state::CONFIG), &config.encode_to_vec())
-}
-
-/// Whether labels are of the pod.
-pub fn is_of(labels: &BTreeMap<String, String>, uid: PodUid<'_>) -> bool {
-    uid.is_none_or(|uid| labels.get(labels::POD_UID).is_some_and(|label| label == uid))
 }
 
 impl KnownSandbox {

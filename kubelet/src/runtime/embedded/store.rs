@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::hex;
 use crate::images::name;
 
 pub mod archive;
@@ -310,8 +311,7 @@ fn digest_of(bytes: &[u8]) -> String {
 }
 
 fn digest_text(hash: &[u8]) -> String {
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex::text(hash))
 }
 
 /// Replaces a file in one step.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::hex;
 use crate::streaming::join::PROTOCOL_VERSION;
 use crate::streaming::spdy::{Connection, Incoming};
 
@@ -41,8 +42,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let secret: [u8; 16] = rand::random();
-    let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = hex::text(&rand::random::<[u8; 16]>());
     let url = format!("http://{}/{secret}", listener.local_addr()?);
     let offer = Offer { path: format!("/{secret}"), protocol, serve: Arc::new(Mutex::new(Some(serve))) };
     tokio::spawn(async move {

@@ -175,7 +175,7 @@ fn install_privileged(program: &BpfProgram) -> io::Result<()> {
     let described = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     // SAFETY: the kernel copies `length` instructions, which live as long as `program`, and changes none of them;
     // both types are the kernel's `struct sock_filter`.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "no crate installs a filter without setting no_new_privs")]
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const described) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
