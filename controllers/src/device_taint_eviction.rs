@@ -17,12 +17,10 @@ use knarr_component::{
     runner::{Requeue, SyncResult},
     store::Key,
 };
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use serde_json::json;
 
 use crate::{
     context::Context,
-    meta::{ignore_absent, is_deleting, namespace, now},
+    meta::{is_deleting, namespace},
     pods,
     taints::NO_EXECUTE,
 };
@@ -84,11 +82,12 @@ fn bearable_until(
 /// When the users of a claim have to go; none if they may stay.
 fn ends_at(
     claim: &ResourceClaim,
-    tainted: &BTreeMap<Id, Vec<DeviceTaint>>,
+    tainted: impl FnOnce() -> BTreeMap<Id, Vec<DeviceTaint>>,
     now: Timestamp,
 ) -> Option<Timestamp> {
     let allocation = claim.status.as_ref()?.allocation.as_ref()?;
-    let results = allocation.devices.as_ref()?.results.as_ref()?;
+    let results = allocation.devices.as_ref()?.results.as_ref().filter(|results| !results.is_empty())?;
+    let tainted = tainted();
     let ends = results.iter().flat_map(|result| {
         let id = (result.driver.clone(), result.pool.clone(), result.device.clone());
         let tolerations = result.tolerations.as_deref().unwrap_or_default();
@@ -157,7 +156,7 @@ impl Controller {
     async fn sync(&self, key: Key) -> SyncResult {
         let Some(claim) = self.claims.get(&key) else { return Ok(None) };
         let present = Timestamp::now();
-        let Some(end) = ends_at(&claim, &tainted(&self.slices.list()), present) else { return Ok(None) };
+        let Some(end) = ends_at(&claim, || tainted(&self.slices.list()), present) else { return Ok(None) };
         let wait = Duration::try_from(end.duration_since(present)).unwrap_or_default();
         if !wait.is_zero() {
             return Ok(Some(Requeue::After(wait)));
@@ -169,33 +168,19 @@ impl Controller {
             if let Some(pod) =
                 pod.filter(|pod| !is_deleting(&pod.metadata) && !pods::node_name(pod).is_empty())
             {
-                self.evict(&pod).await?;
+                self.recorder.normal(&*pod, "DeviceTaintManagerEviction", "Marking for deletion");
+                let message = "Device Taint manager: deleting due to NoExecute taint";
+                pods::disrupt(&self.context, &pod, "DeletionByDeviceTaintManager", message).await?;
             }
         }
         Ok(None)
-    }
-
-    async fn evict(&self, pod: &Pod) -> anyhow::Result<()> {
-        let key = Key::of(&pod.metadata);
-        self.recorder.normal(pod, "DeviceTaintManagerEviction", "Marking for deletion");
-        let api = self.context.api::<Pod>(&key.namespace);
-        let condition = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByDeviceTaintManager",
-            "message": "Device Taint manager: deleting due to NoExecute taint", "lastTransitionTime": now(),
-        });
-        let patch = Patch::Strategic(json!({
-            "metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]},
-        }));
-        ignore_absent(api.patch_status(&key.name, &PatchParams::default(), &patch).await)?;
-        let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-        ignore_absent(api.delete(&key.name, &DeleteParams::default().preconditions(precondition)).await)?;
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("time")
@@ -221,9 +206,8 @@ mod tests {
     #[test]
     fn users_of_tainted_devices_go() {
         let slices = [slice("old", 1, NO_EXECUTE), slice("old", 2, "None"), slice("new", 1, NO_EXECUTE)];
-        let tainted = tainted(&slices);
         let check = |pool: &str, tolerations: serde_json::Value, expected: Option<i64>| {
-            let end = ends_at(&claim(pool, tolerations.clone()), &tainted, at(500));
+            let end = ends_at(&claim(pool, tolerations.clone()), || tainted(&slices), at(500));
             assert_eq!(end, expected.map(at), "{pool} {tolerations}");
         };
         check("new", json!([]), Some(100));

@@ -8,7 +8,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 
-use crate::meta::{annotation, created, is_deleting, uid};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::meta::{self, annotation, created, ignore_absent, is_deleting, uid};
 
 /// The phase, empty when there is no status yet.
 pub(crate) fn phase(pod: &Pod) -> &str {
@@ -145,6 +149,22 @@ pub(crate) fn count_by_node<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Hash
         *counts.entry(node_name(pod).to_string()).or_default() += 1;
     }
     counts
+}
+
+/// Says why a pod is ended, which whoever made it may act on, and deletes it. A successor of its name is left alone.
+pub(crate) async fn disrupt(context: &Context, pod: &Pod, reason: &str, message: &str) -> anyhow::Result<()> {
+    let (api, name) = (context.api::<Pod>(meta::namespace(&pod.metadata)), meta::name(&pod.metadata));
+    let condition = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": meta::now(),
+    });
+    let patch = Patch::Strategic(json!({
+        "metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]},
+    }));
+    ignore_absent(api.patch_status(name, &PatchParams::default(), &patch).await)?;
+    let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+    ignore_absent(api.delete(name, &DeleteParams::default().preconditions(precondition)).await)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,13 +10,11 @@ use knarr_component::{
     runner::{Requeue, SyncResult},
     store::Key,
 };
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use parking_lot::Mutex;
-use serde_json::json;
 
 use crate::{
     context::Context,
-    meta::{ignore_absent, is_deleting, name, now, uid},
+    meta::{is_deleting, name, uid},
     pods,
     taints::{NO_EXECUTE, Stay, stay, taints},
 };
@@ -131,15 +129,8 @@ impl Controller {
             return Ok(Some(Requeue::After(wait)));
         }
         self.recorder.normal(&*pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
-        let api = self.context.api::<Pod>(&key.namespace);
-        let condition = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": now(),
-        });
-        let patch = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
-        ignore_absent(api.patch_status(&key.name, &PatchParams::default(), &patch).await)?;
-        let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-        ignore_absent(api.delete(&key.name, &DeleteParams::default().preconditions(precondition)).await)?;
+        let message = "Taint manager: deleting due to NoExecute taint";
+        pods::disrupt(&self.context, &pod, "DeletionByTaintManager", message).await?;
         Ok(None)
     }
 }
