@@ -1,7 +1,7 @@
 //! NodeRestriction: a kubelet writes its own Node and the pods on it, and nobody else's.
 use super::certificates::common_name;
 use super::{Attributes, Operation, Plugin, array};
-use crate::authz::node::{self, MIRROR, NODES, is_mirror};
+use crate::authz::node::{self, MIRROR, is_mirror};
 use crate::objects::Objects;
 use async_trait::async_trait;
 use knarr_api::Value;
@@ -40,11 +40,11 @@ impl Plugin for NodeRestriction {
     }
 
     fn handles(&self, operation: Operation, attributes: &Attributes<'_>) -> bool {
-        operation != Operation::Connect && node_name(attributes).is_some()
+        operation != Operation::Connect && node::of(attributes.user).is_some()
     }
 
     async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
-        let Some(node) = node_name(attributes).map(str::to_owned) else { return Ok(()) };
+        let Some(node) = node::of(attributes.user).map(str::to_owned) else { return Ok(()) };
         if node.is_empty() {
             let cause = format!("could not determine node from user {:?}", attributes.user.name);
             return Err(attributes.forbidden(cause));
@@ -68,10 +68,6 @@ impl Plugin for NodeRestriction {
         };
         verdict.map_err(|cause| attributes.forbidden(cause))
     }
-}
-
-fn node_name<'a>(attributes: &'a Attributes<'_>) -> Option<&'a str> {
-    attributes.user.name.strip_prefix("system:node:").filter(|_| attributes.user.in_group(NODES))
 }
 
 impl NodeRestriction {

@@ -80,12 +80,16 @@ fn internal_type(row: &Row, kind: &str) -> String {
         let list = if kind == &*row.kind.list_kind { "List" } else { "" };
         return format!("*unstructured.Unstructured{list}");
     }
-    let package = match &*row.kind.gvk.group {
+    format!("*{}.{kind}", internal_package(&row.kind.gvk.group))
+}
+
+/// The package in which the original keeps the types of a group, as messages name it.
+pub(super) fn internal_package(group: &str) -> &str {
+    match group {
         "" | "events.k8s.io" => "core",
         "internal.apiserver.k8s.io" => "apiserverinternal",
         group => group.split('.').next().unwrap_or_default(),
-    };
-    format!("*{package}.{kind}")
+    }
 }
 
 /// A stored object in protobuf.

@@ -57,11 +57,7 @@ fn foreign(row: &Row, api_version: &str, kind: &str) -> Result<(), Status> {
     let fault = if !known {
         format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
     } else if kind != wanted || !same_group && row.custom().is_none() {
-        let to = match own.split('.').next().unwrap_or_default() {
-            "" | "events" => "core",
-            "internal" => "apiserverinternal",
-            first => first,
-        };
+        let to = encode::internal_package(own);
         format!("converting ({version}.{kind}) to ({to}.{wanted}): unknown conversion")
     } else if api_version != expected {
         return Err(Status::bad_request(format!(
