@@ -147,9 +147,9 @@ fn bootstrap_token(context: &Context, id: &str, expires: Option<jiff::Timestamp>
         data["expiration"] = expires.to_string().into();
     }
     let name = format!("bootstrap-token-{id}");
-    context
-        .apply_json(&json!({"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
-        "metadata": {"name": name, "namespace": "kube-system"}, "stringData": data}))?;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+        "metadata": {"name": name}, "stringData": data});
+    context.apply_json_in("kube-system", &secret)?;
     Ok(name)
 }
 

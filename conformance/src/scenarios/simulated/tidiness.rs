@@ -49,8 +49,9 @@ pub fn namespace(context: &Context) -> Result<()> {
     let name = own(context, "going");
     let of = format!("namespace/{name}");
     context.kubectl(&["create", "namespace", &name])?;
-    context.apply_json(&json!({"apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "kept", "namespace": name, "finalizers": ["example.com/held"]}}))?;
+    let kept = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "kept", "finalizers": ["example.com/held"]}});
+    context.apply_json_in(&name, &kept)?;
     context.kubectl(&["create", "deployment", "web", "--image=any", "--namespace", &name])?;
     context.kubectl(&["delete", &of, "--wait=false"])?;
     let message =
