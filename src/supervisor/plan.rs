@@ -261,6 +261,7 @@ fn apiserver(cluster: &Cluster, port: u16) -> Flags {
     }
     flags
         .set("enable-admission-plugins", "NodeRestriction")
+        .set("enable-bootstrap-token-auth", true)
         .file("kubelet-certificate-authority", &pki("ca.crt"))
         .file("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt"))
         .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))

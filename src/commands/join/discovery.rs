@@ -33,9 +33,10 @@ pub async fn authority(server: &str, token: &Token, hashes: Option<&[String]>) -
     let client = connect(config)?;
     let api: Api<ConfigMap> = Api::namespaced(client, "kube-public");
     let document = tokio::time::timeout(TIMEOUT, api.get(CLUSTER_INFO)).await;
-    let document = document.with_context(|| format!("{server} does not answer"))?.with_context(|| {
-        format!("cannot read {CLUSTER_INFO} of {server}; `knarr token create` there makes it")
-    })?;
+    let document =
+        document.with_context(|| format!("{server} does not answer"))?.map_err(said).with_context(|| {
+            format!("cannot read {CLUSTER_INFO} of {server}; `knarr token create` there makes it")
+        })?;
     trusted(&document.data.unwrap_or_default(), token, hashes)
 }
 
@@ -93,17 +94,30 @@ pub async fn node_config(client: &Client, node: &str) -> Result<NodeConfig> {
     let found = tokio::time::timeout(TIMEOUT, system.get(NODE_CONFIG))
         .await
         .context("the API server does not answer")?;
-    let data = found.context("cannot read what the cluster's nodes agree on")?.data.unwrap_or_default();
+    let data = found
+        .map_err(said)
+        .context("cannot read what the cluster's nodes agree on")?
+        .data
+        .unwrap_or_default();
     let text = data.get(NODE_CONFIG_KEY).with_context(|| format!("{NODE_CONFIG} is empty"))?;
     let config = serde_json::from_str(text)
         .with_context(|| format!("{NODE_CONFIG} is of another version of knarr"))?;
     let nodes: Api<Node> = Api::all(client.clone());
-    let existing = nodes.get_opt(node).await.context("cannot look for a node of the same name")?;
+    let existing =
+        nodes.get_opt(node).await.map_err(said).context("cannot look for a node of the same name")?;
     let conditions = existing.and_then(|node| node.status?.conditions).unwrap_or_default();
     if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
         bail!("the cluster has a node {node:?}, which is Ready: delete it, or choose another --node-name");
     }
     Ok(config)
+}
+
+/// What the API server said, without the whole of its Status.
+fn said(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow::anyhow!("{}", status.message),
+        other => other.into(),
+    }
 }
 
 fn connect(config: Config) -> Result<Client> {
