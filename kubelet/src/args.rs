@@ -15,6 +15,18 @@ pub struct Args {
     /// Path to the kubeconfig of the API server; without it only static pods run
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Kubeconfig by which a node without a certificate asks for one; what it gets goes to --kubeconfig
+    #[arg(long, value_name = "FILE", requires = "kubeconfig")]
+    pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// Directory of certificates that the kubelet asks for
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet/pki")]
+    pub cert_dir: PathBuf,
+    /// Whether the kubelet asks for a new client certificate before its own ends
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub rotate_certificates: bool,
+    /// Whether the kubelet asks the API server for the certificate that it serves with
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set, conflicts_with = "tls_cert_file")]
+    pub rotate_server_certificates: bool,
     /// Socket of the container runtime; `embedded`: containers are run by the kubelet itself
     #[arg(long, default_value = "unix:///run/containerd/containerd.sock")]
     pub container_runtime_endpoint: String,

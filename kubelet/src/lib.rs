@@ -19,6 +19,7 @@ mod admission;
 mod api;
 mod args;
 mod backoff;
+mod certificates;
 mod cgroups;
 pub mod cleanup;
 mod container;

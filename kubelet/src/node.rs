@@ -98,12 +98,21 @@ impl NodeKeeper {
                 tracing::info!(problem, "node is not ready");
             }
             told.clone_from(&health.problem);
+            if ready && written.is_some() {
+                // What others wrote meanwhile: labels, and that the node was given up while it could not be reached.
+                match api.get_opt(&self.name).await {
+                    Ok(Some(fresh)) => node = fresh,
+                    Ok(None) => {}
+                    Err(error) => tracing::info!(%error, "the node's object cannot be read"),
+                }
+            }
             let images = self.images().await;
             let mut now = self.compute(&node, &health, images);
             now.volumes_in_use = Some(in_use.iter().cloned().collect());
-            let due = written.as_ref().is_none_or(|(old, at)| {
-                at.elapsed() >= REPORT || status::without_times(old) != status::without_times(&now)
-            });
+            let due = !status::has_conditions(node.status.as_ref(), &now)
+                || written.as_ref().is_none_or(|(old, at)| {
+                    at.elapsed() >= REPORT || status::without_times(old) != status::without_times(&now)
+                });
             if due {
                 match self.write(&api, &now).await {
                     Ok(fresh) => {

@@ -10,6 +10,7 @@ use knarr_component::events::Recorder;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::mirror::Mirrors;
@@ -35,7 +36,7 @@ use crate::runtime::types::VersionResponse;
 use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
 use crate::volumes::Lookup;
-use crate::{admission, cleanup, images, plugins, static_pods};
+use crate::{admission, certificates, cleanup, images, plugins, static_pods};
 
 /// How long a stopping kubelet waits for the runtime to end what it was told to make or remove. It is below the
 /// supervisor's patience.
@@ -62,12 +63,7 @@ pub async fn run(
     }
     let address = SocketAddr::new(args.address, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    let tls = tls::acceptor(&tls::Files {
-        certificate: args.tls_cert_file.as_deref(),
-        key: args.tls_private_key_file.as_deref(),
-        client_ca: args.client_ca_file.as_deref(),
-        names: facts.ips.iter().cloned().chain([facts.name.clone()]).collect(),
-    })?;
+    let tls = serving(&args, &facts)?;
     let choice = Choice {
         endpoint: args.container_runtime_endpoint.clone(),
         root_dir: args.root_dir.clone(),
@@ -85,10 +81,18 @@ pub async fn run(
     let version = wait_for_runtime(&runtime, &shutdown).await?;
     tracing::info!(name = version.runtime_name, version = version.runtime_version, "container runtime");
     let preloaded = preload(&args);
+    certificates::bootstrap(&args, &facts.name, &shutdown).await?;
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
     let client = match &args.kubeconfig {
         Some(path) => Some(knarr_component::client::connect(Some(path), "kubelet").await?),
         None => None,
     };
+    if let Some(client) = &client {
+        let addresses: Vec<_> = facts.ips.iter().filter_map(|ip| ip.parse().ok()).collect();
+        certificates::keep(&args, &facts.name, &addresses, client, &shutdown);
+    }
     let server_client = client.clone();
     let (changes, changed) = mpsc::unbounded_channel();
     let objects = client.clone().map(|client| Arc::new(ApiLookup::new(client, changes)));
@@ -151,6 +155,21 @@ pub async fn run(
     Ok(())
 }
 
+/// TLS of the server. With a certificate of the API server's it begins with one of its own, until that is there.
+fn serving(args: &Args, facts: &Facts) -> anyhow::Result<TlsAcceptor> {
+    let names: Vec<String> = facts.ips.iter().cloned().chain([facts.name.clone()]).collect();
+    let asked_for = args.rotate_server_certificates.then(|| certificates::server_file(args));
+    if asked_for.is_some() {
+        certificates::ensure_server(args, &names)?;
+    }
+    tls::acceptor(&tls::Files {
+        certificate: asked_for.as_deref().or(args.tls_cert_file.as_deref()),
+        key: asked_for.as_deref().or(args.tls_private_key_file.as_deref()),
+        client_ca: args.client_ca_file.as_deref(),
+        names,
+    })
+}
+
 /// When images are removed.
 fn image_policy(args: &Args) -> anyhow::Result<collect::Policy> {
     let (high, low) = (args.image_gc_high_threshold, args.image_gc_low_threshold);
@@ -181,6 +200,8 @@ fn config(args: &Args) -> serde_json::Value {
         "registerNode": args.register_node,
         "imageGCHighThresholdPercent": args.image_gc_high_threshold,
         "imageGCLowThresholdPercent": args.image_gc_low_threshold,
+        "rotateCertificates": args.rotate_certificates,
+        "serverTLSBootstrap": args.rotate_server_certificates,
     })
 }
 

@@ -216,6 +216,15 @@ pub fn without_times(status: &NodeStatus) -> NodeStatus {
     status
 }
 
+/// Whether what is stored has every condition as it is now: who gives a node up writes `Unknown` over them.
+pub fn has_conditions(stored: Option<&NodeStatus>, now: &NodeStatus) -> bool {
+    let stored = || stored.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    now.conditions
+        .iter()
+        .flatten()
+        .all(|own| stored().any(|condition| condition.type_ == own.type_ && condition.status == own.status))
+}
+
 /// Whether the status says that the node is ready.
 pub fn is_ready(status: &NodeStatus) -> bool {
     status
@@ -223,4 +232,34 @@ pub fn is_ready(status: &NodeStatus) -> bool {
         .iter()
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_that_others_overwrote_are_seen() {
+        let status = |conditions: &[(&str, &str)]| NodeStatus {
+            conditions: Some(
+                conditions
+                    .iter()
+                    .map(|(kind, status)| NodeCondition {
+                        type_: (*kind).to_owned(),
+                        status: (*status).to_owned(),
+                        ..NodeCondition::default()
+                    })
+                    .collect(),
+            ),
+            ..NodeStatus::default()
+        };
+        let own = status(&[("Ready", "True"), ("DiskPressure", "False")]);
+        let check = |stored: &[(&str, &str)], expected| {
+            assert_eq!(has_conditions(Some(&status(stored)), &own), expected, "{stored:?}");
+        };
+        check(&[("Ready", "True"), ("DiskPressure", "False"), ("Other", "True")], true);
+        check(&[("Ready", "Unknown"), ("DiskPressure", "Unknown")], false);
+        check(&[("Ready", "True")], false);
+        assert!(!has_conditions(None, &own));
+    }
 }
