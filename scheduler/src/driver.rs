@@ -55,6 +55,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let host = host_name();
     let identity = format!("{host}_{}", std::process::id());
     let elector = Elector::new(client.clone(), &election, "kube-scheduler", identity);
+    let elector = match knarr_api::gates::enabled("CoordinatedLeaderElection") {
+        true => elector.coordinated(),
+        false => elector,
+    };
     elector.run(shutdown, |leading| lead(args, settings, client, health, leading)).await
 }
 

@@ -70,6 +70,7 @@ pub fn all() -> Vec<Scenario> {
         scenario("scheduler-shared-devices", devices::shares),
         scenario("scheduler-prepared-devices", devices::conditions),
         scenario("scheduler-device-rules", devices::rules),
+        Scenario { name: "scheduler-election", alone: true, play: scheduling::election },
     ]
 }
 

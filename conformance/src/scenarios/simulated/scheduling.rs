@@ -1,6 +1,6 @@
 //! The scheduler: where pods go, why not, and who makes room.
 use super::{counts, event, own, pod, shows, with, workload};
-use crate::context::{Context, contains, same};
+use crate::context::{Context, contains, eventually, same};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -177,4 +177,42 @@ pub fn extender_preemption(context: &Context) -> Result<()> {
     same(context.value("pod/b", ".metadata.deletionTimestamp")?.as_str(), "")?;
     context.kubectl(&["delete", "pods", "--all"])?;
     context.kubectl(&["delete", "priorityclass", &own(context, "low"), &own(context, "high")]).map(drop)
+}
+
+/// The server gives the scheduler its lease, has it make room for a candidate of an older version, and gives it back when
+/// that one is silent.
+pub fn election(context: &Context) -> Result<()> {
+    let system = "--namespace=kube-system";
+    let lease = |part: &str| {
+        context.kubectl(&[
+            "get",
+            "lease/kube-scheduler",
+            system,
+            "--output",
+            &format!("jsonpath={{.spec.{part}}}"),
+        ])
+    };
+    same(lease("strategy")?.as_str(), "OldestEmulationVersion")?;
+    let scheduler = lease("holderIdentity")?;
+    context.kubectl(&["get", "leasecandidate", &scheduler, system])?;
+    let name = own(context, "older");
+    let time = || jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+    let candidate = json!({"apiVersion": "coordination.k8s.io/v1beta1", "kind": "LeaseCandidate",
+        "metadata": {"name": name}, "spec": {"leaseName": "kube-scheduler", "binaryVersion": "1.36.0",
+            "emulationVersion": "1.35.0", "strategy": "OldestEmulationVersion", "renewTime": time()}});
+    context.apply_json_in("kube-system", &candidate)?;
+    eventually("the older one leads", || {
+        // It answers whenever it is asked.
+        let answer = json!({"spec": {"renewTime": time()}}).to_string();
+        context.kubectl(&["patch", "leasecandidate", &name, system, "--type=merge", "--patch", &answer])?;
+        same(lease("holderIdentity")?, name.clone())
+    })?;
+    context.kubectl(&["delete", "leasecandidate", &name, system])?;
+    eventually("a scheduler leads again", || {
+        let holder = lease("holderIdentity")?;
+        ensure!(holder != name && !holder.is_empty(), "{holder:?} leads");
+        Ok(())
+    })?;
+    context.apply_json(&pod("late", json!({})))?;
+    context.wait("pod/late", "condition=Ready").map(drop)
 }

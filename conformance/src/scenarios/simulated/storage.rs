@@ -43,7 +43,12 @@ pub fn binding(context: &Context) -> Result<()> {
 
 /// Volumes are made where their pods are, and go with their claims.
 pub fn local_path(context: &Context) -> Result<()> {
-    context.apply_json(&claim("data", json!({})))?;
+    let class = own(context, "class");
+    context.apply_json(
+        &json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": class},
+        "provisioner": "knarr.dev/local-path", "volumeBindingMode": "WaitForFirstConsumer"}),
+    )?;
+    context.apply_json(&claim("data", json!({"storageClassName": class})))?;
     contains(&event(context, "data", "WaitForFirstConsumer")?, "waiting for first consumer")?;
     context.apply_json(&using("user", "data"))?;
     shows(context, "pvc/data", ".status.phase", "Bound")?;
@@ -52,7 +57,8 @@ pub fn local_path(context: &Context) -> Result<()> {
     let node = context.value("pod/user", ".spec.nodeName")?;
     contains(&context.value(&volume, ".spec.nodeAffinity")?, &node)?;
     context.kubectl(&["delete", "pod/user", "pvc/data"])?;
-    counts(context, &["pvc"], 0)
+    counts(context, &["pvc"], 0)?;
+    context.kubectl(&["delete", &format!("storageclass/{class}")]).map(drop)
 }
 
 /// A pod's own claim comes with it and goes with it.
