@@ -1,5 +1,5 @@
 //! Controllers of volumes, for a driver that nobody runs: the scenarios do its part.
-use super::{counts, event, own, pod, shows};
+use super::{counts, own, pod, shows, told};
 use crate::context::{Context, contains, eventually, same};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ pub fn local_path(context: &Context) -> Result<()> {
         "provisioner": "knarr.dev/local-path", "volumeBindingMode": "WaitForFirstConsumer"}),
     )?;
     context.apply_json(&claim("data", json!({"storageClassName": class})))?;
-    contains(&event(context, "data", "WaitForFirstConsumer")?, "waiting for first consumer")?;
+    told(context, "data", "WaitForFirstConsumer", "waiting for first consumer")?;
     context.apply_json(&using("user", "data"))?;
     shows(context, "pvc/data", ".status.phase", "Bound")?;
     context.wait("pod/user", "condition=Ready")?;
@@ -123,8 +123,7 @@ pub fn expansion(context: &Context) -> Result<()> {
         "--patch",
         r#"{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}"#,
     ])?;
-    let told = event(context, "data", "ExternalExpanding")?;
-    contains(&told, "waiting for an external controller to expand this PVC")?;
+    told(context, "data", "ExternalExpanding", "waiting for an external controller to expand this PVC")?;
     context
         .kubectl(&[
             "delete",
