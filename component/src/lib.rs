@@ -15,5 +15,6 @@ pub mod lease;
 pub mod log;
 pub mod queue;
 pub mod runner;
+pub mod selector;
 pub mod shutdown;
 pub mod store;

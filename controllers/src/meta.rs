@@ -69,6 +69,8 @@ pub(crate) fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
+pub(crate) use knarr_component::selector::matches;
+
 pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
@@ -79,24 +81,6 @@ pub(crate) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 
 pub(crate) fn has_finalizer(meta: &ObjectMeta, finalizer: &str) -> bool {
     meta.finalizers.iter().flatten().any(|have| have == finalizer)
-}
-
-/// Whether a label selector matches; an empty one matches everything.
-pub(crate) fn matches(selector: &LabelSelector, labels: Option<&Map>) -> bool {
-    let get = |key: &String| labels.and_then(|labels| labels.get(key));
-    let equal = selector.match_labels.iter().flatten().all(|(key, value)| get(key) == Some(value));
-    equal && selector.match_expressions.iter().flatten().all(|rule| requirement_matches(rule, get(&rule.key)))
-}
-
-fn requirement_matches(rule: &LabelSelectorRequirement, value: Option<&String>) -> bool {
-    let listed = |value: &String| rule.values.iter().flatten().any(|known| known == value);
-    match rule.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        _ => false,
-    }
 }
 
 /// Whether a selector matches everything, which workloads must never do.
