@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference, Time,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
 use knarr_component::store::Key;
 use kube::Resource;
 
@@ -152,26 +150,5 @@ mod tests {
         check("0%", 3, true, Some(0));
         check("many", 3, true, None);
         assert_eq!(scaled(&IntOrString::Int(4), 1, true), Some(4));
-    }
-
-    #[test]
-    fn label_selectors() {
-        let labels = Map::from([("app".to_string(), "web".to_string())]);
-        let check = |operator: &str, key: &str, values: &[&str], expected: bool| {
-            let rule = LabelSelectorRequirement {
-                key: key.into(),
-                operator: operator.into(),
-                values: Some(values.iter().map(ToString::to_string).collect()),
-            };
-            let selector = LabelSelector { match_expressions: Some(vec![rule]), match_labels: None };
-            assert_eq!(matches(&selector, Some(&labels)), expected, "{key} {operator} {values:?}");
-        };
-        check("In", "app", &["web", "db"], true);
-        check("In", "tier", &["web"], false);
-        check("NotIn", "app", &["web"], false);
-        check("NotIn", "tier", &["web"], true);
-        check("Exists", "app", &[], true);
-        check("DoesNotExist", "app", &[], false);
-        check("Sometimes", "app", &[], false);
     }
 }
