@@ -23,7 +23,7 @@ use std::fmt::{self, Display, Formatter};
 pub use encode::{encode, encode_untyped};
 pub use normalize::{normalize, normalize_shape};
 pub(crate) use parse::report;
-pub(crate) use scalar::json_type;
+pub use scalar::json_type;
 pub use text::indent;
 
 /// A fault that only strict decoding (`fieldValidation=Strict`, or a warning) reports.
@@ -95,7 +95,7 @@ impl DecodeError {
 }
 
 /// What strict decoding says of faults: `strict decoding error: unknown field "spec.foo", …`.
-pub fn strict_text(errors: &[StrictError]) -> String {
+pub fn strict_text(errors: &[impl ToString]) -> String {
     let list = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     format!("strict decoding error: {list}")
 }
@@ -140,6 +140,7 @@ pub fn type_meta(bytes: &[u8]) -> Result<(String, String), DecodeError> {
         kind: Option<String>,
     }
     let meta: TypeMeta = serde_json::from_slice(bytes)
+        .or_else(|error| serde_json::from_slice(&parse::mended(bytes)).map_err(|_| error))
         .map_err(|e| DecodeError::Syntax(format!("couldn't get version/kind; json parse error: {e}")))?;
     Ok((meta.api_version.unwrap_or_default(), meta.kind.unwrap_or_default()))
 }

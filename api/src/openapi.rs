@@ -71,7 +71,7 @@ impl<'a> Source<'a> {
     pub fn custom(api: &'a table::Api, kinds: Vec<&'a Kind>, form: Form) -> Self {
         let ready = |kind: &&Kind| {
             let custom = api.custom.get(&kind.ty)?;
-            let schema = custom::published(&custom.schema, &kind.gvk, form);
+            let schema = custom::published(&custom.schema, kind, form);
             Some((api.schema.get(kind.ty).name.to_string(), schema))
         };
         let overrides = kinds.iter().filter_map(ready).collect();

@@ -286,7 +286,7 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
     let world =
         || policy::World { objects: objects(), authorizer: authorizer(), metrics: parts.metrics.clone() };
     let shown = |plugin: &str| {
-        let credentials = webhook::credentials::Credentials::of_plugin(told, plugin, &webhooks.objects);
+        let credentials = webhook::credentials::Credentials::of_plugin(told, plugin, &webhooks.outbound);
         credentials.map(|credentials| webhook::Caller { credentials, ..webhooks.clone() })
     };
     Ok(vec![

@@ -88,6 +88,7 @@ async fn settle(registry: &Registry, client: &Loopback, crd: &Value) -> Result<N
     let mut wanted = crd.clone();
     let others = crd::in_group(&registry.store, object::text(crd, &["spec", "group"]));
     crd::settle(&mut wanted, &others, Timestamp::now());
+    crd::observe(&mut wanted, object::generation(crd));
     if wanted != *crd {
         client.update(&format!("{}/status", path(crd)), &wanted).await?;
     }

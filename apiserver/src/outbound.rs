@@ -200,6 +200,13 @@ impl Outbound {
         Self { shared: Arc::new(shared), clients: Mutex::default() }
     }
 
+    /// A client that finds servers as this one does, with connections of its own that show another certificate.
+    #[must_use]
+    pub fn showing(&self, identity: Arc<Shown>) -> Self {
+        let connector::Shared { objects, to_endpoints, own, provider, .. } = &*self.shared;
+        Self::new(objects.clone(), *to_endpoints, *own, Some(identity), provider.clone())
+    }
+
     /// Sends JSON and reads the answer of a success.
     ///
     /// # Errors

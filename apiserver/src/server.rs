@@ -6,7 +6,7 @@ pub mod gzip;
 pub mod limits;
 pub mod listen;
 
-pub use body::{Body, RequestBody};
+pub use body::{Body, RequestBody, Upload};
 
 use crate::admission::Notes;
 use crate::audit::Record;

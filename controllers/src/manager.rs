@@ -67,6 +67,7 @@ controllers! {
     "serviceaccount-controller" "serviceaccount" service_account::run,
     "serviceaccount-token-controller" "serviceaccount-token" service_account_token::run,
     "statefulset-controller" "statefulset" statefulset::run,
+    "storage-version-migrator-controller" "storage-version-migrator" storage_version_migrator::run,
     "taint-eviction-controller" "taint-eviction" taint_eviction::run,
     "token-cleaner-controller" "tokencleaner" bootstrap_tokens::run_cleaner,
     "ttl-after-finished-controller" "ttl-after-finished" ttl_after_finished::run,

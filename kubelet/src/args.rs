@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use knarr_component::flags::{Logging, duration};
 
+use crate::eviction::thresholds::{self, Thresholds};
+
 /// Flags of the kubelet.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -98,6 +100,9 @@ pub struct Args {
     /// How many pods the node takes
     #[arg(long, default_value_t = 110)]
     pub max_pods: usize,
+    /// How much must be free, for example memory.available<100Mi,nodefs.available<10%: below that, pods are evicted
+    #[arg(long, default_value = thresholds::DEFAULT)]
+    pub eviction_hard: Thresholds,
     /// Percentage of the images' disk in use from which on unused images are removed; 100: never
     #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub image_gc_high_threshold: u8,

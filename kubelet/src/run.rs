@@ -21,6 +21,9 @@ use crate::args::Args;
 use crate::cgroups::{self, Cgroups};
 use crate::container::resolv::{self, ClusterDns};
 use crate::context::{Context, Facts, Services};
+use crate::csi::node::CsiNodeKeeper;
+use crate::csi::{Csi, Registrar};
+use crate::eviction::Evictions;
 use crate::images::collect;
 use crate::logs::rotate;
 use crate::manager::Manager;
@@ -33,7 +36,7 @@ use crate::runtime::types::VersionResponse;
 use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
 use crate::volumes::Lookup;
-use crate::{admission, certificates, cleanup, images, static_pods};
+use crate::{admission, certificates, cleanup, images, plugins, static_pods};
 
 /// How long a stopping kubelet waits for the runtime to end what it was told to make or remove. It is below the
 /// supervisor's patience.
@@ -97,6 +100,8 @@ pub async fn run(
         runtime,
         runtime_name: version.runtime_name.clone(),
         cgroups,
+        evictions: Evictions::new(args.eviction_hard.clone()),
+        csi: Csi::new(args.root_dir.clone(), &facts.name),
         lookup: match &objects {
             Some(objects) => Arc::clone(objects) as Arc<dyn Lookup>,
             None => Arc::new(Standalone),
@@ -114,9 +119,12 @@ pub async fn run(
         facts,
     });
     let node = admission::Node {
+        name: context.facts.name.clone(),
         labels: args.node_labels.clone(),
+        taints: Vec::new(),
         allocatable: context.facts.allocatable.clone(),
         max_pods: args.max_pods,
+        pressures: Default::default(),
     };
     let manager = Manager::new(Arc::clone(&context), node, shutdown.clone());
     let pulse = Arc::new(Pulse::default());
@@ -126,6 +134,7 @@ pub async fn run(
         (Some(client), Some(objects)) => {
             tokio::spawn(Arc::clone(&context.statuses).run(client.clone(), shutdown.clone()));
             tasks.follow_objects(objects, changed);
+            tasks.follow_plugins(client.clone());
             tasks.keep_node(client.clone(), machine, pulse, version);
             tasks.follow_pods(client);
         }
@@ -135,6 +144,7 @@ pub async fn run(
         }
     }
     tokio::spawn(rotate::run(Arc::clone(&manager), shutdown.clone()));
+    tokio::spawn(Arc::clone(&context.evictions).run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(collect::run(Arc::clone(&manager), image_policy, shutdown.clone()));
     let server = Server::new(Arc::clone(&manager), config(&args), server_client);
     server.serve(listener, tls, shutdown.clone()).await;
@@ -220,6 +230,15 @@ impl Tasks<'_> {
                 }
             }
         });
+    }
+
+    /// Takes plugins that announce themselves.
+    fn follow_plugins(&self, client: Client) {
+        let context = self.manager.context();
+        let node = CsiNodeKeeper { client, name: context.facts.name.clone() };
+        let csi = Registrar { csi: Arc::clone(&context.csi), node };
+        let directory = self.args.root_dir.join("plugins_registry");
+        tokio::spawn(plugins::run(directory, vec![Box::new(csi)], self.shutdown.clone()));
     }
 
     fn keep_node(&self, client: Client, machine: Machine, pulse: Arc<Pulse>, version: VersionResponse) {
@@ -311,6 +330,6 @@ fn facts(args: &Args, machine: &Machine) -> Facts {
         },
         node_dns: resolv::parse(&node_dns),
         memory: machine.memory,
-        allocatable: machine.allocatable(args.max_pods),
+        allocatable: machine.allocatable(args.max_pods, args.eviction_hard.reserved(machine)),
     }
 }

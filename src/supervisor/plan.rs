@@ -402,6 +402,8 @@ fn kubelet(cluster: &Cluster) -> Flags {
         .set("cluster-dns", cluster_dns(state))
         .set("cluster-domain", cluster_domain(state))
         .set("cgroup-root", format!("/knarr-{}", state.name))
+        // The disk is the machine's own and often almost full; pods have not filled it.
+        .set("eviction-hard", "memory.available<100Mi")
         // Images that were loaded could not be pulled again.
         .set("image-gc-high-threshold", 100)
         .set("pod-infra-container-image", containerd::PAUSE_IMAGE)

@@ -11,19 +11,56 @@ use std::fmt;
 /// Most strict faults that are reported of one document.
 pub(super) const MAX_STRICT: usize = 100;
 
-/// Reads one document; trailing text is an error.
+/// Reads one document; trailing text is an error. Characters that are none are replaced, as Go does.
 pub(super) fn parse(bytes: &[u8], strict: &mut Vec<StrictError>) -> Result<Value, DecodeError> {
+    let before = strict.len();
+    read(bytes, strict).or_else(|error| {
+        if let Some(fault) = super::syntax::fault(bytes) {
+            return Err(DecodeError::Syntax(fault));
+        }
+        strict.truncate(before);
+        read(&mended(bytes), strict).map_err(|_| DecodeError::Syntax(error.to_string()))
+    })
+}
+
+fn read(bytes: &[u8], strict: &mut Vec<StrictError>) -> Result<Value, serde_json::Error> {
     let strict = RefCell::new(strict);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let root = Frame::root();
-    let seed = Seed { path: &root, strict: &strict };
-    let syntax = |e: serde_json::Error| {
-        let fault = super::syntax::fault(bytes).unwrap_or_else(|| e.to_string());
-        DecodeError::Syntax(fault)
-    };
-    let value = seed.deserialize(&mut reader).map_err(syntax)?;
-    reader.end().map_err(syntax)?;
+    let value = Seed { path: &root, strict: &strict }.deserialize(&mut reader)?;
+    reader.end()?;
     Ok(value)
+}
+
+/// A well-formed text with U+FFFD for each byte that is no part of a character, and for each half of a surrogate pair
+/// that is without the other.
+pub(super) fn mended(bytes: &[u8]) -> Vec<u8> {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    let text = text.into_bytes();
+    let unit = |at: usize| {
+        let escape = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(escape).ok()?, 16).ok()
+    };
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let (length, is_whole) = match unit(at) {
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => (12, true),
+            Some(0xD800..=0xDFFF) => (6, false),
+            Some(_) => (6, true),
+            // Another escape, whose second character begins none.
+            None if text[at] == b'\\' => (2, true),
+            None => (1, true),
+        };
+        let end = text.len().min(at + length);
+        out.extend_from_slice(if is_whole { &text[at..end] } else { b"\\ufffd" });
+        at = end;
+    }
+    out
 }
 
 #[derive(Clone, Copy)]

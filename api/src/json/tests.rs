@@ -183,3 +183,23 @@ fn identity_of_a_document() {
     assert_eq!(type_meta(b"{}").unwrap(), (String::new(), String::new()));
     assert!(type_meta(b"nope").is_err());
 }
+
+#[test]
+fn characters_that_are_none() {
+    let check = |text: &[u8], expected: &str| {
+        let value = parse(text, &mut Vec::new()).unwrap();
+        assert_eq!(value["a"].as_str(), Some(expected), "{}", String::from_utf8_lossy(text));
+    };
+    check(b"{\"a\":\"x\xff\xe2\x82y\"}", "x\u{fffd}\u{fffd}\u{fffd}y");
+    check(br#"{"a":"\ud800x"}"#, "\u{fffd}x");
+    check(br#"{"a":"\udc00\ud83d\ude00"}"#, "\u{fffd}\u{1f600}");
+    check(b"{\"a\":\"\\\\ud800\xff\"}", "\\ud800\u{fffd}");
+    check(b"{\"a\":\"\\\\\\ud800\"}", "\\\u{fffd}");
+    let meta = type_meta(b"{\"kind\":\"Pod\",\"b\":\"\xff\"}").unwrap();
+    assert_eq!(meta.1, "Pod");
+    let mut strict = Vec::new();
+    assert!(parse(b"{\"a\":1,\"a\":2,\"\xff\":3}", &mut strict).is_ok());
+    assert_eq!(strict, [StrictError::Duplicate("a".to_owned())]);
+    let Err(DecodeError::Syntax(fault)) = parse(b"{\"a\":\xff}", &mut strict) else { panic!("no JSON") };
+    assert_eq!(fault, "invalid character 'ÿ' looking for beginning of value");
+}

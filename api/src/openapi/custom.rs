@@ -5,13 +5,12 @@
 //! clients refuse what it says too narrowly: so alternatives go, a value that may be null loses its type and members,
 //! and so does one that keeps unknown members. Source: "Publish Validation Schema in OpenAPI" of the documentation of
 //! CustomResourceDefinitions, and the original's published documents.
-use super::schemas::{API_VERSION, KIND, META};
+use super::descriptions::of_member;
+use super::schemas::META;
 use super::{Form, gvk_value};
-use crate::kind::GroupVersionKind;
+use crate::kind::Kind;
 use crate::{Object, Value};
 use serde_json::json;
-
-const METADATA: &str = "Standard object's metadata.";
 
 /// Members of a schema that describe its values' own members, by name.
 const NAMED: &str = "properties";
@@ -20,8 +19,11 @@ const SINGLE: [&str; 2] = ["items", "additionalProperties"];
 /// What a structural schema does not keep.
 const DROPPED: [&str; 4] = ["$schema", "id", "example", "externalDocs"];
 
+/// Names the members that objects can be selected by.
+const SELECTABLE: &str = "x-kubernetes-selectable-fields";
+
 /// The schema of a custom resource in a form of the documents.
-pub(super) fn published(schema: &Value, gvk: &GroupVersionKind, form: Form) -> Value {
+pub(super) fn published(schema: &Value, kind: &Kind, form: Form) -> Value {
     let open = schema["x-kubernetes-preserve-unknown-fields"] == true;
     let mut out = match schema.as_object() {
         // With any members in sight kubectl would refuse all others.
@@ -34,21 +36,28 @@ pub(super) fn published(schema: &Value, gvk: &GroupVersionKind, form: Form) -> V
         }
         None => Object::from_iter([("type".to_owned(), "object".into())]),
     };
-    out.insert("x-kubernetes-group-version-kind".to_owned(), json!([gvk_value(gvk)]));
+    out.insert("x-kubernetes-group-version-kind".to_owned(), json!([gvk_value(&kind.gvk)]));
+    // Those that every object can be selected by are not named.
+    let own = |label: &&std::sync::Arc<str>| !label.starts_with("metadata.");
+    let selectable: Vec<Value> =
+        kind.field_selectors.iter().filter(own).map(|label| json!({"fieldPath": &**label})).collect();
+    if !selectable.is_empty() {
+        out.insert(SELECTABLE.to_owned(), selectable.into());
+    }
     Value::Object(out)
 }
 
 /// Adds the members that every object has.
 fn type_meta(schema: &mut Object, form: Form) {
     let members = schema.entry(NAMED).or_insert_with(|| json!({}));
-    members["apiVersion"] = json!({"type": "string", "description": API_VERSION});
-    members["kind"] = json!({"type": "string", "description": KIND});
+    members["apiVersion"] = json!({"type": "string", "description": of_member("apiVersion")});
+    members["kind"] = json!({"type": "string", "description": of_member("kind")});
     let mut meta = form.reference(&format!("{META}.ObjectMeta"));
     if form == Form::V3 {
         // In OpenAPI 3.0 nothing may stand beside a reference.
         meta = json!({ "allOf": [meta] });
     }
-    meta["description"] = METADATA.into();
+    meta["description"] = of_member("metadata").into();
     members["metadata"] = meta;
 }
 
@@ -141,13 +150,20 @@ fn is_true(schema: &Object, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::GroupVersionKind;
+    use crate::schema::TypeId;
 
-    fn widget() -> GroupVersionKind {
-        GroupVersionKind::new("example.com", "v1", "Widget")
+    fn widget() -> Kind {
+        let gvk = GroupVersionKind::new("example.com", "v1", "Widget");
+        let mut kind = Kind::new(gvk, "widgets".into(), TypeId(0));
+        kind.field_selectors = ["metadata.name", "spec.colour"].map(Into::into).into();
+        kind
     }
 
     fn without_meta(mut schema: Value) -> Value {
-        schema.as_object_mut().unwrap().remove("x-kubernetes-group-version-kind");
+        for name in ["x-kubernetes-group-version-kind", SELECTABLE] {
+            schema.as_object_mut().unwrap().remove(name);
+        }
         for name in ["apiVersion", "kind", "metadata"] {
             schema[NAMED].as_object_mut().unwrap().remove(name);
         }
@@ -202,7 +218,13 @@ mod tests {
         let open =
             json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {}}});
         let two = published(&open, &widget(), Form::V2);
-        assert_eq!(two, json!({"type": "object", "x-kubernetes-group-version-kind": gvk}));
+        let selectable = json!([{"fieldPath": "spec.colour"}]);
+        let bare = json!({"type": "object", "x-kubernetes-group-version-kind": gvk, SELECTABLE: selectable});
+        assert_eq!(two, bare);
+        for name in ["apiVersion", "kind", "metadata"] {
+            let text = three["properties"][name]["description"].as_str();
+            assert!(text.is_some_and(|text| text.contains("More info: https://")), "{name}: {text:?}");
+        }
         assert!(published(&open, &widget(), Form::V3)["properties"]["a"].is_object());
     }
 

@@ -2,6 +2,7 @@
 use crate::{Object, Value};
 use k8s_openapi::schemars::SchemaGenerator;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// The schemas of types by OpenAPI name, of which only the descriptions are used.
 #[derive(Debug, Default)]
@@ -31,6 +32,13 @@ impl Descriptions {
     pub(super) fn of_field(&self, ty: &str, field: &str) -> Option<&str> {
         self.types.get(ty)?.get("properties")?.get(field)?.get("description").and_then(Value::as_str)
     }
+}
+
+/// What a member is for that every object has: `apiVersion`, `kind`, `metadata`.
+pub(super) fn of_member(name: &str) -> &'static str {
+    const ANY: &str = "io.k8s.api.core.v1.ConfigMap";
+    static OF_ANY: LazyLock<Descriptions> = LazyLock::new(|| Descriptions::of([ANY]));
+    OF_ANY.of_field(ANY, name).unwrap_or_default()
 }
 
 type Add = fn(&mut SchemaGenerator);

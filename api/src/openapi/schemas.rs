@@ -1,5 +1,5 @@
 //! Schemas of types.
-use super::descriptions::Descriptions;
+use super::descriptions::{Descriptions, of_member};
 use super::{Form, Source, gvk_value};
 use crate::kind::{GroupVersionKind, Kind};
 use crate::schema::{Field, ListType, Shape, Special, Type, TypeId};
@@ -8,9 +8,6 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 pub(super) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-pub(super) const API_VERSION: &str =
-    "Names the versioned schema of this object, group/version or version alone.";
-pub(super) const KIND: &str = "Names the REST resource that this object represents, in CamelCase.";
 
 /// Collects the schemas of a document: those asked for and all that they refer to.
 pub(super) struct Builder<'a> {
@@ -104,8 +101,11 @@ impl<'a> Builder<'a> {
         schema.insert("type".to_owned(), "object".into());
         let mut properties = Object::new();
         if this.has_type_meta {
-            properties.insert("apiVersion".to_owned(), json!({"type": "string", "description": API_VERSION}));
-            properties.insert("kind".to_owned(), json!({"type": "string", "description": KIND}));
+            properties.insert(
+                "apiVersion".to_owned(),
+                json!({"type": "string", "description": of_member("apiVersion")}),
+            );
+            properties.insert("kind".to_owned(), json!({"type": "string", "description": of_member("kind")}));
         }
         let mut required = Vec::new();
         for field in source.schema.json_fields(ty) {

@@ -23,7 +23,7 @@ enum Way {
     /// Lines written at once.
     File(Mutex<LogFile>),
     /// Sent at once.
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     /// In the background.
     Queue(Queue),
 }
@@ -92,7 +92,7 @@ impl Backend {
         let webhook = Webhook::load(path, backoff, objects.clone(), provider.clone())
             .context("--audit-webhook-config-file")?;
         let way = match flags.audit_webhook_mode {
-            Mode::Blocking | Mode::BlockingStrict => Way::Webhook(webhook),
+            Mode::Blocking | Mode::BlockingStrict => Way::Webhook(Box::new(webhook)),
             Mode::Batch => {
                 let limits = Limits {
                     buffer: flags.audit_webhook_batch_buffer_size,

@@ -2,10 +2,9 @@
 //! grow.
 use crate::config_file::ConfigError;
 use crate::objects::Objects;
-use crate::outbound::kubeconfig::Remote;
+use crate::outbound::kubeconfig::{Authorization, Remote};
 use crate::outbound::{CallError, Outbound, Post};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::HeaderValue;
 use rand::Rng;
 use rustls::crypto::CryptoProvider;
 use std::path::Path;
@@ -28,7 +27,7 @@ const HEAD: &[u8] = br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","meta
 pub struct Webhook {
     outbound: Outbound,
     endpoint: crate::outbound::Endpoint,
-    authorization: Option<HeaderValue>,
+    authorization: Option<Authorization>,
     backoff: Duration,
 }
 
@@ -57,13 +56,14 @@ impl Webhook {
         let mut pause = self.backoff.as_secs_f64();
         let mut tried = 1;
         loop {
+            let authorization = self.authorization.as_ref().map(|header| header.get());
             let post = Post {
                 body: body.clone(),
                 timeout: TIMEOUT,
                 limit: ANSWER,
                 agent: "knarr-apiserver",
                 tell_timeout: false,
-                authorization: self.authorization.as_ref(),
+                authorization: authorization.as_deref(),
             };
             let error = match self.outbound.post(&self.endpoint, post).await {
                 Ok(_) => return Ok(()),

@@ -5,19 +5,22 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use knarr_api::{Value, yaml};
+use knarr_reload::Reloaded;
 use knarr_reload::identity::{Shown, from_pem};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// An `Authorization` header, which changes with the file that holds its token.
+pub type Authorization = Reloaded<HeaderValue>;
+
 /// A server and this one's credentials there.
-#[derive(Debug)]
 pub struct Remote {
     /// Where it is, and who vouches for it.
     pub endpoint: Endpoint,
     /// The client certificate to show.
     pub identity: Option<Arc<Shown>>,
     /// The `Authorization` header to send.
-    pub authorization: Option<HeaderValue>,
+    pub authorization: Option<Authorization>,
 }
 
 impl Remote {
@@ -37,7 +40,7 @@ pub struct User {
     /// The client certificate.
     pub identity: Option<Arc<Shown>>,
     /// The `Authorization` header.
-    pub authorization: Option<HeaderValue>,
+    pub authorization: Option<Authorization>,
 }
 
 /// All users of a kubeconfig, by name.
@@ -143,14 +146,20 @@ fn identity(user: &Value, base: &Path) -> Result<Option<Arc<Shown>>, String> {
     Ok(Some(Arc::new(shown)))
 }
 
-fn authorization(user: &Value, base: &Path) -> Result<Option<HeaderValue>, String> {
+fn authorization(user: &Value, base: &Path) -> Result<Option<Authorization>, String> {
     let text = |field: &str| user[field].as_str().filter(|text| !text.is_empty());
-    let token = match (text("token"), text("tokenFile")) {
-        (Some(token), _) => Some(token.to_owned()),
-        (None, Some(path)) => Some(String::from_utf8_lossy(&read(base.join(path))?).trim().to_owned()),
-        (None, None) => None,
-    };
-    let value = match (token, text("username")) {
+    if let Some(path) = text("tokenFile").map(|path| base.join(path)) {
+        let load = {
+            let path = path.clone();
+            move || header(format!("Bearer {}", String::from_utf8_lossy(&read(path.clone())?).trim()))
+        };
+        match (Authorization::new(vec![path], load), text("token")) {
+            // What the file says goes before the token, which is for want of it.
+            (Err(_), Some(_)) => {}
+            (followed, _) => return followed.map(Some),
+        }
+    }
+    let value = match (text("token"), text("username")) {
         (Some(token), _) => format!("Bearer {token}"),
         (None, Some(name)) => {
             let pair = format!("{name}:{}", text("password").unwrap_or_default());
@@ -158,9 +167,13 @@ fn authorization(user: &Value, base: &Path) -> Result<Option<HeaderValue>, Strin
         }
         (None, None) => return Ok(None),
     };
+    header(value).map(|value| Some(Authorization::fixed(value)))
+}
+
+fn header(value: String) -> Result<HeaderValue, String> {
     let mut value = HeaderValue::try_from(value).map_err(|error| format!("credentials: {error}"))?;
     value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -184,16 +197,19 @@ mod tests {
             let config = config(cluster, user);
             match (of_config(&config, directory.path()), expected) {
                 (Ok(remote), Ok(header)) => {
-                    let found = remote.authorization.as_ref().map_or("", |value| value.to_str().unwrap());
+                    let found = remote.authorization.map(|header| header.get());
+                    let found = found.as_ref().map_or("", |value| value.to_str().unwrap());
                     assert_eq!(found, header, "{config}");
                 }
                 (Err(text), Err(part)) => assert!(text.contains(part), "{config}: {text}"),
-                (found, _) => panic!("{config}: {found:?}"),
+                (found, _) => panic!("{config}: {:?}", found.err()),
             }
         };
         let server = json!({"server": "https://audit.example:8443/events", "tls-server-name": "other"});
         check(server.clone(), json!({"token": "t"}), Ok("Bearer t"));
         check(server.clone(), json!({"tokenFile": "token"}), Ok("Bearer secret"));
+        check(server.clone(), json!({"token": "t", "tokenFile": "token"}), Ok("Bearer secret"));
+        check(server.clone(), json!({"token": "t", "tokenFile": "nowhere"}), Ok("Bearer t"));
         check(server.clone(), json!({"username": "a", "password": "b"}), Ok("Basic YTpi"));
         check(server.clone(), json!({}), Ok(""));
         check(server.clone(), json!({"exec": {"command": "x"}}), Err("not supported"));
@@ -211,7 +227,7 @@ mod tests {
             (&*remote.endpoint.authority, &*remote.endpoint.path, &*remote.endpoint.server_name),
             ("audit.example:8443", "/events", "other")
         );
-        let missing = of_config(&json!({"current-context": "x"}), Path::new("")).unwrap_err();
-        assert_eq!(missing, "context \"x\" does not exist in contexts");
+        let missing = of_config(&json!({"current-context": "x"}), Path::new("")).err();
+        assert_eq!(missing.as_deref(), Some("context \"x\" does not exist in contexts"));
     }
 }

@@ -1,10 +1,9 @@
 //! Webhooks of kubeconfig files that are sent reviews: of tokens, of access.
-use super::kubeconfig::Remote;
+use super::kubeconfig::{Authorization, Remote};
 use super::{CallError, Endpoint, Outbound, Post};
 use crate::config_file::ConfigError;
 use crate::objects::Objects;
 use bytes::Bytes;
-use http::HeaderValue;
 use knarr_api::Value;
 use knarr_reload::identity;
 use std::path::Path;
@@ -22,7 +21,7 @@ const PAUSES: [u64; 4] = [500, 750, 1125, 1690];
 pub struct Webhook {
     outbound: Outbound,
     endpoint: Endpoint,
-    authorization: Option<HeaderValue>,
+    authorization: Option<Authorization>,
 }
 
 impl Webhook {
@@ -45,13 +44,14 @@ impl Webhook {
         let body = Bytes::from(review.to_string());
         let mut pauses = PAUSES.iter().map(|pause| Duration::from_millis(*pause));
         loop {
+            let authorization = self.authorization.as_ref().map(|header| header.get());
             let post = Post {
                 body: body.clone(),
                 timeout: deadline.saturating_duration_since(Instant::now()),
                 limit: LIMIT,
                 agent: "knarr-apiserver",
                 tell_timeout: false,
-                authorization: self.authorization.as_ref(),
+                authorization: authorization.as_deref(),
             };
             let failed = match self.outbound.post(&self.endpoint, post).await {
                 Ok(bytes) => return serde_json::from_slice(&bytes).map_err(|error| error.to_string()),

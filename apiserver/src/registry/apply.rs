@@ -1,16 +1,19 @@
 //! Server-side apply: a PATCH that names the fields its manager wants, and makes the object where there is none.
 use super::answer::Answer;
 use super::call::Call;
-use super::options::{WriteOptions, WriteVerb};
+use super::options::{FieldValidation, WriteOptions, WriteVerb};
 use super::ownership::Ownership;
 use super::row::Siblings;
 use super::update::Wish;
-use super::write::ATTEMPTS;
+use super::write::{self, ATTEMPTS};
 use super::{Registry, codec, create, object};
 use knarr_api::managed_fields::{self, Write};
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
 use knarr_api::{Value, yaml};
+
+/// What stands before the faults of a YAML text.
+const HEADING: &str = "yaml: unmarshal errors:";
 
 impl Registry {
     pub(super) async fn apply(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
@@ -51,12 +54,13 @@ impl Registry {
         let kind = &*call.row.kind;
         let text = std::str::from_utf8(body)
             .map_err(|_| Status::bad_request("error decoding YAML: invalid leading UTF-8 octet"))?;
-        let mut config = yaml::parse(text, &mut Vec::new())
+        let mut doubts = Vec::new();
+        let mut config = yaml::parse(text, &mut doubts)
             .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
         let given = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
         let version = kind.gvk.api_version();
         if given("kind").is_empty() {
-            return Err(Status::bad_request(format!("Object 'Kind' is missing in '{config}'")));
+            return Err(Status::bad_request(write::missing_kind(&config.to_string())));
         }
         if given("apiVersion") != version {
             return Err(Status::bad_request(format!(
@@ -81,8 +85,22 @@ impl Registry {
         }
         managed_fields::apply::checked(&call.row.api, kind, &config, call.subresource)?;
         let mut canonical = config.clone();
-        let warnings =
+        let mut warnings =
             codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut canonical, options.field_validation)?;
+        if !doubts.is_empty() {
+            // All stand below one heading.
+            let mut text = "error converting YAML to JSON: ".to_owned();
+            for (at, doubt) in doubts.iter().map(ToString::to_string).enumerate() {
+                text.push_str(if at == 0 { &doubt } else { doubt.trim_start_matches(HEADING) });
+            }
+            match options.field_validation {
+                FieldValidation::Strict => {
+                    return Err(Status::bad_request(format!("error strict decoding YAML: {text}")));
+                }
+                FieldValidation::Warn => warnings.push(text),
+                FieldValidation::Ignore => {}
+            }
+        }
         respell(&mut config, &canonical);
         Ok((config, warnings))
     }

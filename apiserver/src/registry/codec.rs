@@ -90,7 +90,7 @@ pub fn normalize(
     strictness(&gvk.version, &gvk.kind, &strict, validation)
 }
 
-/// Brings what a patch made of a document to canonical form.
+/// Brings what a patch made of a document to canonical form. `doubts` are what strict decoding refuses in the patch.
 ///
 /// # Errors
 /// What does not fit the type, or what strict decoding refuses, in words.
@@ -99,12 +99,14 @@ pub fn normalize_patched(
     ty: TypeId,
     value: &mut Value,
     validation: FieldValidation,
+    doubts: &[String],
 ) -> Result<Vec<String>, String> {
     let mut strict = Vec::new();
     json::normalize(&api.schema, ty, value, &mut strict).map_err(|e| e.to_string())?;
+    let faults: Vec<String> = doubts.iter().cloned().chain(strict.iter().map(ToString::to_string)).collect();
     match validation {
-        FieldValidation::Strict if !strict.is_empty() => Err(json::strict_text(&strict)),
-        FieldValidation::Warn => Ok(strict.iter().map(ToString::to_string).collect()),
+        FieldValidation::Strict if !faults.is_empty() => Err(json::strict_text(&faults)),
+        FieldValidation::Warn => Ok(faults),
         _ => Ok(Vec::new()),
     }
 }

@@ -9,11 +9,18 @@ use super::{Registry, codec, create, object};
 use knarr_api::Value;
 use knarr_api::field::Error;
 use knarr_api::go_text;
+use knarr_api::json::{self, StrictError};
 use knarr_api::patch::{json::Patch as JsonPatch, merge, strategic};
 use knarr_api::status::Status;
 
 /// A parsed patch.
-pub(super) enum Patch {
+pub(super) struct Patch {
+    change: Change,
+    /// What only strict decoding finds wrong with its text.
+    doubts: Vec<String>,
+}
+
+enum Change {
     /// RFC 6902.
     Json(JsonPatch),
     /// RFC 7386.
@@ -22,19 +29,42 @@ pub(super) enum Patch {
     Strategic(Value),
 }
 
+/// Members of an operation of a JSON patch.
+const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
+
 impl Patch {
     /// Parses a patch body.
     ///
     /// # Errors
     /// 400 for text that is no patch; 413 for too many operations.
     pub(super) fn parse(kind: PatchType, body: &[u8]) -> Result<Self, Status> {
-        let document: Value = serde_json::from_slice(body)
-            .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
-        match kind {
-            PatchType::Json => Ok(Self::Json(JsonPatch::decode(&document).map_err(Status::from)?)),
-            PatchType::Merge => Ok(Self::Merge(document)),
-            PatchType::Strategic => Ok(Self::Strategic(document)),
-            PatchType::Apply => Err(unsupported_apply()),
+        let mut strict = Vec::new();
+        let document = json::parse(body, &mut strict).map_err(|e| undecodable(kind, &e.to_string()))?;
+        let mut doubts: Vec<String> = strict.iter().map(ToString::to_string).collect();
+        let change = match kind {
+            PatchType::Json => {
+                doubts.extend(unknown(&document));
+                doubts.iter_mut().for_each(|doubt| doubt.insert_str(0, "json patch "));
+                Change::Json(JsonPatch::decode(&document).map_err(Status::from)?)
+            }
+            PatchType::Apply => return Err(unsupported_apply()),
+            _ if !document.is_object() => {
+                let what = json::json_type(&document);
+                let fault =
+                    format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}");
+                return Err(undecodable(kind, &fault));
+            }
+            PatchType::Merge => Change::Merge(document),
+            PatchType::Strategic => Change::Strategic(document),
+        };
+        Ok(Self { change, doubts })
+    }
+
+    /// Does it insist on a version of the object?
+    fn is_versioned(&self) -> bool {
+        match &self.change {
+            Change::Merge(patch) | Change::Strategic(patch) => !object::resource_version(patch).is_empty(),
+            Change::Json(_) => false,
         }
     }
 
@@ -48,13 +78,13 @@ impl Patch {
         ty: knarr_api::schema::TypeId,
         target: &mut Value,
     ) -> Result<(), Status> {
-        match self {
-            Self::Json(patch) => patch.apply(target).map_err(Status::from),
-            Self::Merge(patch) => {
+        match &self.change {
+            Change::Json(patch) => patch.apply(target).map_err(Status::from),
+            Change::Merge(patch) => {
                 merge::apply(target, patch.clone());
                 Ok(())
             }
-            Self::Strategic(patch) => {
+            Change::Strategic(patch) => {
                 strategic::apply(&api.schema, ty, target, patch.clone()).map_err(Status::from)
             }
         }
@@ -65,9 +95,9 @@ impl Patch {
     /// 422 for a patch that makes something of the object that its type cannot hold: it shows the document that a JSON
     /// or merge patch leads to, but a strategic patch itself.
     fn misfit(&self, call: &Call<'_>, present: &Value, fault: String) -> Status {
-        let shown = match self {
-            Self::Strategic(patch) => go_text::plain(patch),
-            Self::Json(_) | Self::Merge(_) => {
+        let shown = match &self.change {
+            Change::Strategic(patch) => go_text::plain(patch),
+            Change::Json(_) | Change::Merge(_) => {
                 let mut made = present.clone();
                 match self.apply(&call.row.api, call.row.kind.ty, &mut made) {
                     Ok(()) => made.to_string(),
@@ -76,6 +106,23 @@ impl Patch {
             }
         };
         Status::invalid("", "", "", &[Error::invalid("patch", &shown.into(), fault)])
+    }
+}
+
+/// Members of operations that are none of theirs.
+fn unknown(operations: &Value) -> Vec<String> {
+    let members = |(at, operation): (usize, &Value)| {
+        let names = operation.as_object().into_iter().flat_map(|members| members.keys());
+        let unknown = names.filter(|name| !OPERATION.contains(&name.as_str()));
+        unknown.map(|name| StrictError::Unknown(format!("[{at}].{name}")).to_string()).collect::<Vec<_>>()
+    };
+    operations.as_array().into_iter().flatten().enumerate().flat_map(members).collect()
+}
+
+fn undecodable(kind: PatchType, fault: &str) -> Status {
+    match kind {
+        PatchType::Strategic => Status::bad_request(fault),
+        _ => Status::bad_request(format!("error decoding patch: {fault}")),
     }
 }
 
@@ -100,11 +147,10 @@ impl Registry {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Patch, false)?;
         let patch = Patch::parse(kind, body)?;
         // A version in the patch is one the client insists on: a conflict is then its own.
-        let versioned = match &patch {
-            Patch::Merge(p) | Patch::Strategic(p) => !object::resource_version(p).is_empty(),
-            Patch::Json(_) => false,
-        };
-        self.change(call, &options, versioned, |present| self.patched(call, &options, &patch, present)).await
+        self.change(call, &options, patch.is_versioned(), |present| {
+            self.patched(call, &options, &patch, present)
+        })
+        .await
     }
 
     fn patched(
@@ -118,7 +164,8 @@ impl Registry {
         let mut wanted = present.clone();
         patch.apply(&call.row.api, kind.ty, &mut wanted)?;
         let validation = options.field_validation;
-        let warnings = codec::normalize_patched(&call.row.api, kind.ty, &mut wanted, validation)
+        let doubts = &patch.doubts;
+        let warnings = codec::normalize_patched(&call.row.api, kind.ty, &mut wanted, validation, doubts)
             .map_err(|fault| patch.misfit(call, present, fault))?;
         unchanged(call, &wanted, present)?;
         create::set_namespace(call, &mut wanted)?;

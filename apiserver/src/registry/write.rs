@@ -50,25 +50,74 @@ fn foreign(row: &Row, api_version: &str, kind: &str) -> Result<(), Status> {
     let own = &*row.kind.gvk.group;
     // Events are the same objects in both of their groups.
     let same_group = group == own || kind == "Event" && [group, own].iter().all(|g| EVENTS.contains(g));
-    let known = match row.custom() {
-        Some(_) => kind == wanted,
-        None => row.api.type_of_document(api_version, kind).is_some(),
-    };
-    let fault = if !known {
+    let fault = if row.api.type_of_document(api_version, kind).is_none() {
         format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
-    } else if kind != wanted || !same_group && row.custom().is_none() {
+    } else if kind != wanted || !same_group {
         let to = encode::internal_package(own);
         format!("converting ({version}.{kind}) to ({to}.{wanted}): unknown conversion")
     } else if api_version != expected {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
-        )));
+        return Err(other_version(api_version, &expected));
     } else {
         return Ok(());
     };
-    Err(Status::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {wanted}: {fault}"
-    )))
+    Err(unhandled((version, kind), wanted, &fault))
+}
+
+/// The same for custom resources, which have to say what they are.
+fn foreign_custom(
+    siblings: Siblings<'_>,
+    value: &Value,
+    shown: impl FnOnce() -> String,
+) -> Result<(), Status> {
+    let gvk = &siblings.row.kind.gvk;
+    let (expected, wanted) = (gvk.api_version(), &*gvk.kind);
+    let (api_version, kind) = (text(value, "apiVersion"), text(value, "kind"));
+    if kind.is_empty() {
+        return Err(unhandled((&gvk.version, wanted), wanted, &missing_kind(&shown())));
+    }
+    let (group, version) = split_api_version(api_version);
+    if group != &*gvk.group {
+        let fault = format!(
+            "{group}/{version}, Kind={kind} is unstructured and is not suitable for converting to {expected:?}"
+        );
+        return Err(unhandled((version, kind), wanted, &fault));
+    }
+    if siblings.of(api_version).is_none() {
+        let fault = format!("request to convert CR from an invalid group/version: {api_version}");
+        return Err(unhandled((version, kind), wanted, &fault));
+    }
+    if api_version != expected {
+        return Err(other_version(api_version, &expected));
+    }
+    if kind != wanted {
+        let error = Error::invalid("kind", &kind.into(), format!("must be {wanted}"));
+        return Err(unfit(siblings.row, value, &[error]));
+    }
+    Ok(())
+}
+
+/// A body as the original shows it: JSON, also where it came as YAML.
+fn shown(format: Format, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    match format {
+        Format::Yaml => knarr_api::yaml::parse(&text, &mut Vec::new()).unwrap_or_default().to_string(),
+        _ => text.into_owned(),
+    }
+}
+
+/// What is said of a document without a kind.
+pub(super) fn missing_kind(document: &str) -> String {
+    format!("Object 'Kind' is missing in '{document}'")
+}
+
+fn unhandled((version, kind): (&str, &str), wanted: &str, fault: &str) -> Status {
+    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {wanted}: {fault}"))
+}
+
+fn other_version(given: &str, expected: &str) -> Status {
+    Status::bad_request(format!(
+        "the API version in the data ({given}) does not match the expected API version ({expected})"
+    ))
 }
 
 /// 422 for an object with faults.
@@ -97,11 +146,18 @@ impl Registry {
         let decoded = codec::decode(&row.api, Some((ty, &kind.gvk)), format, body, validation);
         let mut decoded = decoded.map_err(|status| match (format, json::type_meta(body)) {
             // That it is another kind goes before what does not fit this one.
-            (Format::Json, Ok((version, name))) => foreign(row, &version, &name).err().unwrap_or(status),
+            (Format::Json, Ok((version, name))) if row.custom().is_none() => {
+                foreign(row, &version, &name).err().unwrap_or(status)
+            }
             _ => status,
         })?;
         let (api_version, wanted) = (kind.gvk.api_version(), &*kind.gvk.kind);
-        foreign(row, text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"))?;
+        match row.custom() {
+            Some(_) => {
+                foreign_custom(Siblings { row, rows: &self.rows }, &decoded.value, || shown(format, body))?
+            }
+            None => foreign(row, text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"))?,
+        }
         decoded.value["apiVersion"] = api_version.into();
         decoded.value["kind"] = wanted.into();
         codec::default(&row.api, ty, &mut decoded.value);

@@ -4,13 +4,14 @@ use crate::registry::negotiate::{self, Accepted, Scope};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use knarr_api::status::Status;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// The largest request body that is read, in bytes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -101,7 +102,7 @@ impl http_body::Body for Body {
 #[derive(Debug)]
 pub enum RequestBody {
     /// From the connection.
-    Incoming(Incoming),
+    Incoming(Upload),
     /// Already in memory (tests, requests the server makes to itself).
     Full(Bytes),
 }
@@ -117,7 +118,7 @@ impl RequestBody {
             Self::Full(bytes) => return Ok(bytes),
             Self::Incoming(incoming) => incoming,
         };
-        if http_body::Body::size_hint(&incoming).lower() > MAX_BODY as u64 {
+        if incoming.size_hint().lower() > MAX_BODY as u64 {
             return Err(too_large());
         }
         let mut first = Bytes::new();
@@ -138,6 +139,69 @@ impl RequestBody {
             }
         }
         Ok(if rest.is_empty() { first } else { rest.freeze() })
+    }
+}
+
+/// The body of a request as the client sends it. What nobody has read of it when the answer begins is still taken from
+/// an HTTP/2 client for a while: some know no answer that comes before they have sent everything.
+#[derive(Debug)]
+pub struct Upload {
+    /// None once it has ended.
+    incoming: Option<Incoming>,
+    is_drained: bool,
+}
+
+/// How long what a client goes on sending is thrown away.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How many bytes of it.
+const DRAIN_BYTES: usize = 16 * MAX_BODY;
+
+impl Upload {
+    /// The body of a request of this HTTP version.
+    pub fn new(incoming: Incoming, version: http::Version) -> Self {
+        Self { incoming: Some(incoming), is_drained: version == http::Version::HTTP_2 }
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let next = ready!(Pin::new(incoming).poll_frame(context));
+        if !matches!(next, Some(Ok(_))) {
+            self.incoming = None;
+        }
+        Poll::Ready(next)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let rest = self.incoming.take().filter(|rest| self.is_drained && !rest.is_end_stream());
+        if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(tokio::time::timeout(DRAIN_TIME, drain(rest)));
+        }
+    }
+}
+
+async fn drain(mut rest: Incoming) {
+    let mut room = DRAIN_BYTES;
+    while let Some(Ok(frame)) = rest.frame().await {
+        let Some(left) = room.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { break };
+        room = left;
     }
 }
 

@@ -2,7 +2,7 @@
 //! idle ones at once, busy ones when their requests are done or the grace is over.
 use super::batched::Batched;
 use super::chain::Chain;
-use super::{Body, RequestBody, Response, body};
+use super::{Body, RequestBody, Response, Upload, body};
 use crate::authn::Peer;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -144,7 +144,9 @@ async fn answer(
         return body::text(400, fault);
     }
     let head = request.method() == http::Method::HEAD;
-    let response = chain.serve(peer, address, request.map(RequestBody::Incoming)).await;
+    let version = request.version();
+    let request = request.map(|incoming| RequestBody::Incoming(Upload::new(incoming, version)));
+    let response = chain.serve(peer, address, request).await;
     if head { response.map(|_| Body::Empty) } else { response }
 }
 

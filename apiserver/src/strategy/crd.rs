@@ -4,8 +4,8 @@ use super::{Scene, Strategy};
 use crate::registry::custom::{DEFINITIONS, has_condition};
 use crate::registry::object;
 use crate::storage::Store;
-use knarr_api::Value;
 use knarr_api::time::Timestamp;
+use knarr_api::{Object, Value, gates};
 use serde_json::json;
 use std::collections::HashSet;
 
@@ -22,12 +22,15 @@ impl Strategy for CustomResourceDefinition {
         remember(value);
         let others = all(scene, value);
         settle(value, &others, scene.now);
+        observe(value, object::generation(value));
     }
 
-    fn prepare_update(&self, scene: &Scene<'_>, value: &mut Value, _old: &Value) {
+    fn prepare_update(&self, scene: &Scene<'_>, value: &mut Value, old: &Value) {
         remember(value);
         let others = all(scene, value);
         settle(value, &others, scene.now);
+        // It is counted on after this.
+        observe(value, object::generation(old) + i64::from(value["spec"] != old["spec"]));
     }
 
     fn begin_deletion(&self, value: &mut Value, now: Timestamp) {
@@ -38,6 +41,7 @@ impl Strategy for CustomResourceDefinition {
         }
         let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
         set_condition(value, "Terminating", true, "InstanceDeletionPending", message, now);
+        observe(value, object::generation(value));
     }
 }
 
@@ -131,6 +135,19 @@ pub fn settle(crd: &mut Value, all: &[Value], now: Timestamp) {
     }
 }
 
+/// Notes the generation that status and conditions were found out of, or with its gate off that it is not known.
+pub fn observe(crd: &mut Value, generation: i64) {
+    let is_tracked = gates::enabled("CRDObservedGenerationTracking");
+    let note = |status: &mut Object| match is_tracked {
+        true => drop(status.insert("observedGeneration".to_owned(), generation.into())),
+        false => drop(status.remove("observedGeneration")),
+    };
+    let status = object::child_mut(crd, "status");
+    note(status);
+    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+    conditions.into_iter().flatten().filter_map(Value::as_object_mut).for_each(note);
+}
+
 fn take(accepted: &mut Value, wanted: &Value, member: &str) {
     match wanted.get(member) {
         Some(value) => accepted[member] = value.clone(),
@@ -168,7 +185,7 @@ fn set_condition(crd: &mut Value, name: &str, status: bool, reason: &str, messag
 
 #[cfg(test)]
 mod tests {
-    use super::settle;
+    use super::{observe, settle};
     use knarr_api::Value;
     use knarr_api::time::Timestamp;
     use serde_json::json;
@@ -213,5 +230,9 @@ mod tests {
         let settled = second.clone();
         settle(&mut second, &[], now);
         assert_eq!(second, settled);
+        observe(&mut second, 4);
+        let seen = |at: &Value| at["observedGeneration"].as_i64();
+        assert_eq!(seen(&second["status"]), Some(4));
+        assert!(second["status"]["conditions"].as_array().unwrap().iter().all(|c| seen(c) == Some(4)));
     }
 }

@@ -1,10 +1,11 @@
 //! HTTP/2 frames that cost a server more than their sender: rapid resets, endless headers, more streams than allowed.
-use crate::harness::Server;
+use crate::harness::{PATIENCE, Server};
 use crate::raw::Raw;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -134,6 +135,37 @@ async fn floods_of_pings() {
         }
     }
     assert_eq!(server.admin().get("/version").await.0, 200);
+    drop(raw);
+    server.stop().await;
+}
+
+/// Kinds and streams of the frames up to the first that is wanted.
+async fn frames_until(raw: &mut Raw, wanted: (u8, u32)) -> Vec<(u8, u32)> {
+    let mut found = Vec::new();
+    while found.last() != Some(&wanted) {
+        let mut head = [0; 9];
+        let reading = raw.stream.read_exact(&mut head);
+        tokio::time::timeout(PATIENCE, reading).await.expect("in time").expect("a frame");
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        raw.stream.read_exact(&mut payload).await.expect("its payload");
+        found.push((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]])));
+    }
+    found
+}
+
+/// Who is answered before all of the body is sent may go on to its end: some clients take a reset for a failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_before_the_body_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]).await;
+    let mut raw = begun(&server).await;
+    // POST instead of GET, which no path of the server's own takes.
+    let block = [&[0x83], &get()[1..]].concat();
+    raw.send([frame(HEADERS, 0x4, 1, &block), frame(DATA, 0, 1, &[b'x'; 10_000])].concat()).await;
+    let answer = frames_until(&mut raw, (HEADERS, 1)).await;
+    raw.send([frame(DATA, 0x1, 1, &[b'x'; 10_000]), frame(PING, 0, 0, &[0; 8])].concat()).await;
+    let rest = frames_until(&mut raw, (PING, 0)).await;
+    assert!(!answer.iter().chain(&rest).any(|(kind, _)| *kind == RESET), "{answer:?} {rest:?}");
     drop(raw);
     server.stop().await;
 }

@@ -1,6 +1,6 @@
 //! The node's status: what the machine has, how it is reached, whether it is well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::machine::Machine;
 use crate::context::Facts;
+use crate::eviction::pressure::Pressure;
 use crate::pleg::{HEALTHY_WITHIN, Pulse};
 use crate::runtime::Runtime;
 use crate::runtime::types::{Image, VersionResponse};
@@ -37,6 +38,8 @@ pub struct Known<'a> {
     pub max_pods: usize,
     /// Whether all is well.
     pub health: &'a Health,
+    /// What it runs short of.
+    pub pressures: BTreeSet<Pressure>,
     /// Images on the node.
     pub images: Vec<Image>,
     /// The present.
@@ -102,7 +105,16 @@ const DECLARED: [&str; 2] = ["GuaranteedQoSPodCPUResize", "InPlacePodVerticalSca
 
 /// Computes the status.
 pub fn compute(known: &Known<'_>) -> NodeStatus {
-    let resources = resources(known.machine, known.max_pods);
+    let capacity = resources(known.machine, known.max_pods);
+    let mut allocatable = capacity.clone();
+    for (name, milli) in &known.facts.allocatable {
+        let quantity = match name.as_str() {
+            "memory" => format!("{}Ki", milli / 1000 / 1024),
+            "ephemeral-storage" => (milli / 1000).to_string(),
+            _ => continue,
+        };
+        allocatable.insert(name.clone(), Quantity(quantity));
+    }
     let mut addresses: Vec<NodeAddress> = known
         .facts
         .ips
@@ -113,8 +125,8 @@ pub fn compute(known: &Known<'_>) -> NodeStatus {
     let machine = known.machine;
     NodeStatus {
         addresses: Some(addresses),
-        capacity: Some(resources.clone()),
-        allocatable: Some(resources),
+        capacity: Some(capacity),
+        allocatable: Some(allocatable),
         conditions: Some(conditions(known)),
         declared_features: Some(DECLARED.map(str::to_owned).to_vec()),
         daemon_endpoints: Some(NodeDaemonEndpoints {
@@ -172,28 +184,26 @@ fn conditions(known: &Known<'_>) -> Vec<NodeCondition> {
         None => ("True", "KubeletReady", "kubelet is posting ready status".to_owned()),
         Some(problem) => ("False", "KubeletNotReady", problem.clone()),
     };
-    let fine = |reason: &'static str, message: &str| ("False", reason, message.to_owned());
-    let list = [
-        ("MemoryPressure", fine("KubeletHasSufficientMemory", "kubelet has sufficient memory available")),
-        ("DiskPressure", fine("KubeletHasNoDiskPressure", "kubelet has no disk pressure")),
-        ("PIDPressure", fine("KubeletHasSufficientPID", "kubelet has sufficient PID available")),
-        ("Ready", ready),
-    ];
+    let list = [Pressure::Memory, Pressure::Disk, Pressure::Pid].map(|pressure| {
+        let (reason, message) = pressure.words(known.pressures.contains(&pressure));
+        let status = if known.pressures.contains(&pressure) { "True" } else { "False" };
+        (pressure.condition(), (status, reason, message.to_owned()))
+    });
+    let list = list.into_iter().chain([("Ready", ready)]);
     let old = known.old.and_then(|old| old.conditions.as_ref());
-    list.into_iter()
-        .map(|(kind, (status, reason, message))| {
-            let same = old.into_iter().flatten().find(|old| old.type_ == kind && old.status == status);
-            let since = same.and_then(|old| old.last_transition_time.clone());
-            NodeCondition {
-                type_: kind.to_owned(),
-                status: status.to_owned(),
-                reason: Some(reason.to_owned()),
-                message: Some(message),
-                last_heartbeat_time: Some(Time(known.now)),
-                last_transition_time: since.or(Some(Time(known.now))),
-            }
-        })
-        .collect()
+    list.map(|(kind, (status, reason, message))| {
+        let same = old.into_iter().flatten().find(|old| old.type_ == kind && old.status == status);
+        let since = same.and_then(|old| old.last_transition_time.clone());
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_heartbeat_time: Some(Time(known.now)),
+            last_transition_time: since.or(Some(Time(known.now))),
+        }
+    })
+    .collect()
 }
 
 /// The status without the times that change by themselves.

@@ -94,13 +94,14 @@ async fn ask(
         .map_err(|text| Failure::call(hook, format_args!("could not get REST client: {text}"), 400))?;
     let shown = caller.credentials.of(endpoint);
     let uid = uuid::Uuid::new_v4().to_string();
+    let authorization = shown.and_then(|shown| shown.authorization.as_ref()).map(|header| header.get());
     let post = Post {
         body: review::request(version, &uid, attributes, invocation, &seen),
         timeout: hook.timeout,
         limit: MAX_ANSWER,
         agent: "kube-apiserver-admission",
         tell_timeout: true,
-        authorization: shown.and_then(|shown| shown.authorization.as_ref()),
+        authorization: authorization.as_deref(),
     };
     let answer = match shown.and_then(|shown| shown.outbound.as_ref()) {
         Some(outbound) => {

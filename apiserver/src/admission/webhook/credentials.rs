@@ -4,11 +4,8 @@
 //! Source: the page "Dynamic Admission Control", "Authenticate apiservers".
 use super::super::config::Configurations;
 use crate::config_file::ConfigError;
-use crate::objects::Objects;
-use crate::outbound::kubeconfig::{User, users};
+use crate::outbound::kubeconfig::{Authorization, User, users};
 use crate::outbound::{Endpoint, Outbound};
-use http::HeaderValue;
-use knarr_reload::identity;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,7 +24,7 @@ pub struct Credential {
     /// Makes connections with a client certificate; none: the one that all use.
     pub outbound: Option<Outbound>,
     /// The `Authorization` header.
-    pub authorization: Option<HeaderValue>,
+    pub authorization: Option<Authorization>,
 }
 
 /// What servers are shown, by the names of users.
@@ -37,14 +34,14 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// What a plugin's configuration names; nothing without one.
+    /// What a plugin's configuration names; nothing without one. Servers are found as `common` finds them.
     ///
     /// # Errors
     /// A file that is no kubeconfig, credentials that cannot be read or used.
     pub fn of_plugin(
         told: &Configurations,
         plugin: &str,
-        objects: &Arc<dyn Objects>,
+        common: &Outbound,
     ) -> Result<Arc<Self>, ConfigError> {
         let found = match told.of::<File>(plugin, "WebhookAdmissionConfiguration", &VERSIONS[..1]) {
             Err(error) => match told.of::<File>(plugin, "WebhookAdmission", &VERSIONS[1..]) {
@@ -56,8 +53,7 @@ impl Credentials {
         let Some(File { kube_config_file: path }) = found else { return Ok(Arc::default()) };
         let all = users(&told.folder().join(path))?.into_iter().map(|(name, user)| {
             let User { identity, authorization } = user;
-            let outbound = identity
-                .map(|shown| Outbound::new(objects.clone(), false, None, Some(shown), identity::provider()));
+            let outbound = identity.map(|shown| common.showing(shown));
             (name, Arc::new(Credential { outbound, authorization }))
         });
         Ok(Arc::new(Self { by_name: all.collect() }))
@@ -84,11 +80,12 @@ impl Credentials {
 mod tests {
     use super::*;
     use crate::outbound::Trust;
+    use http::HeaderValue;
 
     #[test]
     fn the_nearest_name() {
         let credential = |text: &'static str| {
-            let authorization = Some(HeaderValue::from_static(text));
+            let authorization = Some(Authorization::fixed(HeaderValue::from_static(text)));
             Arc::new(Credential { outbound: None, authorization })
         };
         let names = ["a.n.svc", "*.n.svc", "b.n.svc:8443", "*.example.org", "*"];
@@ -96,7 +93,7 @@ mod tests {
         let check = |credentials: &Credentials, authority: &str, expected: Option<&str>| {
             let mut endpoint = Endpoint::of_service("n", "a", 443, "/", Trust::default());
             authority.clone_into(&mut endpoint.authority);
-            let found = credentials.of(&endpoint).and_then(|found| found.authorization.clone());
+            let found = credentials.of(&endpoint).and_then(|found| Some(found.authorization.as_ref()?.get()));
             assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), expected, "{authority}");
         };
         let credentials = Credentials { by_name };
