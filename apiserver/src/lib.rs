@@ -31,6 +31,7 @@ pub mod strategy;
 pub mod streaming;
 pub mod tokens;
 pub mod user;
+pub mod zpages;
 
 pub use flags::Args;
 pub use run::{run, run_on};
