@@ -53,6 +53,18 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    code: &'static str,
+    component: &'static str,
+    group: String,
+    resource: String,
+    scope: &'static str,
+    subresource: String,
+    verb: &'static str,
+    version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DurationLabels {
     component: &'static str,
     dry_run: String,
@@ -121,6 +133,7 @@ pub struct Metrics {
     sizes: Family<RunningLabels, Histogram, fn() -> Histogram>,
     running: Family<RunningLabels, Gauge>,
     deprecated: Family<DeprecatedLabels, Gauge>,
+    ended: Family<EndLabels, Counter>,
     entries: RwLock<HashMap<u64, Entry>>,
     hasher: RandomState,
     inflight: [Gauge; 2],
@@ -211,6 +224,12 @@ impl Default for Metrics {
         );
         registry.register("apiserver_request_panics", "Requests that panicked", panics.clone());
         registry.register("apiserver_request_timeouts", "Requests that ran out of time", timeouts.clone());
+        let ended = Family::<EndLabels, Counter>::default();
+        registry.register(
+            "apiserver_request_terminations",
+            "Requests that the server ended in self-defence",
+            ended.clone(),
+        );
         let flow = FlowMetrics::new(&mut registry);
         let aggregator = AggregatorMetrics::default();
         aggregator.register(&mut registry);
@@ -246,6 +265,7 @@ impl Default for Metrics {
             sizes,
             running,
             deprecated,
+            ended,
             entries: RwLock::default(),
             hasher: RandomState::new(),
             inflight: kinds,
@@ -282,6 +302,14 @@ impl Metrics {
     /// The gauge of limited requests being worked on.
     pub fn inflight(&self, mutating: bool) -> &Gauge {
         &self.inflight[usize::from(mutating)]
+    }
+
+    /// The server ended a request with this code, since it took too long or broke.
+    pub fn ended(&self, info: &RequestInfo, code: &'static str) {
+        let RunningLabels { component, group, resource, scope, subresource, verb, version } =
+            running_labels(info);
+        let labels = EndLabels { code, component, group, resource, scope, subresource, verb, version };
+        self.ended.get_or_create(&labels).inc();
     }
 
     /// The gauge of requests like this one that run as long as the client wants.
@@ -523,7 +551,10 @@ mod tests {
         metrics.observe(&info, 200, Duration::from_millis(3));
         metrics.observe(&info, 200, Duration::from_millis(3));
         metrics.access.authenticated(Some("admin"), Duration::from_millis(3));
+        metrics.ended(&info, "504");
         let text = metrics.encode();
+        let ended = "apiserver_request_terminations_total{code=\"504\",component=\"apiserver\",group=\"\",resource=\"pods\"";
+        assert!(text.contains(ended), "{text}");
         let line = "apiserver_request_total{code=\"200\",component=\"apiserver\",dry_run=\"\",group=\"\",\
                     resource=\"pods\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 2";
         assert!(text.contains(line), "{text}");

@@ -184,8 +184,8 @@ fn assemble(
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let outbound = Arc::new(outbound(args, &objects, &provider)?);
     let own: Arc<Late> = Arc::default();
-    let reloads = &metrics.reloads.authentication;
-    let (authenticator, hints) = authentication::assemble(args, &objects, &tokens, &outbound, &own, reloads)?;
+    let (authenticator, hints) =
+        authentication::assemble(args, &objects, &tokens, &outbound, &own, &metrics)?;
     let webhooks = webhook::Caller {
         objects: objects.clone(),
         outbound: outbound.clone(),

@@ -6,7 +6,7 @@ use crate::authn::token_webhook::TokenWebhook;
 use crate::authn::{Authenticator, Config, request_header::FrontProxy, token_file, x509};
 use crate::flags::{Args, OidcArgs};
 use crate::loopback::Late;
-use crate::metrics::Reloads;
+use crate::metrics::{Metrics, Reloads};
 use crate::objects::Objects;
 use crate::outbound::Outbound;
 use crate::outbound::review::Webhook;
@@ -27,7 +27,7 @@ pub fn assemble(
     tokens: &Arc<Tokens>,
     outbound: &Arc<Outbound>,
     own: &Arc<Late>,
-    reloads: &Reloads,
+    metrics: &Metrics,
 ) -> Result<(Arc<Authenticator>, Vec<rustls::DistinguishedName>)> {
     let client_ca = verifier(args.client_ca_file.as_deref())?;
     let proxy_ca = verifier(args.requestheader_client_ca_file.as_deref())?;
@@ -57,9 +57,10 @@ pub fn assemble(
         own: own.clone(),
         objects: objects.clone(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
-        structured: structured(args, outbound, reloads)?,
+        structured: structured(args, outbound, &metrics.reloads.authentication)?,
         webhook: token_webhook(args, objects)?,
         anonymous: args.anonymous_auth.unwrap_or(true),
+        expirations: metrics.access.expirations.clone(),
     };
     Ok((Arc::new(Authenticator::new(config)), hints))
 }

@@ -19,7 +19,7 @@ async fn names_of_the_original() {
     let mut watch = admin.open(Method::GET, &format!("{MAPS}?watch=1"), "").await;
     watch.body_mut().frame().await.expect("an event").expect("no error");
     let acting = [("impersonate-user", "system:serviceaccount:kube-system:x")];
-    assert_eq!(admin.raw(Method::GET, "/version", &acting, "").await.status(), 403);
+    assert_eq!(admin.raw(Method::GET, "/metrics", &acting, "").await.status(), 403);
     let stranger = tokio::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, server.port)).await;
     drop(stranger.expect("a connection"));
     let text = async || {
@@ -54,6 +54,7 @@ async fn names_of_the_original() {
         "apiserver_tls_handshake_errors_total 1".to_owned(),
         "apiserver_cel_compilation_duration_seconds_count ".to_owned(),
         "apiserver_cel_evaluation_duration_seconds_count ".to_owned(),
+        "apiserver_client_certificate_expiration_seconds_count ".to_owned(),
         "process_max_fds ".to_owned(),
         "kubernetes_feature_enabled".to_owned(),
         "process_start_time_seconds".to_owned(),
