@@ -171,7 +171,7 @@ async fn unfit_bodies() {
         (
             "json-patch",
             "?fieldValidation=Strict",
-            r#"[{"op":"add","path":"/data/a","value":"1","zz":1,"op":"add"}]"#,
+            r#"[{"op":"add","path":"/data","value":{"a":"1"},"zz":1,"op":"add"}]"#,
             r#"Invalid value: "{\"apiVersion\":"#,
             ": strict decoding error: json patch duplicate field \"[0].op\", json patch unknown field \"[0].zz\"",
         ),
@@ -217,12 +217,12 @@ async fn doubtful_patches() {
     assert_eq!(warned.expect(200)["data"]["a"], "2");
     assert!(!send(merge, "&fieldValidation=Ignore", body).await.headers.contains_key("warning"));
     let apply = "application/apply-patch+yaml";
-    let body = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  c: x\n  c: y\n";
+    let body = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  c: one\n  c: two\n";
     let refused = send(apply, "&force=true&fieldValidation=Strict", body).await.expect(400);
     let text = "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 6: key \"c\" \
                 already set in map";
     assert_eq!(refused["message"], text);
-    assert_eq!(send(apply, "&force=true", body).await.expect(200)["data"]["c"], "y");
+    assert_eq!(send(apply, "&force=true", body).await.expect(200)["data"]["c"], "two");
     for (media, body, text) in [
         (
             merge,
