@@ -11,6 +11,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
+pub mod join;
+
+/// What the proxy may look at beside Services.
+const NODE_NETWORK: &str = "knarr:node-network";
+
 /// Time between two looks for a server that is restarting.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -52,7 +57,21 @@ async fn node_objects(cluster: &Cluster, client: &Client) -> Result<()> {
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     let kubelet_admin =
         binding("knarr:kubelet-api-admin", "system:kubelet-api-admin", "kube-apiserver-kubelet-client")?;
-    create(&bindings, &kubelet_admin).await
+    create(&bindings, &kubelet_admin).await?;
+    create(&Api::all(client.clone()), &node_network()?).await?;
+    create(&bindings, &binding(NODE_NETWORK, NODE_NETWORK, "system:kube-proxy")?).await
+}
+
+/// What a node's network follows: beside Services also what network policies speak of.
+fn node_network() -> Result<ClusterRole> {
+    Ok(serde_json::from_value(serde_json::json!({
+        "metadata": {"name": NODE_NETWORK},
+        "rules": [
+            {"apiGroups": [""], "resources": ["services", "nodes", "namespaces", "pods"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+            {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["get", "list", "watch"]},
+        ],
+    }))?)
 }
 
 /// What the process that keeps simulated nodes may do.
@@ -123,7 +142,7 @@ fn binding(name: &str, role: &str, user: &str) -> Result<ClusterRoleBinding> {
 }
 
 /// Creates an object unless it is there: a Service that exists is refused for its address before its name.
-async fn create<K>(api: &Api<K>, object: &K) -> Result<()>
+pub async fn create<K>(api: &Api<K>, object: &K) -> Result<()>
 where
     K: kube::Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {

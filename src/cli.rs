@@ -61,7 +61,11 @@ pub fn print(text: impl std::fmt::Display) -> Result<()> {
 enum Command {
     /// Create or start a cluster; returns when the node is Ready and DNS answers
     Up(commands::up::Args),
-    /// Stop a cluster and remove everything it left on this host
+    /// Make this host a node of a cluster of another host
+    Join(commands::join::Args),
+    /// Tokens by which hosts join a cluster
+    Token(commands::token::Args),
+    /// Stop a cluster, or a node that joined one, and remove everything it left on this host
     Down(commands::down::Args),
     /// Show the clusters of this host and what runs of them
     Status(commands::status::Args),
@@ -129,6 +133,8 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Up(args) => command(commands::up::run(args)),
+            Command::Join(args) => command(commands::join::run(args)),
+            Command::Token(args) => command(commands::token::run(args)),
             Command::Down(args) => command(commands::down::run(args)),
             Command::Status(args) => commands::status::run(&args),
             Command::Kubeconfig(args) => command(async move { commands::kubeconfig::run(&args) }),

@@ -76,6 +76,18 @@ impl Cluster {
         Self { state: State { api_only, runtime_endpoint, ..State::unknown(name) }, paths }
     }
 
+    /// Refuses a host that joined a cluster of another one, where that one's administrator is needed.
+    pub fn administered(self) -> Result<Self> {
+        if let Some(joined) = &self.state.joined {
+            let name = &self.state.name;
+            bail!(
+                "{name:?} is a node of the cluster at {}: run this on the host of its API server",
+                joined.server
+            );
+        }
+        Ok(self)
+    }
+
     /// Where its state is.
     pub fn place(&self) -> Place {
         match &self.state.datastore {
@@ -86,6 +98,9 @@ impl Cluster {
 
     /// The URL of the API server, as clients on this host reach it; of the first, where there are several.
     pub fn server_url(&self) -> String {
+        if let Some(joined) = &self.state.joined {
+            return joined.server.clone();
+        }
         server_url(self.state.ports.api)
     }
 

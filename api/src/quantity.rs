@@ -51,6 +51,11 @@ impl Quantity {
         Self { nanos: i128::from(value) * NANOS, format }
     }
 
+    /// An amount of billionths.
+    pub fn from_nanos(nanos: i128, format: Format) -> Self {
+        Self { nanos, format }
+    }
+
     /// A number of thousandths.
     pub fn from_milli(value: i64, format: Format) -> Self {
         Self { nanos: i128::from(value) * MILLI, format }

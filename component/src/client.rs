@@ -24,6 +24,10 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 use knarr_reload::identity::Shown;
 use lanes::Lanes;
 
+/// How long what was sent may stay unacknowledged by the other host.
+#[cfg(target_os = "linux")]
+const UNANSWERED: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -101,6 +105,9 @@ fn connector(config: &Config, shown: Option<Arc<Shown>>) -> Result<lanes::Connec
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(std::time::Duration::from_secs(10)));
+    // A request that a dead network swallows ends with its connection: the next one tries another.
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(UNANSWERED));
     let mut tls = config.rustls_client_config()?;
     if let Some(shown) = shown {
         tls.client_auth_cert_resolver = shown;

@@ -13,6 +13,7 @@ pub mod health;
 pub mod informer;
 pub mod lease;
 pub mod log;
+pub mod placement;
 pub mod queue;
 pub mod runner;
 pub mod shutdown;

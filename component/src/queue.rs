@@ -86,8 +86,15 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
 
     /// Counts under a name what happens in the queue; see [`metrics::register`].
     pub fn observe(&self, name: &str) {
+        let shared = Arc::downgrade(&self.0);
+        let under_way = move || {
+            let now = Instant::now();
+            let shared = shared.upgrade()?;
+            let state = shared.state.lock();
+            Some(state.processing.values().map(|begun| now - *begun).collect())
+        };
         let mut state = self.0.state.lock();
-        let metrics = Metrics::of(name);
+        let metrics = Metrics::of(name, Box::new(under_way));
         metrics.added(state.ready.len());
         metrics.depth(state.ready.len());
         state.metrics = Some(metrics);
@@ -315,17 +322,21 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         queue.done(&item);
         queue.add_after("early", Duration::from_secs(1));
+        queue.next().await.expect("another item");
+        tokio::time::advance(Duration::from_secs(3)).await;
         let mut registry = prometheus_client::registry::Registry::default();
         metrics::register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
         for line in [
-            "workqueue_depth{name=\"counted\"} 1",
+            "workqueue_depth{name=\"counted\"} 0",
             "workqueue_adds_total{name=\"counted\"} 2",
             "workqueue_retries_total{name=\"counted\"} 1",
-            "workqueue_queue_duration_seconds_sum{name=\"counted\"} 2.0",
+            "workqueue_queue_duration_seconds_sum{name=\"counted\"} 9.0",
             "workqueue_work_duration_seconds_sum{name=\"counted\"} 5.0",
             "workqueue_work_duration_seconds_bucket{le=\"10.0\",name=\"counted\"} 1",
+            "workqueue_unfinished_work_seconds{name=\"counted\"} 3.0",
+            "workqueue_longest_running_processor_seconds{name=\"counted\"} 3.0",
         ] {
             assert!(text.contains(line), "no {line} in {text}");
         }

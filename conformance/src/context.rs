@@ -115,6 +115,11 @@ impl Context {
         self.apply(&object.to_string())
     }
 
+    /// Applies an object of another namespace.
+    pub fn apply_json_in(&self, namespace: &str, object: &Value) -> Result<String> {
+        self.kubectl_with(&["apply", "--namespace", namespace, "-f", "-"], &object.to_string())
+    }
+
     /// An object as JSON.
     pub fn get(&self, resource: &str) -> Result<Value> {
         let text = self.kubectl(&["get", resource, "-o", "json"])?;

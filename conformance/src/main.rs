@@ -30,6 +30,9 @@ pub struct Args {
     /// Scenarios at a time
     #[arg(long, default_value_t = 6)]
     parallel: usize,
+    /// The scenarios of controllers and the scheduler instead, for the cluster of conformance/controllers/run
+    #[arg(long)]
+    simulated: bool,
     /// Only list the scenarios
     #[arg(long)]
     list: bool,
@@ -37,7 +40,8 @@ pub struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let chosen = scenarios::all().into_iter().filter(|scenario| {
+    let all = if args.simulated { scenarios::simulated::all() } else { scenarios::all() };
+    let chosen = all.into_iter().filter(|scenario| {
         args.filter.is_empty() || args.filter.iter().any(|part| scenario.name.contains(part.as_str()))
     });
     let chosen: Vec<_> = chosen.collect();

@@ -13,6 +13,7 @@ mod protocols;
 mod rollouts;
 mod services;
 mod sets;
+pub mod simulated;
 mod streams;
 mod three_tier;
 mod volumes;

@@ -13,7 +13,7 @@ use knarr_component::{
     store::Key,
 };
 use kube::{
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, PostParams, Preconditions},
     runtime::watcher::Config,
 };
 use ring::hmac;
@@ -140,12 +140,17 @@ pub(crate) async fn run_signer(context: Context) -> anyhow::Result<()> {
                 let tokens: Vec<_> = all.iter().filter_map(|secret| signing_token(secret, now)).collect();
                 let changes = changes(&document.data.clone().unwrap_or_default(), &tokens);
                 if !changes.is_empty() {
-                    let patch = Patch::Merge(json!({
-                        "metadata": {"resourceVersion": document.metadata.resource_version},
-                        "data": changes,
-                    }));
+                    // The role of this controller lets it replace the document, but not patch it.
+                    let mut signed = (*document).clone();
+                    let data = signed.data.get_or_insert_default();
+                    for (key, value) in changes {
+                        match value {
+                            Some(value) => drop(data.insert(key, value)),
+                            None => drop(data.remove(&key)),
+                        }
+                    }
                     let api = context.api::<ConfigMap>(&key.namespace);
-                    ignore_absent(api.patch(&key.name, &PatchParams::default(), &patch).await)?;
+                    ignore_absent(api.replace(&key.name, &PostParams::default(), &signed).await)?;
                 }
                 SyncResult::Ok(None)
             }

@@ -5,10 +5,12 @@ mod approve;
 mod clean;
 mod der;
 mod request;
+mod serving;
 mod sign;
 
 pub(crate) use approve::run as run_approver;
 pub(crate) use clean::run as run_cleaner;
+pub(crate) use serving::run as run_serving_approver;
 pub(crate) use sign::run as run_signer;
 
 use k8s_openapi::{

@@ -1,57 +1,97 @@
 //! Deletes pods that use devices with `NoExecute` taints that their claims do not tolerate, or no longer (KEP-5055).
 //!
-//! Taints are those that drivers publish in ResourceSlices; DeviceTaintRules, which are off by default, do not count.
+//! Taints are those that drivers publish in ResourceSlices and, where `DRADeviceTaintRules` is on, those of
+//! DeviceTaintRules, whose statuses tell how far the evictions are.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod rules;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     core::v1::Pod,
-    resource::v1::{DeviceTaint, DeviceToleration, ResourceClaim, ResourceSlice},
+    resource::{
+        v1::{DeviceRequestAllocationResult, DeviceTaint, DeviceToleration, ResourceClaim, ResourceSlice},
+        v1beta2::DeviceTaintRule,
+    },
 };
 use knarr_api::gates;
 use knarr_component::{
     events::Recorder,
     informer::Informer,
     queue::Queue,
-    runner::{Requeue, SyncResult},
+    runner::{self, Requeue, SyncResult},
     store::Key,
 };
+use kube::api::{Patch, PatchParams};
+use parking_lot::Mutex;
+use serde_json::json;
 
 use crate::{
     context::Context,
-    meta::{is_deleting, namespace},
+    meta::{ignore_absent, is_deleting, name, namespace, now, uid},
     pods,
     taints::NO_EXECUTE,
 };
 
+use rules::{Counts, EVICTING, Rule, condition};
+
+const NAME: &str = "device-taint-eviction-controller";
 const WORKERS: usize = 8;
+/// Time between two statuses of a rule: pods that were placed meanwhile, by a scheduler that did not know of it, count.
+const STATUS_PERIOD: Duration = Duration::from_secs(10);
 
 /// Driver, pool and name of a device.
 type Id = (String, String, String);
 
-/// The `NoExecute` taints of devices, by device, of the newest generation of each pool.
-fn tainted(slices: &[Arc<ResourceSlice>]) -> BTreeMap<Id, Vec<DeviceTaint>> {
+/// Slices of the newest generation of each pool.
+fn newest(slices: &[Arc<ResourceSlice>]) -> Vec<&Arc<ResourceSlice>> {
     let mut newest: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for spec in slices.iter().map(|slice| &slice.spec) {
         let generation = newest.entry((&spec.driver, &spec.pool.name)).or_default();
         *generation = (*generation).max(spec.pool.generation);
     }
-    let mut all = BTreeMap::new();
     let of_newest = |slice: &&Arc<ResourceSlice>| {
         let spec = &slice.spec;
         newest.get(&(spec.driver.as_str(), spec.pool.name.as_str())) == Some(&spec.pool.generation)
     };
-    for spec in slices.iter().filter(of_newest).map(|slice| &slice.spec) {
-        for device in spec.devices.iter().flatten() {
-            let taints = device.taints.iter().flatten().filter(|taint| taint.effect == NO_EXECUTE);
-            let taints: Vec<DeviceTaint> = taints.cloned().collect();
-            if !taints.is_empty() {
-                all.insert((spec.driver.clone(), spec.pool.name.clone(), device.name.clone()), taints);
+    slices.iter().filter(of_newest).collect()
+}
+
+/// All taints of devices that evict.
+struct Taints {
+    of_drivers: BTreeMap<Id, Vec<DeviceTaint>>,
+    of_rules: Vec<Rule>,
+}
+
+impl Taints {
+    fn new(slices: &[Arc<ResourceSlice>], rules: impl IntoIterator<Item = Rule>) -> Self {
+        let evicts = |taint: &DeviceTaint| taint.effect == NO_EXECUTE;
+        let mut of_drivers = BTreeMap::new();
+        for spec in newest(slices).into_iter().map(|slice| &slice.spec) {
+            for device in spec.devices.iter().flatten() {
+                let taints = device.taints.iter().flatten().filter(|taint| evicts(taint));
+                let taints: Vec<DeviceTaint> = taints.cloned().collect();
+                if !taints.is_empty() {
+                    let id = (spec.driver.clone(), spec.pool.name.clone(), device.name.clone());
+                    of_drivers.insert(id, taints);
+                }
             }
         }
+        let of_rules = rules.into_iter().filter(|rule| evicts(&rule.taint)).collect();
+        Self { of_drivers, of_rules }
     }
-    all
+
+    /// Those of a device, with the rule that is the reason.
+    fn of(&self, id: &Id) -> impl Iterator<Item = (&DeviceTaint, Option<&Rule>)> {
+        let of_driver = self.of_drivers.get(id).into_iter().flatten().map(|taint| (taint, None));
+        let of_rules = self.of_rules.iter().filter(|rule| rule.selects(id));
+        of_driver.chain(of_rules.map(|rule| (&rule.taint, Some(rule))))
+    }
 }
 
 fn tolerates(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
@@ -79,22 +119,31 @@ fn bearable_until(
     since.checked_add(SignedDuration::from_secs(shortest.max(0))).ok()
 }
 
-/// When the users of a claim have to go; none if they may stay.
-fn ends_at(
+/// What was allocated to a claim.
+fn results(claim: &ResourceClaim) -> impl Iterator<Item = &DeviceRequestAllocationResult> {
+    let allocation = claim.status.as_ref().and_then(|status| status.allocation.as_ref());
+    let devices = allocation.and_then(|allocation| allocation.devices.as_ref());
+    devices.and_then(|devices| devices.results.as_ref()).into_iter().flatten()
+}
+
+fn id_of(result: &DeviceRequestAllocationResult) -> Id {
+    (result.driver.clone(), result.pool.clone(), result.device.clone())
+}
+
+/// When the users of a claim have to go, and the rule that is the reason; none if they may stay.
+fn ends_at<'t>(
     claim: &ResourceClaim,
-    tainted: impl FnOnce() -> BTreeMap<Id, Vec<DeviceTaint>>,
+    taints: &'t Taints,
     now: Timestamp,
-) -> Option<Timestamp> {
-    let allocation = claim.status.as_ref()?.allocation.as_ref()?;
-    let results = allocation.devices.as_ref()?.results.as_ref().filter(|results| !results.is_empty())?;
-    let tainted = tainted();
-    let ends = results.iter().flat_map(|result| {
-        let id = (result.driver.clone(), result.pool.clone(), result.device.clone());
+) -> Option<(Timestamp, Option<&'t Rule>)> {
+    let ends = results(claim).flat_map(|result| {
         let tolerations = result.tolerations.as_deref().unwrap_or_default();
-        let taints = tainted.get(&id).into_iter().flatten();
-        taints.filter_map(move |taint| bearable_until(taint, tolerations, now))
+        let taints: Vec<_> = taints.of(&id_of(result)).collect();
+        taints
+            .into_iter()
+            .filter_map(move |(taint, rule)| Some((bearable_until(taint, tolerations, now)?, rule)))
     });
-    ends.min()
+    ends.min_by_key(|(end, _)| *end)
 }
 
 struct Controller {
@@ -102,6 +151,12 @@ struct Controller {
     pods: Informer<Pod>,
     claims: Informer<ResourceClaim>,
     slices: Informer<ResourceSlice>,
+    /// None where rules are switched off.
+    rules: Option<Informer<DeviceTaintRule>>,
+    /// Rules whose statuses are to be written.
+    statuses: Queue<Key>,
+    /// UIDs of the pods that each rule, by its UID, evicted.
+    evicted: Mutex<HashMap<String, HashSet<String>>>,
     recorder: Recorder,
 }
 
@@ -114,6 +169,9 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         pods: context.informers.get(),
         claims: context.informers.get(),
         slices: context.informers.get(),
+        rules: gates::enabled("DRADeviceTaintRules").then(|| context.informers.get()),
+        statuses: Queue::new(),
+        evicted: Mutex::default(),
         recorder: context.recorder("device-taint-eviction"),
         context,
     });
@@ -127,53 +185,150 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let (added, claims) = (queue.clone(), controller.claims.clone());
     controller.slices.on_change(move |change| {
         let (driver, pool) = (&change.object().spec.driver, &change.object().spec.pool.name);
-        let from_here = |claim: &ResourceClaim| {
-            let allocation = claim.status.as_ref().and_then(|status| status.allocation.as_ref());
-            let results =
-                allocation.and_then(|all| all.devices.as_ref()).and_then(|all| all.results.as_ref());
-            results.into_iter().flatten().any(|one| one.driver == *driver && one.pool == *pool)
-        };
-        let concerned = claims.list().into_iter().filter(|claim| from_here(claim));
-        concerned.for_each(|claim| added.add(Key::of(&claim.metadata)));
+        add_claims(&claims, &added, |(of_driver, of_pool, _)| of_driver == driver && of_pool == pool);
     });
+    if let Some(rules) = &controller.rules {
+        let (added, claims, statuses) =
+            (queue.clone(), controller.claims.clone(), controller.statuses.clone());
+        rules.on_change(move |change| {
+            let rule = Rule::of(change.object());
+            add_claims(&claims, &added, |id| rule.selects(id));
+            statuses.add(Key::of(&change.object().metadata));
+        });
+    }
     let synced = {
         let (pods, claims) = (controller.pods.synced(), controller.claims.synced());
-        let slices = controller.slices.synced();
+        let (slices, rules) = (controller.slices.synced(), controller.rules.as_ref().map(Informer::synced));
         async {
             futures::join!(pods, claims, slices);
+            if let Some(rules) = rules {
+                rules.await;
+            }
         }
     };
     let context = controller.context.clone();
-    context
-        .work("device-taint-eviction-controller", synced, queue, WORKERS, move |key| {
-            let controller = controller.clone();
-            async move { controller.sync(key).await }
-        })
-        .await
+    let (statuses, stop, this) = (controller.statuses.clone(), context.stop.clone(), controller.clone());
+    let told = runner::run("device-taint-rules", statuses, 1, stop, move |key| {
+        let this = this.clone();
+        async move { this.sync_rule(key).await }
+    });
+    let evicted = context.work(NAME, synced, queue, WORKERS, move |key| {
+        let controller = controller.clone();
+        async move { controller.sync(key).await }
+    });
+    futures::join!(evicted, told).0
+}
+
+/// Has claims looked at that have one of these devices.
+fn add_claims(claims: &Informer<ResourceClaim>, queue: &Queue<Key>, concerned: impl Fn(&Id) -> bool) {
+    for claim in claims.list() {
+        if results(&claim).any(|result| concerned(&id_of(result))) {
+            queue.add(Key::of(&claim.metadata));
+        }
+    }
 }
 
 impl Controller {
+    fn rules(&self) -> impl Iterator<Item = Rule> {
+        let all = self.rules.as_ref().map(|rules| rules.list()).unwrap_or_default();
+        all.into_iter().map(|rule| Rule::of(&rule))
+    }
+
     async fn sync(&self, key: Key) -> SyncResult {
-        let Some(claim) = self.claims.get(&key) else { return Ok(None) };
+        let Some(claim) = self.claims.get(&key).filter(|claim| results(claim).next().is_some()) else {
+            return Ok(None);
+        };
         let present = Timestamp::now();
-        let Some(end) = ends_at(&claim, || tainted(&self.slices.list()), present) else { return Ok(None) };
+        let taints = Taints::new(&self.slices.list(), self.rules());
+        let Some((end, rule)) = ends_at(&claim, &taints, present) else { return Ok(None) };
         let wait = Duration::try_from(end.duration_since(present)).unwrap_or_default();
         if !wait.is_zero() {
             return Ok(Some(Requeue::After(wait)));
         }
-        let users = claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten());
-        for user in users.filter(|user| user.resource == "pods") {
-            let pod = self.pods.get(&Key::new(namespace(&claim.metadata), user.name.as_str()));
-            let pod = pod.filter(|pod| pod.metadata.uid.as_deref() == Some(user.uid.as_str()));
-            if let Some(pod) =
-                pod.filter(|pod| !is_deleting(&pod.metadata) && !pods::node_name(pod).is_empty())
-            {
-                self.recorder.normal(&*pod, "DeviceTaintManagerEviction", "Marking for deletion");
-                let message = "Device Taint manager: deleting due to NoExecute taint";
-                pods::disrupt(&self.context, &pod, "DeletionByDeviceTaintManager", message).await?;
+        for pod in self.users(&claim) {
+            self.recorder.normal(&*pod, "DeviceTaintManagerEviction", "Marking for deletion");
+            let message = "Device Taint manager: deleting due to NoExecute taint";
+            pods::disrupt(&self.context, &pod, "DeletionByDeviceTaintManager", message).await?;
+            if let Some(rule) = rule {
+                let mut evicted = self.evicted.lock();
+                evicted.entry(rule.uid.clone()).or_default().insert(uid(&pod.metadata).to_owned());
             }
         }
         Ok(None)
+    }
+
+    /// Pods on nodes that use a claim and are not leaving.
+    fn users(&self, claim: &ResourceClaim) -> Vec<Arc<Pod>> {
+        let users = claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten());
+        let users = users.filter(|user| user.resource == "pods").filter_map(|user| {
+            let pod = self.pods.get(&Key::new(namespace(&claim.metadata), user.name.as_str()))?;
+            let same = pod.metadata.uid.as_deref() == Some(user.uid.as_str());
+            let stays = same && !is_deleting(&pod.metadata) && !pods::node_name(&pod).is_empty();
+            stays.then_some(pod)
+        });
+        users.collect()
+    }
+
+    /// Tells in a rule's status what it does.
+    async fn sync_rule(&self, key: Key) -> SyncResult {
+        let Some(rule) = self.rules.as_ref().and_then(|rules| rules.get(&key)) else { return Ok(None) };
+        let effect = rule.spec.taint.effect.as_str();
+        let old = rule.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let old = old.into_iter().find(|condition| condition.type_ == EVICTING);
+        let seen = old.is_some_and(|condition| condition.observed_generation == rule.metadata.generation);
+        // A rule that only counts does so once.
+        if effect == "None" && seen {
+            return Ok(None);
+        }
+        let counts = self.count(&rule);
+        let (status, reason, message) = condition(effect, &counts);
+        let status = if status { "True" } else { "False" };
+        let same =
+            old.is_some_and(|old| old.status == status && old.reason == reason && old.message == message);
+        if !(seen && same) {
+            let condition = json!({
+                "type": EVICTING, "status": status, "reason": reason, "message": message,
+                "observedGeneration": rule.metadata.generation, "lastTransitionTime": now(),
+            });
+            let patch = json!({
+                "apiVersion": "resource.k8s.io/v1beta2", "kind": "DeviceTaintRule",
+                "metadata": {"uid": uid(&rule.metadata)}, "status": {"conditions": [condition]},
+            });
+            let api = self.context.api_all::<DeviceTaintRule>();
+            let params = PatchParams::apply(NAME).force();
+            ignore_absent(api.patch_status(name(&rule.metadata), &params, &Patch::Apply(patch)).await)?;
+        }
+        let goes_on = effect == NO_EXECUTE && (counts.pods > 0 || !(seen && same));
+        Ok(goes_on.then_some(Requeue::After(STATUS_PERIOD)))
+    }
+
+    /// What a rule does now, or would do if it evicted.
+    fn count(&self, rule: &DeviceTaintRule) -> Counts {
+        let rule = Rule::of(rule).evicting();
+        let evicted = self.evicted.lock().get(&rule.uid).map_or(0, HashSet::len);
+        let slices = self.slices.list();
+        let published = newest(&slices).into_iter().flat_map(|slice| {
+            let spec = &slice.spec;
+            let id = |name: &String| (spec.driver.clone(), spec.pool.name.clone(), name.clone());
+            spec.devices.iter().flatten().map(move |device| id(&device.name))
+        });
+        let published = published.filter(|id| rule.selects(id)).count();
+        let taints = Taints::new(&[], [rule.clone()]);
+        let (mut allocated, mut going) = (BTreeSet::new(), BTreeSet::new());
+        for claim in self.claims.list() {
+            allocated.extend(results(&claim).map(id_of).filter(|id| rule.selects(id)));
+            if ends_at(&claim, &taints, Timestamp::now()).is_some() {
+                going.extend(self.users(&claim).iter().map(|pod| Key::of(&pod.metadata)));
+            }
+        }
+        let namespaces: BTreeSet<&str> = going.iter().map(|pod| pod.namespace.as_str()).collect();
+        Counts {
+            published,
+            allocated: allocated.len(),
+            pods: going.len(),
+            namespaces: namespaces.len(),
+            evicted,
+        }
     }
 }
 
@@ -207,7 +362,8 @@ mod tests {
     fn users_of_tainted_devices_go() {
         let slices = [slice("old", 1, NO_EXECUTE), slice("old", 2, "None"), slice("new", 1, NO_EXECUTE)];
         let check = |pool: &str, tolerations: serde_json::Value, expected: Option<i64>| {
-            let end = ends_at(&claim(pool, tolerations.clone()), || tainted(&slices), at(500));
+            let taints = Taints::new(&slices, []);
+            let end = ends_at(&claim(pool, tolerations.clone()), &taints, at(500)).map(|(end, _)| end);
             assert_eq!(end, expected.map(at), "{pool} {tolerations}");
         };
         check("new", json!([]), Some(100));
@@ -218,5 +374,21 @@ mod tests {
         check("new", json!([{"operator": "Exists", "effect": "NoSchedule"}]), Some(100));
         check("new", json!([{"key": "broken", "operator": "Equal", "value": "no"}]), Some(100));
         check("new", json!([{"key": "broken", "operator": "Equal", "value": "yes"}]), None);
+    }
+
+    #[test]
+    fn rules_taint_devices_too() {
+        let rule = json!({"metadata": {"uid": "u"}, "spec": {
+            "deviceSelector": {"pool": "p"}, "taint": {"key": "old", "effect": NO_EXECUTE, "timeAdded": at(50).to_string()},
+        }});
+        let rule = Rule::of(&serde_json::from_value(rule).expect("a rule"));
+        let taints = Taints::new(&[slice("p", 1, NO_EXECUTE)], [rule]);
+        let end = |pool: &str, tolerations| {
+            let claim = claim(pool, tolerations);
+            ends_at(&claim, &taints, at(500)).map(|(end, rule)| (end.as_second(), rule.is_some()))
+        };
+        assert_eq!(end("p", json!([])), Some((50, true)));
+        assert_eq!(end("p", json!([{"key": "old", "operator": "Exists"}])), Some((100, false)));
+        assert_eq!(end("q", json!([])), None);
     }
 }

@@ -52,6 +52,7 @@ mod service_account_token;
 mod service_cidrs;
 mod service_load_balancer;
 mod statefulset;
+mod storage_version_migrator;
 mod taint_eviction;
 mod ttl;
 mod ttl_after_finished;

@@ -45,6 +45,7 @@ controllers! {
     "garbage-collector-controller" "garbagecollector" garbage_collector::run,
     "horizontal-pod-autoscaler-controller" "horizontalpodautoscaling" autoscaler::run,
     "job-controller" "job" job::run,
+    "kubelet-serving-approving-controller" "kubeletservingapproving" certificates::run_serving_approver,
     "legacy-serviceaccount-token-cleaner-controller" "legacy-serviceaccount-token-cleaner" legacy_token_cleaner::run,
     "local-path-provisioner-controller" "local-path-provisioner" local_path::run,
     "namespace-controller" "namespace" namespace::run,
@@ -66,6 +67,7 @@ controllers! {
     "serviceaccount-controller" "serviceaccount" service_account::run,
     "serviceaccount-token-controller" "serviceaccount-token" service_account_token::run,
     "statefulset-controller" "statefulset" statefulset::run,
+    "storage-version-migrator-controller" "storage-version-migrator" storage_version_migrator::run,
     "taint-eviction-controller" "taint-eviction" taint_eviction::run,
     "token-cleaner-controller" "tokencleaner" bootstrap_tokens::run_cleaner,
     "ttl-after-finished-controller" "ttl-after-finished" ttl_after_finished::run,
@@ -73,8 +75,9 @@ controllers! {
     "volumeattributesclass-protection-controller" "volumeattributesclass-protection" volume_attributes_class_protection::run,
 }
 
-/// Those that run only when they are named, as in the original.
-const NOT_BY_DEFAULT: &[&str] = &["bootstrap-signer-controller", "token-cleaner-controller"];
+/// Those that run only when they are named, as in the original; one of them the original does not have.
+const NOT_BY_DEFAULT: &[&str] =
+    &["bootstrap-signer-controller", "kubelet-serving-approving-controller", "token-cleaner-controller"];
 
 /// The names of all controllers.
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -1,57 +1,14 @@
 //! Whether a pod may run on a node as far as its node selector and required affinity say.
 
-use k8s_openapi::api::core::v1::{
-    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
-};
+use k8s_openapi::api::core::v1::{Node, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use knarr_component::placement;
 
-use crate::meta::{contains_all, name};
+use crate::meta::name;
 
 /// Whether the node selector and the required affinity of a pod match a node.
 pub(crate) fn allows(spec: &PodSpec, node: &Node) -> bool {
-    let selected = spec
-        .node_selector
-        .as_ref()
-        .is_none_or(|selector| contains_all(selector, node.metadata.labels.as_ref()));
-    let required = required(spec.affinity.as_ref());
-    selected
-        && required
-            .is_none_or(|required| required.node_selector_terms.iter().any(|term| term_matches(term, node)))
-}
-
-fn required(affinity: Option<&Affinity>) -> Option<&NodeSelector> {
-    affinity?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()
-}
-
-/// An empty term matches nothing.
-fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
-    }
-    let label = |rule: &NodeSelectorRequirement| {
-        node.metadata.labels.as_ref().and_then(|labels| labels.get(&rule.key))
-    };
-    expressions.iter().all(|rule| matches(rule, label(rule).map(String::as_str)))
-        && fields.iter().all(|rule| rule.key == "metadata.name" && matches(rule, Some(name(&node.metadata))))
-}
-
-fn matches(rule: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = rule.values.as_deref().unwrap_or_default();
-    let listed = |value: &str| values.iter().any(|known| known == value);
-    let compare = |holds: fn(i64, i64) -> bool| {
-        let limit = values.first().and_then(|limit| limit.parse().ok());
-        matches!((value.and_then(|value| value.parse().ok()), limit), (Some(value), Some(limit)) if holds(value, limit))
-    };
-    match rule.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compare(|value, limit| value > limit),
-        "Lt" => compare(|value, limit| value < limit),
-        _ => false,
-    }
+    let none = Default::default();
+    placement::allows(spec, name(&node.metadata), node.metadata.labels.as_ref().unwrap_or(&none))
 }
 
 /// Binds a pod to one node by affinity, keeping its other requirements: they were checked
@@ -99,23 +56,5 @@ mod tests {
         assert_eq!(bound_node(&spec), Some("a"));
         assert!(allows(&spec, &node("a")));
         assert!(!allows(&spec, &node("b")));
-    }
-
-    #[test]
-    fn operators() {
-        let check = |operator: &str, values: &[&str], value: Option<&str>, expected: bool| {
-            let rule = NodeSelectorRequirement {
-                key: "k".into(),
-                operator: operator.into(),
-                values: Some(values.iter().map(ToString::to_string).collect()),
-            };
-            assert_eq!(matches(&rule, value), expected, "{value:?} {operator} {values:?}");
-        };
-        check("In", &["a"], Some("a"), true);
-        check("NotIn", &["a"], None, true);
-        check("Gt", &["5"], Some("6"), true);
-        check("Gt", &["5"], Some("x"), false);
-        check("Lt", &["5"], Some("6"), false);
-        check("DoesNotExist", &[], None, true);
     }
 }

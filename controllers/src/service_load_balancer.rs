@@ -5,7 +5,7 @@
 
 mod choose;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1::{LoadBalancerStatus, Node, Service},
@@ -15,10 +15,10 @@ use knarr_component::{
     events::Recorder,
     informer::{Change, Informer},
     queue::Queue,
-    runner::{Requeue, SyncResult},
+    runner::SyncResult,
     store::Key,
 };
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::{
@@ -29,13 +29,11 @@ use crate::{
 
 use choose::{Offer, Port, choose, ingress_of, is_ours, node_addresses, ports};
 
-/// How often the nodes of a Service's own pods are looked up.
-const LOCAL_PERIOD: Duration = Duration::from_secs(5);
-
 struct Controller {
     context: Context,
     services: Informer<Service>,
     nodes: Informer<Node>,
+    slices: Informer<EndpointSlice>,
     recorder: Recorder,
 }
 
@@ -47,6 +45,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let controller = Arc::new(Controller {
         services: context.informers.get(),
         nodes: context.informers.get(),
+        slices: context.informers.get(),
         recorder: context.recorder("service-controller"),
         context,
     });
@@ -70,11 +69,12 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             add_all(&services, &added);
         }
     });
-    let synced = {
-        let (services, nodes) = (controller.services.synced(), controller.nodes.synced());
-        async {
-            futures::join!(services, nodes);
-        }
+    let (added, services) = (queue.clone(), controller.services.clone());
+    controller.slices.on_change(move |change| slice_changed(&change, &services, &added));
+    let (services, nodes, slices) =
+        (controller.services.synced(), controller.nodes.synced(), controller.slices.synced());
+    let synced = async {
+        futures::join!(services, nodes, slices);
     };
     let context = controller.context.clone();
     // One worker: two Services must not be given the same port of an address.
@@ -91,6 +91,39 @@ fn add_all(services: &Informer<Service>, queue: &Queue<Key>) {
     balanced.for_each(|service| queue.add(Key::of(&service.metadata)));
 }
 
+/// Where the ready pods of a Service are matters to one whose traffic stays on their nodes; where API servers are
+/// matters to all.
+fn slice_changed(change: &Change<'_, EndpointSlice>, services: &Informer<Service>, queue: &Queue<Key>) {
+    let moved = match change {
+        Change::Updated { old, new } => ready_nodes(old) != ready_nodes(new) || old.ports != new.ports,
+        _ => true,
+    };
+    let meta = &change.object().metadata;
+    let Some(service) = meta.labels.as_ref().and_then(|labels| labels.get(SERVICE)).filter(|_| moved) else {
+        return;
+    };
+    let key = Key::new(namespace(meta), service);
+    if key == api_service() {
+        return add_all(services, queue);
+    }
+    if services.get(&key).is_some_and(|service| is_ours(&service) && is_local(&service)) {
+        queue.add(key);
+    }
+}
+
+/// The Service of the API servers, which run on nodes.
+fn api_service() -> Key {
+    Key::new("default", "kubernetes")
+}
+
+/// Nodes on which an endpoint is ready.
+fn ready_nodes(slice: &EndpointSlice) -> HashSet<&str> {
+    let ready = slice.endpoints.iter().flatten().filter(|endpoint| {
+        endpoint.conditions.as_ref().is_none_or(|conditions| conditions.ready != Some(false))
+    });
+    ready.filter_map(|endpoint| endpoint.node_name.as_deref()).collect()
+}
+
 impl Controller {
     async fn sync(&self, key: Key) -> SyncResult {
         let Some(service) = self.services.get(&key).filter(|service| !is_deleting(&service.metadata)) else {
@@ -104,7 +137,7 @@ impl Controller {
             }
             return Ok(None);
         }
-        let offer = self.offer(&service).await?;
+        let offer = self.offer(&service);
         let taken = self.taken(&key);
         match choose(&service, &offer, &taken) {
             Ok(addresses) => self.write(&key, &service, addresses).await?,
@@ -114,8 +147,7 @@ impl Controller {
                 self.write(&key, &service, Vec::new()).await?;
             }
         }
-        // Which nodes have its pods changes without the Service.
-        Ok(is_local(&service).then_some(Requeue::After(LOCAL_PERIOD)))
+        Ok(None)
     }
 
     /// Ports that other Services have.
@@ -132,18 +164,15 @@ impl Controller {
         taken
     }
 
-    async fn offer(&self, service: &Service) -> anyhow::Result<Offer> {
+    fn offer(&self, service: &Service) -> Offer {
         let pool = &self.context.args.load_balancer_addresses;
         if !pool.is_empty() {
-            return Ok(Offer::Pool(pool.clone()));
+            return Offer::Pool(pool.clone());
         }
         let mut nodes = self.nodes.list();
-        let local = service
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.external_traffic_policy.as_deref() == Some("Local"));
-        if local {
-            let with_pods = self.nodes_with_endpoints(service).await?;
+        if is_local(service) {
+            let slices = self.slices_of(&Key::of(&service.metadata));
+            let with_pods: HashSet<&str> = slices.iter().flat_map(|slice| ready_nodes(slice)).collect();
             nodes.retain(|node| with_pods.contains(name(&node.metadata)));
         }
         let addresses = nodes.iter().flat_map(|node| node_addresses(node)).collect();
@@ -154,28 +183,19 @@ impl Controller {
                 Some(("TCP".to_string(), endpoints.kubelet_endpoint.as_ref()?.port))
             })
             .collect();
-        reserved.extend(self.api_ports().await?);
-        Ok(Offer::Nodes { addresses, reserved })
+        let slices = self.slices_of(&api_service());
+        let ports = slices.iter().flat_map(|slice| slice.ports.iter().flatten());
+        reserved.extend(ports.filter_map(|port| Some(("TCP".to_string(), port.port?))));
+        Offer::Nodes { addresses, reserved }
     }
 
-    /// Nodes on which a pod of the Service is ready.
-    async fn nodes_with_endpoints(&self, service: &Service) -> kube::Result<HashSet<String>> {
-        let selected = ListParams::default().labels(&format!("{SERVICE}={}", name(&service.metadata)));
-        let api = self.context.api::<EndpointSlice>(namespace(&service.metadata));
-        let endpoints =
-            api.list(&selected).await?.items.into_iter().flat_map(|slice| slice.endpoints).flatten();
-        let ready = endpoints.filter(|endpoint| {
-            endpoint.conditions.as_ref().is_none_or(|conditions| conditions.ready != Some(false))
+    fn slices_of(&self, service: &Key) -> Vec<Arc<EndpointSlice>> {
+        let mut slices = self.slices.list_namespace(&service.namespace);
+        slices.retain(|slice| {
+            let labels = slice.metadata.labels.as_ref();
+            labels.is_some_and(|labels| labels.get(SERVICE) == Some(&service.name))
         });
-        Ok(ready.filter_map(|endpoint| endpoint.node_name).collect())
-    }
-
-    /// Ports of API servers, which run on nodes.
-    async fn api_ports(&self) -> kube::Result<HashSet<Port>> {
-        let selected = ListParams::default().labels(&format!("{SERVICE}=kubernetes"));
-        let slices = self.context.api::<EndpointSlice>("default").list(&selected).await?;
-        let ports = slices.items.into_iter().flat_map(|slice| slice.ports.unwrap_or_default());
-        Ok(ports.filter_map(|port| Some(("TCP".to_string(), port.port?))).collect())
+        slices
     }
 
     async fn write(&self, key: &Key, service: &Service, addresses: Vec<String>) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
+pub(crate) use knarr_component::placement::tolerates;
 
 pub(crate) const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub(crate) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -20,25 +21,6 @@ pub(crate) const NO_EXECUTE: &str = "NoExecute";
 /// The taints of a node.
 pub(crate) fn taints(node: &Node) -> &[Taint] {
     node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
-}
-
-/// Whether a toleration tolerates a taint.
-pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let effect = toleration.effect.as_deref().unwrap_or_default();
-    let key = toleration.key.as_deref().unwrap_or_default();
-    if (!effect.is_empty() && effect != taint.effect) || (!key.is_empty() && key != taint.key) {
-        return false;
-    }
-    let (ours, theirs) =
-        (toleration.value.as_deref().unwrap_or_default(), taint.value.as_deref().unwrap_or_default());
-    let compare = |holds: fn(i64, i64) -> bool| matches!((theirs.parse(), ours.parse()), (Ok(taint), Ok(limit)) if holds(taint, limit));
-    match toleration.operator.as_deref().unwrap_or_default() {
-        "Exists" => true,
-        "" | "Equal" => ours == theirs && !key.is_empty(),
-        "Lt" => compare(|taint, limit| taint < limit),
-        "Gt" => compare(|taint, limit| taint > limit),
-        _ => false,
-    }
 }
 
 /// How long a pod may stay on a node with `NoExecute` taints.

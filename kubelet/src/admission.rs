@@ -1,23 +1,33 @@
 //! Whether the node takes a pod: what the scheduler decided is checked once more, since pods may also be
 //! bound by hand or come from manifests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Taint};
+use knarr_component::placement;
 
+use crate::eviction::pressure::Pressure;
 use crate::pod;
-use crate::status::Verdict;
+
+/// Label of a node's operating system.
+const OS: &str = "kubernetes.io/os";
 
 /// The node as admission sees it.
 #[derive(Debug, Clone, Default)]
 pub struct Node {
+    /// Its name.
+    pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its taints.
+    pub taints: Vec<Taint>,
     /// What pods may use, by resource, in thousandths.
     pub allocatable: BTreeMap<String, i64>,
     /// How many pods it takes.
     pub max_pods: usize,
+    /// What it runs short of.
+    pub pressures: BTreeSet<Pressure>,
 }
 
 /// Kernel settings that a pod may change: they count for the pod alone and cannot harm others.
@@ -36,53 +46,123 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_wmem",
 ];
 
-/// Checks a new pod against the node and the pods that are on it.
-pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Verdict> {
-    for (key, value) in pod::spec(pod).node_selector.iter().flatten() {
-        if node.labels.get(key) != Some(value) {
-            return Err(Verdict {
-                reason: "NodeAffinity".to_owned(),
-                message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned(),
-            });
-        }
+/// Why the node does not take a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// For example `OutOfcpu`, `NodeAffinity`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(reason: &str, message: &str) -> Self {
+        Self { reason: reason.to_owned(), message: message.to_owned() }
     }
+}
+
+/// Checks a new pod against the node and the pods that are on it.
+pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal> {
+    let spec = pod::spec(pod);
+    if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
+        let message = "Failed to admit pod as the OS field doesn't match node OS";
+        return Err(Refusal::new("PodOSNotSupported", message));
+    }
+    let selected = spec.node_selector.as_ref().and_then(|selector| selector.get(OS));
+    if selected.is_some_and(|os| os != "linux") {
+        let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+        return Err(Refusal::new("PodOSSelectorNodeLabelDoesNotMatch", message));
+    }
+    if !placement::allows(spec, &node.name, &node.labels) {
+        let message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
+        return Err(Refusal::new("NodeAffinity", message));
+    }
+    check_taints(pod, node)?;
+    check_pressures(pod, node)?;
     for sysctl in pod::security(pod).sysctls.iter().flatten() {
         if !SAFE_SYSCTLS.contains(&sysctl.name.replace('/', ".").as_str()) {
-            return Err(Verdict {
+            return Err(Refusal {
                 reason: "SysctlForbidden".to_owned(),
-                message: format!("Pod was rejected: forbidden sysctl: {:?} not allowlisted", sysctl.name),
+                message: format!("forbidden sysctl: {:?} not allowlisted", sysctl.name),
             });
         }
     }
     if others.len() >= node.max_pods {
         return Err(out_of("pods", 1, others.len() as i64, node.max_pods as i64));
     }
-    for resource in ["cpu", "memory"] {
-        let wanted = requested(pod, resource);
-        let Some(available) = node.allocatable.get(resource).copied().filter(|_| wanted > 0) else {
+    for resource in requested_resources(pod) {
+        let wanted = requested(pod, &resource);
+        if wanted <= 0 {
             continue;
-        };
+        }
+        let available = node.allocatable.get(&resource).copied().unwrap_or_default();
+        let resource = resource.as_str();
         let used: i64 = others.iter().map(|other| requested(other, resource)).sum();
         if used + wanted > available {
-            // Memory is counted in bytes, CPU in thousandths.
-            let unit = if resource == "memory" { 1000 } else { 1 };
+            // CPU is counted in thousandths, all else in whole units.
+            let unit = if resource == "cpu" { 1 } else { 1000 };
             return Err(out_of(resource, wanted / unit, used / unit, available / unit));
         }
     }
     check_host_ports(pod, others)
 }
 
-fn out_of(resource: &str, wanted: i64, used: i64, capacity: i64) -> Verdict {
-    Verdict {
+/// Taints that send pods away; a static pod stays whatever they are.
+fn check_taints(pod: &Pod, node: &Node) -> Result<(), Refusal> {
+    let tolerations = pod::spec(pod).tolerations.as_deref().unwrap_or_default();
+    let tolerated =
+        |taint: &&Taint| tolerations.iter().any(|toleration| placement::tolerates(toleration, taint));
+    let mut taints = node.taints.iter().filter(|taint| taint.effect == "NoExecute");
+    if pod::is_static(pod) || taints.all(|taint| tolerated(&taint)) {
+        return Ok(());
+    }
+    let message = "Predicate TaintToleration failed: node(s) had untolerated taint(s)";
+    Err(Refusal::new("TaintToleration", message))
+}
+
+/// A node that runs short takes no pods but critical ones; one that is short of memory alone still takes those that
+/// say how much they need.
+fn check_pressures(pod: &Pod, node: &Node) -> Result<(), Refusal> {
+    let memory_alone = node.pressures.iter().all(|pressure| *pressure == Pressure::Memory);
+    let tolerations = pod::spec(pod).tolerations.as_deref().unwrap_or_default();
+    let taint = Taint {
+        key: "node.kubernetes.io/memory-pressure".to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Default::default()
+    };
+    let welcome = memory_alone
+        && (pod::qos(pod) != pod::Qos::BestEffort
+            || tolerations.iter().any(|toleration| placement::tolerates(toleration, &taint)));
+    if node.pressures.is_empty() || welcome || pod::is_critical(pod) {
+        return Ok(());
+    }
+    let names: Vec<&str> = node.pressures.iter().map(|pressure| pressure.condition()).collect();
+    Err(Refusal::new("Evicted", &format!("The node had condition: [{}]. ", names.join(" "))))
+}
+
+fn out_of(resource: &str, wanted: i64, used: i64, capacity: i64) -> Refusal {
+    Refusal {
         reason: format!("OutOf{resource}"),
         message: format!(
-            "Pod was rejected: Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {capacity}"
+            "Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {capacity}"
         ),
     }
 }
 
-/// What a pod asks for, in thousandths: its containers together, or its largest init container.
+/// The resources that a pod asks for, in the order in which they are checked.
+fn requested_resources(pod: &Pod) -> Vec<String> {
+    let first = ["cpu", "memory", "ephemeral-storage"].map(str::to_owned);
+    let all = pod::init_containers(pod).iter().chain(pod::containers(pod));
+    let named = all.filter_map(|container| container.resources.as_ref()?.requests.as_ref());
+    let rest: BTreeSet<String> =
+        named.flat_map(BTreeMap::keys).filter(|name| !first.contains(name)).cloned().collect();
+    first.into_iter().chain(rest).collect()
+}
+
+/// What a pod asks for, in thousandths: what it says for the whole pod, or its containers together or its largest
+/// init container; and its overhead.
 fn requested(pod: &Pod, resource: &str) -> i64 {
+    let spec = pod::spec(pod);
     let of = |container| pod::request_milli(container, resource).unwrap_or_default();
     let (mut sidecars, mut peak) = (0, 0);
     for container in pod::init_containers(pod) {
@@ -93,10 +173,13 @@ fn requested(pod: &Pod, resource: &str) -> i64 {
             peak = peak.max(sidecars + of(container));
         }
     }
-    (sidecars + pod::containers(pod).iter().map(of).sum::<i64>()).max(peak)
+    let containers = (sidecars + pod::containers(pod).iter().map(of).sum::<i64>()).max(peak);
+    let whole = spec.resources.as_ref().and_then(|own| own.requests.as_ref()?.get(resource));
+    let overhead = spec.overhead.as_ref().and_then(|overhead| overhead.get(resource));
+    whole.map_or(containers, pod::milli) + overhead.map_or(0, pod::milli)
 }
 
-fn check_host_ports(pod: &Pod, others: &[Arc<Pod>]) -> Result<(), Verdict> {
+fn check_host_ports(pod: &Pod, others: &[Arc<Pod>]) -> Result<(), Refusal> {
     let wanted = host_ports(pod);
     let taken: Vec<_> = others.iter().flat_map(|other| host_ports(other)).collect();
     let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
@@ -108,9 +191,10 @@ fn check_host_ports(pod: &Pod, others: &[Arc<Pod>]) -> Result<(), Verdict> {
     if !clash {
         return Ok(());
     }
-    Err(Verdict {
+    Err(Refusal {
         reason: "NodePorts".to_owned(),
-        message: "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".to_owned(),
+        message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+            .to_owned(),
     })
 }
 
@@ -134,13 +218,14 @@ mod tests {
             labels: [("disk".to_owned(), "ssd".to_owned())].into(),
             allocatable: [("cpu".to_owned(), 2000), ("memory".to_owned(), (1 << 30) * 1000)].into(),
             max_pods: 2,
+            ..Default::default()
         };
         let other = "containers: [{name: o, resources: {requests: {cpu: 500m}}, ports: [{containerPort: 1, hostPort: 80}]}]";
         let other = Arc::new(pod::tests::pod(&format!("{{spec: {{{other}}}}}")));
         let check = |spec: &str, others: usize, expected: Option<&str>| {
             let pod = pod::tests::pod(&format!("{{spec: {spec}}}"));
             let others = vec![Arc::clone(&other); others];
-            let got = check(&pod, &others, &node).err().map(|verdict| verdict.reason);
+            let got = check(&pod, &others, &node).err().map(|refusal| refusal.reason);
             assert_eq!(got.as_deref(), expected, "{spec}");
         };
         check("{containers: [{name: a}]}", 1, None);
@@ -150,6 +235,28 @@ mod tests {
         check("{containers: [{name: a, resources: {requests: {memory: 2Gi}}}]}", 0, Some("OutOfmemory"));
         check("{nodeSelector: {disk: hdd}, containers: [{name: a}]}", 0, Some("NodeAffinity"));
         check("{nodeSelector: {disk: ssd}, containers: [{name: a}]}", 0, None);
+        check("{os: {name: windows}, containers: []}", 0, Some("PodOSNotSupported"));
+        check(
+            "{nodeSelector: {kubernetes.io/os: windows}, containers: []}",
+            0,
+            Some("PodOSSelectorNodeLabelDoesNotMatch"),
+        );
+        let affinity = |value: &str| {
+            let rule = format!("[{{key: disk, operator: In, values: [{value}]}}]");
+            format!(
+                "{{containers: [], affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: \
+                 {{nodeSelectorTerms: [{{matchExpressions: {rule}}}]}}}}}}}}"
+            )
+        };
+        check(&affinity("ssd"), 0, None);
+        check(&affinity("hdd"), 0, Some("NodeAffinity"));
+        check("{overhead: {cpu: 1501m}, containers: []}", 1, Some("OutOfcpu"));
+        check("{resources: {requests: {cpu: 2001m}}, containers: [{name: a}]}", 0, Some("OutOfcpu"));
+        check(
+            "{containers: [{name: a, resources: {requests: {example.com/gpu: 1}}}]}",
+            0,
+            Some("OutOfexample.com/gpu"),
+        );
         let sysctl = |name: &str| {
             format!("{{securityContext: {{sysctls: [{{name: {name}, value: '1'}}]}}, containers: []}}")
         };
@@ -158,5 +265,39 @@ mod tests {
         let port = "{containers: [{name: a, ports: [{containerPort: 1, hostPort: 80}]}]}";
         check(port, 0, None);
         check(port, 1, Some("NodePorts"));
+    }
+
+    #[test]
+    fn nodes_that_run_short() {
+        let node = |pressures: &[Pressure]| Node {
+            pressures: pressures.iter().copied().collect(),
+            max_pods: 9,
+            allocatable: [("memory".to_owned(), 1_000_000)].into(),
+            ..Default::default()
+        };
+        let refused = |spec: &str, pressures: &[Pressure]| {
+            let pod = pod::tests::pod(&format!("{{spec: {spec}}}"));
+            check(&pod, &[], &node(pressures)).is_err()
+        };
+        let (plain, frugal) =
+            ("{containers: [{name: a}]}", "{containers: [{name: a, resources: {requests: {memory: 1}}}]}");
+        assert!(!refused(plain, &[]));
+        assert!(refused(plain, &[Pressure::Memory]));
+        assert!(!refused(frugal, &[Pressure::Memory]));
+        assert!(refused(frugal, &[Pressure::Memory, Pressure::Disk]));
+        assert!(!refused("{priority: 2000000000, containers: [{name: a}]}", &[Pressure::Disk]));
+    }
+
+    #[test]
+    fn taints_that_send_away() {
+        let taint =
+            |effect: &str| Taint { key: "k".to_owned(), effect: effect.to_owned(), ..Default::default() };
+        let node = |effect| Node { taints: vec![taint(effect)], max_pods: 9, ..Default::default() };
+        let pod = pod::tests::pod("{spec: {containers: []}}");
+        let tolerant = pod::tests::pod("{spec: {containers: [], tolerations: [{operator: Exists}]}}");
+        let reason = |pod, effect| check(pod, &[], &node(effect)).err().map(|refusal| refusal.reason);
+        assert_eq!(reason(&pod, "NoExecute").as_deref(), Some("TaintToleration"));
+        assert_eq!(reason(&pod, "NoSchedule"), None);
+        assert_eq!(reason(&tolerant, "NoExecute"), None);
     }
 }

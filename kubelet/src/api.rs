@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 
 use crate::container::ConfigError;
 use crate::context::Services;
-use crate::volumes::Lookup;
+use crate::volumes::{Lookup, Token};
 
 mod lookup;
 pub mod mirror;
@@ -36,7 +37,7 @@ impl Lookup for Standalone {
         none()
     }
 
-    async fn token(&self, _: &Pod, _: &str, _: i64) -> Result<String, ConfigError> {
+    async fn token(&self, _: &Pod, _: &str, _: i64) -> Result<Token, ConfigError> {
         none()
     }
 
@@ -45,6 +46,18 @@ impl Lookup for Standalone {
     }
 
     async fn volume(&self, _: &str) -> Result<Option<PersistentVolume>, ConfigError> {
+        none()
+    }
+
+    async fn secret_once(&self, _: &str, _: &str) -> Result<Option<Secret>, ConfigError> {
+        none()
+    }
+
+    async fn csi_driver(&self, _: &str) -> Result<Option<CSIDriver>, ConfigError> {
+        none()
+    }
+
+    async fn volume_attachment(&self, _: &str) -> Result<Option<VolumeAttachment>, ConfigError> {
         none()
     }
 

@@ -7,12 +7,26 @@ use std::time::Duration;
 
 use knarr_component::flags::{Logging, duration};
 
+use crate::eviction::thresholds::{self, Thresholds};
+
 /// Flags of the kubelet.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Path to the kubeconfig of the API server; without it only static pods run
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Kubeconfig by which a node without a certificate asks for one; what it gets goes to --kubeconfig
+    #[arg(long, value_name = "FILE", requires = "kubeconfig")]
+    pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// Directory of certificates that the kubelet asks for
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet/pki")]
+    pub cert_dir: PathBuf,
+    /// Whether the kubelet asks for a new client certificate before its own ends
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub rotate_certificates: bool,
+    /// Whether the kubelet asks the API server for the certificate that it serves with
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set, conflicts_with = "tls_cert_file")]
+    pub rotate_server_certificates: bool,
     /// Socket of the container runtime; `embedded`: containers are run by the kubelet itself
     #[arg(long, default_value = "unix:///run/containerd/containerd.sock")]
     pub container_runtime_endpoint: String,
@@ -86,6 +100,9 @@ pub struct Args {
     /// How many pods the node takes
     #[arg(long, default_value_t = 110)]
     pub max_pods: usize,
+    /// How much must be free, for example memory.available<100Mi,nodefs.available<10%: below that, pods are evicted
+    #[arg(long, default_value = thresholds::DEFAULT)]
+    pub eviction_hard: Thresholds,
     /// Percentage of the images' disk in use from which on unused images are removed; 100: never
     #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub image_gc_high_threshold: u8,

@@ -80,7 +80,9 @@ pub fn remove_files(node: &Node) -> Result<(), CleanupError> {
         remove_rest(&node.runtime.root_dir.join("pods").join(uid), &cgroups, uid)?;
     }
     cgroups.remove_roots();
-    Ok(())
+    // What drivers staged: they run no more.
+    let plugins = node.runtime.root_dir.join("plugins");
+    disk::tear_down(&plugins).map_err(|source| CleanupError::Files { path: plugins.clone(), source })
 }
 
 /// Looks for leftovers now and then, once all sources of pods are known.
@@ -110,6 +112,11 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
     for uid in uids.iter().filter(|uid| !known.contains(*uid)) {
         tracing::info!(uid, "removing what is left of a pod");
         remove_pod(context.runtime.as_ref(), uid, None).await?;
+        if let Err(error) = context.csi.tear_down(uid).await {
+            // Its driver may come back; the rest of the pod stays until then.
+            tracing::warn!(uid, %error, "volume not unmounted");
+            continue;
+        }
         remove_rest(&pods_dir.join(uid), &context.cgroups, uid)?;
     }
     let logs = &context.facts.pod_logs_dir;

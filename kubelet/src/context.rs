@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cgroups::Cgroups;
 use crate::container::field::Surroundings;
 use crate::container::resolv::ClusterDns;
+use crate::csi::Csi;
+use crate::eviction::Evictions;
 use crate::pod;
 use crate::runtime::SharedRuntime;
 use crate::runtime::types::DnsConfig;
@@ -35,7 +37,7 @@ pub struct Facts {
     pub node_dns: DnsConfig,
     /// Memory of the machine in bytes.
     pub memory: i64,
-    /// What pods may use, by resource, in thousandths.
+    /// What pods may use, by resource, in thousandths: what is kept free is held back.
     pub allocatable: BTreeMap<String, i64>,
 }
 
@@ -56,10 +58,14 @@ pub struct Context {
     pub facts: Facts,
     /// The machine's cgroups.
     pub cgroups: Cgroups,
+    /// Drivers of volumes.
+    pub csi: Arc<Csi>,
     /// Objects and tokens of pods.
     pub lookup: Arc<dyn Lookup>,
     /// Services of pods.
     pub services: Arc<dyn Services>,
+    /// What the node runs short of.
+    pub evictions: Arc<Evictions>,
     /// Where events go.
     pub events: Recorder,
     /// Where statuses go.

@@ -1,5 +1,6 @@
 //! Images: whether they are pulled, with whose credentials, and how they are preloaded.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -31,6 +32,14 @@ pub struct ImageError {
     pub message: String,
     /// When to try again at the latest.
     pub retry_after: Option<Duration>,
+}
+
+/// What is known of a pod's failed pulls.
+#[derive(Debug, Default)]
+pub struct Pulls {
+    backoff: Backoff,
+    /// The last failure of each image that waits.
+    failures: HashMap<String, String>,
 }
 
 /// What a pull needs besides the container.
@@ -70,7 +79,7 @@ impl Puller<'_> {
         pod: &Pod,
         container: &Container,
         sandbox: &PodSandboxConfig,
-        backoff: &mut Backoff,
+        pulls: &mut Pulls,
     ) -> Result<Image, ImageError> {
         let wanted = container.image.as_deref().unwrap_or_default();
         let parsed = name::parse(wanted).map_err(|error| {
@@ -94,18 +103,21 @@ impl Puller<'_> {
                 return Err(ImageError { reason: "ErrImageNeverPull", message, retry_after: None });
             }
             (Policy::Never | Policy::IfNotPresent, Some(image)) => {
-                let message = format!("Container image {wanted:?} already present on machine");
+                let message = format!(
+                    "Container image {wanted:?} already present on machine and can be accessed by the pod"
+                );
                 self.events.container_normal(&container.name, "Pulled", message);
                 return Ok(image);
             }
             (Policy::Always, _) | (Policy::IfNotPresent, None) => {}
         }
-        self.wait_turn(container, wanted, backoff)?;
+        self.wait_turn(container, wanted, pulls)?;
         self.events.container_normal(&container.name, "Pulling", format!("Pulling image {wanted:?}"));
         let begun = Instant::now();
         match self.pull(pod, &parsed, &full, sandbox).await {
             Ok(reference) => {
-                backoff.reset(wanted);
+                pulls.backoff.reset(wanted);
+                pulls.failures.remove(wanted);
                 let image = self.present(container, &reference).await?.unwrap_or_default();
                 let took = took(begun.elapsed());
                 let message = format!(
@@ -117,22 +129,27 @@ impl Puller<'_> {
             }
             Err(error) => {
                 let now = Timestamp::now();
-                backoff.advance(wanted, now, now);
+                pulls.backoff.advance(wanted, now, now);
+                pulls.failures.insert(wanted.to_owned(), format!("ErrImagePull: {error}"));
                 let message = format!("Failed to pull image {wanted:?}: {error}");
                 self.events.container_warning(&container.name, "Failed", message);
                 Err(ImageError {
                     reason: "ErrImagePull",
                     message: error.to_string(),
-                    retry_after: backoff.remaining_since_update(wanted, now).map(|(left, _)| left),
+                    retry_after: pulls.backoff.remaining_since_update(wanted, now).map(|(left, _)| left),
                 })
             }
         }
     }
 
-    fn wait_turn(&self, container: &Container, wanted: &str, backoff: &Backoff) -> Result<(), ImageError> {
-        let Some((left, _)) = backoff.remaining_since_update(wanted, Timestamp::now()) else { return Ok(()) };
-        let message = format!("Back-off pulling image {wanted:?}");
+    fn wait_turn(&self, container: &Container, wanted: &str, pulls: &Pulls) -> Result<(), ImageError> {
+        let waits = pulls.backoff.remaining_since_update(wanted, Timestamp::now());
+        let Some((left, _)) = waits else { return Ok(()) };
+        let mut message = format!("Back-off pulling image {wanted:?}");
         self.events.container_normal(&container.name, "BackOff", message.as_str());
+        if let Some(failure) = pulls.failures.get(wanted) {
+            message = format!("{message}: {failure}");
+        }
         Err(ImageError { reason: "ImagePullBackOff", message, retry_after: Some(left) })
     }
 

@@ -12,19 +12,24 @@
 //! - Nothing of the cluster is watched but the node's own pods, services, and the config maps and secrets
 //!   that its pods refer to.
 //!
-//! Absent on purpose or for now: image garbage collection, eviction under pressure, volumes of plugins
-//! (CSI, NFS, …), device plugins, checkpoints, user namespaces.
+//! Absent on purpose or for now: volumes that the host's tools mount (NFS, iSCSI, …), device
+//! plugins, checkpoints, user namespaces.
 
 mod admission;
 mod api;
 mod args;
 mod backoff;
+mod certificates;
 mod cgroups;
 pub mod cleanup;
 mod container;
 mod context;
+mod csi;
 mod events;
+mod eviction;
+mod folder;
 pub mod fuzzing;
+mod grpc;
 mod hex;
 pub mod images;
 mod labels;
@@ -35,6 +40,7 @@ mod node;
 mod observed;
 mod plan;
 mod pleg;
+mod plugins;
 mod pod;
 mod probes;
 mod run;

@@ -1,9 +1,9 @@
 //! All pods of the node and their workers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Taint};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission;
 use crate::context::Context;
 use crate::pod;
-use crate::status::Verdict;
+use crate::status::{Verdict, VerdictKind};
 use crate::worker::{Inbox, Worker};
 
 /// Keeps one worker for each pod.
@@ -40,9 +40,10 @@ impl Manager {
         &self.context
     }
 
-    /// Takes over the node's labels as the API knows them, which pods may ask for.
-    pub fn set_node_labels(&self, labels: std::collections::BTreeMap<String, String>) {
-        self.node.lock().labels = labels;
+    /// Takes over the node's labels and taints as the API knows them, which pods may ask for.
+    pub fn set_node(&self, labels: BTreeMap<String, String>, taints: Vec<Taint>) {
+        let mut node = self.node.lock();
+        (node.labels, node.taints) = (labels, taints);
     }
 
     /// A pod is there or has changed.
@@ -57,11 +58,12 @@ impl Manager {
         if pod.metadata.deletion_timestamp.is_some() {
             inbox.update(Arc::clone(&pod));
         }
-        if let Some(verdict) = self.refuse(&pod, &inboxes) {
-            tracing::info!(pod = pod::full_name(&pod), verdict.reason, verdict.message, "pod refused");
+        if let Some(refusal) = self.refuse(&pod, &inboxes) {
+            tracing::info!(pod = pod::full_name(&pod), refusal.reason, refusal.message, "pod refused");
             crate::events::PodEvents::new(&self.context.events, &pod)
-                .warning(&verdict.reason, verdict.message.as_str());
-            inbox.evict(verdict);
+                .warning(&refusal.reason, refusal.message.as_str());
+            let message = format!("Pod was rejected: {}", refusal.message);
+            inbox.evict(Verdict { reason: refusal.reason, message, kind: VerdictKind::Refused });
         }
         inboxes.insert(uid.clone(), Arc::clone(&inbox));
         drop(inboxes);
@@ -76,20 +78,29 @@ impl Manager {
     }
 
     /// Whether a new pod cannot run here. Pods that already ran here are not asked again.
-    fn refuse(&self, pod: &Pod, inboxes: &HashMap<String, Arc<Inbox>>) -> Option<Verdict> {
+    fn refuse(&self, pod: &Pod, inboxes: &HashMap<String, Arc<Inbox>>) -> Option<admission::Refusal> {
         let begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if begun || pod::is_terminal(pod) || pod.metadata.deletion_timestamp.is_some() {
             return None;
         }
         let others: Vec<Arc<Pod>> =
             inboxes.values().map(|inbox| inbox.pod()).filter(|other| !pod::is_terminal(other)).collect();
-        admission::check(pod, &others, &self.node.lock()).err()
+        let mut node = self.node.lock();
+        node.pressures = self.context.evictions.pressures();
+        admission::check(pod, &others, &node).err()
     }
 
     /// A pod's object or manifest is gone.
     pub fn remove(&self, uid: &str) {
         if let Some(inbox) = self.inboxes.lock().get(uid) {
             inbox.remove();
+        }
+    }
+
+    /// Ends a pod by the kubelet's own decision.
+    pub fn evict(&self, uid: &str, verdict: Verdict) {
+        if let Some(inbox) = self.inboxes.lock().get(uid) {
+            inbox.evict(verdict);
         }
     }
 

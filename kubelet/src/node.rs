@@ -12,6 +12,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::csi::node::CsiNodeKeeper;
 use crate::manager::Manager;
 use crate::pleg::Pulse;
 use crate::runtime::types::{Image, VersionResponse};
@@ -80,19 +81,38 @@ impl NodeKeeper {
         tokio::spawn(heartbeat::run(self.client.clone(), node.clone(), stop.clone()));
         let mut written: Option<(NodeStatus, Instant)> = None;
         let mut told: Option<String> = None;
+        let csi = Arc::clone(&self.manager.context().csi);
+        let mut volumes = csi.in_use();
+        let csi_node = CsiNodeKeeper { client: self.client.clone(), name: self.name.clone() };
+        if let Err(error) = csi_node.ensure().await {
+            tracing::warn!(%error, "CSINode not made");
+        }
         loop {
-            self.manager.set_node_labels(node.metadata.labels.clone().unwrap_or_default());
+            let in_use = volumes.borrow_and_update().clone();
+            let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone());
+            self.manager
+                .set_node(node.metadata.labels.clone().unwrap_or_default(), taints.unwrap_or_default());
             let health = self.health().await;
             let ready = health.problem.is_none();
             if let Some(problem) = health.problem.as_ref().filter(|problem| told.as_ref() != Some(problem)) {
                 tracing::info!(problem, "node is not ready");
             }
             told.clone_from(&health.problem);
+            if ready && written.is_some() {
+                // What others wrote meanwhile: labels, and that the node was given up while it could not be reached.
+                match api.get_opt(&self.name).await {
+                    Ok(Some(fresh)) => node = fresh,
+                    Ok(None) => {}
+                    Err(error) => tracing::info!(%error, "the node's object cannot be read"),
+                }
+            }
             let images = self.images().await;
-            let now = self.compute(&node, &health, images);
-            let due = written.as_ref().is_none_or(|(old, at)| {
-                at.elapsed() >= REPORT || status::without_times(old) != status::without_times(&now)
-            });
+            let mut now = self.compute(&node, &health, images);
+            now.volumes_in_use = Some(in_use.iter().cloned().collect());
+            let due = !status::has_conditions(node.status.as_ref(), &now)
+                || written.as_ref().is_none_or(|(old, at)| {
+                    at.elapsed() >= REPORT || status::without_times(old) != status::without_times(&now)
+                });
             if due {
                 match self.write(&api, &now).await {
                     Ok(fresh) => {
@@ -101,6 +121,7 @@ impl NodeKeeper {
                         }
                         node = fresh;
                         written = Some((now, Instant::now()));
+                        csi.set_reported(in_use);
                     }
                     Err(kube::Error::Api(answer)) if answer.code == 404 => {
                         // Someone deleted the node; it lives, so it comes back.
@@ -114,6 +135,7 @@ impl NodeKeeper {
             let period = if ready { PERIOD } else { IMPATIENT };
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = volumes.changed() => {}
                 () = tokio::time::sleep(period) => {}
             }
         }
@@ -175,6 +197,7 @@ impl NodeKeeper {
             port: self.port,
             max_pods: self.max_pods,
             health,
+            pressures: self.manager.context().evictions.pressures(),
             images,
             now: Timestamp::now(),
         });

@@ -12,6 +12,9 @@ use crate::labels;
 static NO_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
 static NO_SECURITY: LazyLock<PodSecurityContext> = LazyLock::new(PodSecurityContext::default);
 
+/// The priority from which on pods belong to the system.
+const SYSTEM_PRIORITY: i32 = 2_000_000_000;
+
 /// The spec; an empty one if there is none, which a validated pod never has.
 pub fn spec(pod: &Pod) -> &PodSpec {
     pod.spec.as_ref().unwrap_or(&NO_SPEC)
@@ -109,6 +112,12 @@ pub fn grace_seconds(pod: &Pod) -> i64 {
         .or(spec(pod).termination_grace_period_seconds)
         .unwrap_or(30)
         .max(0)
+}
+
+/// Whether the node must not end it to help itself: pods of the node itself, and those that the system cannot do
+/// without.
+pub fn is_critical(pod: &Pod) -> bool {
+    is_static(pod) || is_mirror(pod) || spec(pod).priority.is_some_and(|priority| priority >= SYSTEM_PRIORITY)
 }
 
 /// Value of an annotation.

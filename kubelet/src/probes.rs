@@ -26,6 +26,9 @@ pub mod machine;
 use action::{Outcome, Target};
 use machine::{Kind, Machine, Verdict};
 
+/// How often a question is put that cannot be.
+const ATTEMPTS: usize = 3;
+
 /// The probes of one pod.
 pub struct Probes {
     runtime: SharedRuntime,
@@ -210,9 +213,9 @@ impl Task {
         tokio::time::sleep(delay.saturating_sub(age)).await;
         let mut machine = Machine::new(self.key.kind, &self.probe, self.known);
         loop {
-            let outcome = action::run(&self.target, &self.probe, timeout).await;
+            let outcome = self.ask(timeout).await;
             self.note(&outcome);
-            if let Some(verdict) = machine.observe(outcome.is_success()) {
+            if let Some(verdict) = outcome.is_success().and_then(|success| machine.observe(success)) {
                 self.verdicts.lock().insert(self.key.clone(), verdict);
                 self.wake.notify_one();
                 let done = match self.key.kind {
@@ -227,6 +230,18 @@ impl Task {
             }
             tokio::time::sleep(period).await;
         }
+    }
+
+    /// One answer; a question that could not be put is put again at once.
+    async fn ask(&self, timeout: Duration) -> Outcome {
+        let mut outcome = action::run(&self.target, &self.probe, timeout).await;
+        for _ in 1..ATTEMPTS {
+            if !matches!(outcome, Outcome::Error(_)) {
+                break;
+            }
+            outcome = action::run(&self.target, &self.probe, timeout).await;
+        }
+        outcome
     }
 
     fn note(&self, outcome: &Outcome) {

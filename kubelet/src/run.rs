@@ -10,6 +10,7 @@ use knarr_component::events::Recorder;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::mirror::Mirrors;
@@ -20,6 +21,9 @@ use crate::args::Args;
 use crate::cgroups::{self, Cgroups};
 use crate::container::resolv::{self, ClusterDns};
 use crate::context::{Context, Facts, Services};
+use crate::csi::node::CsiNodeKeeper;
+use crate::csi::{Csi, Registrar};
+use crate::eviction::Evictions;
 use crate::images::collect;
 use crate::logs::rotate;
 use crate::manager::Manager;
@@ -32,7 +36,7 @@ use crate::runtime::types::VersionResponse;
 use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
 use crate::volumes::Lookup;
-use crate::{admission, cleanup, images, static_pods};
+use crate::{admission, certificates, cleanup, images, plugins, static_pods};
 
 /// How long a stopping kubelet waits for the runtime to end what it was told to make or remove. It is below the
 /// supervisor's patience.
@@ -59,12 +63,7 @@ pub async fn run(
     }
     let address = SocketAddr::new(args.address, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    let tls = tls::acceptor(&tls::Files {
-        certificate: args.tls_cert_file.as_deref(),
-        key: args.tls_private_key_file.as_deref(),
-        client_ca: args.client_ca_file.as_deref(),
-        names: facts.ips.iter().cloned().chain([facts.name.clone()]).collect(),
-    })?;
+    let tls = serving(&args, &facts)?;
     let choice = Choice {
         endpoint: args.container_runtime_endpoint.clone(),
         root_dir: args.root_dir.clone(),
@@ -82,10 +81,18 @@ pub async fn run(
     let version = wait_for_runtime(&runtime, &shutdown).await?;
     tracing::info!(name = version.runtime_name, version = version.runtime_version, "container runtime");
     let preloaded = preload(&args);
+    certificates::bootstrap(&args, &facts.name, &shutdown).await?;
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
     let client = match &args.kubeconfig {
         Some(path) => Some(knarr_component::client::connect(Some(path), "kubelet").await?),
         None => None,
     };
+    if let Some(client) = &client {
+        let addresses: Vec<_> = facts.ips.iter().filter_map(|ip| ip.parse().ok()).collect();
+        certificates::keep(&args, &facts.name, &addresses, client, &shutdown);
+    }
     let server_client = client.clone();
     let (changes, changed) = mpsc::unbounded_channel();
     let objects = client.clone().map(|client| Arc::new(ApiLookup::new(client, changes)));
@@ -93,6 +100,8 @@ pub async fn run(
         runtime,
         runtime_name: version.runtime_name.clone(),
         cgroups,
+        evictions: Evictions::new(args.eviction_hard.clone()),
+        csi: Csi::new(args.root_dir.clone(), &facts.name),
         lookup: match &objects {
             Some(objects) => Arc::clone(objects) as Arc<dyn Lookup>,
             None => Arc::new(Standalone),
@@ -110,9 +119,12 @@ pub async fn run(
         facts,
     });
     let node = admission::Node {
+        name: context.facts.name.clone(),
         labels: args.node_labels.clone(),
+        taints: Vec::new(),
         allocatable: context.facts.allocatable.clone(),
         max_pods: args.max_pods,
+        pressures: Default::default(),
     };
     let manager = Manager::new(Arc::clone(&context), node, shutdown.clone());
     let pulse = Arc::new(Pulse::default());
@@ -122,6 +134,7 @@ pub async fn run(
         (Some(client), Some(objects)) => {
             tokio::spawn(Arc::clone(&context.statuses).run(client.clone(), shutdown.clone()));
             tasks.follow_objects(objects, changed);
+            tasks.follow_plugins(client.clone());
             tasks.keep_node(client.clone(), machine, pulse, version);
             tasks.follow_pods(client);
         }
@@ -131,6 +144,7 @@ pub async fn run(
         }
     }
     tokio::spawn(rotate::run(Arc::clone(&manager), shutdown.clone()));
+    tokio::spawn(Arc::clone(&context.evictions).run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(collect::run(Arc::clone(&manager), image_policy, shutdown.clone()));
     let server = Server::new(Arc::clone(&manager), config(&args), server_client);
     server.serve(listener, tls, shutdown.clone()).await;
@@ -139,6 +153,21 @@ pub async fn run(
         tracing::warn!("the container runtime still works on a pod");
     }
     Ok(())
+}
+
+/// TLS of the server. With a certificate of the API server's it begins with one of its own, until that is there.
+fn serving(args: &Args, facts: &Facts) -> anyhow::Result<TlsAcceptor> {
+    let names: Vec<String> = facts.ips.iter().cloned().chain([facts.name.clone()]).collect();
+    let asked_for = args.rotate_server_certificates.then(|| certificates::server_file(args));
+    if asked_for.is_some() {
+        certificates::ensure_server(args, &names)?;
+    }
+    tls::acceptor(&tls::Files {
+        certificate: asked_for.as_deref().or(args.tls_cert_file.as_deref()),
+        key: asked_for.as_deref().or(args.tls_private_key_file.as_deref()),
+        client_ca: args.client_ca_file.as_deref(),
+        names,
+    })
 }
 
 /// When images are removed.
@@ -171,6 +200,8 @@ fn config(args: &Args) -> serde_json::Value {
         "registerNode": args.register_node,
         "imageGCHighThresholdPercent": args.image_gc_high_threshold,
         "imageGCLowThresholdPercent": args.image_gc_low_threshold,
+        "rotateCertificates": args.rotate_certificates,
+        "serverTLSBootstrap": args.rotate_server_certificates,
     })
 }
 
@@ -199,6 +230,15 @@ impl Tasks<'_> {
                 }
             }
         });
+    }
+
+    /// Takes plugins that announce themselves.
+    fn follow_plugins(&self, client: Client) {
+        let context = self.manager.context();
+        let node = CsiNodeKeeper { client, name: context.facts.name.clone() };
+        let csi = Registrar { csi: Arc::clone(&context.csi), node };
+        let directory = self.args.root_dir.join("plugins_registry");
+        tokio::spawn(plugins::run(directory, vec![Box::new(csi)], self.shutdown.clone()));
     }
 
     fn keep_node(&self, client: Client, machine: Machine, pulse: Arc<Pulse>, version: VersionResponse) {
@@ -290,6 +330,6 @@ fn facts(args: &Args, machine: &Machine) -> Facts {
         },
         node_dns: resolv::parse(&node_dns),
         memory: machine.memory,
-        allocatable: machine.allocatable(args.max_pods),
+        allocatable: machine.allocatable(args.max_pods, args.eviction_hard.reserved(machine)),
     }
 }

@@ -45,6 +45,15 @@ pub enum RuntimeError {
     Failed(String),
 }
 
+impl RuntimeError {
+    /// The runtime's own words, without how they came: events and statuses of containers show those.
+    pub fn plain(&self) -> String {
+        let text = self.to_string();
+        let own = text.strip_prefix("rpc error: code = ").and_then(|rest| rest.split_once(" desc = "));
+        own.map(|(_, own)| own.to_owned()).unwrap_or(text)
+    }
+}
+
 /// Result of a call to the runtime.
 pub type Result<T> = std::result::Result<T, RuntimeError>;
 

@@ -11,12 +11,13 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::folder::Folder;
 use crate::hex;
 use crate::labels;
 use crate::manager::Manager;
 use crate::pod;
 
-/// How often the folder is looked at.
+/// How often the folder is looked at where the kernel does not tell of its changes.
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// Follows the folder (or single file) until told to stop. `changed` is called with all static pods
@@ -30,6 +31,8 @@ pub async fn run(
 ) {
     let mut known: BTreeMap<String, Arc<Pod>> = BTreeMap::new();
     let mut seen = None;
+    // A single file, or a folder that is made later, is looked at now and then.
+    let mut folder = Folder::follow(&path).ok();
     loop {
         let stamp = stamp(&path);
         if seen.as_ref() != Some(&stamp) {
@@ -46,8 +49,19 @@ pub async fn run(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(PERIOD) => {}
+            () = changes(folder.as_mut()) => {}
         }
+    }
+}
+
+/// Returns when manifests may have changed.
+async fn changes(folder: Option<&mut Folder>) {
+    let told = match folder {
+        Some(folder) => folder.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        tokio::time::sleep(PERIOD).await;
     }
 }
 

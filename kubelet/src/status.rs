@@ -24,6 +24,19 @@ pub struct Verdict {
     pub reason: String,
     /// For people.
     pub message: String,
+    /// What that means for the pod.
+    pub kind: VerdictKind,
+}
+
+/// How the kubelet ends a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerdictKind {
+    /// The node did not take it: nothing of it was ever made.
+    Refused,
+    /// It has run as long as it may.
+    Ended,
+    /// It goes for the good of the node, at once.
+    Evicted,
 }
 
 /// What a status is computed from.
@@ -52,10 +65,13 @@ pub struct Inputs<'a> {
 pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
     let pod = inputs.pod;
     let old = pod.status.clone().unwrap_or_default();
+    if let Some(refusal) = inputs.verdict.filter(|verdict| verdict.kind == VerdictKind::Refused) {
+        return refused(inputs, old, refusal);
+    }
     let init = containers::of(inputs, pod::init_containers(pod), true);
     let app = containers::of(inputs, pod::containers(pod), false);
     let ephemeral: Vec<_> = pod::ephemeral_containers(pod).iter().map(pod::as_container).collect();
-    let ephemeral = containers::of(inputs, &ephemeral, false);
+    let ephemeral = containers::of_ephemeral(inputs, &ephemeral);
     let mut phase = match inputs.verdict {
         Some(_) if inputs.ended => "Failed",
         _ => phase::of(pod, &init, &app, inputs.ended),
@@ -65,8 +81,9 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
         phase = pod::phase(pod);
     }
     let (reason, message) = match inputs.verdict {
-        Some(verdict) => (Some(verdict.reason.clone()), Some(verdict.message.clone())),
-        None => (old.reason.clone(), old.message.clone()),
+        // Not before the containers are gone.
+        Some(verdict) if inputs.ended => (Some(verdict.reason.clone()), Some(verdict.message.clone())),
+        _ => (old.reason.clone(), old.message.clone()),
     };
     let sandbox_ips: Vec<String> =
         inputs.observed.ready_sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
@@ -93,6 +110,21 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
         container_statuses: some(app),
         ephemeral_container_statuses: some(ephemeral),
         qos_class: Some(old.qos_class.clone().unwrap_or_else(|| pod::qos(pod).as_str().to_owned())),
+        observed_generation: pod.metadata.generation,
+        ..old
+    }
+}
+
+/// The status of a pod that the node did not take: of its containers there is nothing to say.
+fn refused(inputs: &Inputs<'_>, old: PodStatus, refusal: &Verdict) -> PodStatus {
+    let pod = inputs.pod;
+    PodStatus {
+        phase: Some("Failed".to_owned()),
+        conditions: Some(conditions::of_refused(inputs)),
+        reason: Some(refusal.reason.clone()),
+        message: Some(refusal.message.clone()),
+        start_time: Some(old.start_time.clone().unwrap_or(Time(inputs.now))),
+        qos_class: Some(pod::qos(pod).as_str().to_owned()),
         observed_generation: pod.metadata.generation,
         ..old
     }

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Volume};
+use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 
 use crate::container::ConfigError;
 use crate::container::field::Surroundings;
+use crate::csi::{Csi, CsiVolume};
 use crate::pod;
 
 pub mod atomic;
@@ -34,9 +37,28 @@ pub enum VolumeError {
     /// A system call failed.
     #[error("MountVolume.SetUp failed for volume {0:?} : {1}")]
     Io(String, #[source] io::Error),
+    /// One of the steps of a driver's volume failed: which, the volume, and why.
+    #[error("{0} failed for volume {1:?} : {2}")]
+    Step(&'static str, String, String),
     /// No code here knows this kind of volume.
     #[error("no volume plugin matched for volume {0:?}")]
     Unsupported(String),
+}
+
+impl VolumeError {
+    /// A step that failed.
+    pub fn step(step: &'static str, volume: &str, reason: impl std::fmt::Display) -> Self {
+        Self::Step(step, volume.to_owned(), reason.to_string())
+    }
+}
+
+/// A token of a service account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The token.
+    pub token: String,
+    /// Until when it is valid.
+    pub expires: Timestamp,
 }
 
 /// Where pods' objects and tokens come from.
@@ -47,11 +69,17 @@ pub trait Lookup: Send + Sync {
     /// A secret; `None` if there is none.
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Arc<Secret>>, ConfigError>;
     /// A token of the pod's service account, valid for a good while yet.
-    async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<String, ConfigError>;
+    async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<Token, ConfigError>;
     /// A claim; `None` if there is none.
     async fn claim(&self, namespace: &str, name: &str) -> Result<Option<PersistentVolumeClaim>, ConfigError>;
     /// A volume of the cluster; `None` if there is none.
     async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ConfigError>;
+    /// A secret that is needed once, not while the pod runs; `None` if there is none.
+    async fn secret_once(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError>;
+    /// What a driver of volumes asks for; `None` if the cluster knows no such driver.
+    async fn csi_driver(&self, name: &str) -> Result<Option<CSIDriver>, ConfigError>;
+    /// Whether a volume is attached; `None` if nobody has asked for it yet.
+    async fn volume_attachment(&self, name: &str) -> Result<Option<VolumeAttachment>, ConfigError>;
     /// The runtime's handler for a runtime class.
     async fn runtime_handler(&self, class: &str) -> Result<String, ConfigError>;
 }
@@ -59,12 +87,54 @@ pub trait Lookup: Send + Sync {
 /// What a volume should be.
 #[derive(Debug, Clone)]
 pub enum Resolved {
-    /// A directory of the pod's own, on disk or in memory (with a limit in bytes).
-    EmptyDir { memory: bool, size: Option<i64> },
+    /// A directory of the pod's own.
+    EmptyDir(Medium),
     /// A path of the node, which must be of the given kind.
-    HostPath { path: PathBuf, kind: String },
+    HostPath { path: PathBuf, kind: String, read_only: bool },
     /// Files written by the kubelet.
-    Payload { plugin: &'static str, memory: bool, files: Payload },
+    Payload { plugin: &'static str, medium: Medium, files: Payload },
+    /// What a driver makes.
+    Csi(Box<CsiVolume>),
+}
+
+impl Resolved {
+    /// Whether containers may only read it, whatever their mounts say.
+    fn is_read_only(&self) -> bool {
+        match self {
+            Self::EmptyDir(_) => false,
+            Self::HostPath { read_only, .. } => *read_only,
+            Self::Payload { .. } => true,
+            Self::Csi(volume) => volume.read_only,
+        }
+    }
+}
+
+/// Where a volume's files are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// On the node's disk.
+    Disk,
+    /// In memory, so many bytes at most; 0: the kernel's own limit.
+    Memory(i64),
+}
+
+/// A volume on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    /// Its directory, file or device.
+    pub path: PathBuf,
+    /// Containers may only read it, whatever their mounts say.
+    pub read_only: bool,
+}
+
+/// How large a volume in memory may become: as the pod's memory limit, or the node's memory, and no larger than asked.
+fn memory_size(pod: &Pod, around: &Surroundings, asked: Option<i64>) -> i64 {
+    let limits = pod::containers(pod).iter().filter_map(|container| pod::limit_milli(container, "memory"));
+    let whole = pod::spec(pod).resources.as_ref().and_then(|own| own.limits.as_ref()?.get("memory"));
+    let of_pod = whole.map(pod::milli).or_else(|| limits.reduce(|one, other| one + other));
+    let of_node = around.allocatable.get("memory").copied();
+    let bytes = of_pod.into_iter().chain(of_node).map(|milli| milli / 1000);
+    bytes.chain(asked.filter(|size| *size > 0)).min().unwrap_or_default()
 }
 
 /// Finds out what a volume should be.
@@ -77,22 +147,31 @@ pub async fn resolve(
     let fail = |error| VolumeError::Config(volume.name.clone(), error);
     if let Some(source) = &volume.empty_dir {
         return match source.medium.as_deref().unwrap_or_default() {
-            medium @ ("" | "Memory") => Ok(Resolved::EmptyDir {
-                memory: medium == "Memory",
-                size: source.size_limit.as_ref().map(pod::value).filter(|size| *size > 0),
-            }),
+            "" => Ok(Resolved::EmptyDir(Medium::Disk)),
+            "Memory" => {
+                let size = memory_size(pod, around, source.size_limit.as_ref().map(pod::value));
+                Ok(Resolved::EmptyDir(Medium::Memory(size)))
+            }
             _ => Err(VolumeError::Unsupported(volume.name.clone())),
         };
     }
     if let Some(source) = &volume.host_path {
         let kind = source.type_.clone().unwrap_or_default();
-        return Ok(Resolved::HostPath { path: PathBuf::from(&source.path), kind });
+        return Ok(Resolved::HostPath { path: PathBuf::from(&source.path), kind, read_only: false });
+    }
+    if let Some(source) = &volume.csi {
+        return Ok(Resolved::Csi(Box::new(claim::inline(pod, &volume.name, source))));
     }
     if let Some(claim) = claim::name(pod, volume) {
-        return claim::resolve(pod, &claim, lookup).await.map_err(fail);
+        let read_only = volume.persistent_volume_claim.as_ref().and_then(|source| source.read_only);
+        return claim::resolve(pod, &claim, read_only == Some(true), lookup).await.map_err(fail);
     }
     match payload::collect(pod, volume, lookup, around).await.map_err(fail)? {
-        Some((plugin, memory, files)) => Ok(Resolved::Payload { plugin, memory, files }),
+        Some((plugin, in_memory, files)) => {
+            let medium =
+                if in_memory { Medium::Memory(memory_size(pod, around, None)) } else { Medium::Disk };
+            Ok(Resolved::Payload { plugin, medium, files })
+        }
         None => Err(VolumeError::Unsupported(volume.name.clone())),
     }
 }
@@ -112,22 +191,52 @@ pub fn used(pod: &Pod) -> BTreeSet<String> {
         .collect()
 }
 
-/// Resolves and sets up all volumes that the pod uses; answers where each is on the node.
+/// Resolves and sets up all volumes that the pod uses; answers where each is on the node, by name.
 pub async fn set_up(
     pod_dir: &Path,
     pod: &Arc<Pod>,
+    csi: &Arc<Csi>,
     lookup: &dyn Lookup,
     around: &Surroundings,
-) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
+) -> Result<BTreeMap<String, Mounted>, VolumeError> {
     let used = used(pod);
     let mut paths = BTreeMap::new();
     for volume in pod::spec(pod).volumes.iter().flatten().filter(|volume| used.contains(&volume.name)) {
         let resolved = resolve(pod, volume, lookup, around).await?;
+        let read_only = resolved.is_read_only();
+        if let Resolved::Csi(wanted) = &resolved {
+            let path = csi.set_up(pod, wanted, lookup).await?;
+            paths.insert(volume.name.clone(), Mounted { path, read_only });
+            continue;
+        }
         let (name, dir, owner) = (volume.name.clone(), pod_dir.to_owned(), Arc::clone(pod));
         let done = tokio::task::spawn_blocking(move || disk::set_up(&dir, &owner, &name, &resolved)).await;
         let fail = |error| VolumeError::Io(volume.name.clone(), error);
         let path = done.map_err(|error| fail(io::Error::other(error)))?.map_err(fail)?;
-        paths.insert(volume.name.clone(), path);
+        paths.insert(volume.name.clone(), Mounted { path, read_only });
     }
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_in_memory() {
+        let around = |memory: i64| Surroundings {
+            allocatable: [("memory".to_owned(), memory * 1000)].into(),
+            ..Default::default()
+        };
+        let pod = |limit: &str| {
+            pod::tests::pod(&format!(
+                "{{spec: {{containers: [{{name: a, resources: {{limits: {limit}}}}}]}}}}"
+            ))
+        };
+        assert_eq!(memory_size(&pod("{}"), &around(100), None), 100, "the node's");
+        assert_eq!(memory_size(&pod("{memory: 64}"), &around(100), None), 64, "the pod's");
+        assert_eq!(memory_size(&pod("{memory: 64}"), &around(100), Some(10)), 10, "as asked");
+        assert_eq!(memory_size(&pod("{memory: 64}"), &around(100), Some(80)), 64, "not more than the pod's");
+        assert_eq!(memory_size(&pod("{}"), &Surroundings::default(), None), 0, "not known");
+    }
 }

@@ -5,7 +5,6 @@
 //! restarted kubelet simply goes on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::events::PodEvents;
+use crate::images::Pulls;
 use crate::observed::Observed;
 use crate::plan::{ProbeResults, Waiting};
 use crate::pod;
@@ -26,6 +26,7 @@ use crate::probes::Probes;
 use crate::runtime::types::LinuxContainerResources;
 use crate::runtime::unbroken::Unbroken;
 use crate::status::{self, Verdict, conditions};
+use crate::volumes::Mounted;
 
 mod finish;
 mod hook;
@@ -135,7 +136,7 @@ pub struct Worker {
     /// Why containers that should run do not, as the status shows it.
     waiting: BTreeMap<String, Waiting>,
     crashes: Backoff,
-    pulls: Backoff,
+    pulls: Pulls,
     stopping: HashSet<String>,
     stopped: Arc<Mutex<HashSet<String>>>,
     stop_interrupt: CancellationToken,
@@ -143,7 +144,7 @@ pub struct Worker {
     volumes_failed: u32,
     sandbox_failures: u32,
     /// Where the pod's volumes are, once they are set up.
-    volumes: Option<BTreeMap<String, PathBuf>>,
+    volumes: Option<BTreeMap<String, Mounted>>,
     refreshed: Option<std::time::Instant>,
     /// Limits that running containers have, by container id.
     applied: HashMap<String, LinuxContainerResources>,
@@ -168,7 +169,7 @@ impl Worker {
             verdict: None,
             waiting: BTreeMap::new(),
             crashes: Backoff::default(),
-            pulls: Backoff::default(),
+            pulls: Pulls::default(),
             stopping: HashSet::new(),
             stopped: Arc::default(),
             stop_interrupt: CancellationToken::new(),

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use crate::cni;
 use crate::names;
-use crate::network::forward;
 use crate::network::netlink::{self, Netlink};
+use crate::network::{forward, peers};
 use crate::nft::{self, Nft};
 
 /// Where the files of a cluster's network are.
@@ -14,6 +16,8 @@ use crate::nft::{self, Nft};
 pub struct Leftovers {
     /// Name of the cluster.
     pub cluster: String,
+    /// Ranges of all pods of the cluster, routes to which are removed.
+    pub cluster_cidrs: Vec<IpNet>,
     /// Directory of address reservations, which is removed.
     pub state_dir: Option<PathBuf>,
     /// Directory from which the CNI configuration is removed.
@@ -56,6 +60,7 @@ pub async fn cleanup(leftovers: &Leftovers) -> Result<(), Error> {
         netlink.delete(&port).await?;
     }
     netlink.delete(&bridge).await?;
+    peers::remove(&netlink, cluster, &leftovers.cluster_cidrs).await?;
     files(leftovers)
 }
 

@@ -8,6 +8,8 @@ use clap::{Args as ClapArgs, ValueEnum};
 use ipnet::IpNet;
 use knarr_component::flags::{Connection, Logging, duration};
 
+use crate::network::overlay::Backend;
+
 /// How service traffic is balanced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProxyMode {
@@ -91,7 +93,19 @@ pub struct Args {
     /// Directory of address reservations [default: /run/knarr/CLUSTER/cni].
     #[arg(long, value_name = "DIR")]
     pub cni_state_dir: Option<PathBuf>,
-    /// Largest packet of pods in bytes; 0 takes that of the host's default route.
+    /// How packets reach pods of other nodes.
+    #[arg(long, value_enum, default_value = "vxlan")]
+    pub network_backend: Backend,
+    /// With VXLAN: reach nodes on this node's network by plain routes.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub direct_routing: bool,
+    /// Identifier of the virtual network, the same on all nodes of a cluster.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..1 << 24))]
+    pub vxlan_id: u32,
+    /// UDP port of the virtual network, the same on all nodes of a cluster.
+    #[arg(long, default_value_t = 8472)]
+    pub vxlan_port: u16,
+    /// Largest packet of pods in bytes; 0 takes what the node's interface leaves.
     #[arg(long, default_value_t = 0)]
     pub mtu: u32,
     /// Remove all rules, interfaces and files of the cluster's network, and exit.

@@ -22,6 +22,11 @@ pub fn bridge(cluster: &str) -> String {
     interface("kn-", cluster)
 }
 
+/// The tunnel that leads to the cluster's pods on other nodes.
+pub fn tunnel(cluster: &str) -> String {
+    interface("kx-", cluster)
+}
+
 /// The host's end of a pod's veth pair.
 pub fn host_veth(cluster: &str, container: &str, interface_name: &str) -> String {
     format!("knv{}", digest(&format!("{cluster}/{container}/{interface_name}"), MAX_INTERFACE - 3))

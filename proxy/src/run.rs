@@ -1,6 +1,6 @@
 //! The proxy as a process: the node's bridge and CNI configuration, DNS, and the rules of services.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::dns::{self, Forwarder, Handler, Upstreams, Zone};
 use crate::flags::Args;
 use crate::metrics::{DnsCollector, Metrics};
-use crate::network::netlink::Netlink;
-use crate::network::{gateway, mtu};
+use crate::network::netlink::{Interface, Netlink};
+use crate::network::overlay::{self, Local};
+use crate::network::{gateway, mtu, peers};
 use crate::service::{Config, Index};
 use crate::sync::{Syncer, Watched};
 use crate::{Leftovers, cleanup, cni, names};
@@ -47,14 +48,15 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 
     let client = client::connect(args.connection.kubeconfig.as_deref(), "knarr-proxy").await?;
     let Some(node) = this_node(&args, &client, &shutdown).await? else { return Ok(()) };
+    let netlink = Netlink::open()?;
+    let interface = interface(&args, &node, &netlink).await?;
     let cni = cni::Configuration {
         cluster: args.cluster_name.clone(),
         pod_cidrs: node.pod_cidrs,
         service_cidrs: args.service_cluster_ip_range.clone(),
-        mtu: if args.mtu > 0 { args.mtu } else { mtu::of_default_route() },
+        mtu: mtu(&args, interface),
         state_dir: args.state_dir(),
     };
-    let netlink = Netlink::open()?;
     cni::bridge(&cni).ensure(&netlink).await.context("cannot set up the pod network")?;
     if let Some(directory) = &args.cni_conf_dir {
         cni::write_config(directory, args.cni_bin_dir.as_deref(), &cni)
@@ -62,6 +64,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     }
 
     let informers = Informers::new(client, shutdown.clone());
+    if let Some(settings) = peers(&args, &cni, interface) {
+        let nodes = informers.get::<Node>();
+        tokio::spawn(peers::run(settings, netlink, nodes, shutdown.clone()));
+    }
     let (services, slices) = (informers.get::<Service>(), informers.get::<EndpointSlice>());
     let dns = start_dns(&args, &cni, &services, &slices, &health, &shutdown).await?;
     let watched = watch(&services, &slices, config(&args, node.zone, dns));
@@ -91,6 +97,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 fn leftovers(args: &Args) -> Leftovers {
     Leftovers {
         cluster: args.cluster_name.clone(),
+        cluster_cidrs: args.cluster_cidr.clone(),
         state_dir: Some(args.state_dir()),
         cni_conf_dir: args.cni_conf_dir.clone(),
         cni_bin_dir: args.cni_bin_dir.clone(),
@@ -116,6 +123,54 @@ async fn serve_health(args: &Args, health: &Health, shutdown: &CancellationToken
 struct ThisNode {
     pod_cidrs: Vec<IpNet>,
     zone: Option<String>,
+    addresses: Vec<IpAddr>,
+}
+
+impl ThisNode {
+    fn of(node: &Node, pod_cidrs: Vec<IpNet>) -> Self {
+        Self { pod_cidrs, zone: zone(node), addresses: overlay::addresses(node) }
+    }
+}
+
+/// The interface that has the node's address, unless that is one of the cluster's own bridges.
+async fn interface(args: &Args, node: &ThisNode, netlink: &Netlink) -> anyhow::Result<Option<Interface>> {
+    let Some(address) = node.addresses.first() else { return Ok(None) };
+    if args.cluster_cidr.iter().any(|pods| pods.contains(address)) {
+        return Ok(None);
+    }
+    Ok(netlink.interface_of(*address).await?)
+}
+
+/// Largest packet of pods, which leaves room for what the way to other nodes puts around it.
+fn mtu(args: &Args, interface: Option<Interface>) -> u32 {
+    match interface {
+        _ if args.mtu > 0 => args.mtu,
+        Some(interface) => {
+            let whole = mtu::usable(interface.mtu);
+            whole - args.network_backend.overhead(interface.network.addr())
+        }
+        None => mtu::of_default_route(),
+    }
+}
+
+/// What leads to other nodes; none where this one has no address that they could reach.
+fn peers(args: &Args, cni: &cni::Configuration, interface: Option<Interface>) -> Option<peers::Settings> {
+    let interface = interface?;
+    let local = Local {
+        name: args.node_name(),
+        network: interface.network,
+        backend: args.network_backend,
+        direct: args.direct_routing,
+    };
+    Some(peers::Settings {
+        cluster: args.cluster_name.clone(),
+        local,
+        interface,
+        pods: cni.pod_cidrs.clone(),
+        cluster_cidrs: args.cluster_cidr.clone(),
+        vxlan_id: args.vxlan_id,
+        vxlan_port: args.vxlan_port,
+    })
 }
 
 /// Waits until the node has ranges of pods, by flag or by its object; `None` on shutdown.
@@ -129,7 +184,7 @@ async fn this_node(
         let api: Api<Node> = Api::all(client.clone());
         // With ranges given the object is wanted for its zone only.
         let node = api.get_opt(&name).await.ok().flatten();
-        return Ok(Some(ThisNode { pod_cidrs: args.pod_cidr.clone(), zone: node.as_ref().and_then(zone) }));
+        return Ok(Some(ThisNode::of(&node.unwrap_or_default(), args.pod_cidr.clone())));
     }
     let nodes = watcher::watch_object(Api::<Node>::all(client.clone()), &name);
     let mut nodes = std::pin::pin!(nodes);
@@ -139,9 +194,9 @@ async fn this_node(
             () = shutdown.cancelled() => return Ok(None),
         };
         match next {
-            Some(Ok(Some(node))) => match pod_cidrs(&node)? {
+            Some(Ok(Some(node))) => match overlay::pod_cidrs(&node) {
                 ranges if ranges.is_empty() => tracing::info!(name, "the node has no range of pods yet"),
-                pod_cidrs => return Ok(Some(ThisNode { pod_cidrs, zone: zone(&node) })),
+                pod_cidrs => return Ok(Some(ThisNode::of(&node, pod_cidrs))),
             },
             Some(Ok(None)) => tracing::info!(name, "waiting for the node to be registered"),
             Some(Err(error)) => {
@@ -153,21 +208,11 @@ async fn this_node(
     }
 }
 
-fn pod_cidrs(node: &Node) -> anyhow::Result<Vec<IpNet>> {
-    let Some(spec) = &node.spec else { return Ok(Vec::new()) };
-    let texts: Vec<&String> = match &spec.pod_cidrs {
-        Some(all) if !all.is_empty() => all.iter().collect(),
-        _ => spec.pod_cidr.iter().filter(|c| !c.is_empty()).collect(),
-    };
-    let parse = |text: &&String| text.parse().with_context(|| format!("invalid range of pods {text:?}"));
-    texts.iter().map(parse).collect()
-}
-
 fn zone(node: &Node) -> Option<String> {
     node.metadata.labels.as_ref()?.get(ZONE).cloned()
 }
 
-fn config(args: &Args, zone: Option<String>, dns: Vec<(std::net::IpAddr, SocketAddr)>) -> Config {
+fn config(args: &Args, zone: Option<String>, dns: Vec<(IpAddr, SocketAddr)>) -> Config {
     Config {
         node_name: args.node_name(),
         zone,
@@ -194,7 +239,7 @@ async fn start_dns(
     slices: &Informer<EndpointSlice>,
     health: &Health,
     shutdown: &CancellationToken,
-) -> anyhow::Result<Vec<(std::net::IpAddr, SocketAddr)>> {
+) -> anyhow::Result<Vec<(IpAddr, SocketAddr)>> {
     if args.cluster_dns.is_empty() {
         return Ok(Vec::new());
     }

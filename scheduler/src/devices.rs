@@ -1,7 +1,7 @@
 //! Devices of nodes, the claims on them, and which devices a claim gets on a node.
 //!
-//! A device goes to one claim at a time. Devices that share hardware draw on the counters of their pool (`counters`). What
-//! is not supported is never allocated: devices that several claims may have, or that have conditions to bind.
+//! A device goes to one claim at a time, or in shares to several (`shares`). Devices that share hardware draw on the
+//! counters of their pool (`counters`). What is switched off is never allocated.
 //!
 //! Source: documentation page "Dynamic Resource Allocation".
 use crate::node::NodeView;
@@ -9,8 +9,9 @@ use crate::plugins::selector_matches;
 use crate::views::Named;
 use k8s_openapi::api::resource::v1::{
     CapacityRequirements, Device, DeviceClaim, DeviceClass, DeviceConstraint, DeviceRequest, DeviceSelector,
-    DeviceTaint, DeviceToleration, ResourceClaim, ResourceSlice,
+    DeviceToleration, ResourceClaim, ResourceSlice,
 };
+use k8s_openapi::api::resource::v1beta2::DeviceTaintRuleSpec;
 use knarr_api::cel::device::{self as cel, Attribute, Selector};
 use knarr_component::store::Key;
 use parking_lot::Mutex;
@@ -18,9 +19,13 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+pub mod conditions;
 mod counters;
+mod shares;
 
 use counters::Counters;
+pub use shares::{Share, Taken};
+use shares::{Used, is_shared, share_of};
 
 /// Steps of the search for devices on one node.
 const STEPS: usize = 10_000;
@@ -37,10 +42,12 @@ pub struct Devices {
     pub claims: HashMap<Key, Arc<Named<ResourceClaim>>>,
     /// What drivers offer, by name.
     pub slices: BTreeMap<String, Arc<Named<ResourceSlice>>>,
+    /// Taints that administrators put on devices, by name of the rule.
+    pub rules: BTreeMap<String, Arc<Named<DeviceTaintRuleSpec>>>,
     /// Classes of devices, by name.
     pub classes: HashMap<String, Arc<Named<DeviceClass>>>,
     /// Devices that a pod's placing gives to a claim, which the API does not say yet.
-    pub assumed: HashMap<Key, Vec<Id>>,
+    pub assumed: HashMap<Key, Vec<Taken>>,
     /// Compiled selectors, by text.
     selectors: Mutex<HashMap<String, Arc<Result<Selector, String>>>>,
 }
@@ -73,13 +80,24 @@ struct Wanted<'a> {
     admin: bool,
 }
 
+impl Wanted<'_> {
+    /// What the request takes of a device; none where the device cannot give it.
+    fn taken(&self, offer: &Offer<'_>) -> Option<Taken> {
+        let share = match is_shared(offer.device) {
+            true => Some(share_of(&offer.slice.spec.driver, offer.device, self.capacity)?),
+            false => None,
+        };
+        Some(Taken { id: offer.id.clone(), share })
+    }
+}
+
 /// What a claim gets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Allocation {
     /// The claim.
     pub claim: Key,
     /// Its devices; none where it has them already.
-    pub devices: Vec<Id>,
+    pub devices: Vec<Taken>,
     /// `status.allocation`; none where it has one already.
     pub allocation: Option<Value>,
 }
@@ -98,14 +116,15 @@ impl Devices {
         }
     }
 
-    /// Devices that are somebody's.
-    fn used(&self) -> HashSet<Id> {
+    /// Devices that are somebody's, by the API or by what it does not say yet.
+    fn used(&self) -> Used {
         let results = self.claims.values().filter_map(|claim| {
             claim.value.status.as_ref()?.allocation.as_ref()?.devices.as_ref()?.results.as_ref()
         });
-        let owned = results.flatten().filter(|result| result.admin_access != Some(true));
-        let owned = owned.map(|result| (result.driver.clone(), result.pool.clone(), result.device.clone()));
-        owned.chain(self.assumed.values().flatten().cloned()).collect()
+        let owned = results.flatten().filter_map(Taken::of);
+        let told = |claim: &Key| self.claims.get(claim).is_some_and(|claim| is_allocated(&claim.value));
+        let assumed = self.assumed.iter().filter(|(claim, _)| !told(claim));
+        Used::new(owned.chain(assumed.flat_map(|(_, taken)| taken).cloned()))
     }
 
     /// The slices of the newest generation of each complete pool.
@@ -145,6 +164,8 @@ impl Devices {
                 }
             }
         }
+        // What is there at once is better than what must be prepared.
+        offers.sort_by_key(|offer| has_conditions(offer.device));
         offers
     }
 
@@ -153,13 +174,16 @@ impl Devices {
         Arc::clone(known.entry(text.to_owned()).or_insert_with(|| Arc::new(Selector::compile(text))))
     }
 
-    fn suits(&self, offer: &Offer<'_>, wanted: &Wanted<'_>, used: &HashSet<Id>) -> bool {
-        let taints = offer.device.taints.iter().flatten();
-        let repels = |taint: &&DeviceTaint| {
+    fn suits(&self, offer: &Offer<'_>, wanted: &Wanted<'_>, used: &Used) -> bool {
+        let repels = |taint: Taint<'_>| {
             taint.effect != "None"
-                && !wanted.tolerations.into_iter().flatten().any(|toleration| tolerates(toleration, taint))
+                && !wanted.tolerations.into_iter().flatten().any(|toleration| tolerates(toleration, &taint))
         };
-        if (!wanted.admin && used.contains(&offer.id)) || taints.into_iter().any(|taint| repels(&taint)) {
+        if self.taints(offer).any(repels) {
+            return false;
+        }
+        let Some(taken) = wanted.taken(offer) else { return false };
+        if !wanted.admin && !used.has_room(&taken, offer.device) {
             return false;
         }
         let device = view(offer);
@@ -173,6 +197,22 @@ impl Devices {
             // A device that lacks what is asked for is not selected.
             matches!(&*self.selector(expression), Ok(selector) if selector.selects(&device) == Ok(true))
         })
+    }
+
+    /// Taints of a device, by its driver and by rules.
+    fn taints<'a>(&'a self, offer: &'a Offer<'_>) -> impl Iterator<Item = Taint<'a>> {
+        let (driver, pool, device) = &offer.id;
+        let of_driver = offer.device.taints.iter().flatten();
+        let of_driver = of_driver.map(|taint| Taint::new(&taint.key, taint.value.as_ref(), &taint.effect));
+        let fits = |wanted: &Option<String>, found: &String| wanted.as_ref().is_none_or(|one| one == found);
+        let of_rules = self.rules.values().map(|rule| &rule.value).filter(move |rule| {
+            rule.device_selector.as_ref().is_some_and(|wanted| {
+                fits(&wanted.driver, driver) && fits(&wanted.pool, pool) && fits(&wanted.device, device)
+            })
+        });
+        let of_rules =
+            of_rules.map(|rule| Taint::new(&rule.taint.key, rule.taint.value.as_ref(), &rule.taint.effect));
+        of_driver.chain(of_rules)
     }
 
     /// What claims get on a node; none when it has not what they need. Claims that have their devices are in the
@@ -194,7 +234,7 @@ impl Devices {
             };
             let own: Vec<&Pick> = found.iter().filter(|pick| pick.claim == index).collect();
             let allocation = self.describe(open[index], &own, &offers, node);
-            let devices = own.iter().filter(|pick| !pick.admin).map(|pick| offers[pick.offer].id.clone());
+            let devices = own.iter().filter(|pick| !pick.admin).map(|pick| pick.taken.clone());
             results.push(Allocation {
                 claim: claim.key.clone(),
                 devices: devices.collect(),
@@ -231,6 +271,17 @@ impl Devices {
                 if let Some(tolerations) = &pick.tolerations {
                     result["tolerations"] = json!(tolerations);
                 }
+                let device = offers[pick.offer].device;
+                if has_conditions(device) {
+                    result["bindingConditions"] = json!(device.binding_conditions);
+                    result["bindingFailureConditions"] = json!(device.binding_failure_conditions);
+                }
+                if let Some(share) = pick.taken.share.as_ref().filter(|_| !pick.admin) {
+                    result["shareID"] = uuid::Uuid::new_v4().to_string().into();
+                    let amounts =
+                        share.iter().map(|(name, amount)| (name.clone(), amount.to_string().into()));
+                    result["consumedCapacity"] = Value::Object(amounts.collect());
+                }
                 result
             })
             .collect();
@@ -238,7 +289,10 @@ impl Devices {
         if !config.is_empty() {
             allocation["devices"]["config"] = Value::Array(config);
         }
-        let everywhere = own.iter().all(|pick| offers[pick.offer].slice.spec.all_nodes == Some(true));
+        let everywhere = own.iter().all(|pick| {
+            let offer = &offers[pick.offer];
+            offer.slice.spec.all_nodes == Some(true) && offer.device.binds_to_node != Some(true)
+        });
         if !everywhere {
             allocation["nodeSelector"] = json!({"nodeSelectorTerms": [{"matchFields": [
                 {"key": "metadata.name", "operator": "In", "values": [node.name]},
@@ -256,13 +310,14 @@ struct Pick {
     class: String,
     offer: usize,
     admin: bool,
+    taken: Taken,
     tolerations: Option<Vec<DeviceToleration>>,
 }
 
 struct Search<'a> {
     devices: &'a Devices,
     offers: &'a [Offer<'a>],
-    used: HashSet<Id>,
+    used: Used,
     counters: Counters,
     open: &'a [&'a ResourceClaim],
     steps: usize,
@@ -340,11 +395,13 @@ impl Search<'_> {
         }
         for (position, offer) in suitable.iter().copied().enumerate() {
             self.steps = self.steps.checked_sub(1)?;
-            if suitable.len() - position < count {
+            let shared = suitable[position..].iter().any(|index| is_shared(self.offers[*index].device));
+            if suitable.len() - position < count && !shared {
                 return None;
             }
-            let id = self.offers[offer].id.clone();
-            if !wanted.admin && self.used.contains(&id) {
+            let device = self.offers[offer].device;
+            let Some(taken) = wanted.taken(&self.offers[offer]) else { continue };
+            if !wanted.admin && !self.used.has_room(&taken, device) {
                 continue;
             }
             picks.push(Pick {
@@ -353,24 +410,40 @@ impl Search<'_> {
                 class: wanted.class.to_owned(),
                 offer,
                 admin: wanted.admin,
+                taken: taken.clone(),
                 tolerations: wanted.tolerations.cloned(),
             });
-            if self.agree(wanted.claim, picks)
-                && (wanted.admin || self.counters.take(&id, self.offers[offer].device))
-            {
-                let taken = !wanted.admin && self.used.insert(id.clone());
-                let found = self.choose(wanted, &suitable[position + 1..], count - 1, request, picks);
+            if self.agree(wanted.claim, picks) && (wanted.admin || self.take(&taken, device)) {
+                // Another share of the same device may be the next one.
+                let next = position + usize::from(!(is_shared(device) && wanted.count.is_some()));
+                let found = self.choose(wanted, &suitable[next..], count - 1, request, picks);
                 if found.is_some() {
                     return found;
                 }
-                if taken {
-                    self.used.remove(&id);
-                    self.counters.give_back(&id, self.offers[offer].device);
+                if !wanted.admin {
+                    self.give_back(&taken, device);
                 }
             }
             picks.pop();
         }
         None
+    }
+
+    /// Takes a device if its pool has what it consumes, which is consumed once however many share it.
+    fn take(&mut self, taken: &Taken, device: &Device) -> bool {
+        let first = !self.used.contains(&taken.id);
+        if first && !self.counters.take(&taken.id, device) {
+            return false;
+        }
+        self.used.add(taken);
+        true
+    }
+
+    fn give_back(&mut self, taken: &Taken, device: &Device) {
+        self.used.remove(taken);
+        if !self.used.contains(&taken.id) {
+            self.counters.give_back(&taken.id, device);
+        }
     }
 
     /// Whether the devices chosen for a claim satisfy its constraints so far.
@@ -411,18 +484,37 @@ pub fn nodes_of(claim: &ResourceClaim) -> Option<&k8s_openapi::api::core::v1::No
 
 fn is_supported(device: &Device) -> bool {
     let partition = device.consumes_counters.as_ref().is_some_and(|counters| !counters.is_empty());
-    (!partition || knarr_api::gates::enabled("DRAPartitionableDevices"))
-        && device.binding_conditions.as_ref().is_none_or(Vec::is_empty)
-        && device.allow_multiple_allocations != Some(true)
+    let enabled = knarr_api::gates::enabled;
+    (!partition || enabled("DRAPartitionableDevices"))
+        && (!is_shared(device) || enabled("DRAConsumableCapacity"))
+        && (!has_conditions(device)
+            || (enabled("DRADeviceBindingConditions") && enabled("DRAResourceClaimDeviceStatus")))
 }
 
-fn tolerates(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
+/// Whether the driver has to prepare the device before a pod may be bound.
+fn has_conditions(device: &Device) -> bool {
+    device.binding_conditions.as_ref().is_some_and(|conditions| !conditions.is_empty())
+}
+
+/// A taint, whoever put it on.
+struct Taint<'a> {
+    key: &'a str,
+    value: &'a str,
+    effect: &'a str,
+}
+
+impl<'a> Taint<'a> {
+    fn new(key: &'a str, value: Option<&'a String>, effect: &'a str) -> Self {
+        Self { key, value: value.map(String::as_str).unwrap_or_default(), effect }
+    }
+}
+
+fn tolerates(toleration: &DeviceToleration, taint: &Taint<'_>) -> bool {
     let same = |a: Option<&String>, b: &str| a.is_none_or(|a| a.is_empty() || a == b);
-    let value = |text: Option<&String>| text.map(String::as_str).unwrap_or_default().to_owned();
-    same(toleration.effect.as_ref(), &taint.effect)
-        && same(toleration.key.as_ref(), &taint.key)
+    same(toleration.effect.as_ref(), taint.effect)
+        && same(toleration.key.as_ref(), taint.key)
         && (toleration.operator.as_deref() == Some("Exists")
-            || value(toleration.value.as_ref()) == value(taint.value.as_ref()))
+            || toleration.value.as_deref().unwrap_or_default() == taint.value)
 }
 
 /// Domain and name of an attribute or capacity; without a domain it is the driver's.
@@ -458,7 +550,8 @@ fn has_capacity(offer: &Offer<'_>, device: &cel::Device, wanted: Option<&Capacit
 /// A device as selectors see it.
 fn view(offer: &Offer<'_>) -> cel::Device {
     let driver = &offer.slice.spec.driver;
-    let mut seen = cel::Device { driver: driver.clone(), ..cel::Device::default() };
+    let mut seen =
+        cel::Device { driver: driver.clone(), shared: is_shared(offer.device), ..cel::Device::default() };
     for (name, value) in offer.device.attributes.iter().flatten() {
         let (domain, name) = qualified(name, driver);
         let Some(value) = convert(value) else { continue };

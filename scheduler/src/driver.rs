@@ -89,7 +89,7 @@ struct Scheduler {
     extenders: Vec<extend::Connected>,
     state: Mutex<State>,
     wake: Notify,
-    /// Changes whenever claims or volumes do.
+    /// Changes whenever volumes, claims on them or claims on devices do.
     storage_changed: channel::Sender<()>,
     bindings: Arc<Semaphore>,
     scheduled: Counter,

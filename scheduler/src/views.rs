@@ -5,6 +5,7 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, ReplicationController, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
+use k8s_openapi::api::resource::v1beta2::{DeviceTaintRule, DeviceTaintRuleSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use knarr_component::store::{Key, Object};
 use std::collections::BTreeMap;
@@ -55,6 +56,11 @@ pub fn resource_claim(mut object: ResourceClaim) -> Named<ResourceClaim> {
 pub fn resource_slice(mut object: ResourceSlice) -> Named<ResourceSlice> {
     object.metadata.managed_fields = None;
     Named::new(object.metadata.clone(), object)
+}
+
+/// What a rule says of taints.
+pub fn device_taint_rule(object: DeviceTaintRule) -> Named<DeviceTaintRuleSpec> {
+    Named::new(object.metadata, object.spec)
 }
 
 /// A class of devices, whole.

@@ -112,6 +112,7 @@ fn api_names(cluster: &Cluster) -> Vec<String> {
     names.push(cluster.state.kubernetes_ip().to_string());
     names.push(cluster.state.node_name.clone());
     names.push(cluster.state.node_ip.to_string());
+    names.extend(cluster.state.tls_sans.iter().cloned());
     names
 }
 

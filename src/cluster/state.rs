@@ -1,5 +1,6 @@
 //! What is chosen for a cluster when it is created, so that clusters on one host never collide.
 use anyhow::{Context, Result, bail};
+use knarr_proxy::network::overlay::Backend;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -60,6 +61,37 @@ pub struct State {
     /// Nodes without containers, instead of this host as the one node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<Simulated>,
+    /// More names and addresses of the API server's certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tls_sans: Vec<String>,
+    /// How packets reach pods of other nodes.
+    #[serde(default)]
+    pub network: Network,
+    /// The cluster that this host joined as a node; its API server is elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
+}
+
+/// How packets reach pods of other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Network {
+    /// By what.
+    pub backend: Backend,
+    /// With VXLAN: whether nodes on one network do without it.
+    pub direct_routing: bool,
+}
+
+/// A cluster of another host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Joined {
+    /// URL of its API server.
+    pub server: String,
+    /// Address of its DNS service.
+    pub cluster_dns: Vec<IpAddr>,
+    /// Domain of its names.
+    pub cluster_domain: String,
 }
 
 /// Simulated nodes of a cluster.
@@ -134,6 +166,9 @@ impl State {
             datastore: None,
             more_api_ports: Vec::new(),
             simulated: None,
+            tls_sans: Vec::new(),
+            network: Network::default(),
+            joined: None,
         }
     }
 

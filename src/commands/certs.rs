@@ -61,8 +61,8 @@ struct State {
 /// Runs `knarr certs`.
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
-        Command::Check(flags) => check(&flags.cluster.open()?, flags.output),
-        Command::Renew(flags) => renew(&flags.cluster.open()?, flags.output),
+        Command::Check(flags) => check(&flags.cluster.open()?.administered()?, flags.output),
+        Command::Renew(flags) => renew(&flags.cluster.open()?.administered()?, flags.output),
     }
 }
 

@@ -68,6 +68,9 @@ pub async fn remove(home: &Path, cluster: &Cluster, progress: &mut Progress) -> 
     for component in plan.iter().rev().filter(|component| component.stop) {
         stop(&cluster.paths, component.name, supervisor::STOP_TIMEOUT).await?;
     }
+    if cluster.state.joined.is_some() {
+        super::join::leave(cluster).await;
+    }
     if cluster.state.runs_containers() {
         progress.step("Removing containers and networks");
         remove_node(cluster).await?;
@@ -109,6 +112,7 @@ async fn remove_node(cluster: &Cluster) -> Result<()> {
     knarr_kubelet::cleanup::remove_files(&node).context("cannot remove the pods' files")?;
     let network = knarr_proxy::Leftovers {
         cluster: state.name.clone(),
+        cluster_cidrs: state.cluster_cidr.parse().into_iter().collect(),
         state_dir: Some(cluster.paths.cni("state")),
         cni_conf_dir: Some(cluster.paths.cni("conf")),
         cni_bin_dir: Some(cluster.paths.cni("bin")),

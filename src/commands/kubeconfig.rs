@@ -12,7 +12,7 @@ pub struct Args {
 
 /// Prints the administrator's kubeconfig.
 pub fn run(args: &Args) -> Result<()> {
-    let file = args.cluster.open()?.paths.kubeconfig("admin");
+    let file = args.cluster.open()?.administered()?.paths.kubeconfig("admin");
     let text = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     std::io::stdout().write_all(&text)?;
     Ok(())

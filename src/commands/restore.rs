@@ -74,6 +74,7 @@ fn state(args: &Args, backup: &Contents, others: &[State]) -> Result<State> {
         cluster_cidr: Some(old.cluster_cidr.clone()),
         service_cidr: Some(old.service_cidr.clone()),
         publish: old.publish.clone(),
+        address: None,
         more_api_servers: usize::from(args.apiservers.unwrap_or(1)).saturating_sub(1),
     };
     let chosen = choose(&name, &wishes, others);
@@ -82,6 +83,8 @@ fn state(args: &Args, backup: &Contents, others: &[State]) -> Result<State> {
     state.simulated = old.simulated;
     state.runtime_endpoint = old.runtime_endpoint.clone();
     state.extra_args = old.extra_args.clone();
+    state.tls_sans = old.tls_sans.clone();
+    state.network = old.network;
     state.datastore = args.datastore.clone();
     Ok(state)
 }

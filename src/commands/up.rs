@@ -5,13 +5,15 @@ use crate::cluster::{Cluster, paths, preflight};
 use crate::progress::Progress;
 use crate::{cli, kubeconfig, supervisor};
 use anyhow::{Result, bail};
+use knarr_proxy::network::overlay::Backend;
 use settings::{Runtime, Settings};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub(super) mod create;
-mod ready;
-mod settings;
+pub(super) mod ready;
+pub(super) mod settings;
 
 /// Flags of `knarr up`; a configuration file gives the same by the long names.
 #[derive(clap::Args, Clone, Debug)]
@@ -44,6 +46,18 @@ pub struct Args {
     /// Port of the API server (a free one from 6443 up)
     #[arg(long, value_name = "PORT")]
     api_port: Option<u16>,
+    /// Address of this host by which other hosts reach its API server and node (that of the default route)
+    #[arg(long, value_name = "IP")]
+    advertise_address: Option<IpAddr>,
+    /// One more name or address of the API server's certificate; may be repeated
+    #[arg(long = "tls-san", value_name = "NAME")]
+    tls_sans: Vec<String>,
+    /// How packets reach pods of nodes that join (vxlan)
+    #[arg(long, value_enum, value_name = "BACKEND")]
+    network_backend: Option<Backend>,
+    /// With VXLAN: nodes on one network reach each other's pods by plain routes
+    #[arg(long)]
+    direct_routing: bool,
     /// Make a node port reachable on another port of the host; may be repeated
     #[arg(long, value_name = "PORT:NODEPORT")]
     publish: Vec<Publish>,

@@ -1,11 +1,14 @@
 //! Which processes a cluster consists of, and with which flags: the original's names throughout.
 use crate::cluster::state::{MORE_API_SERVERS, Simulated, State};
-use crate::cluster::{Cluster, preflight};
+use crate::cluster::{Cluster, Paths, preflight};
 use crate::containerd;
 use crate::pod_network::Bridge;
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use knarr_kubelet::runtime::choose::Choice;
-use std::net::{Ipv4Addr, SocketAddr};
+use knarr_proxy::network::overlay::Backend;
+use sha2::{Digest, Sha256};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +43,8 @@ pub enum Need {
     Tcp(SocketAddr),
     /// A listening unix socket.
     Unix(PathBuf),
+    /// A file.
+    File(PathBuf),
 }
 
 impl Component {
@@ -73,6 +78,7 @@ impl Need {
         match self {
             Self::Tcp(address) => tokio::net::TcpStream::connect(address).await.is_ok(),
             Self::Unix(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
+            Self::File(path) => path.exists(),
         }
     }
 }
@@ -83,6 +89,13 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
     let own_runtime = cluster.state.runs_containers() && cluster.state.runtime_endpoint.is_none();
     if own_runtime {
         plan.push(runtime(cluster));
+    }
+    if cluster.state.joined.is_some() {
+        // The kubelet asks for the certificate that both of them show.
+        let certificate = Need::File(cluster.paths.kubeconfig(KUBELET));
+        plan.push(own(KUBELET, cluster, kubelet(cluster), runtime_needs(cluster, own_runtime))?);
+        plan.push(own("proxy", cluster, proxy(cluster), vec![certificate])?);
+        return Ok(plan);
     }
     let ports = std::iter::once(cluster.state.ports.api).chain(cluster.state.more_api_ports.iter().copied());
     for (name, port) in API_SERVERS.into_iter().zip(ports) {
@@ -101,12 +114,14 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
         return Ok(plan);
     }
     plan.push(own("proxy", cluster, proxy(cluster), vec![api()])?);
-    let mut needs = vec![api()];
-    if own_runtime {
-        needs.push(Need::Unix(cluster.paths.containerd_socket()));
-    }
+    let needs = std::iter::once(api()).chain(runtime_needs(cluster, own_runtime)).collect();
     plan.push(own(KUBELET, cluster, kubelet(cluster), needs)?);
     Ok(plan)
+}
+
+/// The container runtime that the kubelet needs, if it is one of the cluster's own.
+fn runtime_needs(cluster: &Cluster, own: bool) -> Vec<Need> {
+    own.then(|| Need::Unix(cluster.paths.containerd_socket())).into_iter().collect()
 }
 
 /// The variable that names the API server's database.
@@ -246,6 +261,7 @@ fn apiserver(cluster: &Cluster, port: u16) -> Flags {
     }
     flags
         .set("enable-admission-plugins", "NodeRestriction")
+        .set("enable-bootstrap-token-auth", true)
         .file("kubelet-certificate-authority", &pki("ca.crt"))
         .file("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt"))
         .file("kubelet-client-key", &pki("apiserver-kubelet-client.key"))
@@ -284,7 +300,10 @@ fn controllers(cluster: &Cluster) -> Flags {
             .set("local-path-node", &state.node_name),
     };
     flags
-        .set("controllers", "*,bootstrap-signer-controller,token-cleaner-controller")
+        .set(
+            "controllers",
+            "*,bootstrap-signer-controller,token-cleaner-controller,kubelet-serving-approving-controller",
+        )
         .file("cluster-signing-cert-file", &paths.pki("ca.crt"))
         .file("cluster-signing-key-file", &paths.pki("ca.key"))
         .file("service-account-private-key-file", &paths.pki("sa.key"))
@@ -300,13 +319,18 @@ fn scheduler(cluster: &Cluster) -> Flags {
 
 fn proxy(cluster: &Cluster) -> Flags {
     let (paths, state) = (&cluster.paths, &cluster.state);
+    // A node that joined has one certificate.
+    let user = if state.joined.is_some() { KUBELET } else { "proxy" };
     let mut flags = Flags::default()
-        .file("kubeconfig", &paths.kubeconfig("proxy"))
+        .file("kubeconfig", &paths.kubeconfig(user))
         .set("cluster-name", &state.name)
         .set("hostname-override", &state.node_name)
         .set("cluster-cidr", &state.cluster_cidr)
-        .set("cluster-dns", state.dns_ip())
-        .set("cluster-domain", "cluster.local")
+        .set("cluster-dns", cluster_dns(state))
+        .set("cluster-domain", cluster_domain(state))
+        .set("network-backend", backend_name(state.network.backend))
+        .set("direct-routing", state.network.direct_routing)
+        .set("vxlan-id", vxlan_id(paths))
         .set("service-cluster-ip-range", &state.service_cidr)
         .set("metrics-bind-address", "127.0.0.1:0")
         .file("cni-conf-dir", &paths.cni("conf"))
@@ -321,6 +345,30 @@ fn proxy(cluster: &Cluster) -> Flags {
         flags = flags.set("publish", format!("{}:{}", publish.port, publish.node_port));
     }
     flags
+}
+
+fn backend_name(backend: Backend) -> String {
+    backend.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// The virtual network of the cluster's nodes: a number of 24 bits that follows from the authority, so that nodes of
+/// different clusters on one network, or on one host, do not meet.
+fn vxlan_id(paths: &Paths) -> u32 {
+    // Before the authority is made nothing is started; only the form of the flags is looked at.
+    let authority = std::fs::read(paths.pki("ca.crt")).unwrap_or_default();
+    let digest = Sha256::digest(&authority);
+    1 + u32::from_be_bytes([0, digest[0], digest[1], digest[2]]) % ((1 << 24) - 1)
+}
+
+fn cluster_dns(state: &State) -> String {
+    match &state.joined {
+        Some(joined) => joined.cluster_dns.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(","),
+        None => state.dns_ip().to_string(),
+    }
+}
+
+fn cluster_domain(state: &State) -> &str {
+    state.joined.as_ref().map_or("cluster.local", |joined| &joined.cluster_domain)
 }
 
 fn simulated_nodes(cluster: &Cluster, simulated: Simulated) -> Flags {
@@ -339,7 +387,7 @@ fn simulated_nodes(cluster: &Cluster, simulated: Simulated) -> Flags {
 
 fn kubelet(cluster: &Cluster) -> Flags {
     let (paths, state) = (&cluster.paths, &cluster.state);
-    Flags::default()
+    let flags = Flags::default()
         .file("kubeconfig", &paths.kubeconfig("kubelet"))
         .set("container-runtime-endpoint", runtime_endpoint(cluster))
         .file("image-store-dir", &paths.image_store())
@@ -351,13 +399,23 @@ fn kubelet(cluster: &Cluster) -> Flags {
         .file("pod-logs-dir", &paths.pod_logs())
         .file("pod-manifest-path", &paths.manifests())
         .file("image-preload-dir", &paths.images())
-        .set("cluster-dns", state.dns_ip())
-        .set("cluster-domain", "cluster.local")
+        .set("cluster-dns", cluster_dns(state))
+        .set("cluster-domain", cluster_domain(state))
         .set("cgroup-root", format!("/knarr-{}", state.name))
+        // The disk is the machine's own and often almost full; pods have not filled it.
+        .set("eviction-hard", "memory.available<100Mi")
         // Images that were loaded could not be pulled again.
         .set("image-gc-high-threshold", 100)
         .set("pod-infra-container-image", containerd::PAUSE_IMAGE)
-        .file("client-ca-file", &paths.pki("ca.crt"))
+        .file("client-ca-file", &paths.pki("ca.crt"));
+    if state.joined.is_some() {
+        return flags
+            .file("bootstrap-kubeconfig", &paths.kubeconfig("bootstrap"))
+            .file("cert-dir", &paths.pki(""))
+            .set("rotate-certificates", true)
+            .set("rotate-server-certificates", true);
+    }
+    flags
         .file("tls-cert-file", &paths.pki("kubelet-server.crt"))
         .file("tls-private-key-file", &paths.pki("kubelet-server.key"))
 }

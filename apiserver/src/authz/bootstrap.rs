@@ -40,12 +40,24 @@ pub fn objects() -> Vec<Wanted> {
 struct Table {
     roles: Vec<Wanted>,
     bindings: Vec<Wanted>,
+    /// The rules that follow are those of a role whose gate is off.
+    skipping: bool,
 }
 
 impl Table {
     fn line(&mut self, line: &str) {
-        if let Some(rule) = line.strip_prefix("  ") {
-            self.rule(rule);
+        let rule = line.strip_prefix("  ");
+        let text = rule.unwrap_or(line);
+        let (gate, line) = text.split_once("? ").map_or((None, text), |(gate, line)| (Some(gate), line));
+        let enabled = gate.is_none_or(knarr_api::gates::enabled);
+        if rule.is_some() {
+            if enabled && !self.skipping {
+                self.rule(line);
+            }
+            return;
+        }
+        self.skipping = !enabled;
+        if self.skipping {
             return;
         }
         let mut words = line.split_whitespace();

@@ -85,8 +85,9 @@ impl Registry {
             let ready = self.ready(call, options, wanted, Some(&old), applied).await?;
             warnings.extend(ready.warnings.iter().cloned());
             let same = ready.bytes == *existing.body() || same_but_times(&ready.value, &old);
-            // What is encrypted with a former key is written again, as in the original.
-            let stale = self.store.encryption().is_some_and(|encryption| encryption.is_stale(&existing.key));
+            // What is encrypted with a former key or lies in a former version is written again, as in the original.
+            let stale = self.store.encryption().is_some_and(|encryption| encryption.is_stale(&existing.key))
+                || (same && self.is_of_former_version(call));
             if same && (!stale || options.dry_run) {
                 drop(turn);
                 return Ok(Answer::new(200, Content::Stored(existing)).warn(warnings));
@@ -109,6 +110,13 @@ impl Registry {
             }
         }
         Err(Status::conflict(call.row.subject(), call.name, MODIFIED))
+    }
+
+    /// Whether a webhook converts the object each time it is read.
+    fn is_of_former_version(&self, call: &Call<'_>) -> bool {
+        let stored = call.row.converter.as_ref().and_then(|_| self.store.get(&call.key()));
+        let version = stored.and_then(|stored| stored.value().ok()).map(|value| value["apiVersion"].clone());
+        version.is_some_and(|version| version != call.row.stored.gvk.api_version().as_str())
     }
 
     /// Writes the changed object, or removes it when this change took away the last thing that kept it.

@@ -3,9 +3,17 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{
+        MetricType,
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::Registry,
 };
 
@@ -28,7 +36,11 @@ struct Families {
     retries: Family<Name, Counter>,
     queued: Timing,
     worked: Timing,
+    under_way: Mutex<Vec<(Name, UnderWay)>>,
 }
+
+/// Tells for how long each item of a queue has been worked on; nothing once the queue is gone.
+pub(super) type UnderWay = Box<dyn Fn() -> Option<Vec<Duration>> + Send + Sync>;
 
 struct Timing(Family<Name, Histogram, fn() -> Histogram>);
 
@@ -54,6 +66,35 @@ pub fn register(registry: &mut Registry) {
     registry.register("workqueue_queue_duration_seconds", text, all.queued.0.clone());
     let text = "How long in seconds processing an item from workqueue takes";
     registry.register("workqueue_work_duration_seconds", text, all.worked.0.clone());
+    registry.register_collector(Box::new(Unfinished));
+}
+
+/// What is worked on at the moment of the question: these figures grow without anything happening.
+#[derive(Debug)]
+struct Unfinished;
+
+impl Collector for Unfinished {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let mut totals = Vec::new();
+        FAMILIES.under_way.lock().retain(|(name, under_way)| {
+            let Some(spans) = under_way() else { return false };
+            let seconds = spans.iter().map(Duration::as_secs_f64);
+            let (sum, longest) =
+                seconds.fold((0.0, 0.0_f64), |(sum, longest), span| (sum + span, longest.max(span)));
+            totals.push((name.clone(), sum, longest));
+            true
+        });
+        let mut tell = |metric: &str, text: &str, value: fn(&(Name, f64, f64)) -> f64| {
+            let mut family = encoder.encode_descriptor(metric, text, None, MetricType::Gauge)?;
+            totals
+                .iter()
+                .try_for_each(|total| ConstGauge::new(value(total)).encode(family.encode_family(&total.0)?))
+        };
+        let text = "How many seconds of work has been done that is in progress and hasn't been observed by work_duration";
+        tell("workqueue_unfinished_work_seconds", text, |total| total.1)?;
+        let text = "How many seconds has the longest running processor for workqueue been running";
+        tell("workqueue_longest_running_processor_seconds", text, |total| total.2)
+    }
 }
 
 /// The metrics of one queue.
@@ -66,9 +107,10 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Those of the queue of that name.
-    pub fn of(name: &str) -> Self {
+    /// Those of the queue of that name, which tells what is worked on by `under_way`.
+    pub fn of(name: &str, under_way: UnderWay) -> Self {
         let (all, name) = (&*FAMILIES, Name { name: name.to_owned() });
+        all.under_way.lock().push((name.clone(), under_way));
         Self {
             depth: all.depth.get_or_create_owned(&name),
             adds: all.adds.get_or_create_owned(&name),

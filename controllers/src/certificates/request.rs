@@ -2,6 +2,8 @@
 //!
 //! Source: documentation page "Certificates and Certificate Signing Requests", Kubernetes signers.
 
+use std::net::IpAddr;
+
 use x509_parser::{
     certification_request::X509CertificationRequest,
     extensions::{GeneralName, ParsedExtension},
@@ -15,8 +17,8 @@ use super::{CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY};
 pub(super) struct Request {
     pub common_name: String,
     pub organizations: Vec<String>,
-    pub dns_names: usize,
-    pub addresses: usize,
+    pub dns_names: Vec<String>,
+    pub addresses: Vec<IpAddr>,
     pub emails: usize,
     pub uris: usize,
 }
@@ -43,8 +45,8 @@ impl Request {
             let ParsedExtension::SubjectAlternativeName(names) = extension else { continue };
             for name in &names.general_names {
                 match name {
-                    GeneralName::DNSName(_) => found.dns_names += 1,
-                    GeneralName::IPAddress(_) => found.addresses += 1,
+                    GeneralName::DNSName(name) => found.dns_names.push((*name).to_string()),
+                    GeneralName::IPAddress(bytes) => found.addresses.push(address(bytes)?),
                     GeneralName::RFC822Name(_) => found.emails += 1,
                     GeneralName::URI(_) => found.uris += 1,
                     _ => {}
@@ -61,9 +63,9 @@ impl Request {
 
     fn check_kubelet_client(&self, usages: &[&str]) -> Result<(), String> {
         self.check_organization()?;
-        refuse(self.dns_names > 0, "DNS subjectAltNames are not allowed")?;
+        refuse(!self.dns_names.is_empty(), "DNS subjectAltNames are not allowed")?;
         refuse(self.emails > 0, "Email subjectAltNames are not allowed")?;
-        refuse(self.addresses > 0, "IP subjectAltNames are not allowed")?;
+        refuse(!self.addresses.is_empty(), "IP subjectAltNames are not allowed")?;
         refuse(self.uris > 0, "URI subjectAltNames are not allowed")?;
         self.check_node_name()?;
         check_usages(usages, "client auth")
@@ -71,7 +73,10 @@ impl Request {
 
     fn check_kubelet_serving(&self, usages: &[&str]) -> Result<(), String> {
         self.check_organization()?;
-        refuse(self.dns_names + self.addresses == 0, "DNS or IP subjectAltName is required")?;
+        refuse(
+            self.dns_names.is_empty() && self.addresses.is_empty(),
+            "DNS or IP subjectAltName is required",
+        )?;
         refuse(self.emails > 0, "Email subjectAltNames are not allowed")?;
         refuse(self.uris > 0, "URI subjectAltNames are not allowed")?;
         check_usages(usages, "server auth")?;
@@ -97,6 +102,13 @@ impl Request {
             other => Err(format!("unrecognized signer name {other:?}")),
         }
     }
+}
+
+/// An address of a name extension: 4 or 16 bytes.
+fn address(bytes: &[u8]) -> Result<IpAddr, String> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
+    address.map_err(|_| format!("x509: cannot parse IP address of length {}", bytes.len()))
 }
 
 fn refuse(is_wrong: bool, text: &str) -> Result<(), String> {
@@ -134,7 +146,11 @@ mod tests {
             organizations: vec!["system:nodes".into()],
             ..Default::default()
         };
-        let serving = Request { dns_names: 1, addresses: 1, ..node.clone() };
+        let serving = Request {
+            dns_names: vec!["n1".into()],
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            ..node.clone()
+        };
         let user = Request { common_name: "jane".into(), ..Default::default() };
         let client = ["client auth", "digital signature"];
         let rsa = ["key encipherment", "client auth", "digital signature"];

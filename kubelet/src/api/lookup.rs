@@ -5,13 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use kube::{Api, Client};
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::objects::{AllObjects, Changed, Kind, Objects};
 use super::tokens::Tokens;
 use crate::container::ConfigError;
-use crate::volumes::Lookup;
+use crate::volumes::{Lookup, Token};
 
 /// Asks the API server.
 pub struct ApiLookup {
@@ -32,8 +34,12 @@ impl ApiLookup {
     }
 }
 
-fn unavailable(error: &kube::Error) -> ConfigError {
-    ConfigError::Unavailable(error.to_string())
+/// The object, if there is one.
+async fn found<K>(api: Api<K>, name: &str) -> Result<Option<K>, ConfigError>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    api.get_opt(name).await.map_err(|error| ConfigError::Unavailable(error.to_string()))
 }
 
 #[async_trait]
@@ -46,23 +52,32 @@ impl Lookup for ApiLookup {
         self.objects.secrets.get(namespace, name).await
     }
 
-    async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<String, ConfigError> {
+    async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<Token, ConfigError> {
         self.tokens.get(pod, audience, seconds).await
     }
 
     async fn claim(&self, namespace: &str, name: &str) -> Result<Option<PersistentVolumeClaim>, ConfigError> {
-        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
-        api.get_opt(name).await.map_err(|error| unavailable(&error))
+        found(Api::namespaced(self.client.clone(), namespace), name).await
     }
 
     async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ConfigError> {
-        let api: Api<PersistentVolume> = Api::all(self.client.clone());
-        api.get_opt(name).await.map_err(|error| unavailable(&error))
+        found(Api::all(self.client.clone()), name).await
+    }
+
+    async fn secret_once(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError> {
+        found(Api::namespaced(self.client.clone(), namespace), name).await
+    }
+
+    async fn csi_driver(&self, name: &str) -> Result<Option<CSIDriver>, ConfigError> {
+        found(Api::all(self.client.clone()), name).await
+    }
+
+    async fn volume_attachment(&self, name: &str) -> Result<Option<VolumeAttachment>, ConfigError> {
+        found(Api::all(self.client.clone()), name).await
     }
 
     async fn runtime_handler(&self, class: &str) -> Result<String, ConfigError> {
-        let api: Api<RuntimeClass> = Api::all(self.client.clone());
-        match api.get_opt(class).await.map_err(|error| unavailable(&error))? {
+        match found::<RuntimeClass>(Api::all(self.client.clone()), class).await? {
             Some(found) => Ok(found.handler),
             None => Err(ConfigError::Missing(format!("runtimeclass.node.k8s.io \"{class}\" not found"))),
         }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::container::ConfigError;
 use crate::pod;
+use crate::volumes::Token;
 
 /// A token is renewed at the latest after this time, however long it is valid.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -30,9 +31,8 @@ struct Wanted {
 
 #[derive(Clone, Debug)]
 struct Held {
-    token: String,
+    token: Token,
     renew: Timestamp,
-    expires: Timestamp,
 }
 
 impl Tokens {
@@ -42,7 +42,7 @@ impl Tokens {
     }
 
     /// A token for the pod: the one in use while it is young, else a new one.
-    pub async fn get(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<String, ConfigError> {
+    pub async fn get(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<Token, ConfigError> {
         let wanted = Wanted { uid: pod::uid(pod).to_owned(), audience: audience.to_owned(), seconds };
         let now = Timestamp::now();
         let held = self.held.lock().get(&wanted).cloned();
@@ -53,12 +53,12 @@ impl Tokens {
             Ok(fresh) => {
                 let token = fresh.token.clone();
                 let mut all = self.held.lock();
-                all.retain(|_, held| now < held.expires);
+                all.retain(|_, held| now < held.token.expires);
                 all.insert(wanted, fresh);
                 Ok(token)
             }
             // The old one still serves while the API server does not answer.
-            Err(error) => match held.filter(|held| now < held.expires) {
+            Err(error) => match held.filter(|held| now < held.token.expires) {
                 Some(held) => Ok(held.token),
                 None => Err(error),
             },
@@ -96,7 +96,7 @@ impl Tokens {
             return Err(fail(&"empty answer"));
         };
         let expires = expires.0;
-        Ok(Held { token, renew: renew_at(now, expires), expires })
+        Ok(Held { token: Token { token, expires }, renew: renew_at(now, expires) })
     }
 }
 

@@ -40,10 +40,13 @@ fn aliases(list: &[HostAlias]) -> String {
     text
 }
 
-/// Host name and domain of a pod: `hostname` and `subdomain` of its spec; without a host name the pod's
-/// name, cut to 63 characters.
+/// Host name and domain of a pod: `hostnameOverride`, or `hostname` and `subdomain` of its spec; without a host name
+/// the pod's name, cut to 63 characters.
 pub fn names(pod: &Pod, cluster_domain: &str) -> (String, Option<String>) {
     let spec = pod::spec(pod);
+    if let Some(whole) = spec.hostname_override.clone().filter(|name| !name.is_empty()) {
+        return (whole, None);
+    }
     let mut hostname =
         spec.hostname.clone().filter(|name| !name.is_empty()).unwrap_or(pod::name(pod).to_owned());
     hostname.truncate(63);
@@ -54,6 +57,23 @@ pub fn names(pod: &Pod, cluster_domain: &str) -> (String, Option<String>) {
         .filter(|subdomain| !subdomain.is_empty())
         .map(|subdomain| format!("{subdomain}.{}.svc.{cluster_domain}", pod::namespace(pod)));
     (hostname, domain)
+}
+
+/// Whether the kernel takes the pod's name: with its domain it may be too long.
+pub fn check_name(pod: &Pod, cluster_domain: &str) -> Result<(), String> {
+    let (name, domain) = names(pod, cluster_domain);
+    let Some(domain) = domain.filter(|_| pod::spec(pod).set_hostname_as_fqdn == Some(true)) else {
+        return Ok(());
+    };
+    let whole = format!("{name}.{domain}");
+    if whole.len() <= 64 {
+        return Ok(());
+    }
+    Err(format!(
+        "failed to construct FQDN from pod hostname and cluster domain, FQDN {whole} is too long (64 characters is \
+         the max, {} characters requested)",
+        whole.len()
+    ))
 }
 
 #[cfg(test)]
@@ -75,6 +95,11 @@ mod tests {
             "{metadata: {name: p, namespace: n}, spec: {hostname: h, subdomain: s, containers: []}}",
             "h",
             Some("s.n.svc.cluster.local"),
+        );
+        check(
+            "{metadata: {name: p}, spec: {hostnameOverride: over.ride, subdomain: s, containers: []}}",
+            "over.ride",
+            None,
         );
         let long = "x".repeat(62);
         check(&format!("{{metadata: {{name: {long}-y}}, spec: {{containers: []}}}}"), &long, None);

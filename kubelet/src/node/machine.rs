@@ -60,13 +60,13 @@ impl Machine {
         vec![chosen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())]
     }
 
-    /// What pods may use, by resource, in thousandths. Nothing is held back for the system: these are
-    /// machines made for the cluster.
-    pub fn allocatable(&self, max_pods: usize) -> BTreeMap<String, i64> {
+    /// What pods may use, by resource, in thousandths. Nothing is held back for the system but what must be free
+    /// (bytes of memory and of disk): these are machines made for the cluster.
+    pub fn allocatable(&self, max_pods: usize, (memory, disk): (i64, i64)) -> BTreeMap<String, i64> {
         [
             ("cpu", self.cpus * 1000),
-            ("memory", self.memory.saturating_mul(1000)),
-            ("ephemeral-storage", self.disk.saturating_mul(1000)),
+            ("memory", self.memory.saturating_sub(memory).saturating_mul(1000)),
+            ("ephemeral-storage", self.disk.saturating_sub(disk).saturating_mul(1000)),
             ("pods", max_pods as i64 * 1000),
         ]
         .map(|(name, value)| (name.to_owned(), value))

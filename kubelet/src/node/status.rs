@@ -1,6 +1,6 @@
 //! The node's status: what the machine has, how it is reached, whether it is well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::machine::Machine;
 use crate::context::Facts;
+use crate::eviction::pressure::Pressure;
 use crate::pleg::{HEALTHY_WITHIN, Pulse};
 use crate::runtime::Runtime;
 use crate::runtime::types::{Image, VersionResponse};
@@ -37,6 +38,8 @@ pub struct Known<'a> {
     pub max_pods: usize,
     /// Whether all is well.
     pub health: &'a Health,
+    /// What it runs short of.
+    pub pressures: BTreeSet<Pressure>,
     /// Images on the node.
     pub images: Vec<Image>,
     /// The present.
@@ -102,7 +105,16 @@ const DECLARED: [&str; 2] = ["GuaranteedQoSPodCPUResize", "InPlacePodVerticalSca
 
 /// Computes the status.
 pub fn compute(known: &Known<'_>) -> NodeStatus {
-    let resources = resources(known.machine, known.max_pods);
+    let capacity = resources(known.machine, known.max_pods);
+    let mut allocatable = capacity.clone();
+    for (name, milli) in &known.facts.allocatable {
+        let quantity = match name.as_str() {
+            "memory" => format!("{}Ki", milli / 1000 / 1024),
+            "ephemeral-storage" => (milli / 1000).to_string(),
+            _ => continue,
+        };
+        allocatable.insert(name.clone(), Quantity(quantity));
+    }
     let mut addresses: Vec<NodeAddress> = known
         .facts
         .ips
@@ -113,8 +125,8 @@ pub fn compute(known: &Known<'_>) -> NodeStatus {
     let machine = known.machine;
     NodeStatus {
         addresses: Some(addresses),
-        capacity: Some(resources.clone()),
-        allocatable: Some(resources),
+        capacity: Some(capacity),
+        allocatable: Some(allocatable),
         conditions: Some(conditions(known)),
         declared_features: Some(DECLARED.map(str::to_owned).to_vec()),
         daemon_endpoints: Some(NodeDaemonEndpoints {
@@ -172,28 +184,26 @@ fn conditions(known: &Known<'_>) -> Vec<NodeCondition> {
         None => ("True", "KubeletReady", "kubelet is posting ready status".to_owned()),
         Some(problem) => ("False", "KubeletNotReady", problem.clone()),
     };
-    let fine = |reason: &'static str, message: &str| ("False", reason, message.to_owned());
-    let list = [
-        ("MemoryPressure", fine("KubeletHasSufficientMemory", "kubelet has sufficient memory available")),
-        ("DiskPressure", fine("KubeletHasNoDiskPressure", "kubelet has no disk pressure")),
-        ("PIDPressure", fine("KubeletHasSufficientPID", "kubelet has sufficient PID available")),
-        ("Ready", ready),
-    ];
+    let list = [Pressure::Memory, Pressure::Disk, Pressure::Pid].map(|pressure| {
+        let (reason, message) = pressure.words(known.pressures.contains(&pressure));
+        let status = if known.pressures.contains(&pressure) { "True" } else { "False" };
+        (pressure.condition(), (status, reason, message.to_owned()))
+    });
+    let list = list.into_iter().chain([("Ready", ready)]);
     let old = known.old.and_then(|old| old.conditions.as_ref());
-    list.into_iter()
-        .map(|(kind, (status, reason, message))| {
-            let same = old.into_iter().flatten().find(|old| old.type_ == kind && old.status == status);
-            let since = same.and_then(|old| old.last_transition_time.clone());
-            NodeCondition {
-                type_: kind.to_owned(),
-                status: status.to_owned(),
-                reason: Some(reason.to_owned()),
-                message: Some(message),
-                last_heartbeat_time: Some(Time(known.now)),
-                last_transition_time: since.or(Some(Time(known.now))),
-            }
-        })
-        .collect()
+    list.map(|(kind, (status, reason, message))| {
+        let same = old.into_iter().flatten().find(|old| old.type_ == kind && old.status == status);
+        let since = same.and_then(|old| old.last_transition_time.clone());
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_heartbeat_time: Some(Time(known.now)),
+            last_transition_time: since.or(Some(Time(known.now))),
+        }
+    })
+    .collect()
 }
 
 /// The status without the times that change by themselves.
@@ -206,6 +216,15 @@ pub fn without_times(status: &NodeStatus) -> NodeStatus {
     status
 }
 
+/// Whether what is stored has every condition as it is now: who gives a node up writes `Unknown` over them.
+pub fn has_conditions(stored: Option<&NodeStatus>, now: &NodeStatus) -> bool {
+    let stored = || stored.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    now.conditions
+        .iter()
+        .flatten()
+        .all(|own| stored().any(|condition| condition.type_ == own.type_ && condition.status == own.status))
+}
+
 /// Whether the status says that the node is ready.
 pub fn is_ready(status: &NodeStatus) -> bool {
     status
@@ -213,4 +232,34 @@ pub fn is_ready(status: &NodeStatus) -> bool {
         .iter()
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_that_others_overwrote_are_seen() {
+        let status = |conditions: &[(&str, &str)]| NodeStatus {
+            conditions: Some(
+                conditions
+                    .iter()
+                    .map(|(kind, status)| NodeCondition {
+                        type_: (*kind).to_owned(),
+                        status: (*status).to_owned(),
+                        ..NodeCondition::default()
+                    })
+                    .collect(),
+            ),
+            ..NodeStatus::default()
+        };
+        let own = status(&[("Ready", "True"), ("DiskPressure", "False")]);
+        let check = |stored: &[(&str, &str)], expected| {
+            assert_eq!(has_conditions(Some(&status(stored)), &own), expected, "{stored:?}");
+        };
+        check(&[("Ready", "True"), ("DiskPressure", "False"), ("Other", "True")], true);
+        check(&[("Ready", "Unknown"), ("DiskPressure", "Unknown")], false);
+        check(&[("Ready", "True")], false);
+        assert!(!has_conditions(None, &own));
+    }
 }

@@ -34,14 +34,18 @@ pub enum Outcome {
     Warning(String),
     /// Not well, and why.
     Failure(String),
-    /// The question could not be put; counts as a failure.
+    /// The question could not be put; counts as no answer.
     Error(String),
 }
 
 impl Outcome {
-    /// Whether it counts as a success.
-    pub fn is_success(&self) -> bool {
-        matches!(self, Outcome::Success | Outcome::Warning(_))
+    /// Whether it counts as a success; `None`: not at all.
+    pub fn is_success(&self) -> Option<bool> {
+        match self {
+            Outcome::Success | Outcome::Warning(_) => Some(true),
+            Outcome::Failure(_) => Some(false),
+            Outcome::Error(_) => None,
+        }
     }
 }
 
@@ -77,7 +81,8 @@ async fn command(target: &Target, command: Vec<String>, timeout: Duration) -> Ou
         let vars = target.container.env.iter().flatten();
         vars.into_iter().find(|var| var.name == name).and_then(|var| var.value.as_deref())
     };
-    let command = command.iter().map(|word| expand(word, value)).collect();
+    let command: Vec<String> = command.iter().map(|word| expand(word, value)).collect();
+    let shown = command.join(" ");
     match target.runtime.exec_sync(&target.container_id, command, timeout).await {
         Ok(answer) if answer.exit_code == 0 => Outcome::Success,
         Ok(answer) => {
@@ -86,11 +91,9 @@ async fn command(target: &Target, command: Vec<String>, timeout: Duration) -> Ou
             output.truncate(MAX_TEXT);
             Outcome::Failure(String::from_utf8_lossy(&output).into_owned())
         }
-        Err(RuntimeError::DeadlineExceeded(_)) => Outcome::Failure(format!(
-            "command timed out: {:?} timed out after {}s",
-            target.container.name,
-            timeout.as_secs()
-        )),
+        Err(RuntimeError::DeadlineExceeded(_)) => {
+            Outcome::Failure(format!("command timed out: {shown:?} timed out after {}s", timeout.as_secs()))
+        }
         Err(error) => Outcome::Error(error.to_string()),
     }
 }

@@ -1,6 +1,4 @@
 //! The [`Runtime`] behind a CRI v1 socket: containerd, CRI-O, cri-dockerd.
-//!
-//! Calls are plain gRPC by path with messages of our own, so no generated client is needed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,30 +6,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use http::uri::PathAndQuery;
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
-use tonic_prost::ProstCodec;
-use tower::service_fn;
 
 use super::types::*;
 use super::unbroken::Unbroken;
 use super::{PodUid, Result, Runtime, RuntimeError};
+use crate::grpc::{self, Socket};
 use crate::labels;
 
 /// Calls that only look or only tell must answer within this time; the original uses two minutes too.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// An answer of the runtime may be as large as this: lists on a full node exceed gRPC's default 4 MiB.
-const MAX_MESSAGE: usize = 16 << 20;
 /// What the kubelet announces as its API version in `Version`.
 const KUBELET_API_VERSION: &str = "0.1.0";
 
 /// A connection to a CRI socket. It is made lazily and again after every loss.
 #[derive(Clone)]
 pub struct CriRuntime {
-    channel: Channel,
+    socket: Socket,
     /// Calls that make or remove something.
     changes: Unbroken,
 }
@@ -39,10 +30,8 @@ pub struct CriRuntime {
 impl CriRuntime {
     /// A runtime at `endpoint`: a path, or a `unix://` URL.
     pub fn new(endpoint: &str) -> Result<Self> {
-        let path = socket_path(endpoint)?;
-        let channel = Endpoint::from_static("http://runtime.local")
-            .connect_with_connector_lazy(service_fn(move |_: Uri| connect(path.clone())));
-        Ok(Self { channel, changes: Unbroken::default() })
+        let socket = Socket::new(socket_path(endpoint)?);
+        Ok(Self { socket, changes: Unbroken::default() })
     }
 
     async fn call<Q, A>(&self, path: &'static str, request: Q, timeout: Duration) -> Result<A>
@@ -50,19 +39,7 @@ impl CriRuntime {
         Q: prost::Message + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
     {
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
-        let work = async {
-            grpc.ready().await.map_err(|error| RuntimeError::Unavailable(source_text(&error)))?;
-            let codec: ProstCodec<Q, A> = ProstCodec::default();
-            grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec)
-                .await
-                .map(tonic::Response::into_inner)
-                .map_err(from_status)
-        };
-        match tokio::time::timeout(timeout, work).await {
-            Ok(answer) => answer,
-            Err(_) => Err(RuntimeError::DeadlineExceeded(format!("{path}: context deadline exceeded"))),
-        }
+        self.socket.call(path, request, timeout).await.map_err(from_status)
     }
 
     /// A call that makes or removes something. It goes on when its caller is dropped: a runtime that is told to stop
@@ -77,10 +54,6 @@ impl CriRuntime {
     }
 }
 
-async fn connect(path: PathBuf) -> std::io::Result<TokioIo<UnixStream>> {
-    UnixStream::connect(path).await.map(TokioIo::new)
-}
-
 /// Path of a socket given as a path or a `unix://` URL.
 pub fn socket_path(endpoint: &str) -> Result<PathBuf> {
     let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
@@ -91,47 +64,14 @@ pub fn socket_path(endpoint: &str) -> Result<PathBuf> {
     }
 }
 
-fn source_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = inner.to_string();
-        source = inner.source();
-    }
-    text
-}
-
 fn from_status(status: Status) -> RuntimeError {
-    // The original prints gRPC errors this way; the text ends up in events and conditions.
-    let text = format!("rpc error: code = {} desc = {}", code_name(status.code()), status.message());
+    let text = grpc::describe(&status);
     match status.code() {
         Code::NotFound => RuntimeError::NotFound(text),
         Code::DeadlineExceeded => RuntimeError::DeadlineExceeded(text),
         Code::Unimplemented => RuntimeError::Unimplemented(text),
         Code::Unavailable => RuntimeError::Unavailable(text),
         _ => RuntimeError::Failed(text),
-    }
-}
-
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
     }
 }
 
@@ -364,16 +304,12 @@ impl Runtime for CriRuntime {
     /// Follows containerd's own event service on the same socket, since its CRI has no
     /// `GetContainerEvents` before 1.7.
     fn events(&self) -> BoxStream<'static, ()> {
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let socket = self.socket.clone();
         // The answer's headers come with the first event, so even the call is part of the stream.
         let subscribe = async move {
-            grpc.ready().await.map_err(|error| Status::unavailable(source_text(&error)))?;
             let filters = vec![r#"namespace=="k8s.io",topic~="^/tasks/(exit|delete|oom|start)""#.to_owned()];
-            let codec: ProstCodec<SubscribeRequest, Envelope> = ProstCodec::default();
-            let path = PathAndQuery::from_static("/containerd.services.events.v1.Events/Subscribe");
-            let answer =
-                grpc.server_streaming(tonic::Request::new(SubscribeRequest { filters }), path, codec).await?;
-            Ok::<_, Status>(answer.into_inner())
+            let path = "/containerd.services.events.v1.Events/Subscribe";
+            socket.stream::<_, Envelope>(path, SubscribeRequest { filters }).await
         };
         futures::stream::once(subscribe)
             .try_flatten()

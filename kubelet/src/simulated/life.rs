@@ -15,7 +15,7 @@ use crate::plan::restart;
 use crate::plan::{self, Action, ProbeResults, Waiting};
 use crate::pod;
 use crate::runtime::types::ContainerState;
-use crate::status::{self, Verdict};
+use crate::status::{self, Verdict, VerdictKind};
 
 /// What container ids begin with, and the runtime that nodes report.
 pub const RUNTIME: &str = "simulated";
@@ -166,6 +166,7 @@ impl Life {
             self.verdict = Some(Box::new(Verdict {
                 reason: "DeadlineExceeded".to_owned(),
                 message: "Pod was active on the node longer than the specified deadline".to_owned(),
+                kind: VerdictKind::Ended,
             }));
             self.stops = Some(now);
         }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Inputs;
+use super::{Inputs, VerdictKind};
 use crate::pod;
 
 /// The conditions that the kubelet keeps; all others are somebody else's.
@@ -38,7 +38,24 @@ pub fn of(
         containers_ready,
         condition("PodScheduled", true, "", String::new()),
     ];
-    let mut all: Vec<PodCondition> = list.into_iter().map(|condition| settle(inputs, condition)).collect();
+    with_others(inputs, list)
+}
+
+/// The conditions of a pod that the node did not take.
+pub fn of_refused(inputs: &Inputs<'_>) -> Vec<PodCondition> {
+    let failed = |kind| condition(kind, false, "PodFailed", String::new());
+    let scheduled = condition("PodScheduled", true, "", String::new());
+    with_others(inputs, [failed("Ready"), failed("ContainersReady"), scheduled])
+}
+
+/// Ours, and those that others have set.
+fn with_others<const N: usize>(inputs: &Inputs<'_>, list: [PodCondition; N]) -> Vec<PodCondition> {
+    let evicted = inputs
+        .verdict
+        .filter(|verdict| verdict.kind == VerdictKind::Evicted)
+        .map(|verdict| condition("DisruptionTarget", true, "TerminationByKubelet", verdict.message.clone()));
+    let ours = list.into_iter().chain(evicted);
+    let mut all: Vec<PodCondition> = ours.map(|condition| settle(inputs, condition)).collect();
     let others = inputs.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     for other in others.into_iter().flatten() {
         if !all.iter().any(|own| own.type_ == other.type_) {

@@ -17,6 +17,15 @@ pub fn of(inputs: &Inputs<'_>, list: &[Container], init: bool) -> Vec<ContainerS
     list.iter().map(|container| one(inputs, container, init)).collect()
 }
 
+/// Statuses of ephemeral containers: nobody asks whether those are ready.
+pub fn of_ephemeral(inputs: &Inputs<'_>, list: &[Container]) -> Vec<ContainerStatus> {
+    let mut statuses = of(inputs, list, false);
+    for status in &mut statuses {
+        (status.ready, status.started) = (false, None);
+    }
+    statuses
+}
+
 fn one(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerStatus {
     let name = &container.name;
     let old = old_status(inputs, name);
@@ -45,11 +54,9 @@ fn one(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerStatu
         volume_mounts: mounts(container),
         ..Default::default()
     };
-    if seen.is_running() {
-        let resources = container.resources.clone().unwrap_or_default();
-        status.allocated_resources = resources.requests.clone().filter(|requests| !requests.is_empty());
-        status.resources = Some(resources);
-    }
+    let resources = container.resources.clone().unwrap_or_default();
+    status.allocated_resources = resources.requests.clone().filter(|requests| !requests.is_empty());
+    status.resources = Some(resources);
     let previous = inputs.observed.previous(name).filter(|previous| previous.is_exited());
     status.last_state = previous
         .map(|previous| state(inputs, previous))

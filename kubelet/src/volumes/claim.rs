@@ -1,11 +1,12 @@
-//! Persistent volume claims whose volume is a path of the node: `hostPath` and `local`.
+//! Persistent volume claims: paths of the node (`hostPath`, `local`) and volumes of drivers.
 
 use std::path::PathBuf;
 
-use k8s_openapi::api::core::v1::{Pod, Volume};
+use k8s_openapi::api::core::v1::{CSIVolumeSource, PersistentVolumeSpec, Pod, SecretReference, Volume};
 
 use super::{Lookup, Resolved};
 use crate::container::ConfigError;
+use crate::csi::{CsiVolume, places};
 use crate::pod;
 
 /// Name of the claim that a volume stands for; a generic ephemeral volume has one named after pod and
@@ -17,8 +18,13 @@ pub fn name(pod: &Pod, volume: &Volume) -> Option<String> {
     volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod::name(pod), volume.name))
 }
 
-/// Follows the claim to its volume.
-pub async fn resolve(pod: &Pod, claim: &str, lookup: &dyn Lookup) -> Result<Resolved, ConfigError> {
+/// Follows the claim to its volume. `read_only`: the pod asks for no more.
+pub async fn resolve(
+    pod: &Pod,
+    claim: &str,
+    read_only: bool,
+    lookup: &dyn Lookup,
+) -> Result<Resolved, ConfigError> {
     let namespace = pod::namespace(pod);
     let missing = || ConfigError::Missing(format!("persistentvolumeclaim \"{claim}\" not found"));
     let found = lookup.claim(namespace, claim).await?.ok_or_else(missing)?;
@@ -28,12 +34,61 @@ pub async fn resolve(pod: &Pod, claim: &str, lookup: &dyn Lookup) -> Result<Reso
         .ok_or_else(|| ConfigError::Missing(format!("PVC {namespace}/{claim} is not bound to a volume")))?;
     let missing = || ConfigError::Missing(format!("persistentvolume \"{volume}\" not found"));
     let spec = lookup.volume(&volume).await?.ok_or_else(missing)?.spec.unwrap_or_default();
+    if let Some(source) = driver_volume(&volume, &spec, read_only) {
+        return Ok(Resolved::Csi(Box::new(source)));
+    }
+    let is_block = spec.volume_mode.as_deref() == Some("Block");
     if let Some(source) = spec.host_path {
         let kind = source.type_.unwrap_or_default();
-        return Ok(Resolved::HostPath { path: PathBuf::from(source.path), kind });
+        return Ok(Resolved::HostPath { path: PathBuf::from(source.path), kind, read_only });
     }
     if let Some(source) = spec.local {
-        return Ok(Resolved::HostPath { path: PathBuf::from(source.path), kind: "Directory".to_owned() });
+        let kind = if is_block { "BlockDevice" } else { "Directory" };
+        let path = PathBuf::from(source.path);
+        return Ok(Resolved::HostPath { path, kind: kind.to_owned(), read_only });
     }
     Err(ConfigError::Invalid(format!("persistentvolume \"{volume}\": this kind of volume is not supported")))
+}
+
+/// A persistent volume of a driver.
+fn driver_volume(name: &str, spec: &PersistentVolumeSpec, read_only: bool) -> Option<CsiVolume> {
+    let source = spec.csi.as_ref()?;
+    let secret = |reference: &Option<SecretReference>| {
+        let reference = reference.as_ref()?;
+        Some((reference.namespace.clone()?, reference.name.clone()?))
+    };
+    let mode = spec.access_modes.iter().flatten().next();
+    Some(CsiVolume {
+        spec_name: name.to_owned(),
+        driver: source.driver.clone(),
+        handle: source.volume_handle.clone(),
+        is_ephemeral: false,
+        is_block: spec.volume_mode.as_deref() == Some("Block"),
+        read_only: read_only || source.read_only == Some(true),
+        fs_type: source.fs_type.clone().unwrap_or_default(),
+        mount_options: spec.mount_options.clone().unwrap_or_default(),
+        access_mode: mode.cloned().unwrap_or_else(|| "ReadWriteOnce".to_owned()),
+        attributes: source.volume_attributes.clone().unwrap_or_default(),
+        stage_secret: secret(&source.node_stage_secret_ref),
+        publish_secret: secret(&source.node_publish_secret_ref),
+    })
+}
+
+/// A volume of a driver that lives with its pod.
+pub fn inline(pod: &Pod, name: &str, source: &CSIVolumeSource) -> CsiVolume {
+    let secret = source.node_publish_secret_ref.as_ref();
+    CsiVolume {
+        spec_name: name.to_owned(),
+        driver: source.driver.clone(),
+        handle: places::ephemeral_handle(pod::uid(pod), name),
+        is_ephemeral: true,
+        is_block: false,
+        read_only: source.read_only == Some(true),
+        fs_type: source.fs_type.clone().unwrap_or_default(),
+        mount_options: Vec::new(),
+        access_mode: "ReadWriteOnce".to_owned(),
+        attributes: source.volume_attributes.clone().unwrap_or_default(),
+        stage_secret: None,
+        publish_secret: secret.map(|secret| (pod::namespace(pod).to_owned(), secret.name.clone())),
+    }
 }

@@ -7,53 +7,68 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Resolved, atomic, mounts, ownership};
+use super::{Medium, Resolved, atomic, mounts, ownership};
 use crate::pod;
 
 /// Sets one volume up, or brings it up to date; answers its path on the node. Safe to repeat.
 pub fn set_up(pod_dir: &Path, pod: &Pod, name: &str, resolved: &Resolved) -> io::Result<PathBuf> {
     let fs_group = pod::security(pod).fs_group;
     match resolved {
-        Resolved::EmptyDir { memory, size } => {
-            let path = directory(pod_dir, "empty-dir", name);
-            let fresh = !path.exists() || (*memory && !mounts::is_mount_point(&path)?);
-            if fresh {
-                make_directory(&path, 0o777)?;
-                if *memory {
-                    mounts::tmpfs(&path, *size)?;
-                    fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
-                }
+        Resolved::EmptyDir(medium) => {
+            let path = empty_dir(pod_dir, name);
+            if make_volume(&path, *medium)? {
                 if let Some(group) = fs_group {
                     ownership::give_to_group(&path, group, ownership::Access::ReadWrite)?;
                 }
             }
             Ok(path)
         }
-        Resolved::HostPath { path, kind } => {
+        Resolved::HostPath { path, kind, .. } => {
             check_host_path(path, kind)?;
             Ok(path.clone())
         }
-        Resolved::Payload { plugin, memory, files } => {
+        Resolved::Payload { plugin, medium, files } => {
             let path = directory(pod_dir, plugin, name);
-            if !path.exists() || (*memory && !mounts::is_mount_point(&path)?) {
-                make_directory(&path, 0o777)?;
-                if *memory {
-                    mounts::tmpfs(&path, None)?;
-                    fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
-                }
-            }
-            atomic::write(&path, files, |fresh| match fs_group {
-                Some(group) => ownership::give_to_group(fresh, group, ownership::Access::ReadOnly),
+            make_volume(&path, *medium)?;
+            // The files before they can be seen, then what leads to them.
+            let give = |path: &Path| match fs_group {
+                Some(group) => ownership::give_to_group(path, group, ownership::Access::ReadOnly),
                 None => Ok(()),
-            })?;
+            };
+            if atomic::write(&path, files, give)? {
+                give(&path)?;
+            }
             Ok(path)
         }
+        Resolved::Csi(_) => Err(io::Error::other("volumes of drivers are not made here")),
     }
 }
 
 /// `pods/UID/volumes/kubernetes.io~PLUGIN/NAME`.
 fn directory(pod_dir: &Path, plugin: &str, name: &str) -> PathBuf {
     pod_dir.join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
+}
+
+/// Where an `emptyDir` volume is.
+pub fn empty_dir(pod_dir: &Path, name: &str) -> PathBuf {
+    directory(pod_dir, "empty-dir", name)
+}
+
+/// Makes the directory of a volume, in memory where it should be; answers whether it is new.
+fn make_volume(path: &Path, medium: Medium) -> io::Result<bool> {
+    let size = match medium {
+        Medium::Disk => None,
+        Medium::Memory(size) => Some(size),
+    };
+    if path.exists() && (size.is_none() || mounts::is_mount_point(path)?) {
+        return Ok(false);
+    }
+    make_directory(path, 0o777)?;
+    if let Some(size) = size {
+        mounts::tmpfs(path, size)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
+    }
+    Ok(true)
 }
 
 /// Makes a directory with exactly this mode, whatever the umask is.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-/// Mounts a tmpfs, at most `size` bytes large.
-pub fn tmpfs(path: &Path, size: Option<i64>) -> io::Result<()> {
-    let options = size.map(|size| format!("size={size}"));
+/// Mounts a tmpfs, at most `size` bytes large; 0: the kernel's own limit.
+pub fn tmpfs(path: &Path, size: i64) -> io::Result<()> {
+    let options = (size > 0).then(|| format!("size={size}"));
     mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), options.as_deref()).map_err(io::Error::from)
 }
 

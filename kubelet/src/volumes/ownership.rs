@@ -21,6 +21,13 @@ pub fn give_to_group(path: &Path, group: i64, access: Access) -> io::Result<()> 
     walk(path, group, access)
 }
 
+/// Whether the root of a volume looks as [`give_to_group`] leaves it.
+pub fn belongs_to_group(path: &Path, group: i64) -> io::Result<bool> {
+    let metadata = fs::metadata(path)?;
+    let wanted = 0o2770;
+    Ok(i64::from(metadata.gid()) == group && metadata.mode() & wanted == wanted)
+}
+
 fn walk(path: &Path, group: u32, access: Access) -> io::Result<()> {
     let metadata = fs::symlink_metadata(path)?;
     if metadata.is_symlink() {

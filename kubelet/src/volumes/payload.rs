@@ -111,7 +111,7 @@ async fn token(
     let owner = common_user(pod);
     // A token that someone else than root must read is given to exactly that user or group.
     let private = owner.is_some() || pod::security(pod).fs_group.is_some();
-    Ok(File { data: token.into_bytes(), mode: if private { 0o600 } else { mode }, owner })
+    Ok(File { data: token.token.into_bytes(), mode: if private { 0o600 } else { mode }, owner })
 }
 
 /// The user that all containers run as, if the spec says one and the same for each.

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
@@ -24,12 +25,18 @@ pub fn prepare(
     sub: &str,
 ) -> io::Result<PathBuf> {
     let target = pod_dir.join("volume-subpaths").join(name).join(container).join(index.to_string());
-    if mounts::is_mount_point(&target)? {
-        return Ok(target);
-    }
     let part = open_inside(volume, Path::new(sub))?;
     let source = PathBuf::from(format!("/proc/self/fd/{}", part.as_raw_fd()));
     let metadata = fs::metadata(&source)?;
+    if mounts::is_mount_point(&target)? {
+        let mounted = fs::metadata(&target)?;
+        if (mounted.dev(), mounted.ino()) == (metadata.dev(), metadata.ino()) {
+            return Ok(target);
+        }
+        // The files of the volume have been replaced since.
+        mounts::unmount_below(&target)?;
+        remove_target(&target)?;
+    }
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -42,11 +49,15 @@ pub fn prepare(
     Ok(target)
 }
 
+/// Removes what was made to be mounted upon; the part may be of another kind now.
+fn remove_target(target: &Path) -> io::Result<()> {
+    if target.is_dir() { fs::remove_dir(target) } else { fs::remove_file(target) }
+}
+
 fn open_inside(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
     let bad =
         || io::Error::other(format!("subPath {:?} must be a relative path without '..'", sub.display()));
-    let mode =
-        Mode::from_bits_truncate(std::os::unix::fs::MetadataExt::mode(&fs::metadata(volume)?) & 0o7777);
+    let mode = Mode::from_bits_truncate(fs::metadata(volume)?.mode() & 0o7777);
     let mut here: OwnedFd = open(volume, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)

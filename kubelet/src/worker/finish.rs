@@ -62,6 +62,10 @@ impl Worker {
     /// Unmounts and removes the pod's directory and cgroup. The files with the containers' last words
     /// stay while the status may still be computed from them (`keep_messages`).
     async fn remove_files(&self, uid: &str, keep_messages: bool) -> bool {
+        if let Err(error) = self.context.csi.tear_down(uid).await {
+            tracing::warn!(pod = pod::full_name(&self.pod), %error, "volume not unmounted");
+            return false;
+        }
         let directory = self.context.pod_dir(uid);
         let cgroups = self.context.cgroups.clone();
         let owner = uid.to_owned();

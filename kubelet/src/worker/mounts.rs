@@ -11,8 +11,8 @@ use super::Worker;
 use crate::container::expand::expand;
 use crate::container::{hosts, termination_message_path};
 use crate::pod;
-use crate::runtime::types::{Mount, MountPropagation};
-use crate::volumes::subpath;
+use crate::runtime::types::{Device, Mount, MountPropagation};
+use crate::volumes::{Mounted, subpath};
 
 impl Worker {
     /// All mounts of a container that is about to be made.
@@ -47,6 +47,28 @@ impl Worker {
         Ok(mounts)
     }
 
+    /// The volumes that a container sees as devices.
+    pub(super) fn devices(&self, container: &Container) -> io::Result<Vec<Device>> {
+        let devices = container.volume_devices.iter().flatten();
+        devices
+            .map(|device| {
+                let volume = self.volume(&device.name)?;
+                let permissions = if volume.read_only { "r" } else { "mrw" };
+                Ok(Device {
+                    container_path: device.device_path.clone(),
+                    // Runtimes want the device itself.
+                    host_path: std::fs::canonicalize(&volume.path)?.to_string_lossy().into_owned(),
+                    permissions: permissions.to_owned(),
+                })
+            })
+            .collect()
+    }
+
+    fn volume(&self, name: &str) -> io::Result<&Mounted> {
+        let volume = self.volumes.as_ref().and_then(|volumes| volumes.get(name));
+        volume.ok_or_else(|| io::Error::other(format!("volume {name:?} is not mounted")))
+    }
+
     fn hosts_file(&self, ips: &[String]) -> String {
         if pod::host_network(&self.pod) {
             let of_node = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
@@ -64,19 +86,17 @@ impl Worker {
         mount: &VolumeMount,
         env: &[(String, String)],
     ) -> io::Result<Mount> {
-        let missing = || io::Error::other(format!("volume {:?} is not mounted", mount.name));
-        let volume =
-            self.volumes.as_ref().and_then(|volumes| volumes.get(&mount.name)).ok_or_else(missing)?;
+        let volume = self.volume(&mount.name)?;
         let sub = sub_path(mount, env)?;
         let host_path = match sub.as_deref().filter(|sub| !sub.is_empty()) {
-            Some(sub) => subpath::prepare(directory, volume, &mount.name, &container.name, index, sub)
+            Some(sub) => subpath::prepare(directory, &volume.path, &mount.name, &container.name, index, sub)
                 .map_err(|error| {
                     io::Error::other(format!(
                         "failed to prepare subPath for volumeMount {:?} of container {:?}: {error}",
                         mount.name, container.name
                     ))
                 })?,
-            None => volume.clone(),
+            None => volume.path.clone(),
         };
         let propagation = match mount.mount_propagation.as_deref() {
             Some("HostToContainer") => MountPropagation::HostToContainer,
@@ -90,7 +110,7 @@ impl Worker {
         Ok(Mount {
             container_path,
             host_path: host_path.to_string_lossy().into_owned(),
-            readonly: mount.read_only == Some(true),
+            readonly: volume.read_only || mount.read_only == Some(true),
             propagation: propagation as i32,
             ..Default::default()
         })

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::Worker;
 use crate::container::env::{self, Objects};
-use crate::container::{self, ConfigError, Parts, resolv, resources, sandbox, security};
+use crate::container::{self, ConfigError, Parts, hosts, resolv, resources, sandbox, security};
 use crate::images::Puller;
 use crate::logs;
 use crate::observed::{Observed, Sandbox};
@@ -33,11 +33,19 @@ struct StartError {
     retry_after: Duration,
     /// Whether an event has been sent already.
     told: bool,
+    /// Whether the event says the reason, not the message.
+    by_reason: bool,
 }
 
 impl StartError {
     fn new(reason: &'static str, message: impl ToString) -> Self {
-        Self { reason, message: message.to_string(), retry_after: CONFIG_RETRY, told: false }
+        Self {
+            reason,
+            message: message.to_string(),
+            retry_after: CONFIG_RETRY,
+            told: false,
+            by_reason: false,
+        }
     }
 }
 
@@ -66,6 +74,10 @@ impl Worker {
 
     /// Makes the sandbox; the error is a pause before the next attempt.
     pub(super) async fn create_sandbox(&mut self, attempt: u32) -> Result<(), Duration> {
+        if let Err(error) = hosts::check_name(&self.pod, &self.context.facts.cluster_dns.domain) {
+            self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
+            return Err(MAX_SANDBOX_RETRY);
+        }
         let config = self.sandbox_config(attempt);
         if let Err(error) = tokio::fs::create_dir_all(&config.log_directory).await {
             tracing::error!(path = config.log_directory, %error, "log directory not made");
@@ -142,12 +154,8 @@ impl Worker {
                     "not started"
                 );
                 if !error.told {
-                    let text = if error.reason == "ErrImagePull" || error.reason == "ImagePullBackOff" {
-                        format!("Error: {}", error.reason)
-                    } else {
-                        format!("Error: {}", error.message)
-                    };
-                    self.events.container_warning(name, "Failed", text);
+                    let what = if error.by_reason { error.reason } else { &error.message };
+                    self.events.container_warning(name, "Failed", format!("Error: {what}"));
                 }
                 let waiting = Waiting { reason: error.reason.to_owned(), message: error.message };
                 self.waiting.insert(name.to_owned(), waiting);
@@ -171,29 +179,22 @@ impl Worker {
             .under_way
             .run(async move { runtime.create_container(&home, config, sandbox_config).await })
             .await
-            .map_err(|error| StartError::new("CreateContainerError", error))?;
-        self.events.container_normal(
-            &container.name,
-            "Created",
-            format!("Created container: {}", container.name),
-        );
+            .map_err(|error| StartError::new("CreateContainerError", error.plain()))?;
+        self.events.container_normal(&container.name, "Created", "Container created");
         let (runtime, created) = (Arc::clone(&self.context.runtime), id.clone());
         self.under_way
             .run(async move { runtime.start_container(&created).await })
             .await
-            .map_err(|error| StartError::new("RunContainerError", error))?;
-        self.events.container_normal(
-            &container.name,
-            "Started",
-            format!("Started container {}", container.name),
-        );
+            .map_err(|error| StartError::new("RunContainerError", error.plain()))?;
+        self.events.container_normal(&container.name, "Started", "Container started");
         let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
         if let Some(hook) = hook
             && let Err(error) = self.run_hook(&id, container, hook, &self.ip_of(sandbox)).await
         {
             self.events.container_warning(&container.name, "FailedPostStartHook", "PostStartHook failed");
             self.stop_container(&id, &container.name, "FailedPostStartHook", None).await;
-            return Err(StartError::new("PostStartHookError", error));
+            // What the hook printed is for those who may see the pod, not its events.
+            return Err(StartError { told: true, ..StartError::new("PostStartHookError", error) });
         }
         Ok(())
     }
@@ -215,10 +216,11 @@ impl Worker {
             preloaded: &self.context.preloaded,
         };
         puller.ensure(&self.pod, container, sandbox, &mut self.pulls).await.map_err(|error| StartError {
-            told: error.reason == "ImagePullBackOff",
             reason: error.reason,
             message: error.message,
             retry_after: error.retry_after.unwrap_or(CONFIG_RETRY),
+            told: false,
+            by_reason: true,
         })
     }
 
@@ -256,7 +258,9 @@ impl Worker {
             image: image.id.clone(),
             env,
             mounts,
-            devices: Vec::new(),
+            devices: self
+                .devices(container)
+                .map_err(|error| StartError::new("CreateContainerConfigError", error))?,
             resources: resources::container(&self.pod, container, context.facts.memory),
             restarts,
             target,

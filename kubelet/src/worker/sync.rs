@@ -8,7 +8,7 @@ use super::{Phase, RESYNC, Worker};
 use crate::observed::Observed;
 use crate::plan::{self, Action, Plan, ProbeResults};
 use crate::pod;
-use crate::status::Verdict;
+use crate::status::{Verdict, VerdictKind};
 use crate::volumes;
 
 /// Rounds in a row without a pause; a pod that needs more has to wait a moment between them.
@@ -89,6 +89,7 @@ impl Worker {
         self.verdict = Some(Verdict {
             reason: "DeadlineExceeded".to_owned(),
             message: "Pod was active on the node longer than the specified deadline".to_owned(),
+            kind: VerdictKind::Ended,
         });
         self.begin_termination();
         Some(Duration::ZERO)
@@ -138,7 +139,8 @@ impl Worker {
             tracing::error!(path = %directory.display(), %error, "pod directory not made");
             return false;
         }
-        match volumes::set_up(&directory, &self.pod, self.context.lookup.as_ref(), &around).await {
+        let (csi, lookup) = (&self.context.csi, self.context.lookup.as_ref());
+        match volumes::set_up(&directory, &self.pod, csi, lookup, &around).await {
             Ok(paths) => {
                 self.volumes = Some(paths);
                 self.volumes_failed = 0;

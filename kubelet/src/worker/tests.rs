@@ -10,8 +10,11 @@ use super::*;
 use crate::api::Standalone;
 use crate::cgroups::Cgroups;
 use crate::context::Facts;
+use crate::csi::Csi;
+use crate::eviction::Evictions;
 use crate::runtime::Runtime;
 use crate::runtime::fake::FakeRuntime;
+use crate::status::VerdictKind;
 
 struct World {
     runtime: Arc<FakeRuntime>,
@@ -38,8 +41,10 @@ impl World {
                 ..Default::default()
             },
             cgroups: Cgroups::new(dir.path(), "/"),
+            csi: Csi::new(dir.path().join("root"), "n"),
             lookup: Arc::new(Standalone),
             services: Arc::new(Standalone),
+            evictions: Evictions::new(Default::default()),
             events: Recorder::discarding(),
             statuses: Arc::default(),
             preloaded,
@@ -189,7 +194,8 @@ async fn missing_images_and_eviction() {
     };
     world.until("the pull failed", |w| reason(w).as_deref() == Some("ErrImagePull")).await;
     assert_eq!(world.phase(), "Pending");
-    world.inbox.evict(Verdict { reason: "Evicted".to_owned(), message: "because".to_owned() });
+    let (reason, message) = ("Evicted".to_owned(), "because".to_owned());
+    world.inbox.evict(Verdict { reason, message, kind: VerdictKind::Evicted });
     world.until("failed", |w| w.phase() == "Failed").await;
     assert_eq!(world.status().reason.as_deref(), Some("Evicted"));
 }

@@ -9,8 +9,12 @@ pub fn of_default_route() -> u32 {
     let mtu = default_interface(&routes)
         .and_then(|name| std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok())
         .and_then(|text| text.trim().parse().ok());
-    // A loopback-like interface with jumbo packets says nothing of the way beyond it.
-    mtu.filter(|m| (1280..=9216).contains(m)).unwrap_or(ETHERNET)
+    mtu.map_or(ETHERNET, usable)
+}
+
+/// What an interface's MTU says of the way beyond it: a loopback-like one with jumbo packets says nothing.
+pub fn usable(mtu: u32) -> u32 {
+    if (1280..=9216).contains(&mtu) { mtu } else { ETHERNET }
 }
 
 /// The interface of the default route in the kernel's table: its columns are interface, destination,

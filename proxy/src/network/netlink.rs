@@ -10,6 +10,10 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
+mod remote;
+
+pub use remote::{Interface, Route, Tunnel};
+
 /// Why a step of the network failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -179,6 +183,14 @@ impl Netlink {
         let request = self.0.route().add(route.build()).replace();
         request.execute().await.map_err(Error::step(format!("add route to {to}")))
     }
+}
+
+/// Largest packet of a link in bytes.
+pub fn mtu(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|a| match a {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
 }
 
 /// The name of a link.

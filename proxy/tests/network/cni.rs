@@ -211,6 +211,7 @@ fn cleanup_leaves_nothing_and_spares_other_clusters() {
         assert!(bin.join("knarr-cni").exists() && bin.join("loopback").exists());
         assert_eq!(node.interfaces().len(), 4);
         let leftovers = Leftovers {
+            cluster_cidrs: Vec::new(),
             cluster: "mine".to_owned(),
             state_dir: Some(node.cni.state_dir.clone()),
             cni_conf_dir: Some(conf.clone()),

@@ -1,9 +1,9 @@
 //! Counters of pools (KEP-4815): devices that are parts of the same hardware consume what it has, so that only those parts
 //! can be allocated together that there is enough for.
-use super::Id;
+use super::{Id, Used};
 use k8s_openapi::api::resource::v1::{Counter, Device, ResourceSlice};
 use knarr_api::quantity::Quantity;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Driver, pool, set of counters, counter.
 type Name = (String, String, String, String);
@@ -28,7 +28,7 @@ fn consumed<'a>(id: &'a Id, device: &'a Device) -> impl Iterator<Item = (Name, i
 
 impl Counters {
     /// What the pools have, less what the devices consume that are somebody's, wherever they are.
-    pub(super) fn left(pools: &[Vec<&ResourceSlice>], used: &HashSet<Id>) -> Self {
+    pub(super) fn left(pools: &[Vec<&ResourceSlice>], used: &Used) -> Self {
         let mut left = Self::default();
         for spec in pools.iter().flatten().map(|slice| &slice.spec) {
             for set in spec.shared_counters.iter().flatten() {

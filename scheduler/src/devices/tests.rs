@@ -44,6 +44,10 @@ fn stored(objects: &[Value]) -> World {
                 let slice = views::resource_slice(serde_json::from_value(object).unwrap());
                 world.devices.slices.insert(name, Arc::new(slice));
             }
+            "DeviceTaintRule" => {
+                let rule = views::device_taint_rule(serde_json::from_value(object).unwrap());
+                world.devices.rules.insert(name, Arc::new(rule));
+            }
             "DeviceClass" => {
                 let class = views::device_class(serde_json::from_value(object).unwrap());
                 world.devices.classes.insert(name, Arc::new(class));
@@ -162,6 +166,83 @@ fn devices_of_others_and_of_its_own() {
     check(&[free(), any(), tainted.clone()], &none("2 cannot allocate all claims"));
     let tolerant = exactly(json!({"tolerations": [{"key": "broken", "operator": "Exists"}]}));
     check(&[claim(tolerant), any(), tainted], "n1 r=a");
+}
+
+#[test]
+fn rules_taint_devices() {
+    let any = || class("true");
+    let two = || slice("n1", &[("a", json!({})), ("b", json!({}))]);
+    let rule = |device: &str, effect: &str| {
+        json!({"kind": "DeviceTaintRule", "metadata": {"name": device}, "spec": {
+            "deviceSelector": {"driver": "gpu.example.com", "device": device},
+            "taint": {"key": "broken", "effect": effect, "timeAdded": "2026-01-01T00:00:00Z"},
+        }})
+    };
+    let wants = |more: Value| claim(exactly(more));
+    check(&[wants(json!({})), any(), two(), rule("a", "NoSchedule")], "n1 r=b");
+    check(&[wants(json!({})), any(), two(), rule("a", "None")], "n1 r=a");
+    let full = none("2 cannot allocate all claims");
+    check(&[wants(json!({"count": 2})), any(), two(), rule("a", "NoExecute")], &full);
+    let tolerant = json!({"count": 2, "tolerations": [{"key": "broken", "operator": "Exists"}]});
+    check(&[wants(tolerant), any(), two(), rule("a", "NoExecute")], "n1 r=a r=b");
+}
+
+#[test]
+fn shares_of_one_device() {
+    let any = || class("device.allowMultipleAllocations");
+    let shared = || {
+        let mut slice = slice("n1", &[("net", json!({}))]);
+        slice["spec"]["devices"][0]["allowMultipleAllocations"] = true.into();
+        slice["spec"]["devices"][0]["capacity"] = json!({"bandwidth": {"value": "10G",
+            "requestPolicy": {"default": "1G", "validRange": {"min": "1G", "step": "1G"}}}});
+        slice
+    };
+    let wants = |count: i64, bandwidth: &str| {
+        claim(exactly(json!({"count": count, "capacity": {"requests": {"bandwidth": bandwidth}}})))
+    };
+    let taken = |bandwidth: &str| {
+        let result = json!({"request": "r", "driver": "gpu.example.com", "pool": "n1", "device": "net",
+            "shareID": "s", "consumedCapacity": {"bandwidth": bandwidth}});
+        let mut claim = claim(exactly(json!({})));
+        claim["metadata"]["name"] = "other".into();
+        claim["status"] = json!({"allocation": {"devices": {"results": [result]}}});
+        claim
+    };
+    let full = none("2 cannot allocate all claims");
+    check(&[wants(1, "4G"), any(), shared()], "n1 r=net");
+    check(&[wants(2, "5G"), any(), shared()], "n1 r=net r=net");
+    check(&[wants(2, "4500M"), any(), shared()], "n1 r=net r=net");
+    check(&[wants(2, "5500M"), any(), shared()], &full);
+    check(&[wants(1, "4G"), taken("6G"), any(), shared()], "n1 r=net");
+    check(&[wants(1, "4G"), taken("7G"), any(), shared()], &full);
+    check(&[claim(exactly(json!({}))), taken("9G"), any(), shared()], "n1 r=net");
+    check(&[wants(1, "11G"), any(), shared()], &full);
+    // Both have something else in common than the device.
+    let mut distinct = exactly(json!({"count": 2}));
+    distinct["constraints"] = json!([{"distinctAttribute": "gpu.example.com/port"}]);
+    check(&[claim(distinct), any(), shared()], &full);
+    let world = stored(&[wants(1, "4500M"), any(), shared()]);
+    let claims: Vec<_> = world.devices.claims.values().cloned().collect();
+    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap();
+    let result = &allocated[0].allocation.as_ref().unwrap()["devices"]["results"][0];
+    assert_eq!(result["consumedCapacity"], json!({"bandwidth": "5G"}));
+    assert_eq!(result["shareID"].as_str().unwrap().len(), 36);
+}
+
+#[test]
+fn devices_that_must_be_prepared_come_last() {
+    let any = || class("true");
+    let mut devices = slice("n1", &[("a", json!({})), ("b", json!({}))]);
+    devices["spec"]["devices"][0]["bindingConditions"] = json!(["Attached"]);
+    devices["spec"]["devices"][0]["bindingFailureConditions"] = json!(["Broken"]);
+    check(&[claim(exactly(json!({}))), any(), devices.clone()], "n1 r=b");
+    let world = stored(&[claim(exactly(json!({"count": 2}))), any(), devices]);
+    let claims: Vec<_> = world.devices.claims.values().cloned().collect();
+    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap();
+    let results = allocated[0].allocation.as_ref().unwrap()["devices"]["results"].clone();
+    assert_eq!(results[1]["bindingConditions"], json!(["Attached"]));
+    assert_eq!(results[1]["bindingFailureConditions"], json!(["Broken"]));
+    assert_eq!(results[0].get("bindingConditions"), None);
 }
 
 #[test]

@@ -1,18 +1,24 @@
-//! Writes to resource claims which devices they get, and which pods they are for.
+//! Writes to resource claims which devices they get, and which pods they are for; waits for devices to be prepared.
 use super::Scheduler;
 use crate::devices::Allocation;
+use crate::devices::conditions::{Prepared, has_conditions, prepared};
 use crate::plugin::Event;
 use crate::plugins::Plan;
 use crate::pod::PodView;
 use crate::views;
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use knarr_component::store::Key;
 use kube::Api;
 use kube::api::PostParams;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Keeps a claim from vanishing while devices are allocated for it.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+
+/// How long a driver may take to prepare devices.
+const PREPARATION: Duration = Duration::from_secs(600);
 
 /// Why a claim could not be reserved.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +29,10 @@ pub(super) enum ReserveError {
     Gone(String),
     #[error("cannot describe the devices: {0}")]
     Form(#[from] serde_json::Error),
+    #[error("claim {0} binding failed: condition {1} is true")]
+    Failed(Key, String),
+    #[error("claim {0} binding timeout")]
+    Timeout(Key),
 }
 
 impl Scheduler {
@@ -31,6 +41,49 @@ impl Scheduler {
         for allocation in &plan.devices {
             self.reserve(pod, allocation).await?;
         }
+        for allocation in &plan.devices {
+            if let Err(error) = self.devices_are_ready(&allocation.claim).await {
+                self.give_devices_back(pod, &allocation.claim).await?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the driver says that the devices of a claim can be used.
+    async fn devices_are_ready(&self, claim: &Key) -> Result<(), ReserveError> {
+        let mut changes = self.storage_changed.subscribe();
+        let deadline = tokio::time::Instant::now() + PREPARATION;
+        loop {
+            changes.mark_unchanged();
+            let known = self.state.lock().cache.world().devices.claims.get(claim).cloned();
+            let known = known.ok_or_else(|| ReserveError::Gone(claim.name.clone()))?;
+            match prepared(&known.value) {
+                Prepared::Ready => return Ok(()),
+                Prepared::Failed(condition) => return Err(ReserveError::Failed(claim.clone(), condition)),
+                Prepared::Waiting => {}
+            }
+            let changed = tokio::time::timeout_at(deadline, changes.changed()).await;
+            if !matches!(changed, Ok(Ok(()))) {
+                return Err(ReserveError::Timeout(claim.clone()));
+            }
+        }
+    }
+
+    /// A claim whose devices were not prepared loses them, so that it may get others, unless another pod has it.
+    async fn give_devices_back(&self, pod: &PodView, claim: &Key) -> Result<(), ReserveError> {
+        let api: Api<ResourceClaim> = Api::namespaced(self.client.clone(), &claim.namespace);
+        let Some(mut current) = api.get_opt(&claim.name).await? else { return Ok(()) };
+        let Some(status) = current.status.as_mut() else { return Ok(()) };
+        let holders = status.reserved_for.get_or_insert_default();
+        holders.retain(|holder| holder.uid != pod.uid);
+        if holders.is_empty() {
+            status.allocation = None;
+            status.devices = None;
+        }
+        let written = api.replace_status(&claim.name, &PostParams::default(), &current).await?;
+        let mut state = self.state.lock();
+        state.cache.world_mut().devices.set_claim(&Arc::new(views::resource_claim(written)));
         Ok(())
     }
 
@@ -52,6 +105,12 @@ impl Scheduler {
             }
             let allocation: AllocationResult = serde_json::from_value(allocation.clone())?;
             claim.status.get_or_insert_default().allocation = Some(allocation);
+            if has_conditions(&claim) {
+                let allocation = claim.status.as_mut().and_then(|status| status.allocation.as_mut());
+                allocation.into_iter().for_each(|allocation| {
+                    allocation.allocation_timestamp = Some(Time(jiff::Timestamp::now()));
+                });
+            }
         }
         let holder = ResourceClaimConsumerReference {
             api_group: None,

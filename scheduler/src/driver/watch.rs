@@ -133,6 +133,7 @@ impl Scheduler {
                     false => world.devices.set_claim(claim),
                 }
             });
+            this.storage_changed.send_replace(());
         });
         let slices = self.informer(stop, views::resource_slice, |this, change| {
             this.other(Some(Event::Device), |world| {
@@ -153,6 +154,22 @@ impl Scheduler {
             });
         });
         tokio::join!(claims.synced(), slices.synced(), classes.synced());
+        if knarr_api::gates::enabled("DRADeviceTaintRules") {
+            self.watch_taint_rules(stop).await;
+        }
+    }
+
+    async fn watch_taint_rules(self: &Arc<Self>, stop: &CancellationToken) {
+        let rules = self.informer(stop, views::device_taint_rule, |this, change| {
+            this.other(Some(Event::Device), |world| {
+                let rule = change.object();
+                match change.is_deletion() {
+                    true => drop(world.devices.rules.remove(&rule.key.name)),
+                    false => drop(world.devices.rules.insert(rule.key.name.clone(), Arc::clone(rule))),
+                }
+            });
+        });
+        rules.synced().await;
     }
 
     /// An informer whose changes go to `handle`.

@@ -20,6 +20,8 @@ pub struct Wishes {
     pub service_cidr: Option<String>,
     /// Host ports that lead to node ports.
     pub publish: Vec<Publish>,
+    /// Address of the host that other hosts reach it by.
+    pub address: Option<IpAddr>,
     /// API servers beside the first.
     pub more_api_servers: usize,
 }
@@ -42,7 +44,11 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<(State, R
     // The first cluster owns the host's address; the others answer on their bridge's, so that equal node
     // ports of two clusters do not meet.
     let bridge = IpAddr::V4(cluster_cidr.address(1));
-    let node_ip = if slot == 0 { host_address().unwrap_or(bridge) } else { bridge };
+    let node_ip = match wishes.address {
+        Some(address) => own_address(address)?,
+        None if slot == 0 => host_address().unwrap_or(bridge),
+        None => bridge,
+    };
     let mut chooser = PortChooser { taken: Vec::new(), reserved };
     for other in others {
         chooser.taken.extend(other.ports.all().map(|(_, port)| port));
@@ -74,6 +80,14 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<(State, R
         ..State::unknown(name)
     };
     Ok((state, chooser.reserved))
+}
+
+/// The address, which must be one of this host's.
+fn own_address(address: IpAddr) -> Result<IpAddr> {
+    if !matches!(address, IpAddr::V4(ip) if addresses().contains(&ip)) {
+        bail!("{address} is no IPv4 address of this host; `ip address` lists those it has");
+    }
+    Ok(address)
 }
 
 /// The first slot that no other cluster has and whose networks are free. An address of the host in one of them may be

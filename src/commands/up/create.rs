@@ -24,6 +24,8 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<(Cluster, 
     state.datastore = settings.datastore.clone();
     state.runtime_endpoint = settings.runtime_endpoint();
     state.extra_args = settings.extra_args.clone();
+    state.tls_sans = settings.tls_sans.clone();
+    state.network = settings.network();
     let paths = Paths::new(home, name);
     if Cluster::find(home, name)?.is_some() {
         bail!("another `knarr up` has just created cluster {name:?}; run this again to wait for it");
@@ -33,12 +35,8 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<(Cluster, 
     }
     let cluster = Cluster { paths, state };
     supervisor::check(&cluster)?;
-    let bridge = knarr_proxy::names::bridge(name);
-    if cluster.state.runs_containers() && Path::new("/sys/class/net").join(&bridge).exists() {
-        bail!(
-            "the interface {bridge} exists, so another folder of clusters (KNARR_HOME) holds one named {name:?}, too; \
-             choose another --name, or remove what is left of one that is gone with `ip link delete {bridge}`"
-        );
+    if cluster.state.runs_containers() {
+        check_bridge(name)?;
     }
     let written = write(&cluster, settings);
     if written.is_err() {
@@ -47,6 +45,19 @@ pub fn create(home: &Path, name: &str, settings: &Settings) -> Result<(Cluster, 
         let _ = std::fs::remove_dir_all(cluster.paths.run());
     }
     written.map(|()| (cluster, reserved))
+}
+
+/// Refuses a name whose bridge is there already.
+pub fn check_bridge(name: &str) -> Result<()> {
+    let bridge = knarr_proxy::names::bridge(name);
+    // Not by /sys, which shows the network namespace in which it was mounted.
+    if nix::net::if_::if_nametoindex(bridge.as_str()).is_ok() {
+        bail!(
+            "the interface {bridge} exists, so another folder of clusters (KNARR_HOME) holds one named {name:?}, too; \
+             choose another --name, or remove what is left of one that is gone with `ip link delete {bridge}`"
+        );
+    }
+    Ok(())
 }
 
 /// Makes what a stopped cluster's components need once more: `/run` does not survive a reboot.
@@ -62,7 +73,12 @@ pub fn prepare(cluster: &Cluster, keys: impl FnOnce() -> Result<()>) -> Result<(
     make_directories(&cluster.paths)?;
     keys()?;
     kubeconfig::write_all(cluster)?;
-    Ok(std::fs::write(cluster.paths.images().join("pause.tar"), pause::archive()?)?)
+    write_pause(&cluster.paths)
+}
+
+/// Writes the archive of the pause image where the kubelet imports from.
+pub fn write_pause(paths: &Paths) -> Result<()> {
+    Ok(std::fs::write(paths.images().join("pause.tar"), pause::archive()?)?)
 }
 
 fn write(cluster: &Cluster, settings: &Settings) -> Result<()> {
@@ -81,17 +97,22 @@ fn copy_stages(cluster: &Cluster, settings: &Settings) -> Result<()> {
 
 /// Copies the archives of `--images` to where the kubelet imports from when it starts.
 fn copy_images(cluster: &Cluster, settings: &Settings) -> Result<()> {
-    let Some(folder) = &settings.images else { return Ok(()) };
+    settings.images.as_deref().map_or(Ok(()), |folder| copy_archives(&cluster.paths, folder))
+}
+
+/// Copies all files of a folder to where the kubelet imports from when it starts.
+pub fn copy_archives(paths: &Paths, folder: &Path) -> Result<()> {
     for archive in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let archive = archive?.path();
         let name = archive.file_name().context("an archive without a name")?;
-        std::fs::copy(&archive, cluster.paths.images().join(name))
+        std::fs::copy(&archive, paths.images().join(name))
             .with_context(|| format!("cannot copy {}", archive.display()))?;
     }
     Ok(())
 }
 
-fn make_directories(paths: &Paths) -> Result<()> {
+/// Makes the directories of a cluster.
+pub fn make_directories(paths: &Paths) -> Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     for (folder, mode) in paths.directories() {
         let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(&folder);

@@ -92,7 +92,7 @@ impl Attempt {
 }
 
 /// Waits until so many of these nodes are ready.
-async fn nodes(client: &Client, config: watcher::Config, count: usize) -> Result<()> {
+pub async fn nodes(client: &Client, config: watcher::Config, count: usize) -> Result<()> {
     let nodes: Api<Node> = Api::all(client.clone());
     let mut ready = HashSet::new();
     let mut events = watcher(nodes, config).default_backoff().applied_objects().boxed();

@@ -2,12 +2,14 @@
 use super::Args;
 use crate::cluster::State;
 use crate::cluster::preflight;
-use crate::cluster::state::{MORE_API_SERVERS, Publish, Simulated, Wishes};
+use crate::cluster::state::{MORE_API_SERVERS, Network, Publish, Simulated, Wishes};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use knarr_kubelet::runtime::choose::EMBEDDED;
+use knarr_proxy::network::overlay::Backend;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Simulated nodes of one cluster at most.
@@ -25,6 +27,11 @@ pub struct Settings {
     /// URL of a Postgres database.
     pub datastore: Option<String>,
     apiservers: Option<u8>,
+    advertise_address: Option<IpAddr>,
+    /// More names of the API server's certificate.
+    pub tls_sans: Vec<String>,
+    network_backend: Option<Backend>,
+    direct_routing: bool,
     node_name: Option<String>,
     cluster_cidr: Option<String>,
     service_cidr: Option<String>,
@@ -59,6 +66,20 @@ pub enum Runtime {
 }
 
 impl Settings {
+    /// Settings of a node that joins a cluster.
+    pub fn of_node(
+        runtime: Option<Runtime>,
+        container_runtime_endpoint: Option<String>,
+        images: Option<PathBuf>,
+    ) -> Result<Self> {
+        let settings = Self { runtime, container_runtime_endpoint, images, ..Self::default() };
+        settings.check_runtime()?;
+        if !settings.runs_containers() {
+            bail!("--runtime simulated: simulated nodes are made by `knarr up`");
+        }
+        Ok(settings)
+    }
+
     /// Reads the configuration file, if one is named, and puts the flags over it.
     pub fn read(args: &Args) -> Result<Self> {
         let mut settings = args.config.as_deref().map_or_else(|| Ok(Self::default()), Self::from_file)?;
@@ -68,6 +89,10 @@ impl Settings {
         settings.datastore = args.datastore.or(settings.datastore);
         settings.apiservers = args.apiservers.or(settings.apiservers);
         settings.api_port = args.api_port.or(settings.api_port);
+        settings.advertise_address = args.advertise_address.or(settings.advertise_address);
+        settings.tls_sans.extend(args.tls_sans);
+        settings.network_backend = args.network_backend.or(settings.network_backend);
+        settings.direct_routing |= args.direct_routing;
         settings.node_name = args.node_name.or(settings.node_name);
         settings.cluster_cidr = args.cluster_cidr.or(settings.cluster_cidr);
         settings.service_cidr = args.service_cidr.or(settings.service_cidr);
@@ -123,6 +148,11 @@ impl Settings {
             bail!("--stages scripts simulated nodes: add --runtime simulated");
         }
         Ok(None)
+    }
+
+    /// How packets are to reach pods of other nodes.
+    pub fn network(&self) -> Network {
+        Network { backend: self.network_backend.unwrap_or_default(), direct_routing: self.direct_routing }
     }
 
     /// Whether pods are to be containers on this host.
@@ -187,6 +217,7 @@ impl Settings {
             cluster_cidr: self.cluster_cidr.clone(),
             service_cidr: self.service_cidr.clone(),
             publish: publish.map_err(anyhow::Error::msg)?,
+            address: self.advertise_address,
             more_api_servers: usize::from(self.apiservers.unwrap_or(1)).saturating_sub(1),
         })
     }
@@ -195,6 +226,12 @@ impl Settings {
     pub fn fit(&self, state: &State) -> Result<()> {
         fn other<T: PartialEq>(wish: Option<&T>, value: &T) -> bool {
             wish.is_some_and(|wish| wish != value)
+        }
+        if let Some(joined) = &state.joined {
+            let (name, server) = (&state.name, &joined.server);
+            bail!(
+                "{name:?} is a node of the cluster at {server}: `knarr join {server} --name {name}` starts it again"
+            );
         }
         let wishes = self.wishes()?;
         // What was chosen without being told to stays.
@@ -211,6 +248,10 @@ impl Settings {
                 "--apiservers",
                 other(self.apiservers.map(usize::from).as_ref(), &(1 + state.more_api_ports.len())),
             ),
+            ("--advertise-address", other(self.advertise_address.as_ref(), &state.node_ip)),
+            ("--tls-san", !self.tls_sans.is_empty() && self.tls_sans != state.tls_sans),
+            ("--network-backend", other(self.network_backend.as_ref(), &state.network.backend)),
+            ("--direct-routing", self.direct_routing && !state.network.direct_routing),
             ("--node-name", other(self.node_name.as_ref(), &state.node_name)),
             ("--cluster-cidr", other(self.cluster_cidr.as_ref(), &state.cluster_cidr)),
             ("--service-cidr", other(self.service_cidr.as_ref(), &state.service_cidr)),
