@@ -32,6 +32,7 @@ pub mod strategy;
 pub mod streaming;
 pub mod tokens;
 pub mod user;
+pub mod zpages;
 
 pub use flags::Args;
 pub use run::{run, run_on};
