@@ -16,10 +16,10 @@ pub fn set_up(pod_dir: &Path, pod: &Pod, name: &str, resolved: &Resolved) -> io:
     match resolved {
         Resolved::EmptyDir(medium) => {
             let path = empty_dir(pod_dir, name);
-            if make_volume(&path, *medium)? {
-                if let Some(group) = fs_group {
-                    ownership::give_to_group(&path, group, ownership::Access::ReadWrite)?;
-                }
+            if make_volume(&path, *medium)?
+                && let Some(group) = fs_group
+            {
+                ownership::give_to_group(&path, group, ownership::Access::ReadWrite)?;
             }
             Ok(path)
         }

@@ -70,14 +70,14 @@ impl Log {
         self.file.write_all(&out)
     }
 
-    /// Writes a last line that has no end.
+    /// Writes a last line that has no end, as a part: readers add none.
     pub fn finish(&mut self, stream: Stream) -> io::Result<()> {
         let rest = std::mem::take(&mut self.pending[stream as usize]);
         if rest.is_empty() {
             return Ok(());
         }
         let mut out = Vec::new();
-        line(&mut out, stream, b'F', &rest);
+        line(&mut out, stream, b'P', &rest);
         self.file.write_all(&out)
     }
 }
@@ -131,7 +131,7 @@ mod tests {
         let long = vec![b'x'; MAX_PART + 5];
         check(&[b"one\ntwo\n"], &[("F", 3), ("F", 3)]);
         check(&[b"o", b"ne\n\n"], &[("F", 3), ("F", 0)]);
-        check(&[b"no end"], &[("F", 6)]);
+        check(&[b"no end"], &[("P", 6)]);
         check(&[&long, b"\n"], &[("P", MAX_PART), ("F", 5)]);
         check(&[&long[..MAX_PART], b"\nnext\n"], &[("P", MAX_PART), ("F", 0), ("F", 4)]);
     }
