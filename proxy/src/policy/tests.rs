@@ -126,10 +126,8 @@ fn chains_follow_policies() {
 fn peers_are_selected_by_namespace_and_labels() {
     let check = |peer: Value, expected: &[&str]| {
         let mut index = index();
-        index.set_policy(
-            "a/p",
-            Some(policy("a", &json!({"podSelector": {}, "ingress": [{"from": [peer.clone()]}]}))),
-        );
+        index
+            .set_policy("a/p", Some(policy("a", &json!({"podSelector": {}, "ingress": [{"from": [peer]}]}))));
         assert_eq!(members(&index.rules(), "peers-"), expected, "{peer}");
     };
     let web = json!({"matchLabels": {"app": "web"}});
@@ -191,7 +189,7 @@ fn pods_without_an_address_of_their_own_are_not_seen() {
     let (plain, ips) = (json!({"containers": []}), json!([{"ip": "10.42.0.2"}]));
     check(plain.clone(), json!({"phase": "Running", "podIPs": ips}), true);
     check(plain.clone(), json!({"phase": "Pending"}), false);
-    check(plain.clone(), json!({"phase": "Succeeded", "podIPs": ips}), false);
+    check(plain, json!({"phase": "Succeeded", "podIPs": ips}), false);
     check(json!({"containers": [], "hostNetwork": true}), json!({"phase": "Running", "podIPs": ips}), false);
 }
 
