@@ -2,6 +2,7 @@
 //!
 //! `api/fuzz` hands them to cargo-fuzz; the tests below run the same functions for a moment over seeds that are always
 //! the same ([`run`]). None of them may panic on input: a panic is the finding.
+use crate::cel::admission;
 use crate::json::StrictError;
 use crate::patch::{json as json_patch, merge, strategic};
 use crate::quantity::Quantity;
@@ -26,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "patches", body: patches, seeds: patch_seeds },
     Target { name: "selectors", body: selectors, seeds: selector_seeds },
     Target { name: "quantities", body: quantities, seeds: quantity_seeds },
+    Target { name: "expressions", body: expressions, seeds: expression_seeds },
 ];
 
 /// A moment of each target, for tests. `KNARR_FUZZ_SEED` and `KNARR_FUZZ_ROUNDS` look further.
@@ -150,6 +152,26 @@ pub fn documents(input: &[u8]) {
 fn document_seeds() -> Vec<Vec<u8>> {
     let yaml = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: c\n    image: &i x\n    args: [*i, \"1\", 0x1]\n";
     vec![pod_text().into_bytes(), yaml.into(), b"{}".to_vec(), b"[[[[{\"a\":1e400}]]]]".to_vec()]
+}
+
+/// Text as an expression of a policy: it is compiled or refused.
+pub fn expressions(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let options = admission::Options { params: true, authorizer: true, mutations: true };
+    let env = admission::environment(options);
+    drop(admission::compile(&env, text, &[]));
+}
+
+fn expression_seeds() -> Vec<Vec<u8>> {
+    [
+        "object.spec.replicas <= 5 && has(params.x) ? [1, 2u, 0x3, 4.5e6].all(i, i > 0) : 'a'.matches('(b|c)*')",
+        "object.metadata.labels.exists_one(k, k.startsWith(\"\\u00e4\")) || r'\\x' in {'a': b'\\xff', 'b': null}",
+        "Object{spec: Object.spec{replicas: int(quantity('1k').asInteger())}}",
+        "authorizer.group('').resource('pods').check('get').allowed() && cel.bind(x, duration('1h'), x > duration('1m'))",
+        "!-(-1)[0].a.b.c[?'d'].orValue(timestamp(request.userInfo.username))",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
 }
 
 /// A patch of each kind to a pod: a byte for the kind, then the patch as JSON.

@@ -9,6 +9,7 @@
 //! `omitempty`. Both are idempotent. Names are case-sensitive.
 mod encode;
 mod normalize;
+mod order;
 mod parse;
 mod path;
 mod scalar;
@@ -122,6 +123,7 @@ pub fn decode(
         other => other,
     })?;
     normalize(schema, ty, &mut value, strict)?;
+    order::sort(bytes, strict);
     Ok(value)
 }
 

@@ -26,7 +26,10 @@ use std::collections::BTreeMap;
 pub use gnostic::v2_protobuf;
 
 /// The version that documents name.
-pub const VERSION: &str = "v1.36.0";
+pub const VERSION: &str = "v1.36.3";
+
+/// Title and version of the documents of custom resources.
+const CUSTOM: (&str, &str) = ("Kubernetes CRD Swagger", "v0.1.0");
 
 /// The two forms of documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,9 +134,13 @@ pub fn v3(source: &Source<'_>, group: &str, version: &str) -> Value {
     let kinds: Vec<&Kind> = of_group_version(source, group, version).collect();
     let mut builder = schemas::Builder::new(Form::V3, source, &kinds);
     let paths = paths::of_kinds(&mut builder, &kinds);
+    let (title, release) = match source.overrides.is_empty() {
+        true => ("Kubernetes", VERSION),
+        false => CUSTOM,
+    };
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": VERSION},
+        "info": {"title": title, "version": release},
         "paths": paths,
         "components": {
             "schemas": builder.finish(),

@@ -24,6 +24,7 @@ use http::{HeaderMap, HeaderValue, header};
 use knarr_api::status::Status;
 use knarr_reload::Reloaded;
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::Histogram;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -116,6 +117,8 @@ pub struct Config {
     pub own: Arc<Late>,
     /// `--anonymous-auth`, where the configuration file does not speak of it.
     pub anonymous: bool,
+    /// Takes the seconds that client certificates have left.
+    pub expirations: Histogram,
 }
 
 impl Authenticator {
@@ -194,7 +197,10 @@ impl Authenticator {
         let verifier = verifier.get();
         let verify = || verifier.verify(&peer.certificates).map(Arc::new);
         match checked(&peer.verified, &verifier, verify)? {
-            identity if identity.is_current() => Ok(Some(identity.user.clone())),
+            identity if identity.is_current() => {
+                self.config.expirations.observe(identity.seconds_left() as f64);
+                Ok(Some(identity.user.clone()))
+            }
             _ => Err("x509: certificate has expired or is not yet valid".to_owned()),
         }
     }
@@ -231,7 +237,12 @@ impl Authenticator {
         }
         match config.tokens.authenticate(token, wanted, &*config.objects) {
             Ok(Some(known)) => {
-                return Ok((Arc::new(known.user), known.audiences, known.held.map(Arc::new)));
+                let verdict = (Arc::new(known.user), known.audiences, known.held.map(Arc::new));
+                match verdict.2.as_ref().and_then(|held| held.refusal()) {
+                    None => return Ok(verdict),
+                    Some(refusal) => errors.push(refusal.to_owned()),
+                }
+                self.note_use(&verdict).await;
             }
             Ok(None) => {}
             Err(error) => errors.push(error),

@@ -3,6 +3,7 @@ use crate::audit::AuditArgs;
 use crate::authz::Mode;
 use crate::runtime_config::RuntimeConfig;
 use crate::streaming::Component;
+use crate::zpages::Flags;
 use clap::{ArgAction, Args as ClapArgs};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,6 +15,9 @@ use std::time::Duration;
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_line_help = false)]
 pub struct Args {
+    /// All of these, for `/flagz`.
+    #[command(flatten)]
+    pub told: Flags,
     /// Where state is kept: `sqlite:DIRECTORY`, or `postgres://USER@HOST/DATABASE?sslmode=…` which any number of API
     /// servers may share. A password is better given in the variable than on the command line.
     #[arg(
@@ -340,6 +344,11 @@ impl Args {
     pub fn served(&self) -> Result<RuntimeConfig, FlagError> {
         let api = knarr_api::table::builtin();
         RuntimeConfig::parse(api, &self.runtime_config).map_err(FlagError::RuntimeConfig)
+    }
+
+    /// What tells this server from the others of its cluster.
+    pub fn known_as(&self) -> String {
+        format!("{}:{}", self.advertised(), self.secure_port)
     }
 
     /// [`Args::advertise_address`] after completion.

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config_file;
 pub mod custom;
 pub mod discovery;
+mod election;
 pub mod flags;
 pub mod flowcontrol;
 pub mod fuzzing;
@@ -31,6 +32,7 @@ pub mod strategy;
 pub mod streaming;
 pub mod tokens;
 pub mod user;
+pub mod zpages;
 
 pub use flags::Args;
 pub use run::{run, run_on};

@@ -2,8 +2,11 @@
 //!
 //! A request finds its counters by a hash of its labels, so that the label texts are made once a combination.
 mod access;
+mod impersonation;
+mod reloads;
 mod slis;
 mod storage;
+mod watches;
 
 use crate::admission::AdmissionMetrics;
 use crate::admission::webhook::WebhookMetrics;
@@ -25,8 +28,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 pub use access::AccessMetrics;
+pub use impersonation::ImpersonationMetrics;
+pub use reloads::{ReloadMetrics, Reloads};
 pub use slis::SliMetrics;
 pub use storage::StorageMetrics;
+pub use watches::{WatchMetrics, Watched};
 
 const SECONDS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
@@ -38,6 +44,18 @@ struct RequestLabels {
     code: String,
     component: &'static str,
     dry_run: String,
+    group: String,
+    resource: String,
+    scope: &'static str,
+    subresource: String,
+    verb: &'static str,
+    version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    code: &'static str,
+    component: &'static str,
     group: String,
     resource: String,
     scope: &'static str,
@@ -115,6 +133,7 @@ pub struct Metrics {
     sizes: Family<RunningLabels, Histogram, fn() -> Histogram>,
     running: Family<RunningLabels, Gauge>,
     deprecated: Family<DeprecatedLabels, Gauge>,
+    ended: Family<EndLabels, Counter>,
     entries: RwLock<HashMap<u64, Entry>>,
     hasher: RandomState,
     inflight: [Gauge; 2],
@@ -124,6 +143,12 @@ pub struct Metrics {
     pub storage: StorageMetrics,
     /// Authentication and authorization.
     pub access: AccessMetrics,
+    /// Impersonation.
+    pub impersonation: ImpersonationMetrics,
+    /// Configuration files that were read again.
+    pub reloads: ReloadMetrics,
+    /// What watches were sent.
+    pub watches: WatchMetrics,
     /// Admission plugins.
     pub admission: AdmissionMetrics,
     /// The audit log.
@@ -135,6 +160,8 @@ pub struct Metrics {
     process: Process,
     /// Requests refused by the in-flight limits.
     pub dropped: Counter,
+    /// Connections that did not get as far as a request.
+    pub handshakes: Counter,
     /// Requests that panicked.
     pub panics: Counter,
     /// Requests that ran out of time.
@@ -197,12 +224,30 @@ impl Default for Metrics {
         );
         registry.register("apiserver_request_panics", "Requests that panicked", panics.clone());
         registry.register("apiserver_request_timeouts", "Requests that ran out of time", timeouts.clone());
+        let ended = Family::<EndLabels, Counter>::default();
+        registry.register(
+            "apiserver_request_terminations",
+            "Requests that the server ended in self-defence",
+            ended.clone(),
+        );
         let flow = FlowMetrics::new(&mut registry);
         let aggregator = AggregatorMetrics::default();
         aggregator.register(&mut registry);
         let webhooks = WebhookMetrics::default();
         webhooks.register(&mut registry);
         let access = AccessMetrics::new(&mut registry);
+        let impersonation = ImpersonationMetrics::default();
+        impersonation.register(&mut registry);
+        let reloads = ReloadMetrics::default();
+        reloads.register(&mut registry);
+        let watches = WatchMetrics::default();
+        watches.register(&mut registry);
+        let handshakes = Counter::default();
+        registry.register(
+            "apiserver_tls_handshake_errors",
+            "Connections whose TLS handshake failed",
+            handshakes.clone(),
+        );
         let admission = AdmissionMetrics::default();
         admission.register(&mut registry);
         let audit = AuditMetrics::default();
@@ -220,12 +265,17 @@ impl Default for Metrics {
             sizes,
             running,
             deprecated,
+            ended,
             entries: RwLock::default(),
             hasher: RandomState::new(),
             inflight: kinds,
             flow,
             storage,
             access,
+            impersonation,
+            reloads,
+            watches,
+            handshakes,
             admission,
             audit,
             webhooks,
@@ -252,6 +302,14 @@ impl Metrics {
     /// The gauge of limited requests being worked on.
     pub fn inflight(&self, mutating: bool) -> &Gauge {
         &self.inflight[usize::from(mutating)]
+    }
+
+    /// The server ended a request with this code, since it took too long or broke.
+    pub fn ended(&self, info: &RequestInfo, code: &'static str) {
+        let RunningLabels { component, group, resource, scope, subresource, verb, version } =
+            running_labels(info);
+        let labels = EndLabels { code, component, group, resource, scope, subresource, verb, version };
+        self.ended.get_or_create(&labels).inc();
     }
 
     /// The gauge of requests like this one that run as long as the client wants.
@@ -377,14 +435,25 @@ pub fn classic(text: &str) -> String {
 /// What the kernel knows of the process, looked up when somebody asks.
 struct Process {
     memory: Gauge,
+    virtual_memory: Gauge,
     descriptors: Gauge,
     seconds: Counter<f64, AtomicU64>,
 }
 
 impl Process {
     fn new(registry: &mut Registry) -> Self {
-        let this =
-            Self { memory: Gauge::default(), descriptors: Gauge::default(), seconds: Counter::default() };
+        let this = Self {
+            memory: Gauge::default(),
+            virtual_memory: Gauge::default(),
+            descriptors: Gauge::default(),
+            seconds: Counter::default(),
+        };
+        let most = Gauge::<i64>::default();
+        if let Ok((soft, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
+            most.set(i64::try_from(soft).unwrap_or(i64::MAX));
+        }
+        registry.register("process_max_fds", "Open file descriptors at most", most);
+        registry.register("process_virtual_memory_bytes", "Virtual memory", this.virtual_memory.clone());
         let started = Gauge::<f64, AtomicU64>::default();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         started.set(now.as_secs_f64());
@@ -398,8 +467,10 @@ impl Process {
     fn look(&self) {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok()).unwrap_or(0);
-        let pages = number(read("/proc/self/statm").split(' ').nth(1));
-        self.memory.set(pages * 4096);
+        let pages = read("/proc/self/statm");
+        let mut pages = pages.split(' ').map(|count| number(Some(count)) * 4096);
+        self.virtual_memory.set(pages.next().unwrap_or_default());
+        self.memory.set(pages.next().unwrap_or_default());
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         self.descriptors.set(i64::try_from(open).unwrap_or(i64::MAX));
         let stat = read("/proc/self/stat");
@@ -480,7 +551,10 @@ mod tests {
         metrics.observe(&info, 200, Duration::from_millis(3));
         metrics.observe(&info, 200, Duration::from_millis(3));
         metrics.access.authenticated(Some("admin"), Duration::from_millis(3));
+        metrics.ended(&info, "504");
         let text = metrics.encode();
+        let ended = "apiserver_request_terminations_total{code=\"504\",component=\"apiserver\",group=\"\",resource=\"pods\"";
+        assert!(text.contains(ended), "{text}");
         let line = "apiserver_request_total{code=\"200\",component=\"apiserver\",dry_run=\"\",group=\"\",\
                     resource=\"pods\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 2";
         assert!(text.contains(line), "{text}");

@@ -2,6 +2,7 @@
 use crate::metrics::{self, Metrics, SliMetrics};
 use crate::request_info::{RequestInfo, Verb};
 use crate::server::{Response, body};
+use crate::zpages::Pages;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::Value;
@@ -10,21 +11,21 @@ use serde::Serialize;
 
 /// The Kubernetes version whose API is served.
 const MINOR: &str = "36";
-const PATCH: &str = "3";
 
 /// Documents that never change while the server runs.
 pub struct OwnPaths {
     version: Bytes,
     keys: Bytes,
     configuration: Option<Bytes>,
+    pages: Pages,
 }
 
 impl OwnPaths {
     /// The version and the token documents.
-    pub fn new(keys: &Value, configuration: Option<&Value>) -> Self {
+    pub fn new(keys: &Value, configuration: Option<&Value>, pages: Pages) -> Self {
         let bytes = |value: &Value| Bytes::from(value.to_string());
         let pretty = serde_json::to_vec_pretty(&Version::current()).unwrap_or_default();
-        Self { version: pretty.into(), keys: bytes(keys), configuration: configuration.map(bytes) }
+        Self { version: pretty.into(), keys: bytes(keys), configuration: configuration.map(bytes), pages }
     }
 
     /// Answers a request for one of the paths; none for any other.
@@ -51,7 +52,7 @@ impl OwnPaths {
                 Some(bytes) => cached(body::json(200, bytes.clone())),
                 None => body::text(404, "404 page not found\n"),
             },
-            _ => return None,
+            other => self.pages.answer(other, headers)?,
         };
         if !matches!(info.verb, Verb::Get | Verb::Head) {
             let status = Status::new(
@@ -103,6 +104,21 @@ pub struct Version {
 }
 
 impl Version {
+    /// What the program is made with.
+    pub fn runtime(&self) -> &'static str {
+        self.go_version
+    }
+
+    /// The version without the letter.
+    pub fn bare(&self) -> String {
+        self.git_version.trim_start_matches('v').to_owned()
+    }
+
+    /// The version whose behaviour is shown.
+    pub fn emulated(&self) -> String {
+        format!("{}.{}", self.emulation_major, self.emulation_minor)
+    }
+
     /// Of this build.
     pub fn current() -> Self {
         Self {
@@ -112,7 +128,7 @@ impl Version {
             emulation_minor: MINOR,
             min_compatibility_major: "1",
             min_compatibility_minor: "35",
-            git_version: format!("v1.{MINOR}.{PATCH}+knarr-{}", env!("CARGO_PKG_VERSION")),
+            git_version: format!("{}+knarr-{}", knarr_api::openapi::VERSION, env!("CARGO_PKG_VERSION")),
             git_commit: option_env!("KNARR_COMMIT").unwrap_or_default(),
             git_tree_state: "clean",
             build_date: option_env!("KNARR_BUILD_DATE").unwrap_or("1970-01-01T00:00:00Z"),

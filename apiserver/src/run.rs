@@ -10,6 +10,7 @@ use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::audit::Audit;
 use crate::authn::impersonation::Impersonation;
 use crate::authz::{Authorizer, rbac};
+use crate::election;
 use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
 use crate::health::{Check, Health, Step};
@@ -28,6 +29,7 @@ use crate::storage::transfer::Place;
 use crate::storage::{Backend, Options, Store, Watched};
 use crate::streaming::{Config as UpstreamConfig, Prober, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
+use crate::zpages::Pages;
 use crate::{aggregator, bootstrap, certs, custom};
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -87,6 +89,11 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     tasks.spawn(background.clone().run_until_cancelled_owned(aggregation));
     let custom = custom::keep(server.registry.clone(), server.client.clone());
     tasks.spawn(background.clone().run_until_cancelled_owned(custom));
+    if knarr_api::gates::enabled("CoordinatedLeaderElection") {
+        let objects: Arc<dyn Objects> = Arc::new(store.clone());
+        let election = election::keep(objects, server.client.clone());
+        tasks.spawn(background.clone().run_until_cancelled_owned(election));
+    }
     let ending = server.clone();
     let stopping = shutdown.clone();
     tasks.spawn(async move {
@@ -178,12 +185,13 @@ fn assemble(
 ) -> Result<Arc<Server>> {
     let provider = identity::provider();
     let objects: Arc<dyn Objects> = Arc::new(store.clone());
-    let authorizer = authorization::assemble(args, &objects)?;
+    let authorizer = authorization::assemble(args, &objects, &metrics.reloads.authorization)?;
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let outbound = Arc::new(outbound(args, &objects, &provider)?);
     let own: Arc<Late> = Arc::default();
-    let (authenticator, hints) = authentication::assemble(args, &objects, &tokens, &outbound, &own)?;
+    let (authenticator, hints) =
+        authentication::assemble(args, &objects, &tokens, &outbound, &own, &metrics)?;
     let webhooks = webhook::Caller {
         objects: objects.clone(),
         outbound: outbound.clone(),
@@ -218,6 +226,7 @@ fn assemble(
         min_watch: Duration::from_secs(args.min_request_timeout),
         event_ttl: args.event_ttl,
         runtime_config: args.served()?,
+        watches: metrics.watches.clone(),
         ..Settings::default()
     };
     let api = knarr_api::table::builtin();
@@ -269,12 +278,16 @@ fn assemble(
         audit,
         authenticator,
         authorizer: authorizer.clone(),
-        impersonation: Impersonation::default(),
+        impersonation: Impersonation::new(metrics.impersonation.clone()),
         limits: Limits::new(args.max_requests_inflight, args.max_mutating_requests_inflight, &metrics),
         flow,
         health,
         metrics,
-        own_paths: OwnPaths::new(&tokens.key_set(), tokens.configuration(&jwks_uri).as_ref()),
+        own_paths: OwnPaths::new(
+            &tokens.key_set(),
+            tokens.configuration(&jwks_uri).as_ref(),
+            Pages::new(args.told.clone()),
+        ),
         handler: aggregator.clone(),
         open_paths: args.authorization_always_allow_paths.clone(),
         timeout: args.request_timeout,

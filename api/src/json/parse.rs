@@ -19,7 +19,12 @@ pub(super) fn parse(bytes: &[u8], strict: &mut Vec<StrictError>) -> Result<Value
             return Err(DecodeError::Syntax(fault));
         }
         strict.truncate(before);
-        read(&mended(bytes), strict).map_err(|_| DecodeError::Syntax(error.to_string()))
+        // The original goes deeper, which no stack here would bear.
+        let fault = |error: serde_json::Error| match error.to_string() {
+            text if text.starts_with("recursion limit exceeded") => "exceeded max depth".to_owned(),
+            text => text,
+        };
+        read(&mended(bytes), strict).map_err(|_| DecodeError::Syntax(fault(error)))
     })
 }
 

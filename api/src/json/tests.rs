@@ -69,7 +69,7 @@ fn strict_errors() {
     };
     check(
         r#"{"spec":{"foo":1,"containers":[{"name":"a"},{"Name":"b"}]}}"#,
-        &[r#"unknown field "spec.containers[1].Name""#, r#"unknown field "spec.foo""#],
+        &[r#"unknown field "spec.foo""#, r#"unknown field "spec.containers[1].Name""#],
     );
     check(
         r#"{"metadata":{"name":"a","labels":{"x":"1","x":"2"},"name":"b"}}"#,
@@ -182,6 +182,27 @@ fn identity_of_a_document() {
     assert_eq!(meta, ("v1".to_owned(), "Pod".to_owned()));
     assert_eq!(type_meta(b"{}").unwrap(), (String::new(), String::new()));
     assert!(type_meta(b"nope").is_err());
+}
+
+#[test]
+fn strict_errors_come_in_order() {
+    let text = r#"{"zeta":1,"spec":{"nodeName":"a","beta":{},"nodeName":"b","alpha":[{"a":1}]},"kind":"Pod","spec":{"alpha":2},
+        "metadata":{"omega":1}}"#;
+    let (_, strict) = read("Pod", text).unwrap();
+    let strict: Vec<_> = strict.iter().map(ToString::to_string).collect();
+    let expected = [
+        r#"unknown field "zeta""#,
+        r#"duplicate field "spec.nodeName""#,
+        r#"unknown field "spec.alpha""#,
+        r#"duplicate field "spec""#,
+        r#"unknown field "metadata.omega""#,
+    ];
+    assert_eq!(strict, expected);
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    assert_eq!(
+        parse(deep.as_bytes(), &mut Vec::new()),
+        Err(DecodeError::Syntax("exceeded max depth".to_owned()))
+    );
 }
 
 #[test]

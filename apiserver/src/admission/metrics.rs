@@ -39,6 +39,9 @@ struct MutationLabels {
     error_type: &'static str,
 }
 
+/// The usual classes of times.
+const EXPRESSION_SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 /// Nothing went wrong.
 pub const NO_ERROR: &str = "no_error";
 /// An expression failed.
@@ -67,6 +70,8 @@ pub struct AdmissionMetrics {
     mutations: Checks<MutationLabels>,
     controllers: Family<ControllerLabels, Histogram, fn() -> Histogram>,
     steps: Family<StepLabels, Histogram, fn() -> Histogram>,
+    compilations: Histogram,
+    evaluations: Histogram,
 }
 
 impl Default for AdmissionMetrics {
@@ -79,6 +84,8 @@ impl Default for AdmissionMetrics {
             mutations: (Family::default(), Family::new_with_constructor(checks)),
             controllers: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             steps: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            compilations: Histogram::new(EXPRESSION_SECONDS),
+            evaluations: Histogram::new(EXPRESSION_SECONDS),
         }
     }
 }
@@ -101,6 +108,26 @@ impl AdmissionMetrics {
             "Time that all plugins of a step took",
             self.steps.clone(),
         );
+        registry.register(
+            "apiserver_cel_compilation_duration_seconds",
+            "Time that compiling the expressions of a policy took",
+            self.compilations.clone(),
+        );
+        registry.register(
+            "apiserver_cel_evaluation_duration_seconds",
+            "Time that evaluating the expressions of a policy took",
+            self.evaluations.clone(),
+        );
+    }
+
+    /// The expressions of a policy were compiled.
+    pub fn compiled(&self, took: Duration) {
+        self.compilations.observe(took.as_secs_f64());
+    }
+
+    /// The expressions of a policy were evaluated for one write.
+    pub fn evaluated(&self, took: Duration) {
+        self.evaluations.observe(took.as_secs_f64());
     }
 
     fn register_policies(&self, registry: &mut Registry) {

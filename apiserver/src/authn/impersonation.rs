@@ -6,6 +6,7 @@
 //! cost and the wording of a refusal follow from that. Decisions themselves are not kept, since they cost microseconds.
 use super::request_header::{collect_extra, text};
 use crate::authz::{self, Attributes, Authorizer, Decision};
+use crate::metrics::ImpersonationMetrics;
 use crate::user::{ANONYMOUS, AUTHENTICATED, MASTERS, SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User};
 use http::HeaderMap;
 use knarr_api::status::Status;
@@ -13,6 +14,7 @@ use knarr_api::{Value, field, names};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
@@ -52,9 +54,15 @@ pub struct Acting {
 #[derive(Default)]
 pub struct Impersonation {
     last: Mutex<HashMap<String, Mode>>,
+    metrics: ImpersonationMetrics,
 }
 
 impl Impersonation {
+    /// One that is counted.
+    pub fn new(metrics: ImpersonationMetrics) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
     /// The user a request acts as: the one the headers name, or none. The headers are taken away.
     ///
     /// # Errors
@@ -78,7 +86,13 @@ impl Impersonation {
         let mut modes: Vec<Mode> = known.into_iter().chain(others).collect();
         modes.retain(|mode| mode.concerns(&wanted, requester));
         for mode in modes {
-            match (Attempt { mode, authorizer, requester, wanted: &wanted }).run(request).await {
+            let began = Instant::now();
+            let metrics = &self.metrics;
+            let outcome =
+                Attempt { mode, authorizer, requester, wanted: &wanted, metrics }.run(request).await;
+            let decision = if outcome.is_ok() { "allowed" } else { "denied" };
+            metrics.attempts.note(mode.name(), decision, began.elapsed());
+            match outcome {
                 Ok(user) => {
                     if Some(mode) != known {
                         self.remember(&requester.name, mode);
@@ -204,6 +218,7 @@ struct Attempt<'a> {
     authorizer: &'a Authorizer,
     requester: &'a User,
     wanted: &'a User,
+    metrics: &'a ImpersonationMetrics,
 }
 
 impl Attempt<'_> {
@@ -318,7 +333,15 @@ impl Attempt<'_> {
         } else {
             self.requester
         };
-        match self.authorizer.decide(requester, &attributes).await {
+        let began = Instant::now();
+        let decision = self.authorizer.decide(requester, &attributes).await;
+        let told = match &decision {
+            Decision::Allow(_) => "allowed",
+            Decision::Failed { .. } => "error",
+            Decision::Deny(_) | Decision::NoOpinion(_) => "denied",
+        };
+        self.metrics.checks.note(self.mode.name(), told, began.elapsed());
+        match decision {
             Decision::Allow(_) => Ok(()),
             Decision::Failed { reason, error, .. } if !reason.is_empty() => {
                 Err(self.refuse(&attributes, &format!("{error}: {reason}")))

@@ -32,6 +32,11 @@ impl Identity {
     pub fn is_current(&self) -> bool {
         (self.not_before..=self.not_after).contains(&now_seconds())
     }
+
+    /// Seconds until it ends.
+    pub fn seconds_left(&self) -> u64 {
+        self.not_after.saturating_sub(now_seconds())
+    }
 }
 
 /// Verifies chains against a certificate authority.

@@ -27,7 +27,27 @@ pub struct AccessMetrics {
     authentication: Durations,
     decisions: Family<ResultLabels, Counter>,
     authorization: Durations,
+    /// What client certificates have left, in seconds.
+    pub expirations: Histogram,
 }
+
+/// A moment, half an hour, 1, 2, 6 and 12 hours, 1, 2, 4, 7, 30, 90, 180 and 360 days.
+const LEFT: [f64; 14] = [
+    0.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
+];
 
 /// From a millisecond on, doubling, as in the original.
 fn histogram() -> Histogram {
@@ -44,7 +64,13 @@ impl AccessMetrics {
             authentication: Family::new_with_constructor(histogram),
             decisions: Family::default(),
             authorization: Family::new_with_constructor(histogram),
+            expirations: Histogram::new(LEFT),
         };
+        registry.register(
+            "apiserver_client_certificate_expiration_seconds",
+            "Time that the client certificate of a request has left",
+            new.expirations.clone(),
+        );
         registry.register(
             "authenticated_user_requests",
             "Authenticated requests by kind of user",

@@ -3,7 +3,6 @@ use super::answer::Answer;
 use super::call::Call;
 use super::options::{FieldValidation, WriteOptions, WriteVerb};
 use super::ownership::Ownership;
-use super::row::Siblings;
 use super::update::Wish;
 use super::write::{self, ATTEMPTS};
 use super::{Registry, codec, create, object};
@@ -114,7 +113,7 @@ impl Registry {
         present: Option<&Value>,
     ) -> Result<Wish, Status> {
         let kind = &*call.row.kind;
-        let versions = Ownership::of(Siblings { row: call.row, rows: &self.rows });
+        let versions = Ownership::of(self.siblings(call));
         let write = Write {
             manager: &options.field_manager,
             subresource: call.subresource,

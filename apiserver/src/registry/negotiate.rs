@@ -192,6 +192,38 @@ impl Clause<'_> {
     }
 }
 
+/// The form of a page for people, `/statusz` and the like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageForm {
+    /// Lines of text.
+    Text,
+    /// An object in this version of `config.k8s.io`.
+    Structured(&'static str, Format),
+}
+
+/// The form in which a page is asked for, whose structured kind is given.
+///
+/// # Errors
+/// 406.
+pub fn page(headers: &HeaderMap, kind: &str) -> Result<PageForm, Status> {
+    let header: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+    let header = header.join(",");
+    let form = |clause: Clause<'_>| {
+        let get = |name: &str| clause.params.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+        let format = match clause.media {
+            "text/plain" | "text/*" | "*/*" => return get("as").is_none().then_some(PageForm::Text),
+            media => Format::of(media).filter(|format| *format != Format::Protobuf)?,
+        };
+        let version = ["v1beta1", "v1alpha1"].into_iter().find(|version| get("v") == Some(version))?;
+        let fits = get("g") == Some("config.k8s.io") && get("as") == Some(kind);
+        fits.then_some(PageForm::Structured(version, format))
+    };
+    match header.trim() {
+        "" => Ok(PageForm::Text),
+        header => clauses(header).into_iter().find_map(form).ok_or_else(crate::zpages::not_acceptable),
+    }
+}
+
 /// The form of a discovery answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discovery {

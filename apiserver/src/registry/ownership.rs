@@ -31,6 +31,16 @@ impl<'a> Ownership<'a> {
         self.failed.lock().take().map_or(Ok(()), Err)
     }
 
+    /// What is asked, unless the request is over before.
+    async fn in_time(&self, asked: impl Future<Output = Result<Value, Status>>) -> Result<Value, Status> {
+        match self.siblings.until {
+            Some(until) => tokio::time::timeout_at(until.into(), asked).await.unwrap_or_else(|_| {
+                Err(Status::timeout("request did not complete within the allotted timeout"))
+            }),
+            None => asked.await,
+        }
+    }
+
     fn by_webhook(&self, object: &Value, to: &Kind) -> Result<Value, Status> {
         let row = self.siblings.of(&to.gvk.api_version());
         let row = row.ok_or_else(|| Status::internal("a version that is not served"))?;
@@ -41,7 +51,7 @@ impl<'a> Ownership<'a> {
             Some(converted) => converted,
             None => {
                 let runtime = tokio::runtime::Handle::current();
-                tokio::task::block_in_place(|| runtime.block_on(asked))
+                tokio::task::block_in_place(|| runtime.block_on(self.in_time(asked)))
             }
         };
         let mut converted = converted?;

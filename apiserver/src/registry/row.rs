@@ -13,6 +13,7 @@ use knarr_api::status::{self, Status};
 use knarr_api::table::{Api, ApiRef, KindRef};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The resource of node-port claims: one object a port that a Service holds, never served.
 pub const NODE_PORTS: &str = "knarr.internal/nodeports";
@@ -195,6 +196,8 @@ pub struct Siblings<'a> {
     pub row: &'a Row,
     /// All built-in rows.
     pub rows: &'a Rows,
+    /// When the request that needs conversions is over.
+    pub until: Option<Instant>,
 }
 
 impl std::fmt::Debug for Siblings<'_> {

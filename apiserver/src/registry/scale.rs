@@ -5,7 +5,6 @@ use super::negotiate::{self, PatchType};
 use super::options::{FieldValidation, WriteOptions, WriteVerb};
 use super::ownership::Ownership;
 use super::patch::Patch;
-use super::row::Siblings;
 use super::update::Wish;
 use super::{Registry, Row, codec, object};
 use crate::request_info::Verb;
@@ -181,7 +180,7 @@ impl Registry {
         let wish = |present: &Value| {
             // Checks name, version and number as an update does.
             let checked = rescaled(call, present, &scale)?;
-            let versions = Ownership::of(Siblings { row: call.row, rows: &self.rows });
+            let versions = Ownership::of(self.siblings(call));
             let write = managed_fields::Write {
                 manager: &options.field_manager,
                 subresource: "scale",

@@ -5,6 +5,7 @@ use super::negotiate::{Accepted, Format, Transform};
 use super::options::ListOptions;
 use super::select::Selection;
 use super::{Registry, Row, codec, encode, get, table};
+use crate::metrics::Watched;
 use crate::server::{Body, Response};
 use crate::storage::event::Form;
 use crate::storage::{Delivery, Event, EventType, Revision, Start, Stored, WatchEnd, WatchError, Watcher};
@@ -169,6 +170,7 @@ impl State {
                     if let ([delivery], Some(Form::Json)) = (&batch[..], self.encoder.shared()) {
                         // The common case costs a watcher no copy.
                         let bytes = delivery.event.json_line(delivery.event_type);
+                        self.encoder.sent.sent(bytes.len());
                         return Some((Ok(bytes), self));
                     }
                     match self.encoder.deliveries(&batch).await {
@@ -215,6 +217,7 @@ struct Encoder {
     include: IncludeObject,
     /// Tables name their columns once.
     columns_sent: bool,
+    sent: Watched,
 }
 
 impl Encoder {
@@ -222,7 +225,8 @@ impl Encoder {
         let include = table::include(call)?;
         let (api, messages) = (registry.api, registry.messages.clone());
         let (row, accepted) = (call.row.clone(), call.accepted);
-        Ok(Self { row, api, messages, accepted, include, columns_sent: false })
+        let sent = registry.settings.watches.of(&row.kind);
+        Ok(Self { row, api, messages, accepted, include, columns_sent: false, sent })
     }
 
     /// The form whose bytes watchers share.
@@ -241,20 +245,30 @@ impl Encoder {
 
     fn all_initial(&mut self, objects: &[Arc<Stored>]) -> Bytes {
         let mut out = Vec::new();
-        objects.iter().for_each(|object| self.initial(object, &mut out));
+        for object in objects {
+            let before = out.len();
+            self.initial(object, &mut out);
+            self.sent.sent(out.len() - before);
+        }
         out.into()
     }
 
     async fn deliveries(&mut self, batch: &[Delivery]) -> Result<Bytes, Status> {
         let mut out = Vec::new();
         if self.row.converter.is_none() {
-            batch.iter().for_each(|delivery| self.delivery(delivery, &mut out));
+            for delivery in batch {
+                let before = out.len();
+                self.delivery(delivery, &mut out);
+                self.sent.sent(out.len() - before);
+            }
             return Ok(out.into());
         }
         let objects = batch.iter().map(|delivery| delivery.event.object(delivery.event_type).clone());
         let objects = self.row.all_incoming(objects.collect()).await?;
         for (delivery, object) in batch.iter().zip(&objects) {
+            let before = out.len();
             self.object(delivery.event_type, object, delivery.event.revision(), &mut out);
+            self.sent.sent(out.len() - before);
         }
         Ok(out.into())
     }
@@ -331,7 +345,9 @@ impl Encoder {
             Transform::Table(version) => table::bookmark(version, object),
             _ => self.transform(object).unwrap_or_default(),
         };
-        self.frame("BOOKMARK", object)
+        let bytes = self.frame("BOOKMARK", object);
+        self.sent.sent(bytes.len());
+        bytes
     }
 
     fn error(&self, status: &Status) -> Bytes {

@@ -130,6 +130,11 @@ fn unfit(row: &Row, value: &Value, errors: &[Error]) -> Status {
 }
 
 impl Registry {
+    /// The versions of the resource that a call concerns.
+    pub(super) fn siblings<'a>(&'a self, call: &Call<'a>) -> Siblings<'a> {
+        Siblings { row: call.row, rows: &self.rows, until: call.context.deadline }
+    }
+
     /// Decodes a body that holds an object of the given kind, and applies its defaults.
     ///
     /// # Errors
@@ -154,7 +159,9 @@ impl Registry {
         let (api_version, wanted) = (kind.gvk.api_version(), &*kind.gvk.kind);
         match row.custom() {
             Some(_) => {
-                foreign_custom(Siblings { row, rows: &self.rows }, &decoded.value, || shown(format, body))?
+                foreign_custom(Siblings { row, rows: &self.rows, until: None }, &decoded.value, || {
+                    shown(format, body)
+                })?
             }
             None => foreign(row, text(&decoded.value, "apiVersion"), text(&decoded.value, "kind"))?,
         }
@@ -178,7 +185,7 @@ impl Registry {
         let now = Timestamp::now();
         let old_served = old.map(|o| encode::serve(row, o.clone()));
         if !applied {
-            let siblings = Siblings { row, rows: &self.rows };
+            let siblings = self.siblings(call);
             codec::own(&row.api, siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
         }
         let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
@@ -323,7 +330,7 @@ impl Registry {
             object: None,
             old: None,
             options,
-            siblings: Some(Siblings { row: call.row, rows: &self.rows }),
+            siblings: Some(self.siblings(call)),
             reinvocation: Default::default(),
             notes: call.context.notes.clone(),
         }

@@ -6,6 +6,7 @@ use crate::authn::token_webhook::TokenWebhook;
 use crate::authn::{Authenticator, Config, request_header::FrontProxy, token_file, x509};
 use crate::flags::{Args, OidcArgs};
 use crate::loopback::Late;
+use crate::metrics::{Metrics, Reloads};
 use crate::objects::Objects;
 use crate::outbound::Outbound;
 use crate::outbound::review::Webhook;
@@ -26,6 +27,7 @@ pub fn assemble(
     tokens: &Arc<Tokens>,
     outbound: &Arc<Outbound>,
     own: &Arc<Late>,
+    metrics: &Metrics,
 ) -> Result<(Arc<Authenticator>, Vec<rustls::DistinguishedName>)> {
     let client_ca = verifier(args.client_ca_file.as_deref())?;
     let proxy_ca = verifier(args.requestheader_client_ca_file.as_deref())?;
@@ -55,9 +57,10 @@ pub fn assemble(
         own: own.clone(),
         objects: objects.clone(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
-        structured: structured(args, outbound)?,
+        structured: structured(args, outbound, &metrics.reloads.authentication)?,
         webhook: token_webhook(args, objects)?,
         anonymous: args.anonymous_auth.unwrap_or(true),
+        expirations: metrics.access.expirations.clone(),
     };
     Ok((Arc::new(Authenticator::new(config)), hints))
 }
@@ -73,7 +76,7 @@ fn verifier(path: Option<&Path>) -> Result<Option<Reloaded<x509::Verifier>>> {
 }
 
 /// Issuers and rules for anonymous requests, of the file or of flags.
-fn structured(args: &Args, outbound: &Arc<Outbound>) -> Result<Reloaded<Active>> {
+fn structured(args: &Args, outbound: &Arc<Outbound>, reloads: &Reloads) -> Result<Reloaded<Active>> {
     let own = args.service_account_issuer.clone();
     if let Some(path) = args.authentication_config.clone() {
         let (outbound, flag) = (outbound.clone(), args.anonymous_auth);
@@ -86,7 +89,8 @@ fn structured(args: &Args, outbound: &Arc<Outbound>) -> Result<Reloaded<Active>>
             }
             Ok(active)
         };
-        let state = Reloaded::new(vec![path.clone()], move || load(&path));
+        let files = vec![path.clone()];
+        let state = Reloaded::new(files, reloads.counted(&args.known_as(), move || load(&path)));
         return state.map_err(|error| anyhow!("--authentication-config: {error}"));
     }
     if args.oidc.oidc_issuer_url.is_empty() {

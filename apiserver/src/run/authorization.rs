@@ -2,6 +2,7 @@
 use crate::authz::webhook::{Settings, Webhook};
 use crate::authz::{Authorizer, Mode, Step, structured};
 use crate::flags::Args;
+use crate::metrics::Reloads;
 use crate::objects::Objects;
 use crate::outbound::review::Webhook as Remote;
 use anyhow::{Context, Result, anyhow};
@@ -16,10 +17,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// Files that cannot be read or used.
-pub fn assemble(args: &Args, objects: &Arc<dyn Objects>) -> Result<Authorizer> {
+pub fn assemble(args: &Args, objects: &Arc<dyn Objects>, reloads: &Reloads) -> Result<Authorizer> {
     if let Some(path) = args.authorization_config.clone() {
         let objects = objects.clone();
-        let steps = Reloaded::new(vec![path.clone()], move || structured::load(&path, &objects));
+        let files = vec![path.clone()];
+        let load = move || structured::load(&path, &objects);
+        let steps = Reloaded::new(files, reloads.counted(&args.known_as(), load));
         return steps.map(Authorizer::of).map_err(|error| anyhow!("--authorization-config: {error}"));
     }
     let step = |mode: &Mode| match mode {

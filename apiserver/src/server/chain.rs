@@ -126,6 +126,7 @@ impl Chain {
                 Ok(outcome) => outcome,
                 Err(_) => {
                     self.metrics.timeouts.inc();
+                    self.metrics.ended(info, "504");
                     return fail(&Status::timeout("request did not complete within the allotted timeout"));
                 }
             },
@@ -144,6 +145,7 @@ impl Chain {
     async fn panicked(&self, passage: &Passage<'_>, text: String) -> Status {
         self.metrics.panics.inc();
         let info = passage.info;
+        self.metrics.ended(info, "500");
         tracing::error!(method = info.verb.as_str(), path = info.path(), panic = text, "request panicked");
         if let Some(record) = passage.record.get() {
             record.panicked(&text).await;

@@ -71,9 +71,13 @@ async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAccepto
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%address, %error, "TLS handshake failed");
+            chain.metrics.handshakes.inc();
             return;
         }
-        Err(_) => return,
+        Err(_) => {
+            chain.metrics.handshakes.inc();
+            return;
+        }
     };
     let certificates = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
     let certificates = certificates.into_iter().map(rustls::pki_types::CertificateDer::into_owned).collect();

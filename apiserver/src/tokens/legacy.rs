@@ -29,6 +29,7 @@ pub struct Held {
     /// The ServiceAccount lists it, so it was made without being asked for.
     is_listed: bool,
     last_used: String,
+    refusal: Option<String>,
 }
 
 impl Held {
@@ -40,6 +41,12 @@ impl Held {
             "authentication.k8s.io/legacy-token-manual-secret"
         };
         (key, &self.name)
+    }
+
+    /// Why the token is not taken although it is the Secret's: nobody used it for long. That somebody tries is noted all
+    /// the same, so that it is not removed under their hands.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// What the user is warned of.
@@ -104,14 +111,15 @@ pub fn user(
         let found = found["metadata"]["uid"].as_str().unwrap_or_default();
         return Err(format!("service account UID ({found}) does not match claim ({uid})"));
     }
-    if !secret["metadata"]["labels"][INVALID_SINCE].is_null() {
-        return Err(format!(
+    let marked = secret["metadata"]["labels"][INVALID_SINCE].as_str().filter(|since| !since.is_empty());
+    let refusal = marked.map(|_| {
+        format!(
             "the token in secret {namespace}/{secret_name} for service account \
             {namespace}/{account} has been marked invalid. Use tokens from the TokenRequest API or manually \
             created secret-based tokens, or remove the '{INVALID_SINCE}' label from the secret to temporarily \
             allow use of this token"
-        ));
-    }
+        )
+    });
     let listed = found["secrets"].as_array().map(Vec::as_slice).unwrap_or_default();
     let metadata = &secret["metadata"];
     let held = Held {
@@ -120,6 +128,7 @@ pub fn user(
         uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
         is_listed: listed.iter().any(|reference| reference["name"] == secret_name),
         last_used: metadata["labels"][LAST_USED].as_str().unwrap_or_default().to_owned(),
+        refusal,
     };
     Ok(Some((User::service_account(namespace, account, uid), held)))
 }

@@ -16,12 +16,13 @@ async fn refused_and_forgotten() {
     let yaml = "application/yaml";
     let protobuf = "application/vnd.kubernetes.protobuf";
     let map = r#"{"metadata":{"name":"a"}}"#;
-    let cases: [(&str, &str, &[u8], u16, &str); 19] = [
+    let cases: [(&str, &str, &[u8], u16, &str); 20] = [
         (MAPS, json, b"", 400, "BadRequest"),
         (MAPS, json, b"{", 400, "BadRequest"),
         (MAPS, json, b"[]", 400, "BadRequest"),
         (MAPS, json, b"\"text\"", 400, "BadRequest"),
-        (MAPS, json, b"{\"metadata\":{\"name\":\"\xff\"}}", 400, "BadRequest"),
+        (MAPS, json, b"{\"metadata\":{\"name\":\"\xff\"}}", 422, "Invalid"),
+        (MAPS, json, b"{\"metadata\":{\"name\":\xff}}", 400, "BadRequest"),
         (MAPS, json, deep.as_bytes(), 400, "BadRequest"),
         (MAPS, json, br#"{"metadata":{"name":1}}"#, 400, "BadRequest"),
         (MAPS, json, br#"{"metadata":{"name":"A_"}}"#, 422, "Invalid"),

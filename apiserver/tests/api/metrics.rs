@@ -18,6 +18,10 @@ async fn names_of_the_original() {
     admin.get("/apis/storage.k8s.io/v1beta1/volumeattributesclasses").await;
     let mut watch = admin.open(Method::GET, &format!("{MAPS}?watch=1"), "").await;
     watch.body_mut().frame().await.expect("an event").expect("no error");
+    let acting = [("impersonate-user", "system:serviceaccount:kube-system:x")];
+    assert_eq!(admin.raw(Method::GET, "/metrics", &acting, "").await.status(), 403);
+    let stranger = tokio::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, server.port)).await;
+    drop(stranger.expect("a connection"));
     let text = async || {
         let reply = admin.raw(Method::GET, "/metrics", &[], "").await;
         String::from_utf8(reply.into_body().to_vec()).expect("text")
@@ -42,6 +46,16 @@ async fn names_of_the_original() {
         "etcd_requests_total{group=\"\",operation=\"create\",resource=\"configmaps\"} ".to_owned(),
         "apiserver_flowcontrol_current_executing_seats".to_owned(),
         "apiserver_flowcontrol_dispatched_requests_total".to_owned(),
+        "apiserver_watch_events_total{group=\"\",version=\"v1\",resource=\"configmaps\"} 1".to_owned(),
+        "apiserver_watch_events_sizes_count{group=\"\",version=\"v1\",resource=\"configmaps\"} 1".to_owned(),
+        "apiserver_impersonation_attempts_total{mode=\"serviceaccount\",decision=\"allowed\"} 1".to_owned(),
+        "apiserver_impersonation_authorization_attempts_total{mode=\"serviceaccount\",decision=\"allowed\"} 2".to_owned(),
+        "apiserver_impersonation_authorization_attempts_duration_seconds_count{mode=\"serviceaccount\"".to_owned(),
+        "apiserver_tls_handshake_errors_total 1".to_owned(),
+        "apiserver_cel_compilation_duration_seconds_count ".to_owned(),
+        "apiserver_cel_evaluation_duration_seconds_count ".to_owned(),
+        "apiserver_client_certificate_expiration_seconds_count ".to_owned(),
+        "process_max_fds ".to_owned(),
         "kubernetes_feature_enabled".to_owned(),
         "process_start_time_seconds".to_owned(),
     ];
@@ -56,5 +70,32 @@ async fn names_of_the_original() {
     drop(watch);
     let none = format!("apiserver_longrunning_requests{{{}}} 0", of_maps("WATCH"));
     eventually(async || text().await.contains(&none)).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_for_people() {
+    let directory = tempfile::tempdir().expect("directory");
+    let server = Server::start(directory.path(), &["--event-ttl=7m"]).await;
+    let admin = server.admin();
+    let get = async |path: &str, accept: &str| {
+        let reply = admin.raw(Method::GET, path, &[("accept", accept)], "").await;
+        (reply.status().as_u16(), String::from_utf8_lossy(reply.body()).into_owned())
+    };
+    let (code, text) = get("/statusz", "*/*").await;
+    assert!(code == 200 && text.starts_with("\nkube-apiserver statusz\n"), "{code} {text}");
+    let (code, text) = get("/flagz", "application/json;v=v1beta1;g=config.k8s.io;as=Flagz").await;
+    let flags: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((code, &flags["flags"]["event-ttl"]), (200, &json!("7m")));
+    assert_eq!(
+        (&flags["flags"]["storage"], &flags["flags"]["bind-address"]),
+        (&json!("CLASSIFIED"), &json!("127.0.0.1"))
+    );
+    assert_eq!(get("/flagz", "application/json").await.0, 406);
+    let monitor = server.user("m", &["system:monitoring"]);
+    for path in ["/statusz", "/flagz"] {
+        assert_eq!(monitor.get(path).await.0, 200, "{path}");
+        assert_eq!(server.user("u", &[]).get(path).await.0, 403, "{path}");
+    }
     server.stop().await;
 }

@@ -315,6 +315,19 @@ async fn tokens_in_secrets() {
     let advice = "299 - \"Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.\"";
     // Verdicts on tokens hold for ten seconds.
     eventually(async || warned().await.as_deref() == Some(advice)).await;
+    // One that is marked as invalid is not taken, but that somebody tried is on the Secret.
+    let marks = json!({"metadata": {"labels": {"kubernetes.io/legacy-token-invalid-since": "2020-01-01",
+        "kubernetes.io/legacy-token-last-used": "2019-01-01"}}});
+    let mark = async |marks: &Value| {
+        let headers = [("content-type", "application/merge-patch+json")];
+        let url = format!("{SECRETS}/legacy");
+        assert_eq!(admin.raw(http::Method::PATCH, &url, &headers, marks.to_string()).await.status(), 200);
+    };
+    mark(&marks).await;
+    eventually(async || who(&server, &token).await.0 == 401).await;
+    assert_ne!(label().await["kubernetes.io/legacy-token-last-used"], "2019-01-01");
+    mark(&json!({"metadata": {"labels": {"kubernetes.io/legacy-token-invalid-since": null}}})).await;
+    eventually(async || who(&server, &token).await.0 == 201).await;
     for (what, bad) in [
         ("another account", sign(json!({"sub": "system:serviceaccount:kube-system:admin"}))),
         ("another uid", sign(json!({"kubernetes.io/serviceaccount/service-account.uid": "x"}))),

@@ -119,6 +119,50 @@ async fn objects_live_as_those_of_other_kinds() {
     server.get(&path).await.code_is(404);
 }
 
+#[tokio::test]
+async fn objects_say_what_they_are() {
+    let server = start().await;
+    let post = async |body: &str| server.send(Method::POST, WIDGETS, &[], body.as_bytes().to_vec()).await;
+    let nameless = r#"{"apiVersion":"example.com/v1","metadata":{"name":"a"},"spec":{"size":1}}"#;
+    for (body, fault) in [
+        (
+            nameless.to_owned(),
+            format!("Widget in version \"v1\" cannot be handled as a Widget: Object 'Kind' is missing in '{nameless}'"),
+        ),
+        (
+            widget("a", json!({"size": 1})).to_string().replace("example.com/v1", "apps/v1"),
+            "Widget in version \"v1\" cannot be handled as a Widget: apps/v1, Kind=Widget is unstructured and is not \
+             suitable for converting to \"example.com/v1\""
+                .to_owned(),
+        ),
+        (
+            widget("a", json!({"size": 1})).to_string().replace("example.com/v1", "example.com/v9"),
+            "Widget in version \"v9\" cannot be handled as a Widget: request to convert CR from an invalid \
+             group/version: example.com/v9"
+                .to_owned(),
+        ),
+        (
+            widget("a", json!({"size": 1})).to_string().replace("example.com/v1", "example.com/v1beta1"),
+            "the API version in the data (example.com/v1beta1) does not match the expected API version \
+             (example.com/v1)"
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(post(&body).await.expect(400)["message"], fault, "{body}");
+    }
+    let other = widget("a", json!({"size": 1})).to_string().replace("Widget", "Gadget");
+    let text = "Widget.example.com \"a\" is invalid: kind: Invalid value: \"Gadget\": must be Widget";
+    assert_eq!(post(&other).await.expect(422)["message"], text);
+    let definition = server.get(&format!("{CRDS}/widgets.example.com")).await.expect(200);
+    assert_eq!(definition["status"]["observedGeneration"], 1);
+    let patch = json!({"spec": {"names": {"categories": ["some"]}}});
+    let path = format!("{CRDS}/widgets.example.com");
+    let patched = server.patch(&path, "merge-patch+json", &patch).await.expect(200);
+    let generation = &patched["metadata"]["generation"];
+    assert_eq!((generation, &patched["status"]["observedGeneration"]), (&json!(2), &json!(2)));
+    assert_eq!(patched["status"]["conditions"][0]["observedGeneration"], 2);
+}
+
 /// What a client says of the status is not read, and the names that are not accepted yet are not found fault with.
 #[tokio::test]
 async fn faulty_names_are_told_once() {

@@ -169,6 +169,20 @@ async fn unfit_bodies() {
             ": strict decoding error: unknown field \"zz\"",
         ),
         (
+            "json-patch",
+            "?fieldValidation=Strict",
+            r#"[{"op":"add","path":"/data","value":{"a":"1"},"zz":1,"op":"add"}]"#,
+            r#"Invalid value: "{\"apiVersion\":"#,
+            ": strict decoding error: json patch duplicate field \"[0].op\", json patch unknown field \"[0].zz\"",
+        ),
+        (
+            "merge-patch",
+            "?fieldValidation=Strict",
+            r#"{"data":{"a":"1"},"zz":1,"data":{"b":"2"}}"#,
+            r#"Invalid value: "{\"apiVersion\":"#,
+            ": strict decoding error: duplicate field \"data\", unknown field \"zz\"",
+        ),
+        (
             "strategic-merge-patch",
             "?fieldValidation=Strict",
             r#"{"zz":1}"#,
@@ -184,6 +198,50 @@ async fn unfit_bodies() {
         let text = cause["message"].as_str().unwrap();
         assert!(cause["field"] == "patch" && text.starts_with(begin) && text.ends_with(end), "{refused}");
         assert_eq!(refused["message"], format!(" \"\" is invalid: patch: {text}"));
+    }
+}
+
+#[tokio::test]
+async fn doubtful_patches() {
+    let server = Server::start().await;
+    server.post(MAPS, &json!({"metadata": {"name": "a"}})).await.expect(201);
+    let send = async |media: &str, query: &str, body: &str| {
+        let headers = [("content-type", media)];
+        let path = format!("{MAPS}/a?fieldManager=m{query}");
+        server.send(Method::PATCH, &path, &headers, body.as_bytes().to_vec()).await
+    };
+    let merge = "application/merge-patch+json";
+    let body = r#"{"data":{"a":"1","a":"2"}}"#;
+    let warned = send(merge, "", body).await;
+    assert_eq!(warned.headers["warning"], "299 - \"duplicate field \\\"data.a\\\"\"");
+    assert_eq!(warned.expect(200)["data"]["a"], "2");
+    assert!(!send(merge, "&fieldValidation=Ignore", body).await.headers.contains_key("warning"));
+    let apply = "application/apply-patch+yaml";
+    let body = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  c: one\n  c: two\n";
+    let refused = send(apply, "&force=true&fieldValidation=Strict", body).await.expect(400);
+    let text = "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 6: key \"c\" \
+                already set in map";
+    assert_eq!(refused["message"], text);
+    assert_eq!(send(apply, "&force=true", body).await.expect(200)["data"]["c"], "two");
+    for (media, body, text) in [
+        (
+            merge,
+            "[]",
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        (merge, "{", "error decoding patch: unexpected end of JSON input"),
+        (
+            "application/strategic-merge-patch+json",
+            "1",
+            "json: cannot unmarshal number into Go value of type map[string]interface {}",
+        ),
+        (
+            "application/json-patch+json",
+            "{}",
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ),
+    ] {
+        assert_eq!(send(media, "", body).await.expect(400)["message"], text, "{media} {body}");
     }
 }
 

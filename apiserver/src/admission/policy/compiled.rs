@@ -1,12 +1,14 @@
 //! The policies in the store with their bindings, compiled once a change.
 use super::super::fresh::Fresh;
+use super::super::metrics::AdmissionMetrics;
 use super::super::webhook::hooks::{Criteria, Rule, named};
-use super::GROUP;
+use super::{GROUP, World};
 use crate::objects::Objects;
 use knarr_api::Value;
 use knarr_api::cel::admission::{self, Compiled, Composition, MatchConditions, Options};
 use knarr_api::cel::{Env, Type};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A policy of either kind.
 pub struct Policy {
@@ -174,12 +176,14 @@ pub struct Source {
     bindings: &'static str,
     /// Of which states of policies and bindings.
     compiled: Fresh<(u64, u64), Policy>,
+    metrics: AdmissionMetrics,
 }
 
 impl Source {
     /// The policies of a resource and the bindings of another.
-    pub fn new(objects: Arc<dyn Objects>, policies: &'static str, bindings: &'static str) -> Self {
-        Self { objects, policies, bindings, compiled: Fresh::default() }
+    pub fn new(world: &World, policies: &'static str, bindings: &'static str) -> Self {
+        let (objects, metrics) = (world.objects.clone(), world.metrics.clone());
+        Self { objects, policies, bindings, compiled: Fresh::default(), metrics }
     }
 
     /// All policies with bindings now, by name.
@@ -200,7 +204,12 @@ impl Source {
                 .filter(|binding| binding["spec"]["policyName"] == *name)
                 .map(|binding| Binding::new(binding))
                 .collect();
-            (!own.is_empty()).then(|| Policy::new(policy, own))
+            (!own.is_empty()).then(|| {
+                let began = Instant::now();
+                let policy = Policy::new(policy, own);
+                self.metrics.compiled(began.elapsed());
+                policy
+            })
         };
         policies.iter().filter_map(compile).collect()
     }

@@ -39,8 +39,7 @@ impl Invoked {
 impl Mutating {
     /// The plugin.
     pub fn new(world: World) -> Self {
-        let objects = world.objects.clone();
-        let source = Source::new(objects, "mutatingadmissionpolicies", "mutatingadmissionpolicybindings");
+        let source = Source::new(&world, "mutatingadmissionpolicies", "mutatingadmissionpolicybindings");
         Self { world, source }
     }
 }
@@ -95,6 +94,7 @@ impl Mutating {
     async fn carry_out(&self, attributes: &mut Attributes<'_>, due: &Due<'_>) -> Result<(), Status> {
         let began = Instant::now();
         let outcome = mutated(attributes, due);
+        self.world.metrics.evaluated(began.elapsed());
         self.world.metrics.mutated(&Check {
             policy: &due.policy.name,
             binding: &due.binding.name,

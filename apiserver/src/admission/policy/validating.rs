@@ -26,8 +26,7 @@ pub struct Validating {
 impl Validating {
     /// The plugin.
     pub fn new(world: World) -> Self {
-        let objects = world.objects.clone();
-        let source = Source::new(objects, "validatingadmissionpolicies", "validatingadmissionpolicybindings");
+        let source = Source::new(&world, "validatingadmissionpolicies", "validatingadmissionpolicybindings");
         Self { world, source }
     }
 }
@@ -76,7 +75,9 @@ impl Plugin for Validating {
                 });
             }
             for due in &due {
+                let began = Instant::now();
                 objections.extend(judge(due, attributes, &self.world.metrics));
+                self.world.metrics.evaluated(began.elapsed());
             }
         }
         settle(objections, attributes, &self.world.metrics)

@@ -68,7 +68,7 @@ impl Registry {
             object: Some(options.clone()),
             old: None,
             options: Value::Null,
-            siblings: Some(Siblings { row, rows: &self.rows }),
+            siblings: Some(Siblings { row, rows: &self.rows, until: None }),
             reinvocation: Default::default(),
             notes: context.notes.clone(),
         };
