@@ -114,7 +114,9 @@ fn dns_service(cluster: &Cluster) -> Result<Service> {
         },
         // Without a selector: every node answers by itself.
         "spec": {
-            "clusterIP": cluster.state.dns_ip().to_string(),
+            "clusterIP": cluster.state.dns_ip(),
+            "clusterIPs": cluster.state.dns_ips(),
+            "ipFamilyPolicy": if cluster.state.dns_ips().len() > 1 { "RequireDualStack" } else { "SingleStack" },
             "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
         },
     }))?)

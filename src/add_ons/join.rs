@@ -49,8 +49,7 @@ pub fn server(cluster: &Cluster) -> Result<String> {
     if !state.runs_containers() {
         bail!("cluster {:?} has no network of pods that nodes could join", state.name);
     }
-    let pods: ipnet::IpNet = state.cluster_cidr.parse().context("the cluster's network of pods")?;
-    if state.node_ip.is_loopback() || pods.contains(&state.node_ip) {
+    if state.node_ip.is_loopback() || state.pod_networks().iter().any(|pods| pods.contains(&state.node_ip)) {
         bail!(
             "other hosts cannot reach the API server of cluster {:?} at {}: make the cluster with `knarr up --advertise-address IP`",
             state.name,
@@ -151,7 +150,7 @@ fn node_config(cluster: &Cluster) -> NodeConfig {
         cluster_name: state.name.clone(),
         cluster_cidr: state.cluster_cidr.clone(),
         service_cidr: state.service_cidr.clone(),
-        cluster_dns: vec![state.dns_ip().into()],
+        cluster_dns: state.dns_ips(),
         cluster_domain: "cluster.local".to_owned(),
         network: state.network,
     }

@@ -1,5 +1,6 @@
 //! What is chosen for a cluster when it is created, so that clusters on one host never collide.
 use anyhow::{Context, Result, bail};
+use ipnet::{IpNet, Ipv6Net};
 use knarr_proxy::network::overlay::Backend;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,11 +35,14 @@ pub struct State {
     pub node_name: String,
     /// Address of the node.
     pub node_ip: IpAddr,
+    /// Its IPv6 address, where the cluster has both families and the host such an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_ip6: Option<IpAddr>,
     /// Listening ports.
     pub ports: Ports,
-    /// Pod network.
+    /// Pod network; behind a comma that of IPv6, if there is one.
     pub cluster_cidr: String,
-    /// Service network.
+    /// Service network; behind a comma that of IPv6, if there is one.
     pub service_cidr: String,
     /// Just the API server, garbage collection and namespaces.
     pub api_only: bool,
@@ -154,6 +158,7 @@ impl State {
             slot: 0,
             node_name: String::new(),
             node_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            node_ip6: None,
             ports,
             cluster_cidr: String::new(),
             service_cidr: String::new(),
@@ -220,6 +225,18 @@ impl State {
     /// Tenth address of the service network: cluster DNS.
     pub fn dns_ip(&self) -> Ipv4Addr {
         self.service_address(10)
+    }
+
+    /// Addresses of cluster DNS, one a family.
+    pub fn dns_ips(&self) -> Vec<IpAddr> {
+        let second = self.service_cidr.split(',').nth(1).and_then(|range| range.parse::<Ipv6Net>().ok());
+        let tenth = second.map(|range| IpAddr::from((u128::from(range.network()) + 10).to_be_bytes()));
+        std::iter::once(IpAddr::V4(self.dns_ip())).chain(tenth).collect()
+    }
+
+    /// The pod networks, one a family.
+    pub fn pod_networks(&self) -> Vec<IpNet> {
+        self.cluster_cidr.split(',').flat_map(str::parse).collect()
     }
 
     fn service_address(&self, last: u8) -> Ipv4Addr {

@@ -112,7 +112,7 @@ async fn remove_node(cluster: &Cluster) -> Result<()> {
     knarr_kubelet::cleanup::remove_files(&node).context("cannot remove the pods' files")?;
     let network = knarr_proxy::Leftovers {
         cluster: state.name.clone(),
-        cluster_cidrs: state.cluster_cidr.parse().into_iter().collect(),
+        cluster_cidrs: state.pod_networks(),
         state_dir: Some(cluster.paths.cni("state")),
         cni_conf_dir: Some(cluster.paths.cni("conf")),
         cni_bin_dir: Some(cluster.paths.cni("bin")),

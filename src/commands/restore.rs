@@ -75,6 +75,7 @@ fn state(args: &Args, backup: &Contents, others: &[State]) -> Result<State> {
         service_cidr: Some(old.service_cidr.clone()),
         publish: old.publish.clone(),
         address: None,
+        dual_stack: false,
         more_api_servers: usize::from(args.apiservers.unwrap_or(1)).saturating_sub(1),
     };
     let chosen = choose(&name, &wishes, others);

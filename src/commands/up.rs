@@ -64,11 +64,14 @@ pub struct Args {
     /// Name of the node (the host's name)
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
-    /// Network of the pods
-    #[arg(long, value_name = "CIDR")]
+    /// Pods and Services have addresses of both families; the networks of IPv6 are chosen, unless they are named
+    #[arg(long)]
+    dual_stack: bool,
+    /// Network of the pods; that of IPv6, if there is to be one, behind a comma
+    #[arg(long, value_name = "CIDR[,CIDR]")]
     cluster_cidr: Option<String>,
-    /// Network of the Services
-    #[arg(long, value_name = "CIDR")]
+    /// Network of the Services, likewise
+    #[arg(long, value_name = "CIDR[,CIDR]")]
     service_cidr: Option<String>,
     /// What runs pods (auto)
     #[arg(long, value_enum)]

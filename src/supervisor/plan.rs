@@ -326,7 +326,7 @@ fn proxy(cluster: &Cluster) -> Flags {
         .set("cluster-name", &state.name)
         .set("hostname-override", &state.node_name)
         .set("cluster-cidr", &state.cluster_cidr)
-        .set("cluster-dns", cluster_dns(state))
+        .set("cluster-dns", listed(&cluster_dns(state)))
         .set("cluster-domain", cluster_domain(state))
         .set("network-backend", backend_name(state.network.backend))
         .set("direct-routing", state.network.direct_routing)
@@ -360,11 +360,15 @@ fn vxlan_id(paths: &Paths) -> u32 {
     1 + u32::from_be_bytes([0, digest[0], digest[1], digest[2]]) % ((1 << 24) - 1)
 }
 
-fn cluster_dns(state: &State) -> String {
+fn cluster_dns(state: &State) -> Vec<IpAddr> {
     match &state.joined {
-        Some(joined) => joined.cluster_dns.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(","),
-        None => state.dns_ip().to_string(),
+        Some(joined) => joined.cluster_dns.clone(),
+        None => state.dns_ips(),
     }
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn cluster_domain(state: &State) -> &str {
@@ -393,13 +397,14 @@ fn kubelet(cluster: &Cluster) -> Flags {
         .file("image-store-dir", &paths.image_store())
         .file("cni-conf-dir", &paths.cni("conf"))
         .set("hostname-override", &state.node_name)
-        .set("node-ip", state.node_ip)
+        .set("node-ip", listed(&std::iter::once(state.node_ip).chain(state.node_ip6).collect::<Vec<_>>()))
         .set("port", state.ports.kubelet)
         .file("root-dir", &paths.kubelet())
         .file("pod-logs-dir", &paths.pod_logs())
         .file("pod-manifest-path", &paths.manifests())
         .file("image-preload-dir", &paths.images())
-        .set("cluster-dns", cluster_dns(state))
+        // One is enough: it tells of both families.
+        .set("cluster-dns", listed(&cluster_dns(state)[..1]))
         .set("cluster-domain", cluster_domain(state))
         .set("cgroup-root", format!("/knarr-{}", state.name))
         // The disk is the machine's own and often almost full; pods have not filled it.

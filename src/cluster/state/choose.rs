@@ -2,7 +2,8 @@
 use super::reserve::Reservations;
 use super::{MORE_API_SERVERS, Ports, Publish, State};
 use anyhow::{Context, Result, bail};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use ipnet::Ipv6Net;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 
 /// The clusters one host can hold: each takes a pair of /16 networks from 10.42.0.0 up.
 const SLOTS: u8 = 100;
@@ -20,6 +21,8 @@ pub struct Wishes {
     pub service_cidr: Option<String>,
     /// Host ports that lead to node ports.
     pub publish: Vec<Publish>,
+    /// Ranges of IPv6 beside those of IPv4, where none are named.
+    pub dual_stack: bool,
     /// Address of the host that other hosts reach it by.
     pub address: Option<IpAddr>,
     /// API servers beside the first.
@@ -31,16 +34,16 @@ pub struct Wishes {
 pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<(State, Reservations)> {
     let mut taken: Vec<Network> = addresses().into_iter().map(Network::of).collect();
     for other in others {
-        taken.extend(
-            [&other.cluster_cidr, &other.service_cidr].iter().flat_map(|cidr| cidr.parse::<Network>()),
-        );
+        let ranges = [&other.cluster_cidr, &other.service_cidr].into_iter().flat_map(|cidr| cidr.split(','));
+        taken.extend(ranges.flat_map(str::parse::<Network>));
     }
     let mut reserved = Reservations::default();
     let slot = choose_slot(others, &taken, |slot| reserved.take(&format!("slot/{slot}")))?;
-    let cluster_cidr =
-        network("cluster-cidr", wishes.cluster_cidr.as_deref(), slot_networks(slot).0, &mut taken)?;
-    let service_cidr =
-        network("service-cidr", wishes.service_cidr.as_deref(), slot_networks(slot).1, &mut taken)?;
+    let (cluster_cidr, pods6) =
+        networks("cluster-cidr", wishes.cluster_cidr.as_deref(), slot_networks(slot).0, &mut taken)?;
+    let (service_cidr, services6) =
+        networks("service-cidr", wishes.service_cidr.as_deref(), slot_networks(slot).1, &mut taken)?;
+    let (pods6, services6) = both_families(slot, wishes, pods6, services6)?;
     // The first cluster owns the host's address; the others answer on their bridge's, so that equal node
     // ports of two clusters do not meet.
     let bridge = IpAddr::V4(cluster_cidr.address(1));
@@ -73,8 +76,9 @@ pub fn choose(name: &str, wishes: &Wishes, others: &[State]) -> Result<(State, R
         node_name: wishes.node_name.clone().map_or_else(host_name, Ok)?,
         node_ip,
         ports,
-        cluster_cidr: cluster_cidr.to_string(),
-        service_cidr: service_cidr.to_string(),
+        node_ip6: pods6.and_then(|_| host_address6()),
+        cluster_cidr: joined(cluster_cidr, pods6),
+        service_cidr: joined(service_cidr, services6),
         publish: wishes.publish.clone(),
         more_api_ports,
         ..State::unknown(name)
@@ -107,6 +111,54 @@ fn choose_slot(others: &[State], taken: &[Network], mut reserve: impl FnMut(u8) 
 fn slot_networks(slot: u8) -> (Network, Network) {
     let network = |second: u8| Network { base: u32::from(Ipv4Addr::new(10, second, 0, 0)), length: 16 };
     (network(42 + 2 * slot), network(43 + 2 * slot))
+}
+
+/// The IPv4 network and, behind a comma, the IPv6 network of a wish, or the `usual` IPv4 network.
+fn networks(
+    flag: &str,
+    wish: Option<&str>,
+    usual: Network,
+    taken: &mut Vec<Network>,
+) -> Result<(Network, Option<Ipv6Net>)> {
+    let (wish, second) = match wish.and_then(|text| text.split_once(',')) {
+        Some((first, second)) => (Some(first), Some(second)),
+        None => (wish, None),
+    };
+    let second = second.map(|text| {
+        let parsed = text.trim().parse::<Ipv6Net>().ok().filter(|net| net.trunc() == *net);
+        parsed.with_context(|| format!("--{flag}: {text:?} is no IPv6 network, as in fd42:42::/56"))
+    });
+    Ok((network(flag, wish, usual, taken)?, second.transpose()?))
+}
+
+/// IPv6 networks of pods and Services: those that are wished, which must be both, or the slot's.
+fn both_families(
+    slot: u8,
+    wishes: &Wishes,
+    pods: Option<Ipv6Net>,
+    services: Option<Ipv6Net>,
+) -> Result<(Option<Ipv6Net>, Option<Ipv6Net>)> {
+    let second = u16::from(42 + 2 * slot);
+    let usual = |first: u16, length| {
+        let base = Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0);
+        Ipv6Net::new(base, length).context("a network of the slot")
+    };
+    match (pods, services) {
+        (None, None) if wishes.dual_stack => Ok((Some(usual(0xfd42, 56)?), Some(usual(0xfd43, 112)?))),
+        (None, None) => Ok((None, None)),
+        (Some(pods), _) if pods.prefix_len() > 63 => {
+            bail!("--cluster-cidr: {pods} has no room for networks of 64 bits, one a node")
+        }
+        (Some(_), Some(services)) if !(64..=120).contains(&services.prefix_len()) => {
+            bail!("--service-cidr: {services} must have a length from 64 to 120 bits")
+        }
+        (Some(_), Some(_)) => Ok((pods, services)),
+        _ => bail!("--cluster-cidr and --service-cidr must both name an IPv6 network, or neither"),
+    }
+}
+
+fn joined(first: Network, second: Option<Ipv6Net>) -> String {
+    second.map_or_else(|| first.to_string(), |second| format!("{first},{second}"))
 }
 
 /// The wished network, or the `usual` one, unless it meets a `taken` one.
@@ -224,6 +276,15 @@ fn host_address() -> Option<IpAddr> {
     (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
 }
 
+/// The host's IPv6 address on its default route, if it has one.
+fn host_address6() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
+    // The range of documentation (RFC 3849).
+    socket.connect((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9)).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
+}
+
 fn host_name() -> Result<String> {
     let name = nix::unistd::gethostname().context("cannot read the host name")?;
     Ok(name.to_string_lossy().to_ascii_lowercase())
@@ -247,6 +308,31 @@ mod tests {
         check("10.42.0.0/16", "10.43.0.0/16", false);
         check("10.42.0.0/16", "10.42.7.0/24", true);
         check("10.0.0.0/8", "10.43.0.0/16", true);
+    }
+
+    #[test]
+    fn both_families_or_one() {
+        let check =
+            |dual_stack, pods: Option<&str>, services: Option<&str>, expected: Result<Option<&str>, &str>| {
+                let wishes = Wishes { dual_stack, ..Wishes::default() };
+                let read =
+                    |text: &str| networks("x", Some(text), slot_networks(0).0, &mut Vec::new()).unwrap().1;
+                let second = |text: Option<&str>| text.and_then(|text| read(&format!("10.0.0.0/16,{text}")));
+                let found = both_families(1, &wishes, second(pods), second(services));
+                let found = found.map(|(pods, _)| pods.map(|net| net.to_string())).map_err(|e| e.to_string());
+                match (&found, expected) {
+                    (Ok(found), Ok(expected)) => assert_eq!(found.as_deref(), expected),
+                    (Err(found), Err(expected)) if found.contains(expected) => {}
+                    _ => panic!("{pods:?} {services:?}: {found:?}"),
+                }
+            };
+        check(false, None, None, Ok(None));
+        check(true, None, None, Ok(Some("fd42:2c::/56")));
+        check(false, Some("fd00::/48"), Some("fd01::/112"), Ok(Some("fd00::/48")));
+        check(true, Some("fd00::/48"), None, Err("or neither"));
+        check(false, Some("fd00::/64"), Some("fd01::/112"), Err("one a node"));
+        check(false, Some("fd00::/48"), Some("fd01::/124"), Err("from 64 to 120"));
+        assert!(networks("x", Some("10.0.0.0/16,fd00::1/48"), slot_networks(0).0, &mut Vec::new()).is_err());
     }
 
     #[test]

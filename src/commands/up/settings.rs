@@ -28,6 +28,7 @@ pub struct Settings {
     pub datastore: Option<String>,
     apiservers: Option<u8>,
     advertise_address: Option<IpAddr>,
+    dual_stack: bool,
     /// More names of the API server's certificate.
     pub tls_sans: Vec<String>,
     network_backend: Option<Backend>,
@@ -90,6 +91,7 @@ impl Settings {
         settings.apiservers = args.apiservers.or(settings.apiservers);
         settings.api_port = args.api_port.or(settings.api_port);
         settings.advertise_address = args.advertise_address.or(settings.advertise_address);
+        settings.dual_stack |= args.dual_stack;
         settings.tls_sans.extend(args.tls_sans);
         settings.network_backend = args.network_backend.or(settings.network_backend);
         settings.direct_routing |= args.direct_routing;
@@ -218,6 +220,7 @@ impl Settings {
             service_cidr: self.service_cidr.clone(),
             publish: publish.map_err(anyhow::Error::msg)?,
             address: self.advertise_address,
+            dual_stack: self.dual_stack,
             more_api_servers: usize::from(self.apiservers.unwrap_or(1)).saturating_sub(1),
         })
     }
@@ -249,6 +252,7 @@ impl Settings {
                 other(self.apiservers.map(usize::from).as_ref(), &(1 + state.more_api_ports.len())),
             ),
             ("--advertise-address", other(self.advertise_address.as_ref(), &state.node_ip)),
+            ("--dual-stack", self.dual_stack && state.pod_networks().len() < 2),
             ("--tls-san", !self.tls_sans.is_empty() && self.tls_sans != state.tls_sans),
             ("--network-backend", other(self.network_backend.as_ref(), &state.network.backend)),
             ("--direct-routing", self.direct_routing && !state.network.direct_routing),
