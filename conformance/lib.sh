@@ -1,7 +1,7 @@
 # For the scripts of this folder. A command that fails says where.
 trap 'echo "$0:$LINENO: failed: $BASH_COMMAND" >&2' ERR
 
-# A cluster of their own with the test images, removed at the end.
+# A cluster of their own with the test images, removed at the end; then tidy is called, if there is such a function.
 #   with_cluster KNARR NAME [FLAG...]   sets KUBECONFIG
 with_cluster() {
     local knarr=$1 name=$2
@@ -9,7 +9,7 @@ with_cluster() {
     KUBECONFIG=$(mktemp)
     export KUBECONFIG
     # shellcheck disable=SC2064 # the values of now
-    trap "result=\$?; [ \$result = 0 ] || '$knarr' export-logs --name '$name' 'target/failed-$name'; '$knarr' down --name '$name'; rm -f '$KUBECONFIG'; exit \$result" EXIT
+    trap "result=\$?; [ \$result = 0 ] || '$knarr' export-logs --name '$name' 'target/failed-$name'; '$knarr' down --name '$name'; rm -f '$KUBECONFIG'; ! declare -F tidy >/dev/null || tidy; exit \$result" EXIT
     "$knarr" up --name "$name" --kubeconfig "$KUBECONFIG" "$@"
     "$knarr" image load --name "$name" target/images/testbox-1.tar target/images/testbox-2.tar
 }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config_file;
 pub mod custom;
 pub mod discovery;
+mod election;
 pub mod flags;
 pub mod flowcontrol;
 pub mod fuzzing;

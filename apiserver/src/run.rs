@@ -10,6 +10,7 @@ use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::audit::Audit;
 use crate::authn::impersonation::Impersonation;
 use crate::authz::{Authorizer, rbac};
+use crate::election;
 use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
 use crate::health::{Check, Health, Step};
@@ -88,6 +89,11 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     tasks.spawn(background.clone().run_until_cancelled_owned(aggregation));
     let custom = custom::keep(server.registry.clone(), server.client.clone());
     tasks.spawn(background.clone().run_until_cancelled_owned(custom));
+    if knarr_api::gates::enabled("CoordinatedLeaderElection") {
+        let objects: Arc<dyn Objects> = Arc::new(store.clone());
+        let election = election::keep(objects, server.client.clone());
+        tasks.spawn(background.clone().run_until_cancelled_owned(election));
+    }
     let ending = server.clone();
     let stopping = shutdown.clone();
     tasks.spawn(async move {

@@ -1,11 +1,15 @@
 //! Leader election by a `coordination.k8s.io/v1` Lease, with the rules of client-go, so that
-//! originals and ours can stand for the same lease.
+//! originals and ours can stand for the same lease. In a coordinated election (KEP-4355) the server gives the lease to one of
+//! the candidates; they say that they are there, and renew what they were given.
 
 use std::{future::Future, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::coordination::v1::{Lease, LeaseSpec},
+    api::coordination::{
+        v1::{Lease, LeaseSpec},
+        v1beta1::{LeaseCandidate, LeaseCandidateSpec},
+    },
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{
@@ -18,6 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::flags::LeaderElection;
 
+/// The version that a candidate says to be.
+const VERSION: &str = "1.36.0";
+/// A candidate that is not asked says that often that it is there.
+const STANDING: Duration = Duration::from_secs(15 * 60);
+
 /// Leadership ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 #[error("leader election lost: lease {namespace}/{name} could not be renewed in time")]
@@ -29,6 +38,9 @@ pub struct Lost {
 /// A candidate for one lease.
 pub struct Elector {
     api: Api<Lease>,
+    /// Where it stands for a coordinated election.
+    candidates: Option<Api<LeaseCandidate>>,
+    client: Client,
     namespace: String,
     name: String,
     identity: String,
@@ -51,7 +63,9 @@ impl Elector {
     pub fn new(client: Client, flags: &LeaderElection, name: &str, identity: impl Into<String>) -> Self {
         let namespace = flags.leader_elect_resource_namespace.clone();
         Self {
-            api: Api::namespaced(client, &namespace),
+            api: Api::namespaced(client.clone(), &namespace),
+            candidates: None,
+            client,
             namespace,
             name: flags.leader_elect_resource_name.clone().unwrap_or_else(|| name.to_string()),
             identity: identity.into(),
@@ -61,11 +75,31 @@ impl Elector {
         }
     }
 
+    /// The same in an election that the server coordinates, which must have the gate `CoordinatedLeaderElection` on. The
+    /// identity becomes an object's name.
+    pub fn coordinated(mut self) -> Self {
+        self.candidates = Some(Api::namespaced(self.client.clone(), &self.namespace));
+        self.identity =
+            self.identity.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");
+        self
+    }
+
     /// Waits for the lease, runs `lead` while it is held and releases it at the end.
     ///
     /// The token given to `lead` is cancelled by `stop` and by the loss of the lease; the latter
     /// is an error, upon which the process should end at once, since another one leads already.
     pub async fn run<F, Fut>(&self, stop: CancellationToken, lead: F) -> anyhow::Result<()>
+    where
+        F: FnOnce(CancellationToken) -> Fut,
+        Fut: Future<Output = anyhow::Result<()>>,
+    {
+        tokio::select! {
+            result = self.compete(stop, lead) => result,
+            () = self.stand() => Ok(()),
+        }
+    }
+
+    async fn compete<F, Fut>(&self, stop: CancellationToken, lead: F) -> anyhow::Result<()>
     where
         F: FnOnce(CancellationToken) -> Fut,
         Fut: Future<Output = anyhow::Result<()>>,
@@ -88,6 +122,44 @@ impl Elector {
             tracing::debug!(lease = %self.name, %error, "lease not released");
         }
         result
+    }
+
+    /// Keeps the candidate's object, for ever.
+    async fn stand(&self) {
+        let Some(api) = &self.candidates else { return std::future::pending().await };
+        loop {
+            if let Err(error) = self.answer(api).await {
+                tracing::debug!(lease = %self.name, %error, "the candidate could not be written");
+            }
+            sleep(self.retry_period).await;
+        }
+    }
+
+    /// Says that the candidate is there, if it was asked or has been silent for long.
+    async fn answer(&self, api: &Api<LeaseCandidate>) -> kube::Result<()> {
+        let now = Timestamp::now();
+        let Some(mut candidate) = api.get_opt(&self.identity).await? else {
+            let spec = LeaseCandidateSpec {
+                lease_name: self.name.clone(),
+                binary_version: VERSION.to_owned(),
+                emulation_version: Some(VERSION.to_owned()),
+                strategy: "OldestEmulationVersion".to_owned(),
+                renew_time: Some(MicroTime(now)),
+                ping_time: None,
+            };
+            let metadata = ObjectMeta { name: Some(self.identity.clone()), ..Default::default() };
+            return api.create(&PostParams::default(), &LeaseCandidate { metadata, spec }).await.map(drop);
+        };
+        if !must_answer(&candidate.spec, now) {
+            return Ok(());
+        }
+        candidate.spec.renew_time = Some(MicroTime(now));
+        candidate.metadata.managed_fields = None;
+        match api.replace(&self.identity, &PostParams::default(), &candidate).await {
+            // It was asked again meanwhile: the next look sees that.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     async fn acquire(&self, observed: &mut Observed) {
@@ -124,6 +196,9 @@ impl Elector {
     async fn attempt(&self, observed: &mut Observed) -> kube::Result<bool> {
         let now = Timestamp::now();
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+            if self.candidates.is_some() {
+                return Ok(false);
+            }
             let lease = Lease {
                 metadata: ObjectMeta { name: Some(self.name.clone()), ..Default::default() },
                 spec: Some(claim(None, &self.identity, self.lease_duration, now)),
@@ -139,7 +214,16 @@ impl Elector {
             *observed = Observed { spec: Some(current.clone()), since: Some(Instant::now()) };
         }
         let age = observed.since.map(|since| since.elapsed()).unwrap_or_default();
-        if !may_claim(&current, &self.identity, age) {
+        if self.candidates.is_some() {
+            if !is_holder(&current, &self.identity) {
+                return Ok(false);
+            }
+            if gives_up(&current, &self.identity) {
+                tracing::info!(lease = %self.name, "another candidate is to lead");
+                self.release().await?;
+                return Ok(false);
+            }
+        } else if !may_claim(&current, &self.identity, age) {
             return Ok(false);
         }
         lease.spec = Some(claim(Some(&current), &self.identity, self.lease_duration, now));
@@ -168,6 +252,18 @@ impl Elector {
         lease.metadata.managed_fields = None;
         self.api.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
     }
+}
+
+/// Whether a candidate has to say that it is there.
+fn must_answer(spec: &LeaseCandidateSpec, now: Timestamp) -> bool {
+    let Some(MicroTime(answered)) = &spec.renew_time else { return true };
+    let asked = spec.ping_time.as_ref().is_some_and(|MicroTime(asked)| asked > answered);
+    asked || now.duration_since(*answered).unsigned_abs() > STANDING
+}
+
+/// Whether the holder is to make room for another one.
+fn gives_up(spec: &LeaseSpec, identity: &str) -> bool {
+    spec.preferred_holder.as_deref().is_some_and(|other| !other.is_empty() && other != identity)
 }
 
 fn is_holder(spec: &LeaseSpec, identity: &str) -> bool {
@@ -218,6 +314,28 @@ mod tests {
         check(held("other"), 16, true);
         check(held(""), 0, true);
         check(LeaseSpec::default(), 0, true);
+    }
+
+    #[test]
+    fn candidates_answer_when_they_are_asked_and_make_room() {
+        let now = Timestamp::now();
+        let at = |seconds: i64| MicroTime(now - jiff::SignedDuration::from_secs(seconds));
+        let check = |asked: Option<i64>, answered: Option<i64>, expected: bool| {
+            let spec = LeaseCandidateSpec {
+                ping_time: asked.map(at),
+                renew_time: answered.map(at),
+                ..Default::default()
+            };
+            assert_eq!(must_answer(&spec, now), expected, "{asked:?} {answered:?}");
+        };
+        check(None, None, true);
+        check(None, Some(1), false);
+        check(None, Some(1000), true);
+        check(Some(1), Some(5), true);
+        check(Some(5), Some(1), false);
+        let preferring = |other: &str| LeaseSpec { preferred_holder: Some(other.into()), ..held("me") };
+        assert!(gives_up(&preferring("other"), "me"));
+        assert!(!gives_up(&preferring("me"), "me") && !gives_up(&held("me"), "me"));
     }
 
     #[test]

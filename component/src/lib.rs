@@ -16,5 +16,6 @@ pub mod log;
 pub mod placement;
 pub mod queue;
 pub mod runner;
+pub mod selector;
 pub mod shutdown;
 pub mod store;

@@ -8,6 +8,7 @@ mod kubectl_output;
 mod namespaces;
 mod nodes;
 mod pods;
+mod policies;
 mod probes;
 mod protocols;
 mod rollouts;
@@ -69,6 +70,8 @@ pub fn all() -> Vec<Scenario> {
         scenario("pods_environment", pods::environment),
         scenario("pods_memory_limit", pods::memory_limit),
         scenario("pods_image_missing", pods::image_missing),
+        scenario("policies_ingress", policies::ingress),
+        scenario("policies_egress", policies::egress),
         scenario("probes_grpc", probes::grpc),
         scenario("rollout_without_failed_requests", rollouts::without_failed_requests),
         scenario("rollout_undo", rollouts::undo),

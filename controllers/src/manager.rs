@@ -110,6 +110,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     }
     let identity = format!("{}_{:x}", hostname(), rand::random::<u128>());
     let elector = Elector::new(client.clone(), &args.leader_election, "kube-controller-manager", identity);
+    let elector = match gates::enabled("CoordinatedLeaderElection") {
+        true => elector.coordinated(),
+        false => elector,
+    };
     elector.run(shutdown, lead).await
 }
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference, Time,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
 use knarr_component::store::Key;
 use kube::Resource;
 
@@ -69,6 +67,8 @@ pub(crate) fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
+pub(crate) use knarr_component::selector::matches;
+
 pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
@@ -79,24 +79,6 @@ pub(crate) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 
 pub(crate) fn has_finalizer(meta: &ObjectMeta, finalizer: &str) -> bool {
     meta.finalizers.iter().flatten().any(|have| have == finalizer)
-}
-
-/// Whether a label selector matches; an empty one matches everything.
-pub(crate) fn matches(selector: &LabelSelector, labels: Option<&Map>) -> bool {
-    let get = |key: &String| labels.and_then(|labels| labels.get(key));
-    let equal = selector.match_labels.iter().flatten().all(|(key, value)| get(key) == Some(value));
-    equal && selector.match_expressions.iter().flatten().all(|rule| requirement_matches(rule, get(&rule.key)))
-}
-
-fn requirement_matches(rule: &LabelSelectorRequirement, value: Option<&String>) -> bool {
-    let listed = |value: &String| rule.values.iter().flatten().any(|known| known == value);
-    match rule.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        _ => false,
-    }
 }
 
 /// Whether a selector matches everything, which workloads must never do.
@@ -168,26 +150,5 @@ mod tests {
         check("0%", 3, true, Some(0));
         check("many", 3, true, None);
         assert_eq!(scaled(&IntOrString::Int(4), 1, true), Some(4));
-    }
-
-    #[test]
-    fn label_selectors() {
-        let labels = Map::from([("app".to_string(), "web".to_string())]);
-        let check = |operator: &str, key: &str, values: &[&str], expected: bool| {
-            let rule = LabelSelectorRequirement {
-                key: key.into(),
-                operator: operator.into(),
-                values: Some(values.iter().map(ToString::to_string).collect()),
-            };
-            let selector = LabelSelector { match_expressions: Some(vec![rule]), match_labels: None };
-            assert_eq!(matches(&selector, Some(&labels)), expected, "{key} {operator} {values:?}");
-        };
-        check("In", "app", &["web", "db"], true);
-        check("In", "tier", &["web"], false);
-        check("NotIn", "app", &["web"], false);
-        check("NotIn", "tier", &["web"], true);
-        check("Exists", "app", &[], true);
-        check("DoesNotExist", "app", &[], false);
-        check("Sometimes", "app", &[], false);
     }
 }

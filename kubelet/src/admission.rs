@@ -26,6 +26,8 @@ pub struct Node {
     pub allocatable: BTreeMap<String, i64>,
     /// How many pods it takes.
     pub max_pods: usize,
+    /// Its kernel confines programs by AppArmor.
+    pub has_app_armor: bool,
     /// What it runs short of.
     pub pressures: BTreeSet<Pressure>,
 }
@@ -77,6 +79,10 @@ pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal>
         let message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
         return Err(Refusal::new("NodeAffinity", message));
     }
+    if asks_for_app_armor(pod) && !node.has_app_armor {
+        let message = "Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        return Err(Refusal::new("AppArmor", message));
+    }
     check_taints(pod, node)?;
     check_pressures(pod, node)?;
     for sysctl in pod::security(pod).sysctls.iter().flatten() {
@@ -105,6 +111,14 @@ pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal>
         }
     }
     check_host_ports(pod, others)
+}
+
+/// Whether some container must be confined by AppArmor.
+fn asks_for_app_armor(pod: &Pod) -> bool {
+    let of_pod = pod::security(pod).app_armor_profile.as_ref();
+    let all = pod::init_containers(pod).iter().chain(pod::containers(pod));
+    let own = all.filter_map(|container| container.security_context.as_ref()?.app_armor_profile.as_ref());
+    own.chain(of_pod).any(|profile| profile.type_ != "Unconfined")
 }
 
 /// Taints that send pods away; a static pod stays whatever they are.
@@ -162,7 +176,6 @@ fn requested_resources(pod: &Pod) -> Vec<String> {
 /// What a pod asks for, in thousandths: what it says for the whole pod, or its containers together or its largest
 /// init container; and its overhead.
 fn requested(pod: &Pod, resource: &str) -> i64 {
-    let spec = pod::spec(pod);
     let of = |container| pod::request_milli(container, resource).unwrap_or_default();
     let (mut sidecars, mut peak) = (0, 0);
     for container in pod::init_containers(pod) {
@@ -174,9 +187,7 @@ fn requested(pod: &Pod, resource: &str) -> i64 {
         }
     }
     let containers = (sidecars + pod::containers(pod).iter().map(of).sum::<i64>()).max(peak);
-    let whole = spec.resources.as_ref().and_then(|own| own.requests.as_ref()?.get(resource));
-    let overhead = spec.overhead.as_ref().and_then(|overhead| overhead.get(resource));
-    whole.map_or(containers, pod::milli) + overhead.map_or(0, pod::milli)
+    pod::whole_request_milli(pod, resource).unwrap_or(containers) + pod::overhead_milli(pod, resource)
 }
 
 fn check_host_ports(pod: &Pod, others: &[Arc<Pod>]) -> Result<(), Refusal> {
@@ -257,6 +268,8 @@ mod tests {
             0,
             Some("OutOfexample.com/gpu"),
         );
+        let profile = "{securityContext: {appArmorProfile: {type: RuntimeDefault}}, containers: []}";
+        check(profile, 0, Some("AppArmor"));
         let sysctl = |name: &str| {
             format!("{{securityContext: {{sysctls: [{{name: {name}, value: '1'}}]}}, containers: []}}")
         };

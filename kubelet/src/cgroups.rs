@@ -232,18 +232,20 @@ impl Setting {
     }
 }
 
-/// Limits of a whole pod: the sum of its containers', where each of them has one; what an init container
-/// alone needs counts if it is more.
+/// Limits of a whole pod: those that its spec gives it, or the sum of its containers', where each of them has one;
+/// what an init container alone needs counts if it is more. What the pod costs by itself comes on top.
 fn settings(pod: &Pod) -> Vec<Setting> {
-    let request = total(pod, |container| Some(pod::request_milli(container, "cpu").unwrap_or_default()));
-    let mut list = vec![Setting::Shares(resources::cpu_shares(request.unwrap_or_default()))];
-    if let Some(cpu) = total(pod, |container| pod::limit_milli(container, "cpu")) {
-        list.push(Setting::Quota(resources::cpu_quota(cpu)));
-    }
-    if let Some(memory) = total(pod, |container| pod::limit_milli(container, "memory")) {
-        list.push(Setting::Memory(memory / 1000));
-    }
-    list
+    let request = pod::whole_request_milli(pod, "cpu")
+        .or_else(|| total(pod, |container| Some(pod::request_milli(container, "cpu").unwrap_or_default())));
+    let limit = |resource| {
+        let limit = pod::whole_limit_milli(pod, resource)
+            .or_else(|| total(pod, |container| pod::limit_milli(container, resource)));
+        limit.map(|limit| limit + pod::overhead_milli(pod, resource))
+    };
+    let request = request.unwrap_or_default() + pod::overhead_milli(pod, "cpu");
+    let cpu = limit("cpu").map(|cpu| Setting::Quota(resources::cpu_quota(cpu)));
+    let memory = limit("memory").map(|memory| Setting::Memory(memory / 1000));
+    [Some(Setting::Shares(resources::cpu_shares(request))), cpu, memory].into_iter().flatten().collect()
 }
 
 fn total(pod: &Pod, of: impl Fn(&k8s_openapi::api::core::v1::Container) -> Option<i64>) -> Option<i64> {
@@ -281,6 +283,11 @@ mod tests {
         check(
             "{initContainers: [{name: i, resources: {limits: {cpu: 3}}}], containers: [{name: a, resources: {limits: {cpu: 1}}}]}",
             &[Setting::Shares(3072), Setting::Quota(300_000)],
+        );
+        let whole = "resources: {requests: {cpu: 100m}, limits: {cpu: 200m, memory: 1000}}";
+        check(
+            &format!("{{{whole}, overhead: {{cpu: 100m, memory: 24}}, containers: [{{name: a}}]}}"),
+            &[Setting::Shares(204), Setting::Quota(30_000), Setting::Memory(1024)],
         );
     }
 

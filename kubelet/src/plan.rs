@@ -246,7 +246,8 @@ fn start(
                 None,
             )),
             ContainerState::Exited => {
-                if let Some((left, whole)) = inputs.backoff.remaining(name, status.finished, inputs.now) {
+                let key = pod::crash_key(container);
+                if let Some((left, whole)) = inputs.backoff.remaining(&key, status.finished, inputs.now) {
                     let message = format!(
                         "back-off {} restarting failed container={name} pod={}",
                         duration_text(whole),

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSecurityContext, PodSpec, Probe};
+use k8s_openapi::api::core::v1::{
+    Container, EphemeralContainer, Pod, PodSecurityContext, PodSpec, Probe, ResourceRequirements,
+};
 use knarr_api::quantity::Quantity;
 use sha2::{Digest, Sha256};
 
@@ -191,12 +193,22 @@ impl Qos {
     }
 }
 
-/// Computes the quality of service from requests and limits of all containers.
+/// Computes the quality of service from requests and limits: of the whole pod where it has some, else of all
+/// containers.
 pub fn qos(pod: &Pod) -> Qos {
+    let whole = spec(pod).resources.as_ref().filter(|own| own.requests.is_some() || own.limits.is_some());
+    let each =
+        init_containers(pod).iter().chain(containers(pod)).map(|container| container.resources.as_ref());
+    match whole {
+        Some(whole) => qos_of([Some(whole)].into_iter()),
+        None => qos_of(each),
+    }
+}
+
+fn qos_of<'a>(all: impl Iterator<Item = Option<&'a ResourceRequirements>>) -> Qos {
     let mut any = false;
     let mut guaranteed = true;
-    for container in init_containers(pod).iter().chain(containers(pod)) {
-        let resources = container.resources.as_ref();
+    for resources in all {
         for resource in ["cpu", "memory"] {
             let get = |map: Option<&std::collections::BTreeMap<String, _>>| {
                 map.and_then(|map| map.get(resource)).map(milli).filter(|value| *value > 0)
@@ -222,6 +234,27 @@ pub fn milli(quantity: &k8s_openapi::apimachinery::pkg::api::resource::Quantity)
 /// A quantity in whole units, rounded up; zero if it cannot be read.
 pub fn value(quantity: &k8s_openapi::apimachinery::pkg::api::resource::Quantity) -> i64 {
     quantity.0.parse::<Quantity>().map(|q| q.value()).unwrap_or_default()
+}
+
+/// What the pod as a whole may use of a resource in thousandths, if its spec says so and not its containers'.
+pub fn whole_limit_milli(pod: &Pod, resource: &str) -> Option<i64> {
+    let limits = spec(pod).resources.as_ref()?.limits.as_ref()?;
+    limits.get(resource).map(milli).filter(|value| *value > 0)
+}
+
+/// What the pod as a whole asks for of a resource in thousandths, likewise.
+pub fn whole_request_milli(pod: &Pod, resource: &str) -> Option<i64> {
+    spec(pod).resources.as_ref()?.requests.as_ref()?.get(resource).map(milli)
+}
+
+/// What the pod costs beside its containers, in thousandths.
+pub fn overhead_milli(pod: &Pod, resource: &str) -> i64 {
+    spec(pod).overhead.as_ref().and_then(|overhead| overhead.get(resource)).map_or(0, milli)
+}
+
+/// By what a container's crashes are counted: one whose spec has changed begins anew.
+pub fn crash_key(container: &Container) -> String {
+    format!("{}_{}", container.name, container_hash(container))
 }
 
 /// A container's request of a resource in thousandths; its limit counts where no request is given.

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::events::PodEvents;
@@ -212,7 +213,11 @@ impl Task {
         let age = Duration::try_from(Timestamp::now().duration_since(self.started)).unwrap_or_default();
         tokio::time::sleep(delay.saturating_sub(age)).await;
         let mut machine = Machine::new(self.key.kind, &self.probe, self.known);
+        let mut ticks = tokio::time::interval(period);
+        // A late answer does not move the next question, and none is made up for.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
+            ticks.tick().await;
             let outcome = self.ask(timeout).await;
             self.note(&outcome);
             if let Some(verdict) = outcome.is_success().and_then(|success| machine.observe(success)) {
@@ -228,7 +233,6 @@ impl Task {
                     return;
                 }
             }
-            tokio::time::sleep(period).await;
         }
     }
 

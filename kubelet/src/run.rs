@@ -42,6 +42,9 @@ use crate::{admission, certificates, cleanup, images, plugins, static_pods};
 /// supervisor's patience.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Says whether the kernel confines programs by AppArmor.
+const APP_ARMOR: &str = "/sys/module/apparmor/parameters/enabled";
+
 /// Runs the kubelet until `shutdown`. Pods go on running after it.
 pub async fn run(
     args: Args,
@@ -124,6 +127,7 @@ pub async fn run(
         taints: Vec::new(),
         allocatable: context.facts.allocatable.clone(),
         max_pods: args.max_pods,
+        has_app_armor: std::fs::read_to_string(APP_ARMOR).is_ok_and(|text| text.trim() == "Y"),
         pressures: Default::default(),
     };
     let manager = Manager::new(Arc::clone(&context), node, shutdown.clone());

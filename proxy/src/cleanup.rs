@@ -53,6 +53,7 @@ pub async fn cleanup(leftovers: &Leftovers) -> Result<(), Error> {
     let nft = Nft::default();
     nft.delete_table(&names::service_table(cluster)).await?;
     nft.delete_table(&names::host_port_table(cluster)).await?;
+    nft.delete_table(&names::policy_table(cluster)).await?;
     forward::withdraw(&nft, cluster).await?;
     let netlink = Netlink::open()?;
     let bridge = names::bridge(cluster);

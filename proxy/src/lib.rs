@@ -2,6 +2,7 @@
 //!
 //! - [`service`] turns Services and EndpointSlices into rules, without I/O; [`nft`] brings them into the
 //!   kernel, `sync` whenever they change, and [`conntrack`] removes flows that outlived their endpoint.
+//! - [`policy`] does the same with NetworkPolicies.
 //! - [`dns`] answers for the cluster's names on the node itself.
 //! - [`network`] is the node's bridge, [`cni`] the plugin that joins pods to it.
 //! - [`cleanup`] removes all of it: everything is named after the cluster ([`names`]).
@@ -17,6 +18,7 @@ pub mod names;
 mod netfilter;
 pub mod network;
 pub mod nft;
+pub mod policy;
 mod run;
 pub mod service;
 pub mod sync;

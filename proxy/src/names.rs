@@ -17,6 +17,11 @@ pub fn host_port_table(cluster: &str) -> String {
     format!("knarr-{cluster}-hostports")
 }
 
+/// The nftables table of the network policies, which is there only while there are any.
+pub fn policy_table(cluster: &str) -> String {
+    format!("knarr-{cluster}-policies")
+}
+
 /// The bridge that joins the cluster's pods on this node.
 pub fn bridge(cluster: &str) -> String {
     interface("kn-", cluster)

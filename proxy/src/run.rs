@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures::StreamExt;
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use knarr_component::health::Health;
 use knarr_component::informer::{Change, Informer, Informers};
@@ -27,7 +27,7 @@ use crate::network::overlay::{self, Local};
 use crate::network::{gateway, mtu, peers};
 use crate::service::{Config, Index};
 use crate::sync::{Syncer, Watched};
-use crate::{Leftovers, cleanup, cni, names};
+use crate::{Leftovers, cleanup, cni, names, policy};
 
 /// Label of a node with its zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -63,11 +63,16 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
             .with_context(|| format!("cannot write the CNI configuration to {}", directory.display()))?;
     }
 
-    let informers = Informers::new(client, shutdown.clone());
+    let informers = Informers::new(client, shutdown.clone()).with_trim(policy::trim as fn(&mut Pod));
     if let Some(settings) = peers(&args, &cni, interface) {
         let nodes = informers.get::<Node>();
         tokio::spawn(peers::run(settings, netlink, nodes, shutdown.clone()));
     }
+    let policies = policy::Config { node_name: args.node_name(), bridge: names::bridge(&args.cluster_name) };
+    tokio::spawn({
+        let (cluster, informers, stop) = (args.cluster_name.clone(), informers.clone(), shutdown.clone());
+        async move { policy::run(policies, &cluster, informers, args.sync_period, stop).await }
+    });
     let (services, slices) = (informers.get::<Service>(), informers.get::<EndpointSlice>());
     let dns = start_dns(&args, &cni, &services, &slices, &health, &shutdown).await?;
     let watched = watch(&services, &slices, config(&args, node.zone, dns));

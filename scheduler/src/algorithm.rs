@@ -54,7 +54,10 @@ impl Unschedulable {
     /// Counts the refusal of `nodes` nodes.
     pub(crate) fn refused(&mut self, refusal: Refusal, nodes: usize) {
         for reason in refusal.reasons {
-            *self.reasons.entry(reason.into_owned()).or_default() += nodes;
+            match self.reasons.get_mut(reason.as_ref()) {
+                Some(count) => *count += nodes,
+                None => drop(self.reasons.insert(reason.into_owned(), nodes)),
+            }
         }
     }
 
@@ -116,6 +119,9 @@ impl<'a> Checks<'a> {
         world: &World,
         info: &NodeInfo,
     ) -> Option<(Refusal, &'static [Event])> {
+        if world.nominated.is_empty() {
+            return self.refusal(info);
+        }
         let promised = world.nominated.on(&info.node.name);
         let promised: Vec<_> = promised
             .filter(|other| {
@@ -176,7 +182,11 @@ impl Algorithm {
     /// # Errors
     /// Why there is none.
     pub fn schedule(&mut self, pod: &PodView, world: &mut World) -> Result<String, Box<Unschedulable>> {
-        self.candidates(pod, world).map(best)
+        let (feasible, scores) = self.rated(pod, world)?;
+        let best = scores.iter().copied().max().unwrap_or_default();
+        // The first of equals, since the ring's turning start spreads ties over the nodes.
+        let chosen = feasible.iter().zip(&scores).find(|(_, score)| **score == best);
+        Ok(chosen.map(|(info, _)| info.node.name.clone()).unwrap_or_default())
     }
 
     /// Nodes that can run the pod, with their scores.
@@ -188,11 +198,20 @@ impl Algorithm {
         pod: &PodView,
         world: &mut World,
     ) -> Result<Vec<Candidate>, Box<Unschedulable>> {
+        let (feasible, scores) = self.rated(pod, world)?;
+        Ok(feasible.iter().map(|info| info.node.name.clone()).zip(scores).collect())
+    }
+
+    fn rated<'n>(
+        &mut self,
+        pod: &PodView,
+        world: &'n mut World,
+    ) -> Result<(Vec<&'n NodeInfo>, Vec<i64>), Box<Unschedulable>> {
         self.profile.ask(pod, world);
         let world = &*world;
         let feasible = self.feasible(pod, world)?;
         let scores = self.rate(pod, world, &feasible);
-        Ok(feasible.iter().map(|info| info.node.name.clone()).zip(scores).collect())
+        Ok((feasible, scores))
     }
 
     /// Nodes that can run the pod: enough of them to choose from, starting where the last search ended.

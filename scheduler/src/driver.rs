@@ -7,7 +7,7 @@ mod report;
 mod reserve;
 mod watch;
 
-use crate::algorithm::{Algorithm, Candidate, Unschedulable, best};
+use crate::algorithm::{Algorithm, Unschedulable};
 use crate::args::{Args, DEFAULT_PORT};
 use crate::cache::Cache;
 use crate::config::Settings;
@@ -55,6 +55,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let host = host_name();
     let identity = format!("{host}_{}", std::process::id());
     let elector = Elector::new(client.clone(), &election, "kube-scheduler", identity);
+    let elector = match knarr_api::gates::enabled("CoordinatedLeaderElection") {
+        true => elector.coordinated(),
+        false => elector,
+    };
     elector.run(shutdown, |leading| lead(args, settings, client, health, leading)).await
 }
 
@@ -215,8 +219,8 @@ impl Scheduler {
     fn decide(&self, algorithm: &mut Algorithm, pod: &Arc<PodView>) -> Decision {
         let now = Instant::now();
         let mut state = self.state.lock();
-        match algorithm.candidates(pod, state.cache.world_mut()) {
-            Ok(candidates) => state.settle(pod, candidates),
+        match algorithm.schedule(pod, state.cache.world_mut()) {
+            Ok(node) => state.settle(pod, &node),
             Err(failure) => Decision::Wait(state.make_room(algorithm, pod, failure, now)),
         }
     }
@@ -239,12 +243,11 @@ impl Scheduler {
 }
 
 impl State {
-    /// Places the pod on the best of the nodes.
-    fn settle(&mut self, pod: &PodView, candidates: Vec<Candidate>) -> Decision {
-        let node = best(candidates);
-        let plan = self.assume(pod, &node);
+    /// Places the pod on the node.
+    fn settle(&mut self, pod: &PodView, node: &str) -> Decision {
+        let plan = self.assume(pod, node);
         self.queue.event(Event::PodPlaced, Instant::now());
-        Decision::Bind { node, plan }
+        Decision::Bind { node: node.to_owned(), plan }
     }
 
     /// Counts the pod against the node, and volumes against its claims.

@@ -46,6 +46,9 @@ pub struct Args {
     /// Seconds for which Leases are renewed, for the growth of the database
     #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(6..))]
     lease_span: Option<u64>,
+    /// Simulated nodes of the clusters of `scale`; Deployments are measured on the largest
+    #[arg(long, global = true, value_delimiter = ',', value_name = "N")]
+    simulated_nodes: Vec<usize>,
     /// Form of the result
     #[arg(long, global = true, value_enum, default_value_t)]
     output: Output,
@@ -91,7 +94,7 @@ pub struct Scale {
     /// For how long.
     pub lease_span: Duration,
     /// Simulated nodes of each cluster.
-    pub simulated_nodes: [usize; 2],
+    pub simulated_nodes: Vec<usize>,
     /// Pods that are scheduled one by one.
     pub scheduled_pods: usize,
     /// Replicas of a Deployment; where each needs a node of its own, on the larger cluster.
@@ -120,7 +123,10 @@ impl Scale {
             restart_objects: pick(100_000, 5_000),
             leases: pick(1_000, 100),
             lease_span: Duration::from_secs(args.lease_span.unwrap_or(pick(240, 12) as u64)),
-            simulated_nodes: [pick(1000, 20), pick(5000, 100)],
+            simulated_nodes: match args.simulated_nodes.is_empty() {
+                true => vec![pick(1000, 20), pick(5000, 100)],
+                false => args.simulated_nodes.clone(),
+            },
             scheduled_pods: pick(10_000, 200),
             replicas: pick(5000, 100),
             idle_span: Duration::from_secs(pick(20, 4) as u64),

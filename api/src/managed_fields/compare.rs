@@ -87,6 +87,9 @@ pub fn compare(
             ("metadata", Shape::Struct(ty)) => {
                 let skip = |name: &str| is_untracked_metadata(kind, subresource, name);
                 walker.object(*ty, old, new, skip, diff, |f, old, new, diff| walker.field(f, old, new, diff));
+                // Nobody owns the metadata as such: they would go with what was applied in them.
+                diff.changed.member = false;
+                diff.removed.member = false;
             }
             _ => walker.field(field, old, new, diff),
         }

@@ -38,7 +38,7 @@ fn service(at: &At<'_>) {
     ty.need_one_of(&["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
     load_balancer(&spec, ty.text());
     traffic_policies(&spec, ty.text());
-    load_balancer_status(at);
+    // A Service that is balanced no more keeps its status until the balancer's controller takes it away.
 }
 
 fn is_headless(spec: &At<'_>) -> bool {

@@ -87,7 +87,7 @@ impl Registry {
             let same = ready.bytes == *existing.body() || same_but_times(&ready.value, &old);
             // What is encrypted with a former key or lies in a former version is written again, as in the original.
             let stale = self.store.encryption().is_some_and(|encryption| encryption.is_stale(&existing.key))
-                || (same && self.is_of_former_version(call));
+                || (same && self.is_of_former_version(call).await);
             if same && (!stale || options.dry_run) {
                 drop(turn);
                 return Ok(Answer::new(200, Content::Stored(existing)).warn(warnings));
@@ -112,11 +112,17 @@ impl Registry {
         Err(Status::conflict(call.row.subject(), call.name, MODIFIED))
     }
 
-    /// Whether a webhook converts the object each time it is read.
-    fn is_of_former_version(&self, call: &Call<'_>) -> bool {
-        let stored = call.row.converter.as_ref().and_then(|_| self.store.get(&call.key()));
-        let version = stored.and_then(|stored| stored.value().ok()).map(|value| value["apiVersion"].clone());
-        version.is_some_and(|version| version != call.row.stored.gvk.api_version().as_str())
+    /// Whether the database has a custom resource in a version that it would not be written in now; memory does not tell.
+    async fn is_of_former_version(&self, call: &Call<'_>) -> bool {
+        let several = call.row.custom().is_some()
+            && call.row.api.kinds.iter().filter(|kind| !kind.plural.is_empty()).count() > 1;
+        if !several {
+            return false;
+        }
+        let stored = call.row.converter.as_ref().map_or(&call.row.stored, |converter| &converter.stored);
+        let found = self.store.in_database(&call.key()).await.ok().flatten();
+        let found = found.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        found.is_some_and(|value| value["apiVersion"] != stored.gvk.api_version().as_str())
     }
 
     /// Writes the changed object, or removes it when this change took away the last thing that kept it.

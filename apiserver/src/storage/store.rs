@@ -237,6 +237,11 @@ impl Store {
         row.map(|row| hub.resource.stored(row.key, row.revision, &row.value)).transpose().map_err(unavailable)
     }
 
+    /// The live object of a key as it lies in the database, in the clear.
+    pub async fn in_database(&self, key: &Key) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.inner.backend.get(key).await.map_err(unavailable)?.map(|row| row.value))
+    }
+
     /// The newest view of a resource that is in memory; empty for one kept in the log or not registered.
     pub fn snapshot(&self, resource: &str) -> Snapshot {
         let view = self.inner.view.load();

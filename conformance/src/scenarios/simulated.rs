@@ -12,7 +12,7 @@ mod tidiness;
 mod workloads;
 
 use super::{Scenario, scenario};
-use crate::context::{Context, eventually, same};
+use crate::context::{Context, contains, eventually, same};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
@@ -70,6 +70,7 @@ pub fn all() -> Vec<Scenario> {
         scenario("scheduler-shared-devices", devices::shares),
         scenario("scheduler-prepared-devices", devices::conditions),
         scenario("scheduler-device-rules", devices::rules),
+        Scenario { name: "scheduler-election", alone: true, play: scheduling::election },
     ]
 }
 
@@ -118,16 +119,12 @@ fn counts(context: &Context, arguments: &[&str], expected: usize) -> Result<()> 
     })
 }
 
-/// Waits for an event with this reason about an object of that name; returns its message.
-fn event(context: &Context, about: &str, reason: &str) -> Result<String> {
+/// Waits for an event with this reason and such a message about an object of that name.
+fn told(context: &Context, about: &str, reason: &str, part: &str) -> Result<()> {
     let selector = format!("involvedObject.name={about},reason={reason}");
-    eventually(&format!("event {reason} of {about}"), || {
-        let arguments =
-            ["get", "events", "--field-selector", &selector, "--output", "jsonpath={.items[*].message}"];
-        let message = context.kubectl(&arguments)?;
-        ensure!(!message.is_empty(), "there is none");
-        Ok(message)
-    })
+    let arguments =
+        ["get", "events", "--field-selector", &selector, "--output", "jsonpath={.items[*].message}"];
+    eventually(&format!("event {reason} of {about}"), || contains(&context.kubectl(&arguments)?, part))
 }
 
 /// A name for an object without a namespace, of this scenario alone.

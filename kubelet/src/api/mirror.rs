@@ -82,6 +82,10 @@ impl Mirrors {
                 Ok(_) => tracing::info!(pod = pod::full_name(wanted), "mirror pod made"),
                 // The old one is still going.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
+                // One that is refused keeps no other from being seen.
+                Err(kube::Error::Api(status)) => {
+                    tracing::warn!(pod = pod::full_name(wanted), %status, "mirror pod refused");
+                }
                 Err(error) => return Err(error),
             }
         }

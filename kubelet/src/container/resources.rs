@@ -24,10 +24,12 @@ pub fn cpu_quota(milli: i64) -> i64 {
     (milli * CPU_PERIOD / 1000).max(MIN_QUOTA)
 }
 
-/// Limits of a container. `node_memory` in bytes decides how soon a burstable one dies.
+/// Limits of a container: its own, or those of the whole pod. `node_memory` in bytes decides how soon a burstable one dies.
 pub fn container(pod: &Pod, container: &Container, node_memory: i64) -> LinuxContainerResources {
-    let cpu_limit = pod::limit_milli(container, "cpu");
-    let memory_limit = pod::limit_milli(container, "memory").map(|milli| milli / 1000);
+    let limit =
+        |resource| pod::limit_milli(container, resource).or_else(|| pod::whole_limit_milli(pod, resource));
+    let cpu_limit = limit("cpu");
+    let memory_limit = limit("memory").map(|milli| milli / 1000);
     let mut resources = LinuxContainerResources {
         cpu_shares: cpu_shares(pod::request_milli(container, "cpu").unwrap_or_default()),
         memory_limit_in_bytes: memory_limit.unwrap_or_default(),

@@ -74,13 +74,16 @@ impl Access {
             None => self.by_token(headers).await?.ok_or_else(unknown)?,
         };
         let Some(client) = &self.client else { return Ok(()) };
-        let (verb, subresource) = (verb(method), subresource(path));
-        if self.allowed(client, &identity, verb, subresource).await? {
-            return Ok(());
+        let (verb, subresources) = (verb(method), subresources(path));
+        for subresource in subresources {
+            if self.allowed(client, &identity, verb, subresource).await? {
+                return Ok(());
+            }
         }
         let message = format!(
-            "Forbidden (user={}, verb={verb}, resource=nodes, subresource={subresource})",
-            identity.user
+            "Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)=[{}])",
+            identity.user,
+            subresources.join(" ")
         );
         Err(Failure(StatusCode::FORBIDDEN, message))
     }
@@ -167,20 +170,24 @@ fn verb(method: &Method) -> &'static str {
     }
 }
 
-/// The subresource of `nodes` that a path stands for.
-fn subresource(path: &str) -> &'static str {
+/// The subresources of `nodes` that a path stands for; the right to one of them is enough (KEP-2862).
+fn subresources(path: &str) -> &'static [&'static str] {
     let under =
         |prefix: &str| path == prefix || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
     if under("/stats") {
-        "stats"
+        &["stats"]
     } else if under("/metrics") {
-        "metrics"
+        &["metrics"]
     } else if under("/logs") {
-        "log"
+        &["log"]
     } else if under("/checkpoint") {
-        "checkpoint"
+        &["checkpoint"]
+    } else if path == "/pods" || under("/runningpods") {
+        &["pods", "proxy"]
+    } else if path == "/configz" {
+        &["configz", "proxy"]
     } else {
-        "proxy"
+        &["proxy"]
     }
 }
 
@@ -190,12 +197,13 @@ mod tests {
 
     #[test]
     fn paths_stand_for_subresources() {
-        let check = |path: &str, expected: &str| assert_eq!(subresource(path), expected, "{path}");
-        check("/stats/summary", "stats");
-        check("/metrics", "metrics");
-        check("/metrics/resource", "metrics");
-        check("/metricsx", "proxy");
-        check("/exec/a/b/c", "proxy");
-        check("/pods", "proxy");
+        let check = |path: &str, expected: &[&str]| assert_eq!(subresources(path), expected, "{path}");
+        check("/stats/summary", &["stats"]);
+        check("/metrics", &["metrics"]);
+        check("/metrics/resource", &["metrics"]);
+        check("/metricsx", &["proxy"]);
+        check("/exec/a/b/c", &["proxy"]);
+        check("/pods", &["pods", "proxy"]);
+        check("/configz", &["configz", "proxy"]);
     }
 }

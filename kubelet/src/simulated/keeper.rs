@@ -1,7 +1,7 @@
 //! Keeps the objects of simulated nodes: registers them, renews their leases, writes their statuses.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -23,6 +23,9 @@ const LEASE_SECONDS: u64 = 40;
 const STEPS: usize = 20;
 /// After so many rounds a status is written though nothing has changed: five minutes.
 const REPORT_ROUNDS: usize = 15;
+/// Between two renewals of a lease; after more than that somebody may have taken the node for lost, and its status is
+/// written anew.
+const PUNCTUAL: Duration = Duration::from_secs(STEPS as u64 + 5);
 /// Requests under way at once.
 const PARALLEL: usize = 16;
 /// Pause after a failed request.
@@ -40,6 +43,8 @@ pub struct Keeper {
     pub changed: Arc<Notify>,
     /// UIDs of the objects, which own the leases.
     uids: Mutex<Vec<String>>,
+    /// When each lease was renewed last.
+    renewed: Mutex<Vec<Instant>>,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +61,9 @@ impl Keeper {
         changed: Arc<Notify>,
     ) -> Arc<Self> {
         let count = world.lock().nodes.all().len();
-        Arc::new(Self { client, world, machine, changed, uids: Mutex::new(vec![String::new(); count]) })
+        let uids = Mutex::new(vec![String::new(); count]);
+        let renewed = Mutex::new(vec![Instant::now(); count]);
+        Arc::new(Self { client, world, machine, changed, uids, renewed })
     }
 
     /// Registers all nodes; returns when each has an object and a lease.
@@ -117,9 +124,15 @@ impl Keeper {
     async fn renew(&self, index: usize) -> Result<(), kube::Error> {
         let patch = json!({"spec": self.lease_spec(index)});
         match self.send("PATCH", &self.lease_path(index), &patch).await {
-            Err(error) if code(&error) == Some(404) => self.begin(index).await,
-            other => other.map(drop),
+            Err(error) if code(&error) == Some(404) => return self.begin(index).await,
+            other => other.map(drop)?,
         }
+        let before = std::mem::replace(&mut self.renewed.lock()[index], Instant::now());
+        if before.elapsed() > PUNCTUAL {
+            self.world.lock().nodes.mark_changed(index);
+            self.changed.notify_one();
+        }
+        Ok(())
     }
 
     /// Makes sure that there are a node and its lease.

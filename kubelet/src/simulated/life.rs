@@ -255,7 +255,7 @@ impl Life {
         let latest = self.observed.latest(name);
         let restarts = latest.map_or(0, |latest| latest.restarts + 1);
         if let Some(finished) = latest.filter(|latest| latest.is_exited()).map(|latest| latest.finished) {
-            self.crashes.advance(name, finished, moment.now);
+            self.crashes.advance(&pod::crash_key(&spec), finished, moment.now);
         }
         // The one before the newest is all that a status tells of.
         let mut older = 0;

@@ -78,6 +78,12 @@ impl Worker {
             self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
             return Err(MAX_SANDBOX_RETRY);
         }
+        if pod::spec(&self.pod).host_users == Some(false) {
+            // Never run what should be confined as the host's root.
+            let error = "can't set spec.hostUsers to false: the runtime does not support user namespaces";
+            self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
+            return Err(MAX_SANDBOX_RETRY);
+        }
         let config = self.sandbox_config(attempt);
         if let Err(error) = tokio::fs::create_dir_all(&config.log_directory).await {
             tracing::error!(path = config.log_directory, %error, "log directory not made");
@@ -137,7 +143,7 @@ impl Worker {
         let Some(container) = pod::find_container(&self.pod, name) else { return Ok(()) };
         let last = observed.latest(name);
         if let Some(last) = last.filter(|last| last.is_exited()) {
-            self.crashes.advance(name, last.finished, Timestamp::now());
+            self.crashes.advance(&pod::crash_key(&container), last.finished, Timestamp::now());
         }
         match self.try_start(&container, sandbox, observed).await {
             Ok(()) => {

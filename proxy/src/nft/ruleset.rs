@@ -1,5 +1,6 @@
 //! The wanted content of a cluster's tables, as plain data.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -86,7 +87,7 @@ pub struct Fragment {
     /// they learned: what the declaration depends on is part of the name.
     pub sets: BTreeMap<(Family, String), Set>,
     /// Elements of maps and sets by family, set and key; the value is `None` in sets.
-    pub elements: BTreeMap<(Family, &'static str, String), Option<String>>,
+    pub elements: BTreeMap<(Family, Cow<'static, str>, String), Option<String>>,
     /// UDP front ends, in order.
     pub udp: Vec<UdpFrontend>,
 }
@@ -114,12 +115,12 @@ impl Fragment {
 
     /// Adds an element to a map.
     pub fn map(&mut self, family: Family, map: &'static str, key: String, verdict: impl Into<String>) {
-        self.elements.insert((family, map, key), Some(verdict.into()));
+        self.elements.insert((family, Cow::Borrowed(map), key), Some(verdict.into()));
     }
 
     /// Adds an element to a set.
-    pub fn member(&mut self, family: Family, set: &'static str, key: String) {
-        self.elements.insert((family, set, key), None);
+    pub fn member(&mut self, family: Family, set: impl Into<Cow<'static, str>>, key: String) {
+        self.elements.insert((family, set.into(), key), None);
     }
 
     /// Number of rules and elements.

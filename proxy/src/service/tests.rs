@@ -179,7 +179,7 @@ fn one_service_answers_where_two_want_to() {
         |name: &str, ip: &str| service(name, json!({ "clusterIP": ip, "externalIPs": ["192.0.2.7"] }));
     let (a, b) = (external("a", "10.96.0.21"), external("b", "10.96.0.22"));
     let answers = |rules: &RuleSet| {
-        let key = (nft::Family::V4, "service-ips", "192.0.2.7 . tcp . 80".to_owned());
+        let key = (nft::Family::V4, "service-ips".into(), "192.0.2.7 . tcp . 80".to_owned());
         let has = |f: &Arc<nft::Fragment>| f.elements.contains_key(&key);
         rules.services.iter().filter(|(_, f)| has(f)).map(|(k, _)| k.clone()).collect::<Vec<_>>()
     };

@@ -6,6 +6,8 @@
 mod bench;
 mod cni;
 mod objects;
+mod peers;
+mod policies;
 mod services;
 mod support;
 mod sync;

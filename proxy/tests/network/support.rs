@@ -78,6 +78,12 @@ impl Node {
         Node::with(cluster, clone(&self.namespace), clone(&self.outside), octet)
     }
 
+    /// A node of its own where the client outside is. Its second octet tells its ranges apart.
+    pub fn opposite(&self, cluster: &str, octet: u8) -> Node {
+        let clone = |namespace: &File| namespace.try_clone().expect("namespace");
+        Node::with(cluster, clone(&self.outside), clone(&self.namespace), octet)
+    }
+
     fn with(cluster: &str, namespace: File, outside: File, octet: u8) -> Node {
         let state = tempfile::tempdir().expect("directory");
         let ranges = |texts: [String; 2]| texts.map(|n| n.parse().expect("range")).into();

@@ -1,6 +1,6 @@
 //! Extenders: webhooks that filter and rate nodes besides the plugins, or bind pods (`kube-scheduler/extender/v1`).
 use super::{Decision, Scheduler, Waiting};
-use crate::algorithm::{Algorithm, Candidate, Unschedulable};
+use crate::algorithm::{Algorithm, Candidate, Unschedulable, best};
 use crate::config::Extender;
 use crate::plugin::Refusal;
 use crate::pod::PodView;
@@ -160,7 +160,7 @@ impl Scheduler {
             Err(failure) => Err(failure),
         };
         match asked {
-            Ok(candidates) => self.state.lock().settle(pod, candidates),
+            Ok(candidates) => self.state.lock().settle(pod, &best(candidates)),
             Err(failure) => match self.make_room_extended(algorithm, pod, failure).await {
                 Ok(waiting) => Decision::Wait(waiting),
                 Err(error) => self.extender_failed(pod, &error),

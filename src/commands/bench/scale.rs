@@ -26,7 +26,7 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 /// Takes all measurements in clusters that are removed afterwards.
 pub async fn measure(scale: &Scale, report: &mut Report, progress: &mut Progress) -> Result<()> {
     let largest = scale.simulated_nodes.iter().max().copied().unwrap_or_default();
-    for nodes in scale.simulated_nodes {
+    for nodes in scale.simulated_nodes.iter().copied() {
         let name = format!("bench-{}-{nodes}", std::process::id());
         let measured = play(&name, nodes, nodes == largest, scale, report, progress).await;
         progress.step("Removing the cluster");

@@ -1,5 +1,5 @@
 //! Devices and the claims on them, with the part of the driver played here.
-use super::{event, own, pod, shows};
+use super::{own, pod, shows, told};
 use crate::context::{Context, contains, eventually, same};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ pub fn claims(context: &Context) -> Result<()> {
     same(context.value(&claim, ".status.reservedFor[0].name")?.as_str(), "user")?;
     same(device(context, &name)?.as_str(), "one")?;
     user(context, "later", json!({"resourceClaimTemplateName": "some"}))?;
-    contains(&event(context, "later", "FailedScheduling")?, "cannot allocate all claims")?;
+    told(context, "later", "FailedScheduling", "cannot allocate all claims")?;
     context.kubectl(&["delete", "pod/user"])?;
     context.wait(&claim, "delete")?;
     context.wait("pod/later", "condition=Ready")?;
@@ -85,7 +85,7 @@ pub fn eviction(context: &Context) -> Result<()> {
     let taints = json!([{"key": "broken", "effect": "NoExecute"}]);
     offer(context, json!([{"name": "one", "taints": taints}, {"name": "two", "taints": taints}]))?;
     context.wait("pod/plain", "delete")?;
-    contains(&event(context, "plain", "DeviceTaintManagerEviction")?, "Marking for deletion")?;
+    told(context, "plain", "DeviceTaintManagerEviction", "Marking for deletion")?;
     same(context.value("pod/tolerant", ".metadata.deletionTimestamp")?.as_str(), "")?;
     context.kubectl(&["delete", "pod/tolerant"])?;
     withdraw(context)
@@ -155,7 +155,7 @@ pub fn shares(context: &Context) -> Result<()> {
     same((result("a", "device")?, result("b", "device")?), ("net".to_owned(), "net".to_owned()))?;
     ensure!(result("a", "shareID")? != result("b", "shareID")?, "they have the same share");
     wants("c", "1G")?;
-    contains(&event(context, "c", "FailedScheduling")?, "cannot allocate all claims")?;
+    told(context, "c", "FailedScheduling", "cannot allocate all claims")?;
     context.kubectl(&["delete", "pod/b", "resourceclaim/b"])?;
     context.wait("pod/c", "condition=Ready")?;
     context.kubectl(&["delete", "pods", "--all"])?;
@@ -193,7 +193,7 @@ pub fn conditions(context: &Context) -> Result<()> {
     same(context.value("pod/user", ".spec.nodeName")?.as_str(), "")?;
     let before = context.value("resourceclaim/far", ".status.allocation.allocationTimestamp")?;
     tell("Broken")?;
-    contains(&event(context, "user", "FailedScheduling")?, "binding failed")?;
+    told(context, "user", "FailedScheduling", "binding failed")?;
     eventually("it is allocated anew", || {
         let again = context.value("resourceclaim/far", ".status.allocation.allocationTimestamp")?;
         ensure!(!again.is_empty() && again != before, "not yet");

@@ -1,6 +1,6 @@
 //! The scheduler: where pods go, why not, and who makes room.
-use super::{counts, event, own, pod, shows, with, workload};
-use crate::context::{Context, contains, same};
+use super::{counts, own, pod, shows, told, with, workload};
+use crate::context::{Context, eventually, same};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -30,19 +30,13 @@ pub fn diagnosis(context: &Context) -> Result<()> {
         )
     };
     context.apply_json(&pod("nowhere", json!({"nodeSelector": {"no": "node"}})))?;
-    contains(
-        &event(context, "nowhere", "FailedScheduling")?,
-        "node(s) didn't match Pod's node affinity/selector",
-    )?;
+    told(context, "nowhere", "FailedScheduling", "node(s) didn't match Pod's node affinity/selector")?;
     same(condition("nowhere", "reason")?.as_str(), "Unschedulable")?;
     context.apply_json(&pod("tainted", json!({"nodeSelector": here})))?;
-    contains(&event(context, "tainted", "FailedScheduling")?, "1 node(s) had untolerated taint(s)").or_else(
-        |_| contains(&condition("tainted", "message")?, "1 node(s) had untolerated taint {reserved: yes}"),
-    )?;
+    told(context, "tainted", "FailedScheduling", "node(s) had untolerated taint(s)")?;
     context.apply_json(&pod("huge", json!({"containers": container(json!({"cpu": "9000"}))})))?;
-    let message = event(context, "huge", "FailedScheduling")?;
-    contains(&message, "Insufficient cpu")?;
-    contains(&message, "preemption: 0/")?;
+    told(context, "huge", "FailedScheduling", "Insufficient cpu")?;
+    told(context, "huge", "FailedScheduling", "preemption: 0/")?;
     context.apply_json(&pod("elsewhere", json!({"schedulerName": "somebody-else"})))?;
     // What another scheduler is to place is left alone.
     context.apply_json(&pod("witness", json!({})))?;
@@ -80,7 +74,7 @@ pub fn affinity(context: &Context) -> Result<()> {
     context.rolled_out("deployment/apart")?;
     same(spread_of(context, "apart")?.len(), 3)?;
     context.apply_json(&pod("alone", json!({"affinity": rule("podAffinity", "nobody")})))?;
-    contains(&event(context, "alone", "FailedScheduling")?, "node(s) didn't match pod affinity rules")?;
+    told(context, "alone", "FailedScheduling", "node(s) didn't match pod affinity rules")?;
     context.apply_json(&pod("nobody", json!({})))?;
     context.wait("pod/alone", "condition=Ready")?;
     let node = |name: &str| context.value(&format!("pod/{name}"), ".spec.nodeName");
@@ -143,11 +137,11 @@ pub fn preemption(context: &Context) -> Result<()> {
     context.apply_json(&wanting(context, "second", "high", &resource, "1"))?;
     context.wait("pod/second", "condition=Ready")?;
     context.apply_json(&wanting(context, "equal", "low", &resource, "1"))?;
-    contains(&event(context, "equal", "FailedScheduling")?, "No preemption victims found for incoming pod")?;
+    told(context, "equal", "FailedScheduling", "No preemption victims found for incoming pod")?;
     context.apply_json(&wanting(context, "third", "high", &resource, "1"))?;
     context.wait("pod/first", "delete")?;
     context.wait("pod/third", "condition=Ready")?;
-    contains(&event(context, "first", "Preempted")?, "Preempted by pod")?;
+    told(context, "first", "Preempted", "Preempted by pod")?;
     same(context.value("pod/second", ".metadata.deletionTimestamp")?.as_str(), "")?;
     context.kubectl(&["delete", "pods", "--all"])?;
     context.kubectl(&["delete", "priorityclass", &own(context, "low"), &own(context, "high")]).map(drop)
@@ -177,4 +171,42 @@ pub fn extender_preemption(context: &Context) -> Result<()> {
     same(context.value("pod/b", ".metadata.deletionTimestamp")?.as_str(), "")?;
     context.kubectl(&["delete", "pods", "--all"])?;
     context.kubectl(&["delete", "priorityclass", &own(context, "low"), &own(context, "high")]).map(drop)
+}
+
+/// The server gives the scheduler its lease, has it make room for a candidate of an older version, and gives it back when
+/// that one is silent.
+pub fn election(context: &Context) -> Result<()> {
+    let system = "--namespace=kube-system";
+    let lease = |part: &str| {
+        context.kubectl(&[
+            "get",
+            "lease/kube-scheduler",
+            system,
+            "--output",
+            &format!("jsonpath={{.spec.{part}}}"),
+        ])
+    };
+    same(lease("strategy")?.as_str(), "OldestEmulationVersion")?;
+    let scheduler = lease("holderIdentity")?;
+    context.kubectl(&["get", "leasecandidate", &scheduler, system])?;
+    let name = own(context, "older");
+    let time = || jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+    let candidate = json!({"apiVersion": "coordination.k8s.io/v1beta1", "kind": "LeaseCandidate",
+        "metadata": {"name": name}, "spec": {"leaseName": "kube-scheduler", "binaryVersion": "1.36.0",
+            "emulationVersion": "1.35.0", "strategy": "OldestEmulationVersion", "renewTime": time()}});
+    context.apply_json_in("kube-system", &candidate)?;
+    eventually("the older one leads", || {
+        // It answers whenever it is asked.
+        let answer = json!({"spec": {"renewTime": time()}}).to_string();
+        context.kubectl(&["patch", "leasecandidate", &name, system, "--type=merge", "--patch", &answer])?;
+        same(lease("holderIdentity")?, name.clone())
+    })?;
+    context.kubectl(&["delete", "leasecandidate", &name, system])?;
+    eventually("a scheduler leads again", || {
+        let holder = lease("holderIdentity")?;
+        ensure!(holder != name && !holder.is_empty(), "{holder:?} leads");
+        Ok(())
+    })?;
+    context.apply_json(&pod("late", json!({})))?;
+    context.wait("pod/late", "condition=Ready").map(drop)
 }

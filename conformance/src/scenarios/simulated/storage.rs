@@ -1,5 +1,5 @@
 //! Controllers of volumes, for a driver that nobody runs: the scenarios do its part.
-use super::{counts, event, own, pod, shows};
+use super::{counts, own, pod, shows, told};
 use crate::context::{Context, contains, eventually, same};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -43,8 +43,13 @@ pub fn binding(context: &Context) -> Result<()> {
 
 /// Volumes are made where their pods are, and go with their claims.
 pub fn local_path(context: &Context) -> Result<()> {
-    context.apply_json(&claim("data", json!({})))?;
-    contains(&event(context, "data", "WaitForFirstConsumer")?, "waiting for first consumer")?;
+    let class = own(context, "class");
+    context.apply_json(
+        &json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": class},
+        "provisioner": "knarr.dev/local-path", "volumeBindingMode": "WaitForFirstConsumer"}),
+    )?;
+    context.apply_json(&claim("data", json!({"storageClassName": class})))?;
+    told(context, "data", "WaitForFirstConsumer", "waiting for first consumer")?;
     context.apply_json(&using("user", "data"))?;
     shows(context, "pvc/data", ".status.phase", "Bound")?;
     context.wait("pod/user", "condition=Ready")?;
@@ -52,7 +57,8 @@ pub fn local_path(context: &Context) -> Result<()> {
     let node = context.value("pod/user", ".spec.nodeName")?;
     contains(&context.value(&volume, ".spec.nodeAffinity")?, &node)?;
     context.kubectl(&["delete", "pod/user", "pvc/data"])?;
-    counts(context, &["pvc"], 0)
+    counts(context, &["pvc"], 0)?;
+    context.kubectl(&["delete", &format!("storageclass/{class}")]).map(drop)
 }
 
 /// A pod's own claim comes with it and goes with it.
@@ -117,8 +123,7 @@ pub fn expansion(context: &Context) -> Result<()> {
         "--patch",
         r#"{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}"#,
     ])?;
-    let told = event(context, "data", "ExternalExpanding")?;
-    contains(&told, "waiting for an external controller to expand this PVC")?;
+    told(context, "data", "ExternalExpanding", "waiting for an external controller to expand this PVC")?;
     context
         .kubectl(&[
             "delete",

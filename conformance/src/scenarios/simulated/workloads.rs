@@ -1,5 +1,5 @@
 //! Controllers of workloads.
-use super::{counts, event, own, pod, shows, spec, with, workload};
+use super::{counts, own, pod, shows, spec, told, with, workload};
 use crate::context::{Context, contains, eventually, same};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ pub fn replica_set(context: &Context) -> Result<()> {
     counts(context, &["pods", "--selector", "app=set"], 3)?;
     context.kubectl(&["scale", "replicaset/set", "--replicas=1"])?;
     counts(context, &["pods", "--selector", "app=set"], 1)?;
-    contains(&event(context, "set", "SuccessfulDelete")?, "Deleted pod: set-")
+    told(context, "set", "SuccessfulDelete", "Deleted pod: set-")
 }
 
 /// The same in the form of old.
@@ -138,7 +138,7 @@ pub fn job(context: &Context) -> Result<()> {
     counts(context, &["pods", "--selector", "app=waiting"], 0)?;
     context.kubectl(&["patch", "job/waiting", "--patch", r#"{"spec":{"suspend":false}}"#])?;
     context.wait("job/waiting", "condition=Complete")?;
-    contains(&event(context, "waiting", "Resumed")?, "Job resumed")
+    told(context, "waiting", "Resumed", "Job resumed")
 }
 
 /// A Job each minute, and nothing while it is suspended.

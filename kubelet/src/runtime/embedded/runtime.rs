@@ -296,6 +296,7 @@ impl Embedded {
         let record = self.inner.store.find(&image)?.ok_or_else(|| StoreError::Missing(image.clone()))?;
         let launch = Launch {
             image_id: record.id.clone(),
+            image_name: record.names.iter().next().cloned().unwrap_or_default(),
             image_ref: reference(&record),
             layers_dir: self.inner.store.layers_dir(),
             layers: record.layers.clone(),

@@ -8,8 +8,8 @@ use prost::Message;
 
 use super::state::{self, Launch, Phase, Sandbox, Status};
 use crate::runtime::types::{
-    Container, ContainerConfig, ContainerState, ContainerStatus, PodIp, PodSandbox, PodSandboxConfig,
-    PodSandboxNetworkStatus, PodSandboxState, PodSandboxStatus,
+    Container, ContainerConfig, ContainerState, ContainerStatus, ImageSpec, PodIp, PodSandbox,
+    PodSandboxConfig, PodSandboxNetworkStatus, PodSandboxState, PodSandboxStatus,
 };
 
 /// A sandbox.
@@ -154,6 +154,14 @@ impl KnownContainer {
         }
     }
 
+    /// The image by a name of its own: the kubelet asks for it by its id.
+    fn image(&self) -> Option<ImageSpec> {
+        match self.launch.image_name.as_str() {
+            "" => self.config.image.clone(),
+            name => Some(ImageSpec { image: name.to_owned() }),
+        }
+    }
+
     /// In detail.
     pub fn status(&self, id: &str, log_directory: &str) -> ContainerStatus {
         let status = self.state();
@@ -165,7 +173,7 @@ impl KnownContainer {
             started_at: status.started_at,
             finished_at: status.finished_at,
             exit_code: status.exit_code,
-            image: self.config.image.clone(),
+            image: self.image(),
             image_ref: self.launch.image_ref.clone(),
             reason: status.reason,
             message: status.message,

@@ -4,11 +4,13 @@
 //! choice (default capabilities, mounts, environment) is what containerd chooses.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::store::Execution;
 use super::users::Identity;
+use crate::cgroups::MOUNT;
 use crate::runtime::types::{
     ContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, Mount, MountPropagation,
     PodSandboxConfig,
@@ -55,6 +57,15 @@ pub struct Parts<'a> {
     pub own_capabilities: &'a BTreeSet<String>,
     /// The host's devices, for a privileged container.
     pub host_devices: Vec<Value>,
+}
+
+impl Parts<'_> {
+    /// The container's cgroup, as a path from the root of the hierarchies.
+    fn cgroup(&self) -> String {
+        let parent =
+            self.sandbox.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default();
+        format!("{}/{}", parent.trim_end_matches('/'), self.id)
+    }
 }
 
 /// A container's process namespace.
@@ -177,7 +188,6 @@ pub fn container(parts: &Parts<'_>) -> Result<Value, String> {
     let linux = parts.config.linux.clone().unwrap_or_default();
     let mut resources = resources(&linux.resources.unwrap_or_default(), parts.unified);
     resources["devices"] = device_rules(&security, parts);
-    let cgroup = parts.sandbox.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default();
     let mounts = mounts(parts, &security);
     let propagation = propagation(&parts.config.mounts);
     let mut spec = json!({
@@ -188,7 +198,7 @@ pub fn container(parts: &Parts<'_>) -> Result<Value, String> {
         "linux": {
             "namespaces": namespaces,
             "resources": resources,
-            "cgroupsPath": format!("{}/{}", cgroup.trim_end_matches('/'), parts.id),
+            "cgroupsPath": parts.cgroup(),
             "maskedPaths": security.masked_paths,
             "readonlyPaths": security.readonly_paths,
             "devices": devices(&security, parts),
@@ -212,6 +222,26 @@ fn propagation(mounts: &[Mount]) -> Option<&'static str> {
     }
 }
 
+/// The version 1 hierarchies in which a container has a cgroup of its own. A mount of the kind `cgroup` would show it
+/// the named ones whole and leave all of them writable.
+fn hierarchies(mount: &Path) -> Vec<&'static str> {
+    const ALL: [&str; 12] = [
+        "blkio",
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "devices",
+        "freezer",
+        "hugetlb",
+        "memory",
+        "net_cls",
+        "net_prio",
+        "perf_event",
+        "pids",
+    ];
+    ALL.into_iter().filter(|name| mount.join(name).is_dir()).collect()
+}
+
 fn mounts(parts: &Parts<'_>, security: &LinuxContainerSecurityContext) -> Vec<Value> {
     let system = |destination: &str, kind: &str, source: &str, options: &str| {
         let options: Vec<&str> = options.split(',').collect();
@@ -224,8 +254,22 @@ fn mounts(parts: &Parts<'_>, security: &LinuxContainerSecurityContext) -> Vec<Va
         system("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
         system("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
         system("/sys", "sysfs", "sysfs", &format!("nosuid,noexec,nodev,{access}")),
-        system("/sys/fs/cgroup", "cgroup", "cgroup", &format!("nosuid,noexec,nodev,relatime,{access}")),
     ];
+    if parts.unified || security.privileged {
+        all.push(system(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &format!("nosuid,noexec,nodev,relatime,{access}"),
+        ));
+    } else {
+        all.push(system("/sys/fs/cgroup", "tmpfs", "tmpfs", "nosuid,noexec,nodev,mode=755,size=64k"));
+        let own = hierarchies(Path::new(MOUNT)).into_iter().map(|hierarchy| {
+            let source = format!("{MOUNT}/{hierarchy}{}", parts.cgroup());
+            system(&format!("/sys/fs/cgroup/{hierarchy}"), "bind", &source, "rbind,ro,nosuid,noexec,nodev")
+        });
+        all.extend(own);
+    }
     let mut binds: Vec<Mount> = parts.config.mounts.clone();
     let own = [("/dev/shm", "shm"), ("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostname")];
     for (container_path, file) in own {

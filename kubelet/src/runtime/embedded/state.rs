@@ -52,6 +52,9 @@ pub struct Sandbox {
 pub struct Launch {
     /// Id of the image.
     pub image_id: String,
+    /// What is told as the image's name; empty if it has none.
+    #[serde(default)]
+    pub image_name: String,
     /// What is told as the image's reference: a name with digest if there is one.
     pub image_ref: String,
     /// The store's folder of layers.
