@@ -78,7 +78,7 @@ impl Error {
     }
 
     /// `Duplicate value: ‹value›`.
-    pub fn duplicate(path: impl Display, value: &Value) -> Self {
+    pub fn duplicate(path: impl Display, value: impl Display) -> Self {
         Self::new(ErrorType::Duplicate, path, format!("Duplicate value: {value}"))
     }
 

@@ -158,7 +158,12 @@ impl Discovery {
         let mut response = if accepted == negotiate::Accepted::JSON {
             body::json(200, plain.json.clone())
         } else {
-            match encode::document(&plain.value, accepted) {
+            let mut value = plain.value.clone();
+            if accepted.format == Format::Protobuf {
+                // The envelope always has a version, also of the documents that leave it out.
+                value["apiVersion"] = "v1".into();
+            }
+            match encode::document(&value, accepted) {
                 Ok(response) => response,
                 Err(status) => return Some(body::status(&status, headers)),
             }

@@ -29,6 +29,7 @@ pub mod options;
 mod ownership;
 pub(crate) mod paging;
 mod patch;
+mod restored;
 mod route;
 mod row;
 mod scale;

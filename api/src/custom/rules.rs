@@ -367,7 +367,7 @@ impl Walk {
         let error = match rule.reason.as_deref() {
             Some("FieldValueForbidden") => Error::forbidden(at, detail),
             Some("FieldValueRequired") => Error::required(at, detail),
-            Some("FieldValueDuplicate") => Error::duplicate(at, &value),
+            Some("FieldValueDuplicate") => Error::duplicate(at, value),
             _ => Error::invalid(at, &value, detail),
         };
         if same && !rule.uses_old {

@@ -205,7 +205,7 @@ impl Walk<'_> {
         for (at, item) in items.iter().enumerate() {
             let identity = identity(item);
             if !seen.insert(identity.to_string()) {
-                self.errors.push(Error::duplicate(format!("{path}[{at}]"), &identity));
+                self.errors.push(Error::duplicate(format!("{path}[{at}]"), identity));
             }
         }
     }

@@ -206,9 +206,14 @@ impl<'a> At<'a> {
         self.push(Error::duplicate(&self.path, self.value));
     }
 
+    /// Notes `Duplicate value` with a value as the original prints one of its own.
+    pub(super) fn duplicate_shown(&self, shown: impl Display) {
+        self.push(Error::duplicate(&self.path, shown));
+    }
+
     /// Notes `Duplicate value` with a text.
     pub(super) fn duplicate_text(&self, text: &str) {
-        self.push(Error::duplicate(&self.path, &Value::from(text)));
+        self.push(Error::duplicate(&self.path, Value::from(text)));
     }
 
     /// Notes `Duplicate value` at every item whose `member` an earlier item has too; without a name the items

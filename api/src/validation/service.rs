@@ -77,7 +77,12 @@ fn ports(spec: &At<'_>, ty: &str, headless: bool) {
         }
         let identity = (protocol.text(), number.int());
         if seen_ports.contains(&identity) {
-            port.duplicate();
+            // The original compares ports that have nothing else.
+            port.duplicate_shown(format_args!(
+                "{{\"Name\":\"\",\"Protocol\":{:?},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                protocol.text(),
+                number.int().unwrap_or_default()
+            ));
         }
         seen_ports.push(identity);
     }

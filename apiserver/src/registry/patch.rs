@@ -5,7 +5,7 @@ use super::call::Call;
 use super::negotiate::{self, PatchType};
 use super::options::{WriteOptions, WriteVerb};
 use super::update::Wish;
-use super::{Registry, codec, create, object};
+use super::{Registry, codec, create, object, restored};
 use knarr_api::Value;
 use knarr_api::field::Error;
 use knarr_api::go_text;
@@ -95,8 +95,12 @@ impl Patch {
     /// 422 for a patch that makes something of the object that its type cannot hold: it shows the document that a JSON
     /// or merge patch leads to, but a strategic patch itself.
     fn misfit(&self, call: &Call<'_>, present: &Value, fault: String) -> Status {
+        let mut fault = fault;
         let shown = match &self.change {
-            Change::Strategic(patch) => go_text::plain(patch),
+            Change::Strategic(patch) => {
+                fault = restored::words(&call.row.api.schema, &fault);
+                go_text::plain(patch)
+            }
             Change::Json(_) | Change::Merge(_) => {
                 let mut made = present.clone();
                 match self.apply(&call.row.api, call.row.kind.ty, &mut made) {

@@ -26,6 +26,25 @@ async fn legacy_discovery() {
     let expected = json!({"name": "pods/eviction", "singularName": "", "namespaced": true, "group": "policy",
         "version": "v1", "kind": "Eviction", "verbs": ["create"]});
     assert_eq!(*eviction, expected);
+    let accept = [("accept", "application/vnd.kubernetes.protobuf")];
+    for (path, kind, member) in [
+        ("/api", "APIVersions", "versions"),
+        ("/apis", "APIGroupList", "groups"),
+        ("/apis/apps", "APIGroup", "versions"),
+        ("/api/v1", "APIResourceList", "resources"),
+        ("/apis/apps/v1", "APIResourceList", "resources"),
+    ] {
+        let reply = server.send(Method::GET, path, &accept, Vec::new()).await;
+        assert_eq!(reply.code, 200, "{path}");
+        let decoded = knarr_api::protobuf::decode(knarr_api::table::builtin(), &reply.bytes).unwrap().value;
+        assert_eq!((&decoded["kind"], &decoded["apiVersion"]), (&json!(kind), &json!("v1")), "{path}");
+        let plain = server.get(path).await.expect(200);
+        assert_eq!(
+            decoded[member].as_array().map(Vec::len),
+            plain[member].as_array().map(Vec::len),
+            "{path}"
+        );
+    }
     assert_eq!(server.get("/apis/none.example").await.code, 404);
     let root = server.get("/").await.expect(200);
     assert!(root["paths"].as_array().unwrap().contains(&json!("/apis/apps/v1")), "{root}");

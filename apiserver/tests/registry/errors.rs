@@ -184,6 +184,13 @@ async fn unfit_bodies() {
         ),
         (
             "strategic-merge-patch",
+            "",
+            r#"{"data":{"a":1}}"#,
+            r#"Invalid value: "map[data:map[a:1]]""#,
+            ": cannot convert int64 to string",
+        ),
+        (
+            "strategic-merge-patch",
             "?fieldValidation=Strict",
             r#"{"zz":1}"#,
             r#"Invalid value: "map[zz:1]""#,

@@ -176,6 +176,14 @@ fn services() {
             json!({"spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80, "nodePort": 30000}]}}),
             vec!["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"],
         ),
+        (
+            json!({"spec": {"ports": [{"name": "a", "port": 80, "protocol": "TCP", "targetPort": 80},
+                {"name": "b", "port": 80, "protocol": "TCP", "targetPort": 81}]}}),
+            vec![
+                "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\
+                 \"TargetPort\":0,\"NodePort\":0}",
+            ],
+        ),
         (json!({"spec": {"type": "ExternalName", "ports": []}}), vec!["spec.externalName: Required value"]),
         (
             json!({"spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.2"]}}),
