@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::container::ConfigError;
 use crate::context::Services;
@@ -46,6 +47,10 @@ impl Lookup for Standalone {
     }
 
     async fn volume(&self, _: &str) -> Result<Option<PersistentVolume>, ConfigError> {
+        none()
+    }
+
+    async fn set_claim_size(&self, _: &PersistentVolumeClaim, _: &Quantity) -> Result<(), ConfigError> {
         none()
     }
 

@@ -112,7 +112,7 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
     for uid in uids.iter().filter(|uid| !known.contains(*uid)) {
         tracing::info!(uid, "removing what is left of a pod");
         remove_pod(context.runtime.as_ref(), uid, None).await?;
-        if let Err(error) = context.csi.tear_down(uid).await {
+        if let Err(error) = context.csi.tear_down(uid, &pods_dir.join(uid)).await {
             // Its driver may come back; the rest of the pod stays until then.
             tracing::warn!(uid, %error, "volume not unmounted");
             continue;

@@ -19,6 +19,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -26,7 +28,7 @@ pub use driver::Driver;
 use places::Places;
 
 /// A volume of a driver, as its pod wants it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CsiVolume {
     /// Name of the PersistentVolume, or of the volume in the pod.
     pub spec_name: String,
@@ -52,6 +54,17 @@ pub struct CsiVolume {
     pub stage_secret: Option<(String, String)>,
     /// Namespace and name of the secret for publishing.
     pub publish_secret: Option<(String, String)>,
+    /// It has become larger, and what is on it has not yet.
+    pub growth: Option<Growth>,
+}
+
+/// A volume that was made larger and waits for its node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Growth {
+    /// The claim, as it was read.
+    pub claim: PersistentVolumeClaim,
+    /// How large the volume is.
+    pub size: Quantity,
 }
 
 impl CsiVolume {

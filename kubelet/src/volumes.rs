@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Volume};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::container::ConfigError;
 use crate::container::field::Surroundings;
@@ -74,6 +75,9 @@ pub trait Lookup: Send + Sync {
     async fn claim(&self, namespace: &str, name: &str) -> Result<Option<PersistentVolumeClaim>, ConfigError>;
     /// A volume of the cluster; `None` if there is none.
     async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ConfigError>;
+    /// Tells that what is on a claim's volume has become so large.
+    async fn set_claim_size(&self, claim: &PersistentVolumeClaim, size: &Quantity)
+    -> Result<(), ConfigError>;
     /// A secret that is needed once, not while the pod runs; `None` if there is none.
     async fn secret_once(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError>;
     /// What a driver of volumes asks for; `None` if the cluster knows no such driver.

@@ -6,8 +6,11 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::objects::{AllObjects, Changed, Kind, Objects};
@@ -32,6 +35,18 @@ impl ApiLookup {
         };
         Self { tokens: Tokens::new(client.clone()), objects, client }
     }
+}
+
+/// What changes in the status of a claim that is so large now: nobody waits for it any more.
+fn grown(claim: &PersistentVolumeClaim, size: &Quantity) -> Value {
+    let conditions = claim.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let left: Vec<_> = conditions
+        .filter(|condition| !matches!(condition.type_.as_str(), "FileSystemResizePending" | "Resizing"))
+        .collect();
+    json!({
+        "metadata": {"resourceVersion": claim.metadata.resource_version},
+        "status": {"capacity": {"storage": size}, "conditions": left, "allocatedResourceStatuses": null},
+    })
 }
 
 /// The object, if there is one.
@@ -62,6 +77,19 @@ impl Lookup for ApiLookup {
 
     async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ConfigError> {
         found(Api::all(self.client.clone()), name).await
+    }
+
+    async fn set_claim_size(
+        &self,
+        claim: &PersistentVolumeClaim,
+        size: &Quantity,
+    ) -> Result<(), ConfigError> {
+        let (namespace, name) = (claim.metadata.namespace.as_deref(), claim.metadata.name.as_deref());
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.client.clone(), namespace.unwrap_or_default());
+        let patch = Patch::Merge(grown(claim, size));
+        let written = api.patch_status(name.unwrap_or_default(), &PatchParams::default(), &patch).await;
+        written.map(drop).map_err(|error| ConfigError::Unavailable(error.to_string()))
     }
 
     async fn secret_once(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError> {

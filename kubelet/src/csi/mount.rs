@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::driver::Driver;
 use super::messages::{
-    AccessMode, AccessType, BlockVolume, Capability, Mode, MountVolume, NodePublishVolumeRequest,
-    NodeStageVolumeRequest, VolumeCapability,
+    AccessMode, AccessType, BlockVolume, Capability, CapacityRange, Mode, MountVolume,
+    NodeExpandVolumeRequest, NodePublishVolumeRequest, NodeStageVolumeRequest, VolumeCapability,
 };
 use super::places::{self, Note};
 use super::{Csi, CsiVolume};
@@ -85,9 +85,14 @@ impl Csi {
             steps,
         };
         // To its end, whatever becomes of the pod meanwhile.
-        tokio::spawn(work.run())
+        let path = tokio::spawn(work.run())
             .await
-            .unwrap_or_else(|error| Err(VolumeError::step("MountVolume.SetUp", &volume.spec_name, error)))
+            .unwrap_or_else(|error| Err(VolumeError::step("MountVolume.SetUp", &volume.spec_name, error)))?;
+        if let Some(growth) = &volume.growth {
+            let told = lookup.set_claim_size(&growth.claim, &growth.size).await;
+            told.map_err(|error| VolumeError::Config(volume.spec_name.clone(), error))?;
+        }
+        Ok(path)
     }
 
     async fn ask(&self, pod: &Pod, volume: &CsiVolume, lookup: &dyn Lookup) -> Result<Known, VolumeError> {
@@ -196,14 +201,32 @@ impl Work {
             };
             self.driver.stage(request).await.map_err(|status| self.failed(self.steps.stage, status))?;
         }
-        if self.is_there(&target).map_err(fail(self.steps.publish))? {
-            return Ok(target);
+        if !self.is_there(&target).map_err(fail(self.steps.publish))? {
+            self.publish(&note, &target, capability.clone()).await?;
+            if !groups {
+                self.give_to_group(&target).map_err(fail(self.steps.publish))?;
+            }
         }
-        self.publish(&note, &target, capability).await?;
-        if !groups {
-            self.give_to_group(&target).map_err(fail(self.steps.publish))?;
+        if can.contains(&Capability::ExpandVolume) {
+            self.grow(&note, capability).await?;
         }
         Ok(target)
+    }
+
+    /// Lets what is on the volume become as large as the volume, if that has grown.
+    async fn grow(&self, note: &Note, capability: VolumeCapability) -> Result<(), VolumeError> {
+        let Some(growth) = &self.volume.growth else { return Ok(()) };
+        let range = CapacityRange { required_bytes: pod::value(&growth.size), limit_bytes: 0 };
+        let request = NodeExpandVolumeRequest {
+            volume_id: self.volume.handle.clone(),
+            volume_path: note.target_path.clone(),
+            capacity_range: Some(range),
+            staging_target_path: note.staging_path.clone(),
+            volume_capability: Some(capability),
+            secrets: BTreeMap::new(),
+        };
+        let failed = |status| self.failed("MountVolume.NodeExpandVolume", status);
+        self.driver.expand(request).await.map_err(failed)
     }
 
     /// Whether the volume has been published already and need not be again.
@@ -360,6 +383,7 @@ mod tests {
             attributes: BTreeMap::new(),
             stage_secret: None,
             publish_secret: None,
+            growth: None,
         }
     }
 

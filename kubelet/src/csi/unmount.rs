@@ -9,7 +9,7 @@ use super::driver::Driver;
 use super::messages::{NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest};
 use super::places::Note;
 use crate::grpc;
-use crate::volumes::mounts;
+use crate::volumes::{disk, mounts, subpath};
 
 /// Why a volume is still there.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +27,14 @@ pub enum UnmountError {
 
 impl Csi {
     /// Takes all volumes of drivers from a pod of which nothing runs. Safe to repeat.
-    pub async fn tear_down(self: &Arc<Self>, pod_uid: &str) -> Result<(), UnmountError> {
-        for (directory, note) in self.places.notes_of_pod(pod_uid) {
+    pub async fn tear_down(self: &Arc<Self>, pod_uid: &str, pod_dir: &Path) -> Result<(), UnmountError> {
+        let notes = self.places.notes_of_pod(pod_uid);
+        if !notes.is_empty() {
+            // Parts of volumes that are still mounted would keep their drivers from letting go.
+            disk::tear_down(&subpath::directory(pod_dir))
+                .map_err(|error| UnmountError::Io("subPath".to_owned(), error))?;
+        }
+        for (directory, note) in notes {
             let (csi, uid) = (Arc::clone(self), pod_uid.to_owned());
             // To its end, whatever becomes of the worker meanwhile.
             let name = note.spec_name.clone();

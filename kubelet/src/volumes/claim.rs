@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{CSIVolumeSource, PersistentVolumeSpec, Pod, Sec
 
 use super::{Lookup, Resolved};
 use crate::container::ConfigError;
-use crate::csi::{CsiVolume, places};
+use crate::csi::{CsiVolume, Growth, places};
 use crate::pod;
 
 /// Name of the claim that a volume stands for; a generic ephemeral volume has one named after pod and
@@ -28,6 +28,12 @@ pub async fn resolve(
     let namespace = pod::namespace(pod);
     let missing = || ConfigError::Missing(format!("persistentvolumeclaim \"{claim}\" not found"));
     let found = lookup.claim(namespace, claim).await?.ok_or_else(missing)?;
+    let grows = found
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
+        .any(|condition| condition.type_ == "FileSystemResizePending" && condition.status == "True");
+    let waiting = grows.then(|| found.clone());
     let bound = found.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
     let volume = found.spec.and_then(|spec| spec.volume_name).filter(|_| bound);
     let volume = volume
@@ -35,7 +41,9 @@ pub async fn resolve(
     let missing = || ConfigError::Missing(format!("persistentvolume \"{volume}\" not found"));
     let spec = lookup.volume(&volume).await?.ok_or_else(missing)?.spec.unwrap_or_default();
     if let Some(source) = driver_volume(&volume, &spec, read_only) {
-        return Ok(Resolved::Csi(Box::new(source)));
+        let size = spec.capacity.as_ref().and_then(|capacity| capacity.get("storage")).cloned();
+        let growth = waiting.zip(size).map(|(claim, size)| Growth { claim, size });
+        return Ok(Resolved::Csi(Box::new(CsiVolume { growth, ..source })));
     }
     let is_block = spec.volume_mode.as_deref() == Some("Block");
     if let Some(source) = spec.host_path {
@@ -71,6 +79,7 @@ fn driver_volume(name: &str, spec: &PersistentVolumeSpec, read_only: bool) -> Op
         attributes: source.volume_attributes.clone().unwrap_or_default(),
         stage_secret: secret(&source.node_stage_secret_ref),
         publish_secret: secret(&source.node_publish_secret_ref),
+        growth: None,
     })
 }
 
@@ -90,5 +99,6 @@ pub fn inline(pod: &Pod, name: &str, source: &CSIVolumeSource) -> CsiVolume {
         attributes: source.volume_attributes.clone().unwrap_or_default(),
         stage_secret: None,
         publish_secret: secret.map(|secret| (pod::namespace(pod).to_owned(), secret.name.clone())),
+        growth: None,
     }
 }

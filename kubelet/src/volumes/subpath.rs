@@ -14,6 +14,11 @@ use nix::sys::stat::{Mode, fchmod, mkdirat};
 
 use super::mounts;
 
+/// Where the parts of a pod's volumes are mounted.
+pub fn directory(pod_dir: &Path) -> PathBuf {
+    pod_dir.join("volume-subpaths")
+}
+
 /// Mounts `sub` of the volume at `volume` below the pod's own directory; answers where. Missing
 /// directories are made, like the volume's root in mode. Safe to repeat.
 pub fn prepare(
@@ -24,7 +29,7 @@ pub fn prepare(
     index: usize,
     sub: &str,
 ) -> io::Result<PathBuf> {
-    let target = pod_dir.join("volume-subpaths").join(name).join(container).join(index.to_string());
+    let target = directory(pod_dir).join(name).join(container).join(index.to_string());
     let part = open_inside(volume, Path::new(sub))?;
     let source = PathBuf::from(format!("/proc/self/fd/{}", part.as_raw_fd()));
     let metadata = fs::metadata(&source)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Phase, RESYNC, Worker};
 use crate::plan::ProbeResults;
 use crate::pod;
-use crate::volumes::disk;
+use crate::volumes::{disk, subpath};
 
 /// Pause before something that could not be removed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -62,16 +62,16 @@ impl Worker {
     /// Unmounts and removes the pod's directory and cgroup. The files with the containers' last words
     /// stay while the status may still be computed from them (`keep_messages`).
     async fn remove_files(&self, uid: &str, keep_messages: bool) -> bool {
-        if let Err(error) = self.context.csi.tear_down(uid).await {
+        let directory = self.context.pod_dir(uid);
+        if let Err(error) = self.context.csi.tear_down(uid, &directory).await {
             tracing::warn!(pod = pod::full_name(&self.pod), %error, "volume not unmounted");
             return false;
         }
-        let directory = self.context.pod_dir(uid);
         let cgroups = self.context.cgroups.clone();
         let owner = uid.to_owned();
         let work = move || {
             if keep_messages {
-                disk::tear_down(&directory.join("volume-subpaths"))?;
+                disk::tear_down(&subpath::directory(&directory))?;
                 disk::tear_down(&directory.join("volumes"))?;
             } else {
                 disk::tear_down(&directory)?;

@@ -94,6 +94,20 @@ struct Publish {
     context: BTreeMap<String, String>,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct Range {
+    #[prost(int64, tag = "1")]
+    required: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Expand {
+    #[prost(string, tag = "1")]
+    volume: String,
+    #[prost(message, optional, tag = "3")]
+    range: Option<Range>,
+}
+
 /// Unstaging and unpublishing.
 #[derive(Clone, PartialEq, Message)]
 struct Release {
@@ -126,10 +140,17 @@ impl Driver {
                 }),
             }
             .encode_to_vec()),
-            // One capability, STAGE_UNSTAGE_VOLUME, three messages deep.
-            "/csi.v1.Node/NodeGetCapabilities" => Ok(vec![0x0a, 0x04, 0x0a, 0x02, 0x08, 0x01]),
+            // STAGE_UNSTAGE_VOLUME and EXPAND_VOLUME, each three messages deep.
+            "/csi.v1.Node/NodeGetCapabilities" => {
+                Ok(vec![0x0a, 0x04, 0x0a, 0x02, 0x08, 0x01, 0x0a, 0x04, 0x0a, 0x02, 0x08, 0x03])
+            }
             "/csi.v1.Node/NodeStageVolume" => self.stage(&decode(body)?),
             "/csi.v1.Node/NodePublishVolume" => self.publish(&decode(body)?),
+            "/csi.v1.Node/NodeExpandVolume" => {
+                let asked: Expand = decode(body)?;
+                let bytes = asked.range.unwrap_or_default().required;
+                self.note("expand", &json!({"volume": asked.volume, "bytes": bytes}))
+            }
             "/csi.v1.Node/NodeUnpublishVolume" => self.release("unpublish", &decode(body)?),
             "/csi.v1.Node/NodeUnstageVolume" => self.release("unstage", &decode(body)?),
             _ => Err((UNIMPLEMENTED, format!("{path} is not known"))),
