@@ -27,14 +27,13 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Flags of `knarr join`.
 #[derive(clap::Args, Clone, Debug)]
-#[command(
-    after_help = "`knarr token create --print-join-command` on the cluster's first host prints the command to run here.
+#[command(after_help = "The first host's `token create --print-join-command` prints the line to run here.
 
 Examples:
-  knarr join https://192.0.2.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash sha256:…
+  knarr join https://192.0.2.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash \
+sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
   knarr join https://192.0.2.1:6443       start a node again that was stopped
-  knarr down                              leave the cluster"
-)]
+  knarr down                              leave the cluster")]
 pub struct Args {
     /// URL of the API server
     server: String,

@@ -50,7 +50,7 @@ enum Command {
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "Examples:
   knarr token create --print-join-command
-  knarr token create --ttl 1h --description \"rack 7\"")]
+  knarr token create --ttl 1h --description rack-7")]
 struct Create {
     /// The token (a random one)
     token: Option<Token>,
