@@ -1,6 +1,6 @@
 //! What kubectl shows, which the server computes in large part.
 use crate::context::{Context, contains, same};
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 
 /// Tables, wide tables, YAML, JSONPath, custom columns, names.
 pub fn forms(context: &Context) -> Result<()> {
@@ -39,6 +39,33 @@ pub fn explain(context: &Context) -> Result<()> {
     contains(&context.kubectl(&["explain", "pod.spec.containers.livenessProbe"])?, "httpGet")?;
     contains(&context.kubectl(&["explain", "deployment", "--recursive"])?, "matchLabels")?;
     contains(&context.kubectl(&["explain", "cronjob.spec.schedule"])?, "Cron format")
+}
+
+/// Every resource that can be listed is explained, and its table has a head.
+pub fn every_resource(context: &Context) -> Result<()> {
+    let resources = context.kubectl(&["api-resources", "--verbs=list,get", "--no-headers"])?;
+    ensure!(resources.lines().count() > 50, "few resources: {resources}");
+    for line in resources.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // Between the name and these there may be short names.
+        let [name, .., version, _, _] = words[..] else { bail!("no resource: {line}") };
+        // The figures of usage have no documents.
+        if !version.starts_with("metrics.k8s.io/") {
+            let explained = context.kubectl(&["explain", name, "--api-version", version])?;
+            contains(&explained, "DESCRIPTION:")?;
+        }
+        let resource = match version.split_once('/') {
+            Some((group, _)) => format!("{name}.{group}"),
+            None => name.to_owned(),
+        };
+        for form in ["", "wide"] {
+            let table = context.kubectl(&["get", &resource, "--all-namespaces", "--output", form])?;
+            // Without objects kubectl shows no head either.
+            let head = table.lines().next().unwrap_or("NAME");
+            ensure!(head.contains("NAME") && !head.contains(char::is_lowercase), "{resource}: {table}");
+        }
+    }
+    Ok(())
 }
 
 /// What would change, and what is there.
