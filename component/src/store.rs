@@ -1,7 +1,7 @@
 //! Indexed objects in memory: what an informer has seen.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt,
     hash::Hash,
     sync::Arc,
@@ -94,22 +94,23 @@ struct Inner<V> {
 
 struct Index<V> {
     values: IndexFn<V>,
-    keys: HashMap<String, HashSet<Key>>,
+    /// Ordered and with the objects themselves: a workload asks for all of its pods at every step.
+    found: HashMap<String, BTreeMap<Key, Arc<V>>>,
 }
 
 impl<V> Index<V> {
-    fn insert(&mut self, key: &Key, object: &V) {
+    fn insert(&mut self, key: &Key, object: &Arc<V>) {
         for value in (self.values)(object) {
-            self.keys.entry(value).or_default().insert(key.clone());
+            self.found.entry(value).or_default().insert(key.clone(), Arc::clone(object));
         }
     }
 
     fn remove(&mut self, key: &Key, object: &V) {
         for value in (self.values)(object) {
-            if let Some(keys) = self.keys.get_mut(&value) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.keys.remove(&value);
+            if let Some(found) = self.found.get_mut(&value) {
+                found.remove(key);
+                if found.is_empty() {
+                    self.found.remove(&value);
                 }
             }
         }
@@ -119,7 +120,7 @@ impl<V> Index<V> {
 impl<V: Object> Default for Store<V> {
     fn default() -> Self {
         let owners: IndexFn<V> = Arc::new(|object: &V| object.owners());
-        let index = Index { values: owners, keys: HashMap::new() };
+        let index = Index { values: owners, found: HashMap::new() };
         let indexes = HashMap::from([(BY_OWNER.to_string(), index)]);
         Self { inner: RwLock::new(Inner { objects: BTreeMap::new(), indexes }) }
     }
@@ -132,7 +133,7 @@ impl<V: Object> Store<V> {
         if inner.indexes.contains_key(name) {
             return;
         }
-        let mut index = Index { values, keys: HashMap::new() };
+        let mut index = Index { values, found: HashMap::new() };
         for (key, object) in &inner.objects {
             index.insert(key, object);
         }
@@ -164,12 +165,8 @@ impl<V: Object> Store<V> {
     /// The objects found under a value of an index, ordered by key. An unknown index is empty.
     pub fn by_index(&self, index: &str, value: &str) -> Vec<Arc<V>> {
         let inner = self.inner.read();
-        let Some(keys) = inner.indexes.get(index).and_then(|index| index.keys.get(value)) else {
-            return Vec::new();
-        };
-        let mut keys: Vec<&Key> = keys.iter().collect();
-        keys.sort_unstable();
-        keys.into_iter().filter_map(|key| inner.objects.get(key).cloned()).collect()
+        let found = inner.indexes.get(index).and_then(|index| index.found.get(value));
+        found.into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// The objects that name this UID among their owners.
