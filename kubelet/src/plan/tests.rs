@@ -165,13 +165,18 @@ fn crash_loops_wait() {
     let pod = yaml(TWO);
     let observed = world(&pod, " a=run b=1");
     let mut backoff = Backoff::default();
-    backoff.advance("b", at(1), at(1));
+    let crashed = pod::find_container(&pod, "b").expect("container");
+    backoff.advance(&pod::crash_key(&crashed), at(1), at(1));
     let probes = ProbeResults::default();
     let inputs = Inputs { pod: &pod, observed: &observed, probes: &probes, backoff: &backoff, now: at(5) };
     let made = plan(&inputs);
     assert_eq!(summary(&made), "wait:b");
     assert_eq!(made.retry_after, Some(Duration::from_secs(7)));
     assert_eq!(made.waiting["b"].message, "back-off 10s restarting failed container=b pod=_default()");
+
+    let repaired = yaml(&TWO.replace("name: b", "name: b, image: repaired"));
+    let inputs = Inputs { pod: &repaired, ..inputs };
+    assert_eq!(summary(&plan(&inputs)), "start:b", "it is another container now");
 }
 
 #[test]
