@@ -119,7 +119,12 @@ pub fn grace_seconds(pod: &Pod) -> i64 {
 /// Whether the node must not end it to help itself: pods of the node itself, and those that the system cannot do
 /// without.
 pub fn is_critical(pod: &Pod) -> bool {
-    is_static(pod) || is_mirror(pod) || spec(pod).priority.is_some_and(|priority| priority >= SYSTEM_PRIORITY)
+    is_static(pod) || is_mirror(pod) || has_system_priority(pod)
+}
+
+/// Whether its priority is one of the system's own.
+pub fn has_system_priority(pod: &Pod) -> bool {
+    spec(pod).priority.is_some_and(|priority| priority >= SYSTEM_PRIORITY)
 }
 
 /// Value of an annotation.

@@ -56,7 +56,7 @@ pub fn container(pod: &Pod, container: &Container, node_memory: i64) -> LinuxCon
 /// How readily the kernel kills the container when memory runs out, from -997 (last) to 1000 (first).
 pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory: i64) -> i64 {
     // Critical pods are spared like guaranteed ones.
-    if pod::spec(pod).priority.is_some_and(|priority| priority >= 2_000_000_000) {
+    if pod::has_system_priority(pod) {
         return -997;
     }
     match pod::qos(pod) {

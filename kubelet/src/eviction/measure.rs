@@ -1,6 +1,6 @@
 //! What pods and the node use at this moment.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,9 @@ use k8s_openapi::api::core::v1::Pod;
 use super::storage::Usage;
 use super::thresholds::{Level, Signal};
 use crate::context::Context;
-use crate::labels;
 use crate::node::usage;
 use crate::pod;
-use crate::runtime::types::{ContainerStats, UInt64Value};
+use crate::runtime::types::{ContainerStats, UInt64Value, by_pod};
 use crate::volumes::disk;
 
 fn number(value: Option<&UInt64Value>) -> u64 {
@@ -20,15 +19,8 @@ fn number(value: Option<&UInt64Value>) -> u64 {
 }
 
 /// The statistics of the runtime, by pod.
-async fn statistics(context: &Context) -> HashMap<String, Vec<ContainerStats>> {
-    let mut by_pod: HashMap<String, Vec<ContainerStats>> = HashMap::new();
-    for stats in context.runtime.list_container_stats().await.unwrap_or_default() {
-        let labels = stats.attributes.as_ref().map(|attributes| &attributes.labels);
-        if let Some(uid) = labels.and_then(|labels| labels.get(labels::POD_UID)) {
-            by_pod.entry(uid.clone()).or_default().push(stats);
-        }
-    }
-    by_pod
+async fn statistics(context: &Context) -> BTreeMap<String, Vec<ContainerStats>> {
+    by_pod(context.runtime.list_container_stats().await.unwrap_or_default())
 }
 
 /// Local storage that pods use, in their order.
@@ -84,8 +76,8 @@ async fn on_disk(context: &Context, pod: &Pod, mut usage: Usage) -> Usage {
 pub async fn memory(context: &Context) -> BTreeMap<String, u64> {
     let used =
         |stats: &ContainerStats| number(stats.memory.as_ref().and_then(|m| m.working_set_bytes.as_ref()));
-    let by_pod = statistics(context).await.into_iter();
-    by_pod.map(|(uid, all)| (uid, all.iter().map(used).sum())).collect()
+    let statistics = statistics(context).await.into_iter();
+    statistics.map(|(uid, all)| (uid, all.iter().map(used).sum())).collect()
 }
 
 /// Bytes that a directory takes on its own file system; files with several names count once.

@@ -1,17 +1,14 @@
 //! `GET /stats/summary`: what pods and node use, as metrics servers of old ask for it.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Failure, Shared};
-use crate::labels;
 use crate::node::usage;
 use crate::pod;
-use crate::runtime::types::{ContainerStats, UInt64Value};
+use crate::runtime::types::{ContainerStats, UInt64Value, by_pod};
 
 fn number(value: &Option<UInt64Value>) -> Option<u64> {
     value.as_ref().map(|value| value.value)
@@ -22,19 +19,13 @@ pub async fn summary(State(server): Shared) -> Result<Json<Value>, Failure> {
     let manager = &server.manager;
     let context = manager.context();
     let stats = context.runtime.list_container_stats().await.map_err(Failure::internal)?;
-    let mut by_pod: BTreeMap<String, Vec<&ContainerStats>> = BTreeMap::new();
     // What has ended uses nothing.
-    for stat in stats.iter().filter(|stat| stat.cpu.is_some()) {
-        let labels = stat.attributes.as_ref().map(|attributes| &attributes.labels);
-        if let Some(uid) = labels.and_then(|labels| labels.get(labels::POD_UID)) {
-            by_pod.entry(uid.clone()).or_default().push(stat);
-        }
-    }
+    let mut by_pod = by_pod(stats.into_iter().filter(|stat| stat.cpu.is_some()));
     let pods: Vec<Value> = manager
         .pods()
         .iter()
         .map(|pod| {
-            let own = by_pod.get(pod::uid(pod)).cloned().unwrap_or_default();
+            let own = by_pod.remove(pod::uid(pod)).unwrap_or_default();
             let working: u64 =
                 own.iter().filter_map(|stat| number(&stat.memory.as_ref()?.working_set_bytes)).sum();
             let cpu: u64 =
@@ -43,7 +34,7 @@ pub async fn summary(State(server): Shared) -> Result<Json<Value>, Failure> {
             json!({
                 "podRef": { "name": pod::name(pod), "namespace": pod::namespace(pod), "uid": pod::uid(pod) },
                 "startTime": pod.status.as_ref().and_then(|status| status.start_time.as_ref()),
-                "containers": own.iter().map(|stat| container(stat)).collect::<Vec<_>>(),
+                "containers": own.iter().map(container).collect::<Vec<_>>(),
                 "cpu": { "time": now, "usageCoreNanoSeconds": cpu },
                 "memory": { "time": now, "workingSetBytes": working },
             })

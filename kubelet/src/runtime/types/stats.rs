@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::container::ContainerMetadata;
+use crate::labels;
 
 /// Request of the call ImageFsInfo.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -121,4 +122,16 @@ pub struct MemoryUsage {
     pub page_faults: Option<UInt64Value>,
     #[prost(message, optional, tag = "7")]
     pub major_page_faults: Option<UInt64Value>,
+}
+
+/// Statistics by the uid of their pod; those of no pod are left out.
+pub fn by_pod(all: impl IntoIterator<Item = ContainerStats>) -> BTreeMap<String, Vec<ContainerStats>> {
+    let mut by_pod: BTreeMap<String, Vec<ContainerStats>> = BTreeMap::new();
+    for stats in all {
+        let labels = stats.attributes.as_ref().map(|attributes| &attributes.labels);
+        if let Some(uid) = labels.and_then(|labels| labels.get(labels::POD_UID)) {
+            by_pod.entry(uid.clone()).or_default().push(stats);
+        }
+    }
+    by_pod
 }
