@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Taint};
+use k8s_openapi::api::core::v1::{Container, Pod, Taint};
 use knarr_component::placement;
 
 use crate::eviction::pressure::Pressure;
@@ -176,17 +176,8 @@ fn requested_resources(pod: &Pod) -> Vec<String> {
 /// What a pod asks for, in thousandths: what it says for the whole pod, or its containers together or its largest
 /// init container; and its overhead.
 fn requested(pod: &Pod, resource: &str) -> i64 {
-    let of = |container| pod::request_milli(container, resource).unwrap_or_default();
-    let (mut sidecars, mut peak) = (0, 0);
-    for container in pod::init_containers(pod) {
-        if pod::is_sidecar(container) {
-            sidecars += of(container);
-            peak = peak.max(sidecars);
-        } else {
-            peak = peak.max(sidecars + of(container));
-        }
-    }
-    let containers = (sidecars + pod::containers(pod).iter().map(of).sum::<i64>()).max(peak);
+    let of = |container: &Container| Some(pod::request_milli(container, resource).unwrap_or_default());
+    let containers = pod::total(pod, of).unwrap_or_default();
     pod::whole_request_milli(pod, resource).unwrap_or(containers) + pod::overhead_milli(pod, resource)
 }
 

@@ -235,35 +235,18 @@ impl Setting {
 /// Limits of a whole pod: those that its spec gives it, or the sum of its containers', where each of them has one;
 /// what an init container alone needs counts if it is more. What the pod costs by itself comes on top.
 fn settings(pod: &Pod) -> Vec<Setting> {
-    let request = pod::whole_request_milli(pod, "cpu")
-        .or_else(|| total(pod, |container| Some(pod::request_milli(container, "cpu").unwrap_or_default())));
+    let request = pod::whole_request_milli(pod, "cpu").or_else(|| {
+        pod::total(pod, |container| Some(pod::request_milli(container, "cpu").unwrap_or_default()))
+    });
     let limit = |resource| {
         let limit = pod::whole_limit_milli(pod, resource)
-            .or_else(|| total(pod, |container| pod::limit_milli(container, resource)));
+            .or_else(|| pod::total(pod, |container| pod::limit_milli(container, resource)));
         limit.map(|limit| limit + pod::overhead_milli(pod, resource))
     };
     let request = request.unwrap_or_default() + pod::overhead_milli(pod, "cpu");
     let cpu = limit("cpu").map(|cpu| Setting::Quota(resources::cpu_quota(cpu)));
     let memory = limit("memory").map(|memory| Setting::Memory(memory / 1000));
     [Some(Setting::Shares(resources::cpu_shares(request))), cpu, memory].into_iter().flatten().collect()
-}
-
-fn total(pod: &Pod, of: impl Fn(&k8s_openapi::api::core::v1::Container) -> Option<i64>) -> Option<i64> {
-    let (mut sidecars, mut peak) = (0, 0);
-    for container in pod::init_containers(pod) {
-        let amount = of(container)?;
-        if pod::is_sidecar(container) {
-            sidecars += amount;
-            peak = peak.max(sidecars);
-        } else {
-            peak = peak.max(sidecars + amount);
-        }
-    }
-    let mut sum = sidecars;
-    for container in pod::containers(pod) {
-        sum += of(container)?;
-    }
-    Some(sum.max(peak))
 }
 
 #[cfg(test)]

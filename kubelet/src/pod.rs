@@ -241,6 +241,26 @@ pub fn value(quantity: &k8s_openapi::apimachinery::pkg::api::resource::Quantity)
     quantity.0.parse::<Quantity>().map(|q| q.value()).unwrap_or_default()
 }
 
+/// What all containers need together, or what an init container needs beside the sidecars before it, if that is more;
+/// `None` if some container has no amount.
+pub fn total(pod: &Pod, of: impl Fn(&Container) -> Option<i64>) -> Option<i64> {
+    let (mut sidecars, mut peak) = (0, 0);
+    for container in init_containers(pod) {
+        let amount = of(container)?;
+        if is_sidecar(container) {
+            sidecars += amount;
+            peak = peak.max(sidecars);
+        } else {
+            peak = peak.max(sidecars + amount);
+        }
+    }
+    let mut sum = sidecars;
+    for container in containers(pod) {
+        sum += of(container)?;
+    }
+    Some(sum.max(peak))
+}
+
 /// What the pod as a whole may use of a resource in thousandths, if its spec says so and not its containers'.
 pub fn whole_limit_milli(pod: &Pod, resource: &str) -> Option<i64> {
     let limits = spec(pod).resources.as_ref()?.limits.as_ref()?;
