@@ -53,7 +53,7 @@ impl Syncer {
         sync_period: Duration,
     ) -> Syncer {
         let table = names::service_table(&config.cluster);
-        let (nft, checks) = (Nft::default(), HealthChecks::default());
+        let (nft, checks) = (Nft, HealthChecks::default());
         Syncer { watched, config, nft, table, applied: None, checks, metrics, sync_period }
     }
 
@@ -111,13 +111,14 @@ impl Syncer {
                 nft::full(&self.table, &wanted)
             }
         };
+        let steps = commands.list.len();
         self.nft.apply(&commands).await?;
         let before = self.applied.replace(wanted.clone()).unwrap_or_default();
         self.clean_flows(&before, &wanted).await;
         self.checks.update(health_checks).await;
-        if !commands.is_empty() {
+        if steps > 0 {
             self.metrics.sync_duration.observe(start.elapsed().as_secs_f64());
-            tracing::debug!(services, bytes = commands.len(), took = ?start.elapsed(), "service rules written");
+            tracing::debug!(services, steps, took = ?start.elapsed(), "service rules written");
         }
         self.metrics.rules.set(i64::try_from(wanted.size()).unwrap_or(i64::MAX));
         self.metrics.services.set(i64::try_from(services).unwrap_or(i64::MAX));
@@ -143,7 +144,7 @@ impl Syncer {
     /// Prepares a full sync if the table is not there, and restores the host ports, which go with it when
     /// all rules are flushed.
     async fn verify(&mut self) {
-        if self.nft.has_chain(Family::V4, &self.table, LANDMARK).await {
+        if self.nft.has_chain(Family::V4, &self.table, LANDMARK).await.unwrap_or(false) {
             return;
         }
         tracing::info!("somebody removed the service rules, writing them anew");

@@ -142,7 +142,7 @@ pub struct Table {
 impl Table {
     /// The table of a cluster.
     pub fn new(cluster: &str) -> Table {
-        Table { nft: Nft::default(), name: names::policy_table(cluster) }
+        Table { nft: Nft, name: names::policy_table(cluster) }
     }
 
     async fn remove(&self) {
@@ -182,7 +182,8 @@ impl Table {
                 () = tokio::time::sleep(wait) => applied = None,
                 deleted = monitor.deleted() => {
                     deleted?;
-                    if !self.nft.has_chain(Family::V4, &self.name, FORWARD).await {
+                    let there = self.nft.has_chain(Family::V4, &self.name, FORWARD).await;
+                    if !there.unwrap_or(false) {
                         applied = None;
                     }
                 }

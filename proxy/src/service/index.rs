@@ -50,7 +50,7 @@ impl Index {
             filed: HashMap::new(),
             claims: Claims::default(),
             dirty: BTreeSet::new(),
-            rules: RuleSet { base, services: BTreeMap::new() },
+            rules: RuleSet::new(base),
         }
     }
 
@@ -113,23 +113,15 @@ impl Index {
     /// Forgets everything, as when a watch starts over; [`Index::rules`] then says what is still wanted.
     pub fn clear(&mut self) {
         let base = self.rules.base.clone();
-        *self =
-            Index { rules: RuleSet { base, services: BTreeMap::new() }, ..Index::new(self.config.clone()) };
+        *self = Index { rules: RuleSet::new(base), ..Index::new(self.config.clone()) };
     }
 
     /// The rules that are wanted now.
     pub fn rules(&mut self) -> RuleSet {
         for key in std::mem::take(&mut self.dirty) {
             match self.render(&key) {
-                Some(fragment) => {
-                    // An equal fragment keeps its pointer, so that the difference stays cheap.
-                    if self.rules.services.get(&key).is_none_or(|old| **old != fragment) {
-                        self.rules.services.insert(key, Arc::new(fragment));
-                    }
-                }
-                None => {
-                    self.rules.services.remove(&key);
-                }
+                Some(fragment) => self.rules.insert(&key, Arc::new(fragment)),
+                None => self.rules.remove(&key),
             }
         }
         self.rules.clone()
