@@ -129,6 +129,17 @@ impl Socket {
         Ok(())
     }
 
+    /// Throws away what has come.
+    pub(crate) fn drain(&self) -> io::Result<()> {
+        loop {
+            match self.read(MsgFlags::MSG_DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.raw_os_error() != Some(Errno::ENOBUFS as i32) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
     /// Sends messages that the kernel takes all or none of; returns what it refused. It works while it is called, so
     /// all answers are there afterwards: one at least, as a message must ask for an acknowledgement.
     pub(crate) fn transact(&self, batch: &[u8]) -> io::Result<Vec<Refusal>> {
@@ -145,8 +156,8 @@ impl Socket {
                     answered |= received.done;
                     refusals.extend(received.refusals);
                 }
-                Err(error) if error.raw_os_error() == Some(Errno::EAGAIN as i32) => break,
-                Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if refusals.is_empty() => return Err(error),
                 Err(_) => break,
             }

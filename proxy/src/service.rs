@@ -8,6 +8,7 @@ mod claims;
 mod index;
 mod model;
 mod render;
+mod shared;
 #[cfg(test)]
 mod tests;
 

@@ -115,12 +115,13 @@ impl Mappings<'_> {
             (family == Family::V6).then(|| Statement::outside(Side::Destination, [LOCALHOST_6]));
         let to_host = [
             Statement::Local(Side::Destination),
-            Statement::TranslateBy(&[Field::Protocol, Field::Port], ANY.into()),
+            Statement::TranslateBy { fields: &[Field::Protocol, Field::Port], lot: None, map: ANY.into() },
         ];
         let by_address = &[Field::Destination, Field::Protocol, Field::Port];
         let rules = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().flat_map(|protocol| {
             let of = Statement::Protocol(protocol);
-            let first = vec![of.clone(), Statement::TranslateBy(by_address, BY_ADDRESS.into())];
+            let to = Statement::TranslateBy { fields: by_address, lot: None, map: BY_ADDRESS.into() };
+            let first = vec![of.clone(), to];
             let then = not_localhost.iter().cloned().chain([of]).chain(to_host.clone()).collect();
             [first, then]
         });

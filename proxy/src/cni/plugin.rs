@@ -214,9 +214,10 @@ fn map_ports(config: &Configuration, key: &str, ports: &[PortMapping]) -> Result
 fn write_table(config: &Configuration, all: &Reservations) -> Result<(), Error> {
     let (table, rules) = (names::host_port_table(&config.cluster), host_ports::rules(&config.cluster, all));
     in_namespace(None, || async {
+        let nft = Nft::open()?;
         match rules == RuleSet::default() {
-            true => Nft.delete_table(&table).await?,
-            false => Nft.apply(&nft::full(&table, &rules)).await?,
+            true => nft.delete_table(&table).await?,
+            false => nft.apply(&nft::full(&table, &rules)).await?,
         }
         Ok(())
     })

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::task::JoinError;
 
 use super::command::{Commands, What};
@@ -32,9 +34,12 @@ pub enum Error {
     Thread(#[source] JoinError),
 }
 
-/// The kernel's nftables, in the network namespace of the thread that asks.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Nft;
+/// The kernel's nftables, in the network namespace of the thread that opened it.
+///
+/// It is opened once and kept: when such a socket is closed after a change, the kernel waits until all processors have
+/// seen the change, which takes a hundred times as long as the change itself.
+#[derive(Clone)]
+pub struct Nft(Arc<Mutex<Socket>>);
 
 /// A chain of somebody else, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,15 +79,18 @@ impl Content {
 }
 
 impl Nft {
+    /// Opens a way to the kernel.
+    pub fn open() -> Result<Nft, Error> {
+        Ok(Nft(Arc::new(Mutex::new(Socket::open().map_err(Error::Socket)?))))
+    }
+
     /// Carries out all commands or none.
     pub async fn apply(&self, commands: &Commands<'_>) -> Result<(), Error> {
         if commands.is_empty() {
             return Ok(());
         }
-        // Opened here: the namespace is the caller's, not that of the thread that waits.
-        let socket = Socket::open().map_err(Error::Socket)?;
         let batch = message::encode(commands);
-        let refusals = waiting(move || socket.transact(&batch)).await?;
+        let refusals = self.wait(move |socket| socket.transact(&batch)).await?;
         // The kernel reports what follows from the first refusal, too.
         let Some(first) = refusals.into_iter().next() else { return Ok(()) };
         let text = usize::try_from(first.sequence).map(|at| commands.text(at)).unwrap_or_default();
@@ -186,25 +194,31 @@ impl Nft {
     }
 
     async fn get(&self, request: Message) -> Result<Option<Message>, Error> {
-        let socket = Socket::open().map_err(Error::Socket)?;
-        waiting(move || match socket.get(&request) {
+        let get = move |socket: &Socket| match socket.get(&request) {
             Err(error) if error.raw_os_error() == Some(nix::libc::ENOENT) => Ok(None),
             other => other,
-        })
-        .await
+        };
+        self.wait(get).await
     }
 
     async fn dump(&self, request: Message) -> Result<Vec<Message>, Error> {
-        let socket = Socket::open().map_err(Error::Socket)?;
-        waiting(move || socket.dump(&request)).await
+        self.wait(move |socket| socket.dump(&request)).await
     }
-}
 
-/// Waits for the kernel on a thread that may.
-async fn waiting<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(Error::Thread)?.map_err(Error::Socket)
+    /// Waits for the kernel on a thread that may.
+    async fn wait<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Socket) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let socket = self.0.clone();
+        let asked = move || {
+            let socket = socket.lock();
+            // What is left of a request that failed half-way.
+            socket.drain()?;
+            work(&socket)
+        };
+        tokio::task::spawn_blocking(asked).await.map_err(Error::Thread)?.map_err(Error::Socket)
+    }
 }
 
 fn request(kind: u16, family: Family, write: impl FnOnce(&mut Attributes<'_>)) -> Message {

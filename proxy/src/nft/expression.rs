@@ -116,8 +116,11 @@ pub(super) fn write(batch: &mut Batch<'_>, out: &mut Attributes<'_>, family: Fam
             immediate(out, BEHIND, &to.port().to_be_bytes());
             translate(out, family, BEHIND);
         }
-        Statement::TranslateBy(fields, map) => {
-            load(out, family, fields);
+        Statement::TranslateBy { fields, lot, map } => {
+            let behind = load(out, family, fields);
+            if let Some(below) = lot {
+                draw(out, *below, behind);
+            }
             lookup(out, map, Some(FIRST), None);
             translate(out, family, FIRST + family.address_length() / 4);
         }
@@ -138,8 +141,8 @@ fn expression(out: &mut Attributes<'_>, name: &str, write: impl FnOnce(&mut Attr
     });
 }
 
-/// Loads fields side by side from the first register on.
-fn load(out: &mut Attributes<'_>, family: Family, fields: &[Field]) {
+/// Loads fields side by side from the first register on; returns the one behind them.
+fn load(out: &mut Attributes<'_>, family: Family, fields: &[Field]) -> u32 {
     let mut register = FIRST;
     for field in fields {
         match field {
@@ -160,9 +163,21 @@ fn load(out: &mut Attributes<'_>, family: Family, fields: &[Field]) {
         }
         register += match field.kind() {
             Kind::Address => family.address_length() / 4,
-            Kind::Protocol | Kind::Port => 1,
+            Kind::Protocol | Kind::Port | Kind::Lot => 1,
         };
     }
+    register
+}
+
+/// Draws a number below another by lot into a register.
+fn draw(out: &mut Attributes<'_>, below: u32, register: u32) {
+    expression(out, "numgen", |a| {
+        a.number(1, register);
+        a.number(2, below);
+        // By lot, not in turn.
+        a.number(3, 1);
+        a.number(4, 0);
+    });
 }
 
 fn payload(out: &mut Attributes<'_>, base: u32, offset: u32, length: u32, register: u32) {
@@ -382,13 +397,7 @@ fn choose(batch: &mut Batch<'_>, out: &mut Attributes<'_>, family: Family, chain
         write_value(a, element::KEY, &number.to_ne_bytes());
         write_verdict(a, element::DATA, &Verdict::Goto((*chain).clone()));
     });
-    expression(out, "numgen", |a| {
-        a.number(1, FIRST);
-        a.number(2, u32::try_from(chains.len()).unwrap_or(u32::MAX));
-        // By lot, not in turn.
-        a.number(3, 1);
-        a.number(4, 0);
-    });
+    draw(out, u32::try_from(chains.len()).unwrap_or(u32::MAX), FIRST);
     lookup_in(out, shape.name(), Some(id), Some(VERDICT), None);
 }
 

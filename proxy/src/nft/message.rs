@@ -105,6 +105,8 @@ const ADDRESS_4: u32 = 7;
 const ADDRESS_6: u32 = 8;
 const INET_PROTOCOL: u32 = 12;
 const INET_SERVICE: u32 = 13;
+/// Of packets' marks: a number of four bytes in the host's order, as those drawn by lot are.
+const MARK: u32 = 19;
 
 /// Messages that are being written.
 pub(super) struct Batch<'a> {
@@ -357,6 +359,7 @@ pub(super) fn key_bytes(values: &[Datum]) -> Vec<u8> {
             Datum::Address(ip) => bytes.extend(address_bytes(ip)),
             Datum::Protocol(protocol) => bytes.push(protocol.number()),
             Datum::Port(port) => bytes.extend(port.to_be_bytes()),
+            Datum::Lot(number) => bytes.extend(number.to_ne_bytes()),
         }
         if !alone {
             bytes.resize(bytes.len().div_ceil(4) * 4, 0);
@@ -378,6 +381,7 @@ fn length(family: Family, kinds: &[Kind]) -> u32 {
         Kind::Address => family.address_length(),
         Kind::Protocol => 1,
         Kind::Port => 2,
+        Kind::Lot => 4,
     };
     match kinds {
         [kind] => one(kind),
@@ -392,6 +396,7 @@ fn kind_number(family: Family, kinds: &[Kind]) -> u32 {
         (Kind::Address, Family::V6) => ADDRESS_6,
         (Kind::Protocol, _) => INET_PROTOCOL,
         (Kind::Port, _) => INET_SERVICE,
+        (Kind::Lot, _) => MARK,
     };
     kinds.iter().fold(0, |number, kind| number << 6 | one(kind))
 }

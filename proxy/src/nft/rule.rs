@@ -131,6 +131,8 @@ pub enum Kind {
     Protocol,
     /// A port.
     Port,
+    /// A number drawn by lot.
+    Lot,
 }
 
 /// A value in a set or map.
@@ -142,6 +144,8 @@ pub enum Datum {
     Protocol(Protocol),
     /// A port.
     Port(u16),
+    /// A number drawn by lot.
+    Lot(u32),
 }
 
 impl From<IpAddr> for Datum {
@@ -314,7 +318,14 @@ pub enum Statement {
     /// Addresses its connection to somewhere else.
     Translate(SocketAddr),
     /// Addresses its connection to where a map says, if that has an entry.
-    TranslateBy(&'static [Field], Name),
+    TranslateBy {
+        /// Read side by side.
+        fields: &'static [Field],
+        /// Beside them a number below this one, drawn by lot.
+        lot: Option<u32>,
+        /// The map.
+        map: Name,
+    },
     /// Lets its connection come from this host's own address.
     Masquerade {
         /// Whether the source port is drawn by lot.

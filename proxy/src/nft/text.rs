@@ -47,8 +47,9 @@ fn text(family: Family, statement: &Statement) -> String {
         Statement::Go(verdict) => verdict.to_string(),
         Statement::Remember(set) => format!("update @{set} {{ {ip} saddr }}"),
         Statement::Translate(to) => format!("dnat to {to}"),
-        Statement::TranslateBy(fields, map) => {
-            format!("dnat {ip} addr . port to {} map @{map}", beside(family, fields))
+        Statement::TranslateBy { fields, lot, map } => {
+            let lot = lot.map(|below| format!(" . numgen random mod {below}")).unwrap_or_default();
+            format!("dnat {ip} addr . port to {}{lot} map @{map}", beside(family, fields))
         }
         Statement::Masquerade { random: true } => "masquerade fully-random".to_owned(),
         Statement::Masquerade { random: false } => "masquerade".to_owned(),
@@ -132,6 +133,7 @@ impl Display for Datum {
             Datum::Address(ip) => ip.fmt(f),
             Datum::Protocol(protocol) => protocol.fmt(f),
             Datum::Port(port) => port.fmt(f),
+            Datum::Lot(number) => number.fmt(f),
         }
     }
 }
@@ -173,11 +175,27 @@ fn kinds(family: Family, kinds: &[Kind]) -> String {
         (Kind::Address, Family::V6) => "ipv6_addr",
         (Kind::Protocol, _) => "inet_proto",
         (Kind::Port, _) => "inet_service",
+        (Kind::Lot, _) => "mark",
+    };
+    kinds.iter().map(text).collect::<Vec<_>>().join(" . ")
+}
+
+/// Expressions of these kinds: nft has no name for the type of numbers drawn by lot.
+fn examples(family: Family, kinds: &[Kind]) -> String {
+    let ip = family.ip();
+    let text = |kind: &Kind| match kind {
+        Kind::Address => format!("{ip} daddr"),
+        Kind::Protocol => "meta l4proto".to_owned(),
+        Kind::Port => "th dport".to_owned(),
+        Kind::Lot => "numgen random mod 2".to_owned(),
     };
     kinds.iter().map(text).collect::<Vec<_>>().join(" . ")
 }
 
 fn declaration(family: Family, set: &Set) -> String {
+    if let (true, Holds::Data(data)) = (set.key.contains(&Kind::Lot), set.holds) {
+        return format!("typeof {} : {};", examples(family, set.key), examples(family, data));
+    }
     let key = kinds(family, set.key);
     let timeout = set.timeout.map(|seconds| format!(" flags dynamic,timeout; timeout {seconds}s;"));
     match set.holds {

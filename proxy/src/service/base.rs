@@ -16,6 +16,13 @@ pub(super) const SERVICE_IPS: &str = "service-ips";
 pub(super) const NODE_PORTS: &str = "service-nodeports";
 /// Verdicts by protocol and port, for ports of the host that are published.
 pub(super) const PUBLISHED: &str = "published-ports";
+/// Endpoints by what leads to them in each of the maps above, and a number.
+pub(super) const SERVICE_ENDPOINTS: &str = "service-endpoints";
+pub(super) const NODE_PORT_ENDPOINTS: &str = "nodeport-endpoints";
+pub(super) const PUBLISHED_ENDPOINTS: &str = "published-endpoints";
+/// Pairs of an address of this node's endpoints with itself: an endpoint that calls its own service would answer
+/// itself directly.
+pub(super) const THEMSELVES: &str = "themselves";
 /// All virtual addresses of the cluster: what is still addressed to one after translation is refused.
 pub(super) const CLUSTER_IPS: &str = "cluster-ips";
 /// The chain that refuses at once: plain ICMP makes TCP clients on the host wait a second.
@@ -32,6 +39,9 @@ const GROUPS_6: IpNet = v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
 /// The usual priorities of translation before and after routing.
 const BEFORE_ROUTING: i32 = -100;
 const AFTER_ROUTING: i32 = 100;
+/// What front ends are told apart by.
+pub(super) const FRONTEND: &[Field] = &[Field::Destination, Field::Protocol, Field::Port];
+pub(super) const PORT: &[Field] = &[Field::Protocol, Field::Port];
 /// The port of DNS.
 const DNS: u16 = 53;
 
@@ -57,18 +67,23 @@ pub(super) fn fragment(config: &Config) -> Fragment {
 }
 
 fn maps(base: &mut Fragment, family: Family, config: &Config) {
+    const ENDPOINT: Holds = Holds::Data(&[Kind::Address, Kind::Port]);
+    const BY_PORT: &[Kind] = &[Kind::Protocol, Kind::Port, Kind::Lot];
+    let by_address = &[Kind::Address, Kind::Protocol, Kind::Port, Kind::Lot];
     base.declare_map(family, SERVICE_IPS, &[Kind::Address, Kind::Protocol, Kind::Port], Holds::Verdicts);
+    base.declare_map(family, SERVICE_ENDPOINTS, by_address, ENDPOINT);
     base.declare_map(family, NODE_PORTS, &[Kind::Protocol, Kind::Port], Holds::Verdicts);
+    base.declare_map(family, NODE_PORT_ENDPOINTS, BY_PORT, ENDPOINT);
     if !config.published.is_empty() {
         base.declare_map(family, PUBLISHED, &[Kind::Protocol, Kind::Port], Holds::Verdicts);
+        base.declare_map(family, PUBLISHED_ENDPOINTS, BY_PORT, ENDPOINT);
     }
+    base.declare_set(family, THEMSELVES, &[Kind::Address, Kind::Address]);
     base.declare_set(family, CLUSTER_IPS, &[Kind::Address]);
 }
 
 /// Where the first packet of a connection meets the services: coming in, or made on this host.
 fn entry(base: &mut Fragment, family: Family, config: &Config) {
-    const FRONTEND: &[Field] = &[Field::Destination, Field::Protocol, Field::Port];
-    const PORT: &[Field] = &[Field::Protocol, Field::Port];
     let mut rules = vec![vec![Statement::Lead(FRONTEND, SERVICE_IPS.into())]];
     let of_this_host =
         |map: &'static str| [Statement::Local(Side::Destination), Statement::Lead(PORT, map.into())];
@@ -100,7 +115,11 @@ fn nat(point: Point, priority: i32) -> Hook {
 fn masquerade(base: &mut Fragment, family: Family, config: &Config) {
     let mark = config.mark();
     base.chain(family, MARK, vec![vec![Statement::Mark(mark)]]);
-    let mut rules = vec![vec![Statement::Marked(mark), Statement::goto("masquerade-marked")]];
+    let itself = Statement::among(&[Field::Source, Field::Destination], THEMSELVES);
+    let mut rules = vec![
+        vec![Statement::Marked(mark), Statement::goto("masquerade-marked")],
+        vec![itself, Statement::Masquerade { random: true }],
+    ];
     let pods = config.pods(family);
     if !pods.is_empty() {
         let group = if family == Family::V4 { GROUPS } else { GROUPS_6 };

@@ -133,6 +133,8 @@ pub struct Endpoint {
     pub terminating: bool,
     /// Is on this node.
     pub local: bool,
+    /// Is on another node. Of some it is not known where they are.
+    pub elsewhere: bool,
     /// Zones that should use it; no hint when empty.
     pub zones: Vec<String>,
     /// Nodes that should use it; no hint when empty.
@@ -191,6 +193,7 @@ fn read_endpoint(object: &discovery::Endpoint, port: u16, node_name: &str) -> Op
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         local: object.node_name.as_deref().is_some_and(|n| n == node_name),
+        elsewhere: object.node_name.as_deref().is_some_and(|n| n != node_name),
         zones: hints.for_zones.into_iter().flatten().map(|z| z.name).collect(),
         nodes: hints.for_nodes.into_iter().flatten().map(|n| n.name).collect(),
     })

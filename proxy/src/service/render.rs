@@ -1,10 +1,16 @@
 //! The rules of one service.
 //!
-//! A front end leads to one of these chains of a service port, each of which leads to the next:
-//! - `fw-`: lets only `loadBalancerSourceRanges` pass;
+//! Most front ends lead to a chain that all services of as many endpoints share ([`Shared::Lot`]). It draws a number,
+//! and the front end's endpoint of that number is in a map: elements come and go at little cost, and the kernel walks
+//! through all chains whenever one changes.
+//!
+//! Services with affinity, and those with policy Local for traffic from outside, have chains of their own, each of which
+//! leads to the next:
 //! - `ext-`: traffic from outside: masquerades it, or keeps it on this node (policy Local);
 //! - `svc-` and `local-`: choose among all endpoints, or among this node's;
 //! - `ep-`: translates to one endpoint, and remembers the client where the service has affinity.
+//!
+//! Before either, `fw-` lets only `loadBalancerSourceRanges` pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -13,22 +19,30 @@ use ipnet::IpNet;
 
 use super::base::{CLUSTER_IPS, MARK, NODE_PORTS, PUBLISHED, REFUSE, SERVICE_IPS};
 use super::model::{Endpoint, Endpoints, Frontend, Service, ServicePort};
+use super::shared::{Class, Shared};
 use super::{Config, ranges};
 use crate::nft::{
-    Family, Field, Fragment, Holds, Kind, Name, Protocol, Rule, Set, Side, Statement, UdpFrontend, Value,
-    Verdict,
+    Datum, Family, Field, Fragment, Holds, Key, Kind, Name, Protocol, Rule, Set, Side, Statement,
+    UdpFrontend, Value, Verdict,
 };
 
+/// What a service adds, and what it needs that others may need, too.
+#[derive(Debug, Default)]
+pub(super) struct Rendered {
+    pub fragment: Fragment,
+    pub shared: BTreeSet<Shared>,
+}
+
 /// Renders a service. `owns` says whether a front end is this service's, where several ask for it.
-pub(super) fn fragment(
+pub(super) fn service(
     service: &Service,
     endpoints: &Endpoints,
     config: &Config,
     owns: &dyn Fn(&Frontend) -> bool,
-) -> Fragment {
-    let mut fragment = Fragment::default();
+) -> Rendered {
+    let mut rendered = Rendered::default();
     for ip in service.cluster_ips.iter().filter(|ip| config.dns.iter().all(|(dns, _)| dns != *ip)) {
-        fragment.member(Family::of(ip), CLUSTER_IPS, vec![(*ip).into()]);
+        rendered.fragment.member(Family::of(ip), CLUSTER_IPS, vec![(*ip).into()]);
     }
     for port in &service.ports {
         let of_port = endpoints.get(&(port.name.clone(), port.protocol));
@@ -36,12 +50,13 @@ pub(super) fn fragment(
             let all: Vec<&Endpoint> =
                 of_port.into_iter().flatten().filter(|e| Family::of(&e.address.ip()) == family).collect();
             let local: Vec<&Endpoint> = all.iter().copied().filter(|e| e.local).collect();
+            let here = all.iter().filter(|e| !e.elsewhere).map(|e| e.address.ip()).collect();
             let (all, local) = (choose(&nearest(all, config)), choose(&local));
-            Port { service, port, family, config, owns, all, local }.render(&mut fragment);
+            Port { service, port, family, config, owns, all, local, here }.render(&mut rendered);
         }
     }
-    fragment.udp.sort();
-    fragment
+    rendered.fragment.udp.sort();
+    rendered
 }
 
 /// The endpoints that take connections: those ready, and if none is, those that still serve while they
@@ -83,10 +98,12 @@ struct Port<'a> {
     all: Vec<SocketAddr>,
     /// Endpoints that take connections, on this node.
     local: Vec<SocketAddr>,
+    /// Addresses of endpoints that may be on this node, whether or not they take connections.
+    here: BTreeSet<IpAddr>,
 }
 
 impl Port<'_> {
-    fn render(&self, fragment: &mut Fragment) {
+    fn render(&self, out: &mut Rendered) {
         let internal = self.owned(&self.service.cluster_ips);
         let external = self.owned(&self.service.external_ips);
         let balanced = self.owned(&self.service.load_balancer_ips);
@@ -95,20 +112,77 @@ impl Port<'_> {
         if internal.is_empty() && !outside {
             return;
         }
-        self.endpoints(fragment);
-        let inside = self.internal_verdict();
-        internal.iter().for_each(|ip| self.answer(fragment, Some(*ip), self.port.port, &inside));
-        if !outside {
-            return;
+        let is_chained = self.service.affinity.is_some() || (outside && self.service.external_local);
+        if is_chained && !self.all.is_empty() {
+            self.endpoints(&mut out.fragment);
         }
-        let through = self.external(fragment);
-        let balancer = if balanced.is_empty() { Verdict::Drop } else { self.firewall(fragment, &through) };
-        external.iter().for_each(|ip| self.answer(fragment, Some(*ip), self.port.port, &through));
-        balanced.iter().for_each(|ip| self.answer(fragment, Some(*ip), self.port.port, &balancer));
+        for ip in internal {
+            let verdict = self.inside(out, ip);
+            self.answer(&mut out.fragment, Some(ip), self.port.port, verdict);
+        }
+        for ip in external {
+            let verdict = self.outside(out, Class::Outside, Some(ip), self.port.port);
+            self.answer(&mut out.fragment, Some(ip), self.port.port, verdict);
+        }
+        for ip in balanced {
+            let through = self.outside(out, Class::Outside, Some(ip), self.port.port);
+            let verdict = self.firewall(&mut out.fragment, through);
+            self.answer(&mut out.fragment, Some(ip), self.port.port, verdict);
+        }
         if let Some(port) = node_port {
-            self.answer(fragment, None, port, &through);
-            self.publish(fragment, port, &through);
+            let verdict = self.outside(out, Class::NodePort, None, port);
+            self.answer(&mut out.fragment, None, port, verdict);
+            self.publish(out, port);
         }
+    }
+
+    /// What a client inside the cluster gets.
+    fn inside(&self, out: &mut Rendered, ip: IpAddr) -> Verdict {
+        let local = self.service.internal_local;
+        let endpoints = if local { &self.local } else { &self.all };
+        if self.all.is_empty() {
+            Verdict::Goto(REFUSE.into())
+        } else if endpoints.is_empty() {
+            Verdict::Drop
+        } else if self.service.affinity.is_some() {
+            Verdict::Goto(self.name(if local { "local" } else { "svc" }))
+        } else {
+            self.by_lot(out, Class::Inside, Some(ip), self.port.port, endpoints)
+        }
+    }
+
+    /// What a client outside gets.
+    fn outside(&self, out: &mut Rendered, class: Class, ip: Option<IpAddr>, port: u16) -> Verdict {
+        if self.all.is_empty() {
+            Verdict::Goto(REFUSE.into())
+        } else if self.service.affinity.is_some() || self.service.external_local {
+            self.external(&mut out.fragment)
+        } else {
+            self.by_lot(out, class, ip, port, &self.all)
+        }
+    }
+
+    /// Gives a front end numbered endpoints, of which the chain it leads to chooses.
+    fn by_lot(
+        &self,
+        out: &mut Rendered,
+        class: Class,
+        ip: Option<IpAddr>,
+        port: u16,
+        endpoints: &[SocketAddr],
+    ) -> Verdict {
+        let frontend: Key =
+            ip.map(Datum::from).into_iter().chain([self.port.protocol.into(), port.into()]).collect();
+        for (number, endpoint) in (0..).zip(endpoints) {
+            let key = frontend.iter().copied().chain([Datum::Lot(number)]).collect();
+            let target = Value::Data(vec![endpoint.ip().into(), endpoint.port().into()]);
+            out.fragment.map(self.family, class.endpoints(), key, target);
+        }
+        out.shared.extend(self.here.iter().map(|ip| Shared::Itself(*ip)));
+        let of = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
+        let lot = Shared::Lot { class, family: self.family, of };
+        out.shared.insert(lot);
+        Verdict::Goto(lot.key().into())
     }
 
     /// Whether the service has this family: node ports answer in those of its virtual addresses only.
@@ -117,10 +191,11 @@ impl Port<'_> {
     }
 
     /// Leads published ports of the host where their node port leads.
-    fn publish(&self, fragment: &mut Fragment, node_port: u16, verdict: &Verdict) {
+    fn publish(&self, out: &mut Rendered, node_port: u16) {
         for (port, _) in self.config.published.iter().filter(|(_, to)| *to == node_port) {
+            let verdict = self.outside(out, Class::Published, None, *port);
             let key = vec![self.port.protocol.into(), (*port).into()];
-            fragment.map(self.family, PUBLISHED, key, Value::Verdict(verdict.clone()));
+            out.fragment.map(self.family, PUBLISHED, key, Value::Verdict(verdict));
         }
     }
 
@@ -141,27 +216,8 @@ impl Port<'_> {
             && self.config.dns.iter().any(|(dns, _)| dns == ip)
     }
 
-    /// What a client inside the cluster gets.
-    fn internal_verdict(&self) -> Verdict {
-        if self.all.is_empty() {
-            Verdict::Goto(REFUSE.into())
-        } else if !self.service.internal_local {
-            Verdict::Goto(self.name("svc"))
-        } else {
-            self.local_verdict()
-        }
-    }
-
-    /// What a client gets that is to stay on this node.
-    fn local_verdict(&self) -> Verdict {
-        if self.local.is_empty() { Verdict::Drop } else { Verdict::Goto(self.name("local")) }
-    }
-
-    /// What a client outside gets: the verdict, and the chain it leads to.
+    /// The chain of traffic from outside; whatever leads to it finds the same.
     fn external(&self, fragment: &mut Fragment) -> Verdict {
-        if self.all.is_empty() {
-            return Verdict::Goto(REFUSE.into());
-        }
         let (svc, name) = (self.name("svc"), self.name("ext"));
         let rules = if self.service.external_local {
             let mut rules = Vec::new();
@@ -172,7 +228,10 @@ impl Port<'_> {
             }
             rules.push(vec![Statement::Local(Side::Source), Statement::jump(MARK)]);
             rules.push(vec![Statement::Local(Side::Source), Statement::goto(svc)]);
-            rules.push(vec![Statement::Go(self.local_verdict())]);
+            rules.push(vec![match self.local.is_empty() {
+                true => Statement::drop(),
+                false => Statement::goto(self.name("local")),
+            }]);
             rules
         } else {
             vec![vec![Statement::jump(MARK)], vec![Statement::goto(svc)]]
@@ -182,9 +241,9 @@ impl Port<'_> {
     }
 
     /// Restricts the load balancer's addresses to the service's source ranges, if it has any.
-    fn firewall(&self, fragment: &mut Fragment, through: &Verdict) -> Verdict {
+    fn firewall(&self, fragment: &mut Fragment, through: Verdict) -> Verdict {
         if self.service.source_ranges.is_empty() {
-            return through.clone();
+            return through;
         }
         let from = |ranges: Vec<IpNet>| {
             vec![Statement::within(Side::Source, ranges), Statement::Go(through.clone())]
@@ -204,9 +263,9 @@ impl Port<'_> {
     }
 
     /// Adds a front end.
-    fn answer(&self, fragment: &mut Fragment, address: Option<IpAddr>, port: u16, verdict: &Verdict) {
+    fn answer(&self, fragment: &mut Fragment, address: Option<IpAddr>, port: u16, verdict: Verdict) {
         let protocol = self.port.protocol;
-        let value = Value::Verdict(verdict.clone());
+        let value = Value::Verdict(verdict);
         match address {
             Some(ip) => {
                 let key = vec![ip.into(), protocol.into(), port.into()];
@@ -235,9 +294,7 @@ impl Port<'_> {
             all.push(vec![Statement::outside(Side::Source, pods), Statement::jump(MARK)]);
         }
         all.extend(self.balance(&self.all, &chains));
-        if !self.all.is_empty() {
-            fragment.chain(self.family, self.name("svc"), all);
-        }
+        fragment.chain(self.family, self.name("svc"), all);
         if !self.local.is_empty() && (self.service.internal_local || self.service.external_local) {
             fragment.chain(self.family, self.name("local"), self.balance(&self.local, &chains));
         }

@@ -22,14 +22,20 @@ fn bench_10000_services() {
         let mut index = Index::new(node.services.clone());
         let endpoint =
             |i: usize, n: usize| format!("10.77.{}.{}:8080", i % 250 + 2, (i / 250 + 40 * n) % 250 + 2);
-        let endpoints = |i: usize, count: usize| -> Vec<_> {
-            (0..count).map(|n| endpoint(i, n).parse().expect("address")).collect()
+        let endpoints = |i: usize, first: usize, count: usize| -> Vec<_> {
+            (first..first + count).map(|n| endpoint(i, n).parse().expect("address")).collect()
+        };
+        // One service in a hundred has its endpoints on this node.
+        let slice_of = |i: usize, endpoints: &[std::net::SocketAddr]| {
+            let node = format!("node-{}", i % 100);
+            let fields = json!({ "nodeName": node, "conditions": { "ready": true } });
+            slice_with(&format!("s{i}"), "TCP", endpoints, fields)
         };
         let free = memory("/proc/meminfo", "MemAvailable:");
         for i in 0..SERVICES {
             let ip = format!("10.96.{}.{}", i / 250 + 1, i % 250 + 2);
             index.apply_service(&service(&format!("s{i}"), json!({ "clusterIP": ip })));
-            index.apply_slice(&slice(&format!("s{i}"), "TCP", &endpoints(i, ENDPOINTS)));
+            index.apply_slice(&slice_of(i, &endpoints(i, 0, ENDPOINTS)));
         }
         let known = own_memory();
         let (rules, render) = timed(|| index.rules());
@@ -50,17 +56,21 @@ fn bench_10000_services() {
         );
 
         let mut before = rules;
-        let (mut think, mut act) = (Vec::new(), Vec::new());
-        for i in 0..CHANGES {
-            let start = Instant::now();
-            index.apply_slice(&slice(&format!("s{i}"), "TCP", &endpoints(i, ENDPOINTS + 1)));
-            let after = index.rules();
-            let commands = nft::diff(&table, &before, &after);
-            think.push(start.elapsed());
-            act.push(timed(|| node.commands(&commands)).1);
-            before = after;
-        }
-        println!("one endpoint more: decide {}, kernel {}", spread(think), spread(act));
+        let mut change = |what: &str, first: usize, count: usize| {
+            let (mut think, mut act) = (Vec::new(), Vec::new());
+            for i in 0..CHANGES {
+                let start = Instant::now();
+                index.apply_slice(&slice_of(i, &endpoints(i, first, count)));
+                let after = index.rules();
+                let commands = nft::diff(&table, &before, &after);
+                think.push(start.elapsed());
+                act.push(timed(|| node.commands(&commands)).1);
+                before = after;
+            }
+            println!("{what}: decide {}, kernel {}", spread(think), spread(act));
+        };
+        change("one endpoint more", 0, ENDPOINTS + 1);
+        change("one endpoint for another", 1, ENDPOINTS + 1);
     });
 }
 

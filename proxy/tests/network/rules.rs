@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use knarr_proxy::cni::in_namespace;
 use knarr_proxy::nft::{
-    self, Commands, Content, Family, Field, Fragment, Holds, Hook, HookKind, Kind, Nft, Point, Protocol,
+    self, Commands, Content, Datum, Family, Field, Fragment, Holds, Hook, HookKind, Kind, Point, Protocol,
     Refusal, Rule, RuleSet, Side, Statement, Value, Verdict, What, state,
 };
 use serde_json::json;
@@ -30,12 +30,19 @@ fn everything() -> RuleSet {
             &[Kind::Address, Kind::Protocol, Kind::Port],
             Holds::Data(&[Kind::Address, Kind::Port]),
         );
+        let address = one.addr();
+        all.declare_map(family, "lots", &[Kind::Port, Kind::Lot], Holds::Data(&[Kind::Address, Kind::Port]));
+        all.map(
+            family,
+            "lots",
+            vec![80.into(), Datum::Lot(4)],
+            Value::Data(vec![address.into(), 8080.into()]),
+        );
         all.declare_set(family, "pairs", &[Kind::Address, Kind::Address]);
         all.declare_set(family, "ports", &[Kind::Protocol, Kind::Port]);
         all.declare_set(family, "addresses", &[Kind::Address]);
         let clients = nft::Set { key: &[Kind::Address], holds: Holds::Nothing, timeout: Some(90) };
         all.sets.insert((family, "clients".into()), clients);
-        let address = one.addr();
         let frontend = || vec![address.into(), Protocol::Sctp.into(), 443.into()];
         all.map(family, "verdicts", frontend(), Value::Verdict(Verdict::Goto("to".into())));
         let http = vec![address.into(), Protocol::Tcp.into(), 80.into()];
@@ -56,7 +63,14 @@ fn everything() -> RuleSet {
             vec![Statement::among(&[Field::Source], "clients"), Statement::goto("to")],
             vec![Statement::Choose(["to", "there", "away"].map(Into::into).into())],
             vec![Statement::Protocol(Protocol::Udp), Statement::Translate(listener)],
-            vec![Statement::Protocol(Protocol::Tcp), Statement::TranslateBy(FRONTEND, "targets".into())],
+            vec![
+                Statement::Protocol(Protocol::Tcp),
+                Statement::TranslateBy { fields: FRONTEND, lot: None, map: "targets".into() },
+            ],
+            vec![
+                Statement::Protocol(Protocol::Sctp),
+                Statement::TranslateBy { fields: &[Field::Port], lot: Some(5), map: "lots".into() },
+            ],
         ];
         let nat = |point, priority| Hook { kind: HookKind::Nat, point, priority };
         all.hook(family, "before", nat(Point::Prerouting, -101), translation);
@@ -111,7 +125,10 @@ impl Texts<(IpNet, IpNet, IpNet, IpNet, SocketAddr)> for (&str, &str, &str, &str
 fn lines(listing: &str) -> Vec<String> {
     let mut elements: Vec<String> = Vec::new();
     let mut all = Vec::new();
-    for line in listing.lines().map(str::trim) {
+    // The program keeps with a map of numbers drawn by lot how it was declared, and shows them by that.
+    let listing = listing.replace("0x0000000", "");
+    let is_lot = |line: &&str| line.contains(" . mark : ") || line.starts_with("typeof ");
+    for line in listing.lines().map(str::trim).filter(|line| !is_lot(line)) {
         let (open, close) = (line.starts_with("elements = {"), line.ends_with('}'));
         if open || !elements.is_empty() {
             let bare = line.trim_start_matches("elements = {").trim_end_matches('}');
@@ -144,7 +161,7 @@ fn the_kernel_reads_rules_as_the_program_does() {
             assert_eq!(lines(&ours), lines(&nft_program(&other, &["list", "ruleset"], "")));
             // And over netlink: as many rules and elements, in the same chains and sets.
             let content = |family| {
-                let ask = || async { Ok(Nft.content(family, "test").await?) };
+                let ask = || async { Ok(node.kernel.content(family, "test").await?) };
                 in_namespace(Some(&node.namespace), ask).expect("content")
             };
             for family in Family::ALL {
@@ -175,7 +192,7 @@ fn many_elements_and_long_maps_arrive() {
         all.hook(Family::V4, "input", hook, vec![vec![Statement::Choose(names.into())]]);
         let rules = RuleSet::new(std::sync::Arc::new(all));
         node.commands(&nft::full("many", &rules));
-        let held = || async { Ok(Nft.holds("many", &rules).await?) };
+        let held = || async { Ok(node.kernel.holds("many", &rules).await?) };
         assert!(in_namespace(Some(&node.namespace), held).expect("content"));
         assert!(
             node.list(&["chain", "ip", "many", "input"])
@@ -194,7 +211,7 @@ fn a_refused_command_is_told_and_nothing_is_changed() {
         commands.push(Family::V4, What::AddTable);
         commands.push(Family::V4, What::AddChain("a", None));
         commands.push(Family::V4, What::AddRule("a", &rule));
-        let apply = || async { Ok(Nft.apply(&commands).await?) };
+        let apply = || async { Ok(node.kernel.apply(&commands).await?) };
         let error = in_namespace(Some(&node.namespace), apply).expect_err("no such chain").chain();
         assert!(error.contains("`add rule ip test a goto nowhere`"), "{error}");
         assert!(error.contains("No such file or directory"), "{error}");

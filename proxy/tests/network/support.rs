@@ -64,6 +64,8 @@ pub struct Node {
     pub cni: Configuration,
     pub services: Config,
     pub state: tempfile::TempDir,
+    /// The node's rules.
+    pub kernel: Nft,
 }
 
 impl Node {
@@ -105,7 +107,8 @@ impl Node {
             masquerade_bit: 14,
             ..Config::default()
         };
-        Node { namespace, outside, cni, services, state }
+        let kernel = within(&namespace, Nft::open).expect("rules");
+        Node { namespace, outside, cni, services, state, kernel }
     }
 
     /// A pod with an interface made by the CNI plugin.
@@ -142,7 +145,7 @@ impl Node {
 
     /// Brings commands to the kernel.
     pub fn commands(&self, commands: &Commands<'_>) {
-        let apply = || async { Ok(Nft.apply(commands).await?) };
+        let apply = || async { Ok(self.kernel.apply(commands).await?) };
         in_namespace(Some(&self.namespace), apply).unwrap_or_else(|e| panic!("{}", e.chain()));
     }
 
