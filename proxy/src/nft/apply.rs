@@ -84,6 +84,17 @@ impl Nft {
         Ok(Nft(Arc::new(Mutex::new(Socket::open().map_err(Error::Socket)?))))
     }
 
+    /// Whether the kernel has nftables, and this process may change rules.
+    pub fn check() -> Result<(), Error> {
+        let socket = Socket::open().map_err(Error::Socket)?;
+        // There is no such table, and an error that says so is what a kernel with nftables answers.
+        let request = request(message::GET_TABLE, Family::V4, |a| a.text(1, "knarr-none"));
+        match socket.get(&request) {
+            Err(error) if error.raw_os_error() != Some(nix::libc::ENOENT) => Err(Error::Socket(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Carries out all commands or none.
     pub async fn apply(&self, commands: &Commands<'_>) -> Result<(), Error> {
         if commands.is_empty() {
