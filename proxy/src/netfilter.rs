@@ -307,3 +307,72 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_read_as_they_were_written() {
+        let mut bytes = Vec::new();
+        write_message(&mut bytes, 0x0a06, CREATE, 7, (2, 10), |a| {
+            a.text(1, "abc");
+            a.nest(4, |a| {
+                a.number(1, 0x0102_0304);
+                a.bytes(2, &[9]);
+            });
+            a.bytes(5, &[]);
+        });
+        assert_eq!(bytes.len(), HEADER + GENERIC + 8 + 20 + 4);
+        assert_eq!(u32_at(&bytes, 0), u32::try_from(bytes.len()).ok());
+        assert_eq!(bytes[HEADER..HEADER + GENERIC], [2, 0, 0, 10]);
+        let received = parse(&bytes);
+        let [message] = received.messages.as_slice() else { panic!("{received:?}") };
+        assert_eq!((message.kind, message.family), (0x0a06, 2));
+        assert_eq!(attribute(&message.attributes, 1).map(text_of).as_deref(), Some("abc"));
+        let nest = attribute(&message.attributes, 4).expect("the nest");
+        assert_eq!(attribute(nest, 1), Some(&[1, 2, 3, 4][..]));
+        assert_eq!(attribute(nest, 2), Some(&[9][..]));
+        assert_eq!(attribute(&message.attributes, 5), Some(&[][..]));
+        assert_eq!(attribute(&message.attributes, 6), None);
+    }
+
+    /// An error about a message of number 5 that had `rest` behind its header.
+    fn answer(flags: u16, errno: i32, rest: &[u8], text: Option<&str>) -> Vec<u8> {
+        let mut bytes = vec![0; 4];
+        bytes.extend(TYPE_ERROR.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend((-errno).to_ne_bytes());
+        bytes.extend(u32::try_from(HEADER + rest.len()).expect("short").to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(5_u32.to_ne_bytes());
+        bytes.extend([0; 4]);
+        if flags & CAPPED == 0 {
+            bytes.extend(rest);
+        }
+        if let Some(text) = text {
+            Attributes(&mut bytes).text(ERROR_TEXT, text);
+        }
+        let length = u32::try_from(bytes.len()).expect("short");
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn refusals_are_told_with_number_and_words() {
+        let refusal = |text: &str| Refusal { sequence: 5, errno: 2, text: text.to_owned() };
+        let check = |bytes: Vec<u8>, expected: Refusal| assert_eq!(parse(&bytes).refusals, [expected]);
+        check(answer(CAPPED | EXTENDED, 2, &[1; 8], Some("why")), refusal("why"));
+        check(answer(EXTENDED, 2, &[1; 8], Some("why")), refusal("why"));
+        check(answer(0, 2, &[1; 8], None), refusal(""));
+        let acknowledged = parse(&answer(CAPPED, 0, &[], None));
+        assert!(acknowledged.done && acknowledged.refusals.is_empty());
+        // An acknowledgement of one message and the refusal of another come together.
+        let both = [answer(CAPPED, 0, &[], None), answer(CAPPED, 2, &[], None)].concat();
+        let both = parse(&both);
+        assert!(both.done && both.refusals == [refusal("")]);
+        // What is cut off says nothing.
+        assert!(parse(&answer(CAPPED, 2, &[], None)[..20]).refusals.is_empty());
+    }
+}

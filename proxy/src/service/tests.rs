@@ -242,3 +242,36 @@ fn slices_move_between_services() {
     index.delete_slice("shop/a-1");
     assert_eq!(endpoints(&mut index, "shop/b"), 0);
 }
+
+#[test]
+fn what_services_share_is_there_as_long_as_one_needs_it() {
+    let mut index = Index::new(config());
+    let shared = |index: &mut Index| -> Vec<String> {
+        let rules = index.rules();
+        let keys = rules.services().map(|(key, _)| key.to_owned());
+        keys.filter(|key| !key.contains('/')).collect()
+    };
+    for (name, ip) in [("a", "10.96.0.21"), ("b", "10.96.0.22")] {
+        index.apply_service(&service(name, json!({ "clusterIP": ip })));
+        index.apply_slice(&slice(name, json!([on("node-1", "10.244.0.5"), on("node-2", "10.244.1.5")])));
+    }
+    assert_eq!(shared(&mut index), ["inside-2 ip", "itself 10.244.0.5"]);
+    index.delete_service("shop/a");
+    assert_eq!(shared(&mut index), ["inside-2 ip", "itself 10.244.0.5"]);
+    index.apply_slice(&slice("b", json!([on("node-2", "10.244.1.5")])));
+    assert_eq!(shared(&mut index), ["inside-1 ip"]);
+    index.delete_service("shop/b");
+    assert_eq!(shared(&mut index), Vec::<String>::new());
+    // What is left are the rules of no services at all.
+    assert_eq!(index.rules(), desired([], [], &config()));
+}
+
+#[test]
+fn node_ports_and_external_addresses_have_endpoints_of_their_own() {
+    let spec = json!({
+        "clusterIP": "10.96.0.20", "type": "NodePort", "externalIPs": ["192.0.2.7"],
+        "ports": [{ "name": "http", "port": 80, "nodePort": 30080 }],
+    });
+    let slices = [slice("web", json!([on("node-1", "10.244.0.5"), on("node-2", "10.244.1.5")]))];
+    check("node_port", &[service("web", spec)], &slices);
+}
