@@ -6,13 +6,13 @@ use std::sync::LazyLock;
 
 /// The schemas of types by OpenAPI name, of which only the descriptions are used.
 #[derive(Debug, Default)]
-pub(super) struct Descriptions {
+pub(crate) struct Descriptions {
     types: Object,
 }
 
 impl Descriptions {
     /// Of the given types and all that they refer to; types that `k8s-openapi` lacks have none.
-    pub(super) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let known = roots();
         let mut generator = SchemaGenerator::default();
         for name in names {
@@ -24,12 +24,12 @@ impl Descriptions {
     }
 
     /// What a type is for.
-    pub(super) fn of_type(&self, ty: &str) -> Option<&str> {
+    pub(crate) fn of_type(&self, ty: &str) -> Option<&str> {
         self.types.get(ty)?.get("description")?.as_str()
     }
 
     /// What a field is for.
-    pub(super) fn of_field(&self, ty: &str, field: &str) -> Option<&str> {
+    pub(crate) fn of_field(&self, ty: &str, field: &str) -> Option<&str> {
         self.types.get(ty)?.get("properties")?.get(field)?.get("description").and_then(Value::as_str)
     }
 }
