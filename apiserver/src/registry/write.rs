@@ -216,6 +216,10 @@ impl Registry {
         companions.writes.extend(charged.writes);
         let checked = whole.or_else(|| attributes.object.take());
         let mut value = encode::store(row, checked.unwrap_or_default());
+        // Whatever made it so deep, its ownership included: once stored it must be read by everybody.
+        if json::is_deeper(&value, json::MAX_DEPTH) {
+            return Err(Status::bad_request("exceeded max depth"));
+        }
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), &row.kind, &value, old)?;
         }
