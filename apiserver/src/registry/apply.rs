@@ -22,10 +22,12 @@ impl Registry {
         let (config, warnings) = self.configuration(call, &options, body)?;
         let versioned = !object::resource_version(&config).is_empty();
         let creates = call.subresource.is_empty() && call.row.kind.has_verb("create");
+        let versions = Ownership::of(self.siblings(call));
         for _ in 0..ATTEMPTS {
             if !creates || self.fetch(&call.key(), call.row.in_log).await?.is_some() {
-                let wish = |present: &Value| self.applied(call, &options, &config, Some(present));
-                return Ok(self.change(call, &options, versioned, wish).await?.warn(warnings));
+                let wish = |present: &Value| self.applied(call, &options, &config, Some(present), &versions);
+                let answer = self.change_owned(call, &options, versioned, &versions, wish).await?;
+                return Ok(answer.warn(warnings));
             }
             let uid = object::meta_text(&config, "uid");
             if !uid.is_empty() {
@@ -35,7 +37,7 @@ impl Registry {
                 return Err(Status::conflict(call.row.subject(), call.name, cause));
             }
             self.hooks.may_create(call.context)?;
-            let again = || self.applied(call, &options, &config, None).map(|wish| wish.value);
+            let again = || self.applied(call, &options, &config, None, &versions).map(|wish| wish.value);
             match self.create_object(call, &options, again()?, true, &again).await {
                 // Somebody else made it meanwhile: apply to that.
                 Err(status) if status.reason == "AlreadyExists" && !options.dry_run => {}
@@ -109,18 +111,17 @@ impl Registry {
         options: &WriteOptions,
         config: &Value,
         present: Option<&Value>,
+        versions: &Ownership<'_>,
     ) -> Result<Wish, Status> {
         let kind = &*call.row.kind;
-        let versions = Ownership::of(self.siblings(call));
         let write = Write {
             manager: &options.field_manager,
             subresource: call.subresource,
             now: Timestamp::now(),
-            versions: &versions,
+            versions,
         };
         let mut wanted =
             managed_fields::apply(&call.row.api, kind, present, config.clone(), &write, options.force)?;
-        versions.outcome()?;
         codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;
         create::set_namespace(call, &mut wanted)?;
         codec::default(&call.row.api, kind.ty, &mut wanted);

@@ -174,10 +174,10 @@ impl Registry {
             set(&mut config, &paths(call.row).0, replicas.clone());
         }
         let versioned = !object::resource_version(&scale).is_empty();
+        let versions = Ownership::of(self.siblings(call));
         let wish = |present: &Value| {
             // Checks name, version and number as an update does.
             let checked = rescaled(call, present, &scale)?;
-            let versions = Ownership::of(self.siblings(call));
             let write = managed_fields::Write {
                 manager: &options.field_manager,
                 subresource: "scale",
@@ -192,7 +192,6 @@ impl Registry {
                 &write,
                 options.force,
             )?;
-            versions.outcome()?;
             codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut value, options.field_validation)?;
             for name in ["resourceVersion", "uid"] {
                 object::copy_meta(&mut value, &checked.value, name);
@@ -200,7 +199,7 @@ impl Registry {
             codec::default(&call.row.api, kind.ty, &mut value);
             Ok(Wish { value, applied: true, warnings: Vec::new() })
         };
-        shown(call, self.change(call, &options, versioned, wish).await?)
+        shown(call, self.change_owned(call, &options, versioned, &versions, wish).await?)
     }
 }
 

@@ -186,7 +186,8 @@ impl Registry {
         let old_served = old.map(|o| encode::serve(row, o.clone()));
         if !applied {
             let siblings = self.siblings(call);
-            codec::own(&row.api, siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+            let old = old_served.as_ref();
+            codec::own(&row.api, siblings, call.subresource, options, old, &mut wanted, now).await;
         }
         let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
         let name = object::name(&wanted).to_owned();
