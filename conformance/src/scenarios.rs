@@ -69,6 +69,7 @@ pub fn all() -> Vec<Scenario> {
         scenario("pods_init_containers", pods::init_containers),
         scenario("pods_environment", pods::environment),
         scenario("pods_memory_limit", pods::memory_limit),
+        scenario("pods_resize", pods::resize),
         scenario("pods_image_missing", pods::image_missing),
         scenario("policies_ingress", policies::ingress),
         scenario("policies_egress", policies::egress),

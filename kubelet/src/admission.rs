@@ -96,20 +96,7 @@ pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal>
     if others.len() >= node.max_pods {
         return Err(out_of("pods", 1, others.len() as i64, node.max_pods as i64));
     }
-    for resource in requested_resources(pod) {
-        let wanted = requested(pod, &resource);
-        if wanted <= 0 {
-            continue;
-        }
-        let available = node.allocatable.get(&resource).copied().unwrap_or_default();
-        let resource = resource.as_str();
-        let used: i64 = others.iter().map(|other| requested(other, resource)).sum();
-        if used + wanted > available {
-            // CPU is counted in thousandths, all else in whole units.
-            let unit = if resource == "cpu" { 1 } else { 1000 };
-            return Err(out_of(resource, wanted / unit, used / unit, available / unit));
-        }
-    }
+    check_resources(pod, others, node)?;
     check_host_ports(pod, others)
 }
 
@@ -154,6 +141,29 @@ fn check_pressures(pod: &Pod, node: &Node) -> Result<(), Refusal> {
     Err(Refusal::new("Evicted", &format!("The node had condition: [{}]. ", names.join(" "))))
 }
 
+/// Whether the node has what a pod asks for beside what others have.
+pub fn check_resources(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal> {
+    for resource in requested_resources(pod) {
+        let wanted = requested(pod, &resource);
+        if wanted <= 0 {
+            continue;
+        }
+        let available = node.allocatable.get(&resource).copied().unwrap_or_default();
+        let resource = resource.as_str();
+        let used: i64 = others.iter().map(|other| requested(other, resource)).sum();
+        if used + wanted > available {
+            let unit = unit(resource);
+            return Err(out_of(resource, wanted / unit, used / unit, available / unit));
+        }
+    }
+    Ok(())
+}
+
+/// How many thousandths messages count as one: CPU is told in thousandths, all else in whole units.
+pub fn unit(resource: &str) -> i64 {
+    if resource == "cpu" { 1 } else { 1000 }
+}
+
 fn out_of(resource: &str, wanted: i64, used: i64, capacity: i64) -> Refusal {
     Refusal {
         reason: format!("OutOf{resource}"),
@@ -175,7 +185,7 @@ fn requested_resources(pod: &Pod) -> Vec<String> {
 
 /// What a pod asks for, in thousandths: what it says for the whole pod, or its containers together or its largest
 /// init container; and its overhead.
-fn requested(pod: &Pod, resource: &str) -> i64 {
+pub fn requested(pod: &Pod, resource: &str) -> i64 {
     let of = |container: &Container| Some(pod::request_milli(container, resource).unwrap_or_default());
     let containers = pod::total(pod, of).unwrap_or_default();
     pod::whole_request_milli(pod, resource).unwrap_or(containers) + pod::overhead_milli(pod, resource)

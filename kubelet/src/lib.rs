@@ -16,6 +16,7 @@
 //! plugins, checkpoints, user namespaces.
 
 mod admission;
+mod allocation;
 mod api;
 mod args;
 mod backoff;

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission;
+use crate::allocation;
 use crate::context::Context;
 use crate::pod;
 use crate::status::{Verdict, VerdictKind};
-use crate::worker::{Inbox, Worker};
+use crate::worker::{Asked, Inbox, Worker};
 
 /// Keeps one worker for each pod.
 pub struct Manager {
@@ -51,13 +52,13 @@ impl Manager {
         let uid = pod::uid(&pod).to_owned();
         let mut inboxes = self.inboxes.lock();
         if let Some(inbox) = inboxes.get(&uid) {
-            inbox.update(pod);
+            self.give(inbox, &pod, &inbox.pod(), &inboxes);
+            self.retry(&inboxes);
             return;
         }
-        let inbox = Inbox::new(Arc::clone(&pod));
-        if pod.metadata.deletion_timestamp.is_some() {
-            inbox.update(Arc::clone(&pod));
-        }
+        let given = allocation::as_reported(&pod);
+        let inbox = Inbox::new(Arc::new(given.clone()));
+        self.give(&inbox, &pod, &given, &inboxes);
         if let Some(refusal) = self.refuse(&pod, &inboxes) {
             tracing::info!(pod = pod::full_name(&pod), refusal.reason, refusal.message, "pod refused");
             crate::events::PodEvents::new(&self.context.events, &pod)
@@ -72,7 +73,9 @@ impl Manager {
         self.tasks.spawn(async move {
             worker.run(stop).await;
             if inbox.done.is_cancelled() {
-                manager.inboxes.lock().remove(&uid);
+                let mut inboxes = manager.inboxes.lock();
+                inboxes.remove(&uid);
+                manager.retry(&inboxes);
             }
         });
     }
@@ -83,11 +86,34 @@ impl Manager {
         if begun || pod::is_terminal(pod) || pod.metadata.deletion_timestamp.is_some() {
             return None;
         }
-        let others: Vec<Arc<Pod>> =
-            inboxes.values().map(|inbox| inbox.pod()).filter(|other| !pod::is_terminal(other)).collect();
+        let others = others(inboxes, pod::uid(pod));
         let mut node = self.node.lock();
         node.pressures = self.context.evictions.pressures();
         admission::check(pod, &others, &node).err()
+    }
+
+    /// Hands a changed pod on, with what it asks for if the node can give that, or with what it was given before.
+    fn give(&self, inbox: &Inbox, pod: &Arc<Pod>, given: &Pod, inboxes: &HashMap<String, Arc<Inbox>>) {
+        if allocation::same_resources(pod, given) || pod.metadata.deletion_timestamp.is_some() {
+            inbox.update(Arc::clone(pod), None);
+            return;
+        }
+        match allocation::decide(pod, &others(inboxes, pod::uid(pod)), &self.node.lock()) {
+            Ok(()) => inbox.update(Arc::clone(pod), None),
+            Err(pending) => {
+                let before = Arc::new(allocation::with_resources_of(pod, given));
+                inbox.update(before, Some(Asked { pod: Arc::clone(pod), pending }));
+            }
+        }
+    }
+
+    /// Others may have left room for what pods wait for.
+    fn retry(&self, inboxes: &HashMap<String, Arc<Inbox>>) {
+        for inbox in inboxes.values() {
+            if let Some(asked) = inbox.asked() {
+                self.give(inbox, &asked.pod, &inbox.pod(), inboxes);
+            }
+        }
     }
 
     /// A pod's object or manifest is gone.
@@ -162,4 +188,10 @@ impl Manager {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// The pods beside the one with this uid that have something of the node.
+fn others(inboxes: &HashMap<String, Arc<Inbox>>, uid: &str) -> Vec<Arc<Pod>> {
+    let others = inboxes.iter().filter(|(other, _)| *other != uid).map(|(_, inbox)| inbox.pod());
+    others.filter(|other| !pod::is_terminal(other)).collect()
 }

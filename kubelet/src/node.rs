@@ -19,10 +19,12 @@ use crate::runtime::types::{Image, VersionResponse};
 
 pub mod heartbeat;
 pub mod machine;
+pub mod news;
 pub mod status;
 pub mod usage;
 
 use machine::Machine;
+use news::NodeEvents;
 use status::{Health, Known};
 
 /// How often the node's state is looked at once it is ready.
@@ -78,6 +80,7 @@ impl NodeKeeper {
             }
         };
         tracing::info!(node = self.name, "node registered");
+        let mut events = NodeEvents::starting(&self.manager.context().events, &self.name);
         tokio::spawn(heartbeat::run(self.client.clone(), node.clone(), stop.clone()));
         let mut written: Option<(NodeStatus, Instant)> = None;
         let mut told: Option<String> = None;
@@ -106,6 +109,7 @@ impl NodeKeeper {
                     Err(error) => tracing::info!(%error, "the node's object cannot be read"),
                 }
             }
+            events.cordon(&node);
             let images = self.images().await;
             let mut now = self.compute(&node, &health, images);
             now.volumes_in_use = Some(in_use.iter().cloned().collect());
@@ -119,6 +123,7 @@ impl NodeKeeper {
                         if ready && written.as_ref().is_none_or(|(old, _)| !status::is_ready(old)) {
                             tracing::info!(node = self.name, "node is ready");
                         }
+                        events.status(node.status.as_ref(), &now, written.is_none());
                         node = fresh;
                         written = Some((now, Instant::now()));
                         csi.set_reported(in_use);
@@ -171,7 +176,10 @@ impl NodeKeeper {
             status: None,
         };
         node.status = Some(self.compute(&node, &health, Vec::new()));
-        api.create(&PostParams::default(), &node).await
+        let mut node = api.create(&PostParams::default(), &node).await?;
+        // All of it is news.
+        node.status = None;
+        Ok(node)
     }
 
     fn all_labels(&self) -> BTreeMap<String, String> {

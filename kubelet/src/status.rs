@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::allocation::Resize;
 use crate::observed::Observed;
 use crate::plan::{ProbeResults, Waiting};
 use crate::pod;
@@ -49,6 +50,8 @@ pub struct Inputs<'a> {
     pub probes: &'a ProbeResults,
     /// Why containers that should run do not.
     pub waiting: &'a BTreeMap<String, Waiting>,
+    /// How far it is from the resources that it asks for.
+    pub resize: &'a Resize,
     /// Addresses of the node.
     pub host_ips: &'a [String],
     /// Why the kubelet ended the pod, if it did.

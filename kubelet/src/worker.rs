@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::allocation::{Pending, Resize};
 use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::events::PodEvents;
@@ -54,10 +55,21 @@ pub struct Inbox {
     stale: AtomicBool,
 }
 
+/// What a pod asks for and does not have yet.
+#[derive(Clone)]
+pub struct Asked {
+    /// The pod as its object is.
+    pub pod: Arc<Pod>,
+    /// Why it waits.
+    pub pending: Pending,
+}
+
 /// What should be.
 #[derive(Clone)]
 struct Desired {
+    /// The pod with the resources that it has been given.
     pod: Arc<Pod>,
+    asked: Option<Asked>,
     /// Why the kubelet itself ends the pod.
     verdict: Option<Verdict>,
     /// The object (or manifest) is gone.
@@ -68,7 +80,7 @@ impl Inbox {
     /// A new inbox for a pod.
     pub fn new(pod: Arc<Pod>) -> Arc<Self> {
         Arc::new(Self {
-            desired: Mutex::new(Desired { pod, verdict: None, gone: false }),
+            desired: Mutex::new(Desired { pod, asked: None, verdict: None, gone: false }),
             wake: Arc::default(),
             killed: CancellationToken::new(),
             done: CancellationToken::new(),
@@ -76,15 +88,22 @@ impl Inbox {
         })
     }
 
-    /// The pod as last told.
+    /// The pod as last told, with the resources that it has been given.
     pub fn pod(&self) -> Arc<Pod> {
         Arc::clone(&self.desired.lock().pod)
     }
 
-    /// Tells of a changed object.
-    pub fn update(&self, pod: Arc<Pod>) {
+    /// What the pod waits for.
+    pub fn asked(&self) -> Option<Asked> {
+        self.desired.lock().asked.clone()
+    }
+
+    /// Tells of a changed object, and of what it does not get yet.
+    pub fn update(&self, pod: Arc<Pod>, asked: Option<Asked>) {
         let deleted = pod.metadata.deletion_timestamp.is_some();
-        self.desired.lock().pod = pod;
+        let mut desired = self.desired.lock();
+        (desired.pod, desired.asked) = (pod, asked);
+        drop(desired);
         if deleted {
             self.killed.cancel();
         }
@@ -148,6 +167,8 @@ pub struct Worker {
     refreshed: Option<std::time::Instant>,
     /// Limits that running containers have, by container id.
     applied: HashMap<String, LinuxContainerResources>,
+    /// How far the pod is from the limits that it asks for.
+    resize: Resize,
     /// Calls that make something in the runtime; they go on when the pod is told to stop meanwhile.
     under_way: Unbroken,
     /// The first look at the pod has been taken.
@@ -179,6 +200,7 @@ impl Worker {
             volumes: None,
             refreshed: None,
             applied: HashMap::new(),
+            resize: Resize::default(),
             under_way: Unbroken::default(),
             adopted: false,
             finished: false,
@@ -237,6 +259,7 @@ impl Worker {
         }
         self.pod = desired.pod;
         self.events = PodEvents::new(&self.context.events, &self.pod);
+        self.note_pending(desired.asked);
         if self.verdict.is_none() {
             self.verdict = desired.verdict;
         }
@@ -263,6 +286,7 @@ impl Worker {
             observed,
             probes,
             waiting: &self.waiting,
+            resize: &self.resize,
             host_ips: &self.context.facts.ips,
             verdict: self.verdict.as_ref(),
             ended,

@@ -77,6 +77,49 @@ pub fn memory_limit(context: &Context) -> Result<()> {
     })
 }
 
+/// A running container's limits change in place; what the node does not have is refused and changes nothing.
+pub fn resize(context: &Context) -> Result<()> {
+    let mut pod = context.pod("elastic", &["serve"]);
+    pod["spec"]["containers"][0]["resources"] =
+        json!({"requests": {"cpu": "10m"}, "limits": {"cpu": "200m"}});
+    context.apply_json(&pod)?;
+    context.wait("pod/elastic", "condition=Ready")?;
+    let resize = |cpu: &str| {
+        let name = pod["spec"]["containers"][0]["name"].clone();
+        let resources = json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu.replace("20m", "300m")}});
+        let patch = json!({"spec": {"containers": [{"name": name, "resources": resources}]}}).to_string();
+        context.kubectl(&["patch", "pod", "elastic", "--subresource=resize", "-p", &patch])
+    };
+    resize("5k")?;
+    context.wait("pod/elastic", "condition=PodResizePending")?;
+    let condition = r#".status.conditions[?(@.type=="PodResizePending")]"#;
+    same(context.value("pod/elastic", &format!("{condition}.reason"))?.as_str(), "Infeasible")?;
+    let message = context.value("pod/elastic", &format!("{condition}.message"))?;
+    contains(&message, "Node didn't have enough capacity: cpu, requested: 5000000, capacity: ")?;
+    let quota = || {
+        context.exec(
+            "elastic",
+            &[
+                "sh",
+                "-c",
+                "cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2> /dev/null || true",
+            ],
+        )
+    };
+    contains(&quota()?, "20000")?;
+    resize("20m")?;
+    eventually("the limits are changed", || contains(&quota()?, "30000"))?;
+    eventually("the resize is over", || {
+        same(context.value("pod/elastic", &condition.to_owned())?.as_str(), "")?;
+        same(
+            context.value("pod/elastic", ".status.containerStatuses[0].resources.limits.cpu")?.as_str(),
+            "300m",
+        )?;
+        contains(&context.kubectl(&["describe", "pod", "elastic"])?, "Pod resize completed: ")
+    })?;
+    same(context.value("pod/elastic", ".status.containerStatuses[0].restartCount")?.as_str(), "0")
+}
+
 /// An image that cannot be had is said to be so.
 pub fn image_missing(context: &Context) -> Result<()> {
     let mut pod = context.pod("lost", &["serve"]);

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use rand::Rng;
 
 use super::stages::{End, PodStage, end_of};
+use crate::allocation::Resize;
 use crate::backoff::Backoff;
 use crate::observed::{Container, Observed, Sandbox};
 use crate::plan::restart;
@@ -117,6 +118,7 @@ impl Life {
             observed: &self.observed,
             probes: &probes,
             waiting: &self.waiting,
+            resize: &Resize::default(),
             host_ips: moment.host_ips,
             verdict: self.verdict.as_deref(),
             ended: self.over,

@@ -7,8 +7,19 @@ use super::{Inputs, VerdictKind};
 use crate::pod;
 
 /// The conditions that the kubelet keeps; all others are somebody else's.
-const OWN: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWN: [&str; 7] = [
+    PENDING,
+    IN_PROGRESS,
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
+/// The pod waits for resources that it asks for; absent if it does not.
+const PENDING: &str = "PodResizePending";
+/// Its limits are being changed; absent if they are not.
+const IN_PROGRESS: &str = "PodResizeInProgress";
 
 /// Whether the kubelet keeps a condition.
 pub fn is_own(condition: &PodCondition) -> bool {
@@ -54,15 +65,27 @@ fn with_others<const N: usize>(inputs: &Inputs<'_>, list: [PodCondition; N]) -> 
         .verdict
         .filter(|verdict| verdict.kind == VerdictKind::Evicted)
         .map(|verdict| condition("DisruptionTarget", true, "TerminationByKubelet", verdict.message.clone()));
-    let ours = list.into_iter().chain(evicted);
+    let ours = resize(inputs).into_iter().chain(list).chain(evicted);
     let mut all: Vec<PodCondition> = ours.map(|condition| settle(inputs, condition)).collect();
     let others = inputs.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     for other in others.into_iter().flatten() {
-        if !all.iter().any(|own| own.type_ == other.type_) {
+        let over = [PENDING, IN_PROGRESS].contains(&other.type_.as_str());
+        if !over && !all.iter().any(|own| own.type_ == other.type_) {
             all.push(other.clone());
         }
     }
     all
+}
+
+/// How a resize stands.
+fn resize(inputs: &Inputs<'_>) -> Vec<PodCondition> {
+    let pending = inputs.resize.pending.as_ref();
+    let pending = pending.map(|pending| condition(PENDING, true, pending.reason, pending.message.clone()));
+    let progress = inputs.resize.progress.as_ref().map(|error| match error {
+        Some(error) => condition(IN_PROGRESS, true, "Error", error.clone()),
+        None => condition(IN_PROGRESS, true, "", String::new()),
+    });
+    pending.into_iter().chain(progress).collect()
 }
 
 /// Keeps the time of the last change, if there was none.

@@ -69,6 +69,7 @@ fn status(manifest: &str, seen: &str, waiting: &[(&str, &str)], ended: bool) -> 
         observed: &observed,
         probes: &probes,
         waiting: &waiting,
+        resize: &Resize::default(),
         host_ips: &["1.2.3.4".to_owned()],
         verdict: None,
         ended,

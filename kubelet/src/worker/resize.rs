@@ -1,11 +1,13 @@
 //! Changing limits of running containers in place.
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::Worker;
+use super::{Asked, Worker};
+use crate::allocation::{self, Step, event_message};
 use crate::container::resources;
 use crate::observed::Observed;
 use crate::pod;
+use crate::runtime::RuntimeError;
 use crate::runtime::types::LinuxContainerResources;
 
 /// What to do about changed limits.
@@ -19,48 +21,99 @@ enum Change {
     Restart,
 }
 
+/// What became of changed limits.
+#[derive(Default)]
+struct Outcome {
+    /// Some container was stopped, to start with its new limits.
+    stopped: bool,
+    /// The first failure.
+    error: Option<String>,
+}
+
 impl Worker {
+    /// Takes over whether the pod waits for what it asks for, and tells of it once.
+    pub(super) fn note_pending(&mut self, asked: Option<Asked>) {
+        let (wanted, pending) = asked.map(|asked| (asked.pod, asked.pending)).unzip();
+        if let (Some(wanted), Some(pending)) = (wanted, &pending)
+            && self.resize.pending.as_ref() != Some(pending)
+        {
+            let event = format!("Resize{}", pending.reason);
+            self.events.warning(&event, event_message(&wanted, Step::Pending(pending)));
+        }
+        self.resize.pending = pending;
+    }
+
     /// Applies changed limits to containers that run; answers whether some container was stopped.
     pub(super) async fn resize(&mut self, observed: &Observed) -> bool {
-        let mut stopped = false;
-        let memory = self.context.facts.memory;
+        let before = allocation::as_reported(&self.pod);
+        let mut outcome = Outcome::default();
         for running in observed.running() {
             let Some(container) = pod::find_container(&self.pod, &running.name) else { continue };
-            let wanted = resources::container(&self.pod, &container, memory);
-            // What a container was made with is what the spec said then.
-            let Some(applied) = self.applied.get(&running.id) else {
-                self.applied.insert(running.id.clone(), wanted);
-                continue;
-            };
-            match change(&container, applied, &wanted) {
-                Change::Nothing => continue,
-                Change::Restart => {
-                    let message = format!("Container {} resize requires restart", container.name);
-                    self.stop_container(&running.id, &container.name, &message, None).await;
-                    stopped = true;
-                }
-                Change::InPlace => {
-                    // The pod's limits are raised before and lowered after those of the container; a
-                    // refused order is put right by the other.
-                    let first = self.context.cgroups.create_pod(&self.pod);
-                    let update = self.context.runtime.update_container_resources(&running.id, wanted.clone());
-                    if let Err(error) = update.await {
-                        let message =
-                            format!("error updating resources of container {}: {error}", container.name);
-                        self.events.container_warning(&container.name, "ResizeError", message);
-                        continue;
-                    }
-                    if let Err(error) = first.and_then(|()| self.context.cgroups.create_pod(&self.pod)) {
-                        tracing::warn!(pod = pod::full_name(&self.pod), %error, "limits of the pod");
-                    }
-                    let message = format!("Container {} resized in place", container.name);
-                    self.events.container_normal(&container.name, "ResizeCompleted", message);
-                }
-            }
-            self.applied.insert(running.id.clone(), wanted);
+            self.resize_container(&container, &running.id, &before, &mut outcome).await;
         }
         self.applied.retain(|id, _| observed.running().any(|running| running.id == *id));
-        stopped
+        if let Some(error) = &outcome.error {
+            if self.resize.progress.as_ref() != Some(&Some(error.clone())) {
+                self.events.warning("ResizeError", event_message(&self.pod, Step::Error(error)));
+            }
+            self.resize.progress = Some(Some(error.clone()));
+        } else if self.resize.progress.is_some() && !outcome.stopped && self.all_run(observed) {
+            self.events.normal("ResizeCompleted", event_message(&self.pod, Step::Completed));
+            self.resize.progress = None;
+        }
+        outcome.stopped
+    }
+
+    async fn resize_container(
+        &mut self,
+        container: &Container,
+        id: &str,
+        before: &Pod,
+        outcome: &mut Outcome,
+    ) {
+        let memory = self.context.facts.memory;
+        let wanted = resources::container(&self.pod, container, memory);
+        let applied = self.applied.entry(id.to_owned()).or_insert_with(|| {
+            // It was made by a kubelet before this one, which has told what it gave.
+            let then = pod::find_container(before, &container.name);
+            then.map_or_else(|| wanted.clone(), |then| resources::container(before, &then, memory))
+        });
+        let change = change(container, applied, &wanted);
+        if change == Change::Nothing {
+            return;
+        }
+        if self.resize.progress.is_none() {
+            self.resize.progress = Some(None);
+            self.events.normal("ResizeStarted", event_message(&self.pod, Step::Started));
+        }
+        if change == Change::Restart {
+            let message = format!("Container {} resize requires restart", container.name);
+            self.stop_container(id, &container.name, &message, None).await;
+            outcome.stopped = true;
+        } else if let Err(error) = self.update_limits(id, &wanted).await {
+            outcome
+                .error
+                .get_or_insert(format!("error updating resources of container {}: {error}", container.name));
+            return;
+        }
+        self.applied.insert(id.to_owned(), wanted);
+    }
+
+    /// The pod's limits are raised before and lowered after those of the container; a refused order is put right by
+    /// the other.
+    async fn update_limits(&self, id: &str, wanted: &LinuxContainerResources) -> Result<(), RuntimeError> {
+        let first = self.context.cgroups.create_pod(&self.pod);
+        self.context.runtime.update_container_resources(id, wanted.clone()).await?;
+        if let Err(error) = first.and_then(|()| self.context.cgroups.create_pod(&self.pod)) {
+            tracing::warn!(pod = pod::full_name(&self.pod), %error, "limits of the pod");
+        }
+        Ok(())
+    }
+
+    fn all_run(&self, observed: &Observed) -> bool {
+        pod::containers(&self.pod)
+            .iter()
+            .all(|container| observed.running().any(|one| one.name == container.name))
     }
 }
 

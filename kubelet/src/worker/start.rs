@@ -180,12 +180,14 @@ impl Worker {
         let image = self.image(container, &sandbox_config).await?;
         security::verify_non_root(&self.pod, container, &image)?;
         let config = self.container_config(container, &image, sandbox, observed).await?;
+        let limits = config.linux.as_ref().and_then(|linux| linux.resources.clone());
         let (runtime, home) = (Arc::clone(&self.context.runtime), sandbox.id.clone());
         let id = self
             .under_way
             .run(async move { runtime.create_container(&home, config, sandbox_config).await })
             .await
             .map_err(|error| StartError::new("CreateContainerError", error.plain()))?;
+        self.applied.insert(id.clone(), limits.unwrap_or_default());
         self.events.container_normal(&container.name, "Created", "Container created");
         let (runtime, created) = (Arc::clone(&self.context.runtime), id.clone());
         self.under_way

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use knarr_component::events::Recorder;
 
@@ -68,6 +68,10 @@ impl World {
         conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
     }
 
+    fn condition(&self, kind: &str) -> Option<PodCondition> {
+        self.status().conditions.into_iter().flatten().find(|condition| condition.type_ == kind)
+    }
+
     fn exit(&self, name: &str, code: i32) {
         self.runtime.exit(name, code);
         self.inbox.poke();
@@ -77,7 +81,7 @@ impl World {
         let mut pod = Pod::clone(&self.inbox.pod());
         pod.metadata.deletion_timestamp = Some(Time(Timestamp::now()));
         pod.metadata.deletion_grace_period_seconds = Some(30);
-        self.inbox.update(Arc::new(pod));
+        self.inbox.update(Arc::new(pod), None);
     }
 
     async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
@@ -198,4 +202,32 @@ async fn missing_images_and_eviction() {
     world.inbox.evict(Verdict { reason, message, kind: VerdictKind::Evicted });
     world.until("failed", |w| w.phase() == "Failed").await;
     assert_eq!(world.status().reason.as_deref(), Some("Evicted"));
+}
+
+/// A pod goes on with what it has until it is given what it asks for.
+#[tokio::test]
+async fn resized() {
+    let asking = |cpu: &str| {
+        manifest(&format!(
+            "{{containers: [{{name: a, image: 'x:1', resources: {{requests: {{cpu: {cpu}}}}}}}]}}"
+        ))
+    };
+    let world = World::start(&asking("1"));
+    world.until("ready", World::ready).await;
+    let pending = Pending { reason: "Infeasible", message: "too much".to_owned() };
+    let asked = Asked { pod: Arc::new(pod::tests::pod(&asking("50"))), pending };
+    world.inbox.update(world.inbox.pod(), Some(asked));
+    let told = |world: &World| {
+        let condition = world.condition("PodResizePending").unwrap_or_default();
+        (condition.reason.as_deref(), condition.message.as_deref()) == (Some("Infeasible"), Some("too much"))
+    };
+    world.until("told", told).await;
+    assert!(!world.did("resize a"));
+    world.inbox.update(Arc::new(pod::tests::pod(&asking("2"))), None);
+    let over = |world: &World| {
+        ["PodResizePending", "PodResizeInProgress"].iter().all(|kind| world.condition(kind).is_none())
+    };
+    world.until("resized", |world| world.did("resize a") && over(world)).await;
+    let allocated = world.status().container_statuses.unwrap_or_default().remove(0).allocated_resources;
+    assert_eq!(allocated.expect("resources")["cpu"].0, "2");
 }

@@ -20,7 +20,7 @@ macro_rules! behaviours {
 /// Runs all of them.
 pub async fn run(fixture: &Fixture) {
     for (name, behaviour) in behaviours! {
-        life what_is_gone exec_sync users capabilities restrictions paths mounts arguments start_errors memory
+        life what_is_gone exec_sync users capabilities restrictions paths mounts image_volumes arguments start_errors memory
         signals shared_processes terminal logs limits files commands attached ports
     } {
         println!("{name}");
@@ -249,6 +249,22 @@ async fn mounts(fixture: &Fixture) {
     config.mounts.push(mount("/single", &format!("{fixed}/file"), true));
     assert_eq!(fixture.outcome(pod, config).await.1, "contentfixed");
     assert_eq!(std::fs::read_to_string(format!("{shared}/new")).expect("file"), "made\n");
+}
+
+/// Folders that the image names for data can be written where nothing else can, and begin with what the image has there;
+/// mounts of the pod take their place.
+async fn image_volumes(fixture: &Fixture) {
+    let pod = fixture.pod("image-volumes");
+    let script = "cat /data/kept; stat -c '%a %u' /data; for dir in /data /fresh/inner /; do \
+                  (echo new > $dir/new) 2> /dev/null && cat $dir/new || echo refused; done";
+    let mut config = fixture.script(&pod, script);
+    security(&mut config).readonly_rootfs = true;
+    assert_eq!(fixture.outcome(pod, config).await.1, "kept\n750 1000\nnew\nnew\nrefused");
+    let pod = fixture.pod("image-volumes-covered");
+    let mut config = fixture.script(&pod, "ls /data; echo done");
+    let host_path = fixture.folder("covering");
+    config.mounts.push(Mount { container_path: "/data/".to_owned(), host_path, ..Mount::default() });
+    assert_eq!(fixture.outcome(pod, config).await.1, "done");
 }
 
 async fn arguments(fixture: &Fixture) {

@@ -84,7 +84,8 @@ const TOOLS: [&str; 22] = [
     "mount", "head", "stty", "dd", "env", "pwd", "chroot", "ps", "true",
 ];
 
-/// An archive with one image: busybox, which by default sleeps, so that it is its own pause image.
+/// An archive with one image: busybox, which by default sleeps, so that it is its own pause image. It has two folders
+/// for data, one of them with something in it.
 pub fn archive() -> Vec<u8> {
     let mut layer = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
@@ -99,6 +100,16 @@ pub fn archive() -> Vec<u8> {
         header.set_mode(0o777);
         layer.append_link(&mut header, format!("bin/{name}"), "busybox").expect("link");
     }
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_size(0);
+    header.set_mode(0o750);
+    header.set_uid(1000);
+    layer.append_data(&mut header, "data", std::io::empty()).expect("folder");
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(5);
+    layer.append_data(&mut header, "data/kept", &b"kept\n"[..]).expect("file");
     let layer = layer.into_inner().expect("layer");
     let mut out = tar::Builder::new(Vec::new());
     let mut put = |path: String, bytes: &[u8]| {
@@ -115,7 +126,10 @@ pub fn archive() -> Vec<u8> {
     let layer = blob(&layer, "application/vnd.oci.image.layer.v1.tar");
     let config = serde_json::json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
-        "config": { "Entrypoint": ["/bin/sleep", "100000"], "Env": ["PATH=/bin"] },
+        "config": {
+            "Entrypoint": ["/bin/sleep", "100000"], "Env": ["PATH=/bin"],
+            "Volumes": { "/data": {}, "/fresh/inner": {} },
+        },
         "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
     });
     let config = blob(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");

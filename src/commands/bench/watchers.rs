@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::sync::Arc;
+use memchr::memmem::Finder;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -21,6 +22,8 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// What precedes the time in an event.
 const MARK: &[u8] = br#""sent":""#;
+
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK));
 
 /// Digits of the time, microseconds.
 const DIGITS: usize = 12;
@@ -182,17 +185,19 @@ async fn read(mut body: Incoming, clock: Arc<Instant>, deliver: mpsc::UnboundedS
 }
 
 fn events(lines: &[u8], now: Duration, deliver: &mpsc::UnboundedSender<Duration>) {
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        if let Some(sent) = sent(line) {
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', lines) {
+        if let Some(sent) = sent(&lines[start..end]) {
             // The receiver is gone when the measurement is over.
             let _ = deliver.send(now.saturating_sub(sent));
         }
+        start = end + 1;
     }
 }
 
 /// The time an event's object carries.
 fn sent(line: &[u8]) -> Option<Duration> {
-    let start = memchr::memmem::find(line, MARK)? + MARK.len();
+    let start = FINDER.find(line)? + MARK.len();
     let digits = std::str::from_utf8(line.get(start..start + DIGITS)?).ok()?;
     Some(Duration::from_micros(digits.parse().ok()?))
 }

@@ -1,9 +1,10 @@
 //! A container of the shim's sandbox: from its files to a running process and back to nothing.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use libcontainer::container::Container as Oci;
@@ -19,10 +20,10 @@ use super::propagation;
 use super::seccomp::Filter;
 use crate::runtime::embedded::spec::{self, Parts, Processes};
 use crate::runtime::embedded::state::{self, Launch};
-use crate::runtime::embedded::store::mount_overlay;
+use crate::runtime::embedded::store::{Execution, mount_overlay};
 use crate::runtime::embedded::users::Database;
 use crate::runtime::embedded::{devices, state::OCI};
-use crate::runtime::types::{ContainerConfig, NamespaceMode, PodSandboxConfig, ProfileType};
+use crate::runtime::types::{ContainerConfig, Mount, NamespaceMode, PodSandboxConfig, ProfileType};
 
 /// Where the kernel shows control groups.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -106,6 +107,9 @@ pub fn start(
     let security = spec::security(config);
     let identity = database.identity(&security, &launch.execution.user)?;
     make_sources(config)?;
+    let mut config = config.clone();
+    config.mounts.extend(image_volumes(&root, &launch.execution, &config.mounts)?);
+    let config = &config;
     let own_capabilities = own_capabilities();
     let parts = Parts {
         id: files.id,
@@ -123,8 +127,7 @@ pub fn start(
     let directory =
         specification["process"]["cwd"].as_str().unwrap_or("/").trim_start_matches('/').to_owned();
     if !directory.is_empty() {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        root.mkdir_all(&directory, &mode)
+        root.mkdir_all(&directory, &Permissions::from_mode(0o755))
             .map_err(|error| format!("working directory {directory:?}: {error}"))?;
     }
     let program = program(config, &mut specification["process"])?;
@@ -226,6 +229,23 @@ fn mount_root(folder: &Path, launch: &Launch) -> io::Result<()> {
 fn read(root: &pathrs::Root, path: &str) -> String {
     let file = root.open_subpath(path, pathrs::flags::OpenFlags::O_RDONLY);
     file.ok().and_then(|file| io::read_to_string(file).ok()).unwrap_or_default()
+}
+
+/// The folders that an image names for data, without those that the pod mounts itself. Each is its own folder of the
+/// container's root once more, which stays writable where the root is not, and goes with the container.
+fn image_volumes(root: &pathrs::Root, image: &Execution, mounts: &[Mount]) -> Result<Vec<Mount>, String> {
+    let plain = |path: &str| path.trim_matches('/').to_owned();
+    let free = |path: &&String| mounts.iter().all(|mount| plain(&mount.container_path) != plain(path));
+    let volume = |path: &String| {
+        let folder = root.mkdir_all(plain(path), &Permissions::from_mode(0o755)).map_err(text)?;
+        let host_path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd()));
+        let host_path = host_path.map_err(text)?.display().to_string();
+        Ok(Mount { container_path: path.clone(), host_path, ..Mount::default() })
+    };
+    let named = image.volumes.keys().filter(|path| !plain(path).is_empty()).filter(free);
+    named
+        .map(|path| volume(path).map_err(|error: String| format!("volume {path:?} of the image: {error}")))
+        .collect()
 }
 
 /// Makes folders of the host that are to be mounted but are not there, and checks how mounts travel.
