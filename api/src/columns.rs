@@ -4,15 +4,17 @@
 //! in [`cells`]. Source of columns and cells: the original's printed tables.
 mod cells;
 mod custom;
+mod descriptions;
 mod parse;
 
 use crate::kind::Kind;
 use crate::time::{Timestamp, duration};
 use crate::{Object, Value};
 use cells::CellFn;
+use descriptions::Description;
 use serde_json::json;
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 /// What a row carries of its object (`includeObject`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +31,11 @@ pub enum IncludeObject {
 /// The columns of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
+    /// `group/Kind` of a built-in kind, whose types document the columns; `*` for custom resources.
+    kind: String,
     columns: Vec<Column>,
+    /// Made when they are first asked for, since texts come from the documents of types.
+    definitions: OnceLock<Vec<Value>>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,9 +43,11 @@ struct Column {
     name: String,
     ty: &'static str,
     format: &'static str,
-    description: String,
+    description: Description,
     /// 0, or 1 for columns of wide output.
     priority: u8,
+    /// Rows have the cell, but no column is defined for it.
+    hidden: bool,
     cell: Cell,
 }
 
@@ -78,10 +86,14 @@ enum Cell {
 }
 
 /// Names of nested members.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Path(Vec<String>);
 
 impl Path {
+    fn of(names: &[&str]) -> Self {
+        Self(names.iter().copied().map(ToOwned::to_owned).collect())
+    }
+
     fn find<'v>(&self, object: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(object, |value, name| value.get(name)).filter(|value| !value.is_null())
     }
@@ -94,14 +106,19 @@ pub fn of(kind: &Kind) -> &'static Columns {
 
 /// The columns of a kind by its names.
 pub fn of_kind(group: &str, kind: &str) -> &'static Columns {
+    let key = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
+    known().get(&key).unwrap_or_else(|| &known()["*"])
+}
+
+/// All of `columns.txt`.
+fn known() -> &'static HashMap<String, Columns> {
     static TABLE: LazyLock<HashMap<String, Columns>> =
         LazyLock::new(|| match parse::table(include_str!("../table/columns.txt")) {
             Ok(table) => table,
             // The text is part of the program and a test parses it: this cannot happen in a released build.
             Err(error) => panic!("the table of columns is broken: {error}"),
         });
-    let key = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
-    TABLE.get(&key).unwrap_or_else(|| &TABLE["*"])
+    &TABLE
 }
 
 impl Columns {
@@ -113,19 +130,26 @@ impl Columns {
         columns.extend(additional.iter().map(custom::column));
         if additional.is_empty() {
             let path = ".metadata.creationTimestamp";
-            columns.push(custom::column(&json!({"name": "Age", "type": "date", "jsonPath": path})));
+            let mut age = custom::column(&json!({"name": "Age", "type": "date", "jsonPath": path}));
+            age.description = Description::Field(Path::of(&["metadata", "creationTimestamp"]));
+            columns.push(age);
         }
-        Self { columns }
+        Self { kind: "*".to_owned(), columns, ..Self::default() }
     }
 
     /// `columnDefinitions` of the `Table`.
     pub fn definitions(&self) -> Vec<Value> {
-        let definition = |c: &Column| {
-            json!({
-                "name": c.name, "type": c.ty, "format": c.format, "description": c.description, "priority": c.priority,
-            })
+        let made = || {
+            let shown: Vec<&Column> = self.columns.iter().filter(|c| !c.hidden).collect();
+            let texts = descriptions::texts(&self.kind, shown.iter().map(|c| &c.description));
+            let definition = |(c, text): (&&Column, String)| {
+                json!({
+                    "name": c.name, "type": c.ty, "format": c.format, "description": text, "priority": c.priority,
+                })
+            };
+            shown.iter().zip(texts).map(definition).collect()
         };
-        self.columns.iter().map(definition).collect()
+        self.definitions.get_or_init(made).clone()
     }
 
     /// The row of one object, whose `apiVersion` and `kind` must be set if it is to be included whole. `version`

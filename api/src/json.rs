@@ -154,6 +154,20 @@ pub fn to_vec(schema: &Schema, ty: TypeId, value: &Value) -> Vec<u8> {
     out
 }
 
+/// Most lists and objects within each other of what is stored: what readers of JSON bear (127), less what an object is
+/// wrapped into on its way to them (lists, watch events, reviews). The original bears 10,000.
+pub const MAX_DEPTH: usize = 116;
+
+/// Whether there are more than `most` lists and objects within each other; it looks no further than that.
+pub fn is_deeper(value: &Value, most: usize) -> bool {
+    let Some(within) = most.checked_sub(1) else { return value.is_array() || value.is_object() };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, within)),
+        Value::Object(members) => members.values().any(|member| is_deeper(member, within)),
+        _ => false,
+    }
+}
+
 /// An empty object.
 pub(crate) fn empty_object() -> Value {
     Value::Object(Object::new())

@@ -23,6 +23,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
+pub(crate) use descriptions::Descriptions;
 pub use gnostic::v2_protobuf;
 
 /// The version that documents name.

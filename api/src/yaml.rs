@@ -5,6 +5,7 @@
 //! them (`yes` is true, `010` is 8, dates are text), aliases and merge keys are expanded within limits, and keys
 //! that come twice are faults of strict mode.
 mod emit;
+mod faults;
 mod parse;
 mod resolve;
 

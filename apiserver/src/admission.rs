@@ -316,6 +316,7 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
         Arc::new(runtime_class::RuntimeClass { objects: objects() }),
         Arc::new(certificates::CertificateApproval { authorizer: authorizer() }),
         Arc::new(certificates::CertificateSigning { authorizer: authorizer() }),
+        Arc::new(certificates::ClusterTrustBundleAttest { authorizer: authorizer() }),
         Arc::new(certificates::CertificateSubjectRestriction),
         Arc::new(defaults::DefaultIngressClass { objects: objects() }),
         Arc::new(deny_service_external_ips::DenyServiceExternalIps),
@@ -347,7 +348,7 @@ const OPTIONAL: [&str; 11] = [
 
 /// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
 /// disabling one is not.
-const ABSENT: [&str; 4] = ["AlwaysAdmit", "AlwaysDeny", "ClusterTrustBundleAttest", "ImagePolicyWebhook"];
+const ABSENT: [&str; 3] = ["AlwaysAdmit", "AlwaysDeny", "ImagePolicyWebhook"];
 
 impl Chain {
     /// The chain that the flags ask for.

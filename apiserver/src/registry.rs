@@ -58,7 +58,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use knarr_api::status::Status;
-use knarr_api::table::Api;
+use knarr_api::table::{Api, ApiRef};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,7 +140,9 @@ impl Registry {
         settings: Settings,
     ) -> Self {
         let discovery = Discovery::new(settings.runtime_config.kinds(api), &settings.address, Arc::default());
-        let openapi = OpenApi::new(settings.runtime_config.kinds(api));
+        let mut documented = settings.runtime_config.kinds(api);
+        documented.extend(ApiRef::from(api).rows().filter(|kind| kind.external));
+        let openapi = OpenApi::new(documented);
         Self {
             api,
             store,

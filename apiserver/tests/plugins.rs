@@ -258,3 +258,66 @@ async fn running_pods_change_as_their_node_can() {
     assert_eq!(resize("2").await.0, 200);
     server.stop().await;
 }
+
+/// Roots of a signer are told by who may attest for it; the plugin is on by default, the resource by flag.
+#[tokio::test(flavor = "multi_thread")]
+async fn roots_of_signers_are_attested() {
+    let directory = tempfile::tempdir().expect("directory");
+    let flag = "--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true";
+    let server = Server::start(directory.path(), &[flag]).await;
+    let admin = server.admin();
+    let bundles = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles";
+    let bundle = |name: &str, signer: Option<&str>| {
+        let mut object = json!({"metadata": {"name": name}, "spec": {"trustBundle": server.authority.pem}});
+        if let Some(signer) = signer {
+            object["spec"]["signerName"] = signer.into();
+        }
+        object
+    };
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    for (name, group, resource, verbs, names) in [
+        ("writer", "certificates.k8s.io", "clustertrustbundles", json!(["*"]), json!([])),
+        ("attester", "certificates.k8s.io", "signers", json!(["attest"]), json!(["x.example/a"])),
+    ] {
+        let rule =
+            json!({"apiGroups": [group], "resources": [resource], "verbs": verbs, "resourceNames": names});
+        admin
+            .create(&format!("{rbac}/clusterroles"), &json!({"metadata": {"name": name}, "rules": [rule]}))
+            .await;
+        let subject =
+            |user: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user});
+        let subjects =
+            if name == "writer" { json!([subject("ann"), subject("bob")]) } else { json!([subject("ann")]) };
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+        let binding = json!({"metadata": {"name": name}, "roleRef": role, "subjects": subjects});
+        admin.create(&format!("{rbac}/clusterrolebindings"), &binding).await;
+    }
+    let (ann, bob) = (server.user("ann", &[]), server.user("bob", &[]));
+    // Without a signer nobody is spoken for; for a signer the right has to be there, for this one.
+    assert_eq!(bob.post(bundles, &bundle("plain", None)).await.0, 201);
+    let mine = bundle("x.example:a:roots", Some("x.example/a"));
+    let (code, status) = bob.post(bundles, &mine).await;
+    let text = "clustertrustbundles.certificates.k8s.io \"x.example:a:roots\" is forbidden: user not permitted to attest \
+                for signerName \"x.example/a\"";
+    assert_eq!((code, message(&status)), (403, text));
+    let (code, _) = ann.post(bundles, &bundle("x.example:b:roots", Some("x.example/b"))).await;
+    assert_eq!(code, 403);
+    let (code, made) = ann.post(bundles, &mine).await;
+    assert_eq!((code, &made["spec"]["signerName"]), (201, &json!("x.example/a")), "{made}");
+    let (code, status) = ann.post(bundles, &bundle("roots", Some("x.example/a"))).await;
+    assert_eq!((code, &status["details"]["causes"][0]["field"]), (422, &json!("metadata.name")), "{status}");
+    // Who may not attest may still label it, and change no root.
+    let one = format!("{bundles}/x.example:a:roots");
+    let patch = async |client: &Client, patch: Value| {
+        let media = [("content-type", "application/merge-patch+json")];
+        client.raw(Method::PATCH, &one, &media, patch.to_string()).await.status().as_u16()
+    };
+    assert_eq!(patch(&bob, json!({"metadata": {"labels": {"l": "1"}}})).await, 200);
+    let other = harness::Authority::new("other").pem;
+    assert_eq!(patch(&bob, json!({"spec": {"trustBundle": other}})).await, 403);
+    assert_eq!(patch(&ann, json!({"spec": {"trustBundle": other}})).await, 200);
+    assert_eq!(patch(&ann, json!({"spec": {"trustBundle": "none"}})).await, 422);
+    let (_, list) = bob.get(&format!("{bundles}?fieldSelector=spec.signerName%3Dx.example/a")).await;
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
+    server.stop().await;
+}

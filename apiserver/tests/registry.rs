@@ -9,6 +9,7 @@ mod registry {
     mod crud;
     mod custom;
     mod deletion;
+    mod depth;
     mod documents;
     mod errors;
     mod fuzz;

@@ -40,7 +40,6 @@ impl<'a> Context<'a> {
         self.at(path).and_then(Value::as_i64).unwrap_or(0)
     }
 
-    /// The status condition of a type.
     /// A condition of a type; those of a ComponentStatus have no status around them.
     fn condition(&self, ty: &str) -> Option<&'a Value> {
         self.items("status.conditions").chain(self.items("conditions")).find(|c| c["type"] == ty)

@@ -2,7 +2,7 @@
 //!
 //! Of JSONPath there is what printer columns use: members (`.a`, `['a']`, `\.` for a dot in a name), indexes, `[*]`
 //! and filters by equality (`[?(@.type=="Ready")]`). A path of another form gives empty cells.
-use super::{Cell, Column, since};
+use super::{Cell, Column, Description, since};
 use crate::Value;
 use crate::time::Timestamp;
 
@@ -34,8 +34,12 @@ pub(super) fn column(given: &Value) -> Column {
         name: text("name").to_owned(),
         ty: known(&types, text("type")).unwrap_or("string"),
         format: known(&formats, text("format")).unwrap_or_default(),
-        description: text("description").to_owned(),
+        description: Description::Text(match text("description") {
+            "" => format!("Custom resource definition column (in JSONPath format): {}", text("jsonPath")),
+            given => given.to_owned(),
+        }),
         priority: given["priority"].as_u64().and_then(|p| u8::try_from(p).ok()).unwrap_or(0),
+        hidden: false,
         cell: Cell::Custom(JsonPath(parse(text("jsonPath")))),
     }
 }

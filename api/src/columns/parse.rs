@@ -1,5 +1,5 @@
 //! Reads `columns.txt`; the language is described at its head.
-use super::{Cell, Column, Columns, Path, cells};
+use super::{Cell, Column, Columns, Description, Path, cells};
 use crate::Value;
 use std::collections::HashMap;
 
@@ -23,27 +23,52 @@ pub(super) fn table(text: &str) -> Result<HashMap<String, Columns>, ColumnsError
             continue;
         }
         let column = column(line.trim()).map_err(|fault| ColumnsError { line: at + 1, fault })?;
-        table.entry(kind.clone()).or_default().columns.push(column);
+        let columns = table.entry(kind.clone()).or_default();
+        kind.clone_into(&mut columns.kind);
+        columns.columns.push(column);
     }
     Ok(table)
 }
 
 fn column(line: &str) -> Result<Column, String> {
     let mut parts = line.split("  ").map(str::trim).filter(|part| !part.is_empty());
-    let (Some(name), Some(ty), Some(text), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(name), Some(ty), Some(text), described, None) =
+        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err("a line is: name, type, cell".to_owned());
+        return Err("a line is: name, type, cell, description".to_owned());
     };
+    let priority = u8::from(ty.ends_with('+'));
+    let hidden = ty == "hidden";
     let (ty, format) = match ty.trim_end_matches('+') {
         "name" => ("string", "name"),
+        "hidden" => ("string", ""),
         "string" => ("string", ""),
         "integer" => ("integer", ""),
         "boolean" => ("boolean", ""),
         "date" => ("date", ""),
         other => return Err(format!("no such type: {other}")),
     };
-    let priority = u8::from(line.contains("+  "));
-    Ok(Column { name: name.to_owned(), ty, format, description: String::new(), priority, cell: cell(text)? })
+    let description = description(described, text)?;
+    Ok(Column { name: name.to_owned(), ty, format, description, priority, hidden, cell: cell(text)? })
+}
+
+/// The description that a line gives; else that of the field which the cell shows.
+fn description(given: Option<&str>, cell: &str) -> Result<Description, String> {
+    match given {
+        Some("-") => return Ok(Description::None),
+        Some(text) if text.starts_with('.') => return Ok(Description::Field(path(text)?)),
+        Some(text) => {
+            let inner = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+            let inner = inner.ok_or_else(|| format!("no description: {text}"))?;
+            return Ok(Description::Text(inner.to_owned()));
+        }
+        None => {}
+    }
+    if cell == "age" {
+        return Ok(Description::Field(path(".metadata.creationTimestamp")?));
+    }
+    let shown = cell.split(' ').find(|word| word.starts_with('.'));
+    Ok(Description::Field(path(shown.ok_or_else(|| format!("a cell without a field: {cell}"))?)?))
 }
 
 fn cell(text: &str) -> Result<Cell, String> {
@@ -76,5 +101,5 @@ fn cell(text: &str) -> Result<Cell, String> {
 
 fn path(text: &str) -> Result<Path, String> {
     let names = text.strip_prefix('.').ok_or_else(|| format!("a path begins with a dot: {text}"))?;
-    Ok(Path(names.split('.').map(ToOwned::to_owned).collect()))
+    Ok(Path::of(&names.split('.').collect::<Vec<_>>()))
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::table;
+use std::collections::BTreeSet;
 use std::path::Path as FsPath;
 
 const NOW: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 0 };
@@ -84,142 +85,65 @@ fn pods() {
     }
 }
 
+/// The examples of every kind that has columns of its own; see `cells.yaml`.
 #[test]
-fn other_kinds() {
-    let meta = |name: &str| json!({"name": name, "creationTimestamp": BEFORE});
-    for (group, kind, object, expected) in [
-        (
-            "apps",
-            "Deployment",
-            json!({"metadata": meta("d"), "spec": {"replicas": 3, "selector": {"matchLabels": {"a": "b"}},
-                "template": {"spec": {"containers": [{"name": "x", "image": "i"}, {"name": "y", "image": "j"}]}}},
-                "status": {"readyReplicas": 1, "updatedReplicas": 2}}),
-            json!(["d", "1/3", 2, 0, "5m", "x,y", "i,j", "a=b"]),
-        ),
-        (
-            "",
-            "Service",
-            json!({"metadata": meta("s"), "spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1",
-                "ports": [{"port": 80, "nodePort": 30000, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}],
-                "selector": {"a": "b"}}}),
-            json!(["s", "LoadBalancer", "10.0.0.1", "<pending>", "80:30000/TCP,53/UDP", "5m", "a=b"]),
-        ),
-        (
-            "",
-            "Node",
-            json!({"metadata": {"name": "n", "creationTimestamp": BEFORE,
-                    "labels": {"node-role.kubernetes.io/control-plane": "", "x": "y"}},
-                "spec": {"unschedulable": true},
-                "status": {"conditions": [{"type": "Ready", "status": "True"}],
-                    "addresses": [{"type": "InternalIP", "address": "10.0.0.2"}],
-                    "nodeInfo": {"kubeletVersion": "v1.36.0", "osImage": "Debian", "kernelVersion": "6.1",
-                        "architecture": "amd64", "containerRuntimeVersion": "containerd://2"}}}),
-            json!([
-                "n",
-                "Ready,SchedulingDisabled",
-                "control-plane",
-                "5m",
-                "v1.36.0",
-                "10.0.0.2",
-                "<none>",
-                "Debian",
-                "6.1 (amd64)",
-                "containerd://2"
-            ]),
-        ),
-        (
-            "batch",
-            "Job",
-            json!({"metadata": meta("j"), "spec": {"completions": 2, "parallelism": 1},
-                "status": {"succeeded": 1, "startTime": "2023-11-14T22:12:20Z"}}),
-            json!(["j", "Running", "1/2", "60s", "5m", "", "", "<none>"]),
-        ),
-        (
-            "batch",
-            "CronJob",
-            json!({"metadata": meta("c"), "spec": {"schedule": "* * * * *", "suspend": false}}),
-            json!(["c", "* * * * *", "<none>", "False", 0, "<none>", "5m", "", "", "<none>"]),
-        ),
-        (
-            "",
-            "Event",
-            json!({"metadata": meta("e"), "type": "Normal", "reason": "Started", "message": "Go\n",
-                "involvedObject": {"kind": "Pod", "name": "p"}, "source": {"component": "kubelet", "host": "n"},
-                "firstTimestamp": BEFORE, "lastTimestamp": "2023-11-14T22:13:19Z", "count": 2}),
-            json!(["1s", "Normal", "Started", "pod/p", "", "kubelet, n", "Go", "5m", 2, "e"]),
-        ),
-        (
-            "events.k8s.io",
-            "Event",
-            json!({"metadata": meta("e"), "type": "Normal", "reason": "Started", "note": "Go",
-                "regarding": {"kind": "Pod", "name": "p"}, "reportingController": "k", "eventTime": BEFORE}),
-            json!(["5m", "Normal", "Started", "pod/p", "", "k", "Go", "5m", 1, "e"]),
-        ),
-        (
-            "",
-            "ComponentStatus",
-            json!({"metadata": {"name": "s"}, "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]}),
-            json!(["s", "Healthy", "ok", ""]),
-        ),
-        (
-            "",
-            "Secret",
-            json!({"metadata": meta("s"), "type": "Opaque", "data": {"a": ""}}),
-            json!(["s", "Opaque", 1, "5m"]),
-        ),
-        (
-            "",
-            "PersistentVolumeClaim",
-            json!({"metadata": meta("c"), "spec": {"volumeName": "v", "storageClassName": "fast"},
-                "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany", "ReadWriteOnce"]}}),
-            json!(["c", "Bound", "v", "1Gi", "RWO,RWX", "fast", "<unset>", "5m", "<unset>"]),
-        ),
-        (
-            "discovery.k8s.io",
-            "EndpointSlice",
-            json!({"metadata": meta("s"), "addressType": "IPv4", "ports": [{"port": 80}, {"name": "x"}, {}],
-                "endpoints": [{"addresses": ["1.1.1.1"]}, {"addresses": ["1.1.1.2"]}, {"addresses": ["1.1.1.3"]}, {"addresses": ["1.1.1.4"]}]}),
-            json!(["s", "IPv4", "80,x,*", "1.1.1.1,1.1.1.2,1.1.1.3 + 1 more...", "5m"]),
-        ),
-        (
-            "networking.k8s.io",
-            "Ingress",
-            json!({"metadata": meta("i"), "spec": {"rules": [{"host": "a.b"}, {}], "tls": [{}]},
-                "status": {"loadBalancer": {"ingress": [{"ip": "2.2.2.2"}, {"hostname": "h"}]}}}),
-            json!(["i", "<none>", "a.b", "2.2.2.2,h", "80, 443", "5m"]),
-        ),
-        (
-            "storage.k8s.io",
-            "StorageClass",
-            json!({"metadata": {"name": "s", "creationTimestamp": BEFORE,
-                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "x.io/y"}),
-            json!(["s (default)", "x.io/y", "Delete", "Immediate", false, "5m"]),
-        ),
-        (
-            "autoscaling",
-            "HorizontalPodAutoscaler",
-            json!({"metadata": meta("h"), "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "maxReplicas": 5,
-                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 50}}}]}}),
-            json!(["h", "Deployment/d", "cpu: <unknown>/50%", "<unset>", 5, 0, "5m"]),
-        ),
-        (
-            "rbac.authorization.k8s.io",
-            "RoleBinding",
-            json!({"metadata": meta("b"), "roleRef": {"kind": "Role", "name": "r"}, "subjects": [
-                {"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "a", "namespace": "n"}]}),
-            json!(["b", "Role/r", "5m", "u", "", "n/a"]),
-        ),
-        (
-            "",
-            "ResourceQuota",
-            json!({"metadata": meta("q"), "status": {"hard": {"pods": "4", "limits.cpu": "2"}, "used": {"pods": "1"}}}),
-            json!(["q", "pods: 1/4", "limits.cpu: 0/2", "5m"]),
-        ),
-        ("", "LimitRange", json!({"metadata": meta("l")}), json!(["l", BEFORE])),
-        ("x.io", "Unknown", json!({"metadata": meta("u")}), json!(["u", BEFORE])),
-    ] {
-        assert_eq!(cells(group, kind, &object), expected, "{kind}");
+fn every_kind() {
+    let mut faults = Vec::new();
+    let examples = crate::yaml::parse(include_str!("tests/cells.yaml"), &mut faults).expect("YAML");
+    assert!(faults.is_empty(), "{faults:?}");
+    let (mut different, mut seen) = (Vec::new(), BTreeSet::from(["Pod".to_owned()]));
+    for example in examples.as_array().expect("a list") {
+        let kind = example["kind"].as_str().expect("a kind");
+        let (group, name) = kind.split_once('/').unwrap_or(("", kind));
+        let mut object = example["object"].clone();
+        if let Some(meta) = object.get_mut("metadata") {
+            meta["creationTimestamp"] = json!(BEFORE);
+        }
+        let shown = cells(group, name, &object);
+        if shown != example["cells"] {
+            different.push(format!("{kind}: {object}: {shown}, not {}", example["cells"]));
+        }
+        seen.insert(kind.to_owned());
     }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+    let missing: Vec<&String> = known().keys().filter(|kind| !seen.contains(*kind)).collect();
+    assert!(missing.is_empty(), "kinds without an example: {missing:?}");
+}
+
+/// Columns have the texts of the fields that they show; only those that the original leaves without one have none.
+#[test]
+fn descriptions() {
+    let mut without = Vec::new();
+    for (kind, columns) in known() {
+        let definitions = columns.definitions();
+        let empty = definitions.iter().filter(|c| c["description"] == "");
+        without.extend(empty.map(|c| format!("{kind}: {}", c["name"].as_str().unwrap_or_default())));
+    }
+    without.sort();
+    assert_eq!(
+        without,
+        [
+            "Status: Message",
+            "coordination.k8s.io/LeaseCandidate: BinaryVersion",
+            "coordination.k8s.io/LeaseCandidate: EmulationVersion",
+            "node.k8s.io/RuntimeClass: Handler",
+        ]
+    );
+    let text = |group: &str, kind: &str, column: &str| {
+        let definitions = of_kind(group, kind).definitions();
+        let found = definitions.iter().find(|c| c["name"] == column).cloned().unwrap_or_default();
+        found["description"].as_str().unwrap_or_default().to_owned()
+    };
+    let created = text("", "ConfigMap", "Age");
+    assert!(created.starts_with("CreationTimestamp is a timestamp"), "{created}");
+    assert_eq!(text("apps", "DaemonSet", "Age"), created);
+    assert_eq!(text("", "LimitRange", "Created At"), created);
+    assert_eq!(text("events.k8s.io", "Event", "Last Seen"), text("", "Event", "Last Seen"));
+    let custom = Columns::custom(&[json!({"name": "A", "type": "string", "jsonPath": ".spec.a"})]);
+    let custom = custom.definitions();
+    assert_eq!(custom[0]["description"], text("", "ConfigMap", "Name"));
+    assert_eq!(custom[1]["description"], "Custom resource definition column (in JSONPath format): .spec.a");
+    assert_eq!(Columns::custom(&[]).definitions()[1]["description"], json!(created));
 }
 
 #[test]

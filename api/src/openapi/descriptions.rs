@@ -1,18 +1,18 @@
 //! Descriptions of types and fields, taken from `k8s-openapi` at run time.
-use crate::{Object, Value};
+use crate::Object;
 use k8s_openapi::schemars::SchemaGenerator;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// The schemas of types by OpenAPI name, of which only the descriptions are used.
 #[derive(Debug, Default)]
-pub(super) struct Descriptions {
+pub(crate) struct Descriptions {
     types: Object,
 }
 
 impl Descriptions {
     /// Of the given types and all that they refer to; types that `k8s-openapi` lacks have none.
-    pub(super) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let known = roots();
         let mut generator = SchemaGenerator::default();
         for name in names {
@@ -24,14 +24,35 @@ impl Descriptions {
     }
 
     /// What a type is for.
-    pub(super) fn of_type(&self, ty: &str) -> Option<&str> {
-        self.types.get(ty)?.get("description")?.as_str()
+    pub(crate) fn of_type(&self, ty: &str) -> Option<&str> {
+        self.types.get(ty).and_then(|known| known.get("description")?.as_str()).or_else(|| ours(ty, ""))
     }
 
     /// What a field is for.
-    pub(super) fn of_field(&self, ty: &str, field: &str) -> Option<&str> {
-        self.types.get(ty)?.get("properties")?.get(field)?.get("description").and_then(Value::as_str)
+    pub(crate) fn of_field(&self, ty: &str, field: &str) -> Option<&str> {
+        let property = self.types.get(ty).and_then(|known| known.get("properties")?.get(field));
+        property.and_then(|property| property.get("description")?.as_str()).or_else(|| ours(ty, field))
     }
+}
+
+/// What the types and fields of `metrics.k8s.io` are for, which `k8s-openapi` does not have.
+fn ours(ty: &str, field: &str) -> Option<&'static str> {
+    let text = match (ty.strip_prefix("io.k8s.metrics.pkg.apis.metrics.v1beta1.")?, field) {
+        ("NodeMetrics", "") => "NodeMetrics tells what a node uses.",
+        ("PodMetrics", "") => "PodMetrics tells what the containers of a pod use.",
+        ("ContainerMetrics", "") => "ContainerMetrics tells what a container uses.",
+        ("ContainerMetrics", "name") => "Name of the container, as in the pod's specification.",
+        ("NodeMetrics" | "PodMetrics", "metadata") => "Name, namespace and labels of the node or pod.",
+        ("NodeMetrics" | "PodMetrics", "timestamp") => "When the time over which usage was measured ended.",
+        ("NodeMetrics" | "PodMetrics", "window") => "How long that time was.",
+        ("PodMetrics", "containers") => "What each container used.",
+        ("NodeMetrics" | "ContainerMetrics", "usage") => {
+            "Processor time a second, on average, and memory in use."
+        }
+        ("NodeMetricsList" | "PodMetricsList", "items") => "The metrics of each node or pod.",
+        _ => return None,
+    };
+    Some(text)
 }
 
 /// What a member is for that every object has: `apiVersion`, `kind`, `metadata`.

@@ -2,7 +2,7 @@
 //! end of a list.
 use super::Error;
 use crate::Value;
-use crate::json::json_type;
+use crate::json::{MAX_DEPTH, is_deeper, json_type};
 
 /// Most operations a patch may have.
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -88,6 +88,7 @@ impl Operation {
             Self::Remove { path } => path.remove(document, "remove").map(drop),
             Self::Replace { path, value } => {
                 let old = path.find_mut(document).ok_or_else(|| path.missing("replace", "key"))?;
+                path.bears(value)?;
                 *old = value.clone();
                 Ok(())
             }
@@ -163,7 +164,17 @@ impl Pointer {
         Ok((parent.ok_or_else(missing)?, last))
     }
 
+    /// Whether a value may stand here: operations that build on each other would make a document as deep as no stack
+    /// bears.
+    fn bears(&self, value: &Value) -> Result<(), Error> {
+        match MAX_DEPTH.checked_sub(self.parts.len()) {
+            Some(left) if !is_deeper(value, left) => Ok(()),
+            _ => Err(Error::Malformed("exceeded max depth".to_owned())),
+        }
+    }
+
     fn add(&self, document: &mut Value, value: Value, operation: &str) -> Result<(), Error> {
+        self.bears(&value)?;
         if self.parts.is_empty() {
             *document = value;
             return Ok(());

@@ -1,14 +1,15 @@
 //! Parser events to [`Value`]s.
+use super::faults;
 use super::resolve::{Plain, resolve, to_value};
 use crate::json::{self, DecodeError, StrictError};
-use crate::{Object, Value};
+use crate::{Object, Value, go_text};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::collections::HashMap;
 
-/// Deepest nesting.
-const MAX_DEPTH: usize = 200;
+/// Deepest nesting, as with JSON.
+const MAX_DEPTH: usize = 127;
 /// Most values of a text, those that aliases repeat included.
 const MAX_VALUES: usize = 1_000_000;
 
@@ -19,7 +20,7 @@ pub(super) fn documents(
     most: usize,
 ) -> Result<Vec<Value>, DecodeError> {
     let mut reader =
-        Reader { events: Parser::new_from_str(text), anchors: HashMap::new(), values: 0, strict };
+        Reader { text, events: Parser::new_from_str(text), anchors: HashMap::new(), values: 0, strict };
     let mut out = Vec::new();
     while out.len() < most {
         match reader.next()? {
@@ -27,6 +28,8 @@ pub(super) fn documents(
                 reader.anchors.clear();
                 let (first, span) = reader.expect()?;
                 out.push(reader.node(first, span, 0)?);
+                // Up to the end of the document, where more of it than there may be is noticed.
+                reader.next()?;
             }
             Some((Event::StreamEnd, _)) | None => break,
             Some(_) => {}
@@ -36,6 +39,7 @@ pub(super) fn documents(
 }
 
 struct Reader<'i, 's, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> {
+    text: &'s str,
     events: I,
     anchors: HashMap<usize, (Value, usize)>,
     values: usize,
@@ -47,7 +51,7 @@ impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<'i, '_
     fn next(&mut self) -> Result<Option<(Event<'i>, Span)>, DecodeError> {
         let said =
             |event: &Result<(Event<'_>, Span), ScanError>| !matches!(event, Ok((Event::Comment(..), _)));
-        self.events.find(said).transpose().map_err(|e| DecodeError::Syntax(format!("yaml: {e}")))
+        self.events.find(said).transpose().map_err(|e| DecodeError::Syntax(faults::told(self.text, &e)))
     }
 
     fn expect(&mut self) -> Result<(Event<'i>, Span), DecodeError> {
@@ -112,7 +116,7 @@ impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<'i, '_
                 merged.push(value);
                 continue;
             }
-            let key = key_text(key).ok_or_else(|| syntax(span, "a key that JSON cannot have"))?;
+            let key = key_text(key, &value)?;
             if own.contains_key(&key) {
                 let fault = StrictError::Yaml { line: span.start.line(), key: key.clone() };
                 json::report(self.strict, fault);
@@ -148,32 +152,55 @@ fn merge_into(own: &mut Object, value: Value) -> Option<()> {
     Some(())
 }
 
-fn key_text(key: Value) -> Option<String> {
+/// The member's name that a key becomes.
+fn key_text(key: Value, value: &Value) -> Result<String, DecodeError> {
     match key {
-        Value::String(text) => Some(text),
-        Value::Bool(b) => Some(b.to_string()),
-        Value::Number(n) => Some(n.to_string()),
-        _ => None,
+        Value::String(text) => Ok(text),
+        Value::Bool(b) => Ok(b.to_string()),
+        Value::Number(n) => Ok(n.to_string()),
+        Value::Null => {
+            let value = go_text::literal(value);
+            let fault = format!("unsupported map key of type: %!s(<nil>), key: <nil>, value: {value}");
+            Err(DecodeError::Syntax(fault))
+        }
+        Value::Array(_) | Value::Object(_) => {
+            let key = go_text::literal(&key).replace("map[string]", "map[interface {}]");
+            Err(DecodeError::Syntax(format!("yaml: invalid map key: {key}")))
+        }
     }
 }
 
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, DecodeError> {
     let core = tag.map(ToString::to_string).unwrap_or_default();
     let core = core.rsplit([':', '!']).next().unwrap_or_default();
-    let fault = || DecodeError::Syntax(format!("yaml: cannot decode {text:?} as !!{core}"));
     match core {
         "str" => Ok(Value::from(text)),
         "binary" => {
             let compact: String = text.split_whitespace().collect();
-            let bytes = STANDARD.decode(compact).map_err(|_| fault())?;
-            Ok(Value::from(String::from_utf8(bytes).map_err(|_| fault())?))
+            let bytes = STANDARD.decode(compact).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let fault = "yaml: !!binary value contains invalid base64 data";
+            bytes.map(Value::from).ok_or_else(|| DecodeError::Syntax(fault.to_owned()))
         }
-        "int" | "float" | "bool" | "null" => to_value(text).ok_or_else(fault),
-        _ if style == ScalarStyle::Plain => {
-            to_value(text).ok_or_else(|| DecodeError::Syntax(format!("json: unsupported value: {text}")))
+        "int" | "float" | "bool" | "null" => {
+            let (value, is) = (plain(text)?, resolve(text).tag());
+            if is == core || (is, core) == ("int", "float") {
+                return Ok(value);
+            }
+            Err(DecodeError::Syntax(format!("yaml: cannot decode !!{is} `{text}` as a !!{core}")))
         }
+        _ if style == ScalarStyle::Plain => plain(text),
         _ => Ok(Value::from(text)),
     }
+}
+
+/// The value of a plain scalar; JSON has none for what is no number.
+fn plain(text: &str) -> Result<Value, DecodeError> {
+    let not_finite = || match text.trim_start_matches(['+', '-']) {
+        infinite if infinite.to_lowercase() == ".inf" && text.starts_with('-') => "-Inf",
+        infinite if infinite.to_lowercase() == ".inf" => "+Inf",
+        _ => "NaN",
+    };
+    to_value(text).ok_or_else(|| DecodeError::Syntax(format!("json: unsupported value: {}", not_finite())))
 }
 
 fn syntax(span: Span, text: &str) -> DecodeError {

@@ -16,6 +16,21 @@ pub(super) enum Plain {
     Text,
 }
 
+impl Plain {
+    /// The short name of the type, `int`.
+    pub(super) fn tag(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float",
+            Self::Timestamp => "timestamp",
+            Self::Merge => "merge",
+            Self::Text => "str",
+        }
+    }
+}
+
 /// Resolves a plain scalar.
 pub(super) fn resolve(text: &str) -> Plain {
     match text {

@@ -123,3 +123,15 @@ proptest! {
         let _ = parse(&text, &mut Vec::new());
     }
 }
+
+/// Texts with faults and what kubectl says of them, whose reader is that of the original's server.
+#[test]
+fn words_of_faults() {
+    let table: Vec<(String, String)> = serde_json::from_str(include_str!("tests/faults.json")).unwrap();
+    let told =
+        |text: &str| parse(text, &mut Vec::new()).map_or_else(|e| e.to_string(), |v| format!("read: {v}"));
+    let different = table.iter().filter(|(text, said)| told(text) != *said);
+    let different: Vec<String> =
+        different.map(|(text, said)| format!("{text:?}: {}, not {said}", told(text))).collect();
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}

@@ -1,5 +1,5 @@
-//! CertificateApproval, CertificateSigning and CertificateSubjectRestriction: who may decide on and sign requests for
-//! certificates, and what none may ask for.
+//! CertificateApproval, CertificateSigning, CertificateSubjectRestriction and ClusterTrustBundleAttest: who may decide on
+//! and sign requests for certificates, what none may ask for, and who may speak of a signer's roots.
 use super::{Attributes, Operation, Plugin};
 use crate::authz::{self, Authorizer};
 use crate::user::{MASTERS, User};
@@ -29,6 +29,12 @@ pub struct CertificateSigning {
 
 /// CertificateSubjectRestriction.
 pub struct CertificateSubjectRestriction;
+
+/// ClusterTrustBundleAttest.
+pub struct ClusterTrustBundleAttest {
+    /// Says who may attest for a signer.
+    pub authorizer: Authorizer,
+}
 
 fn is_request(attributes: &Attributes<'_>, subresource: &str) -> bool {
     attributes.subresource == subresource
@@ -99,6 +105,31 @@ impl Plugin for CertificateSigning {
             return Ok(());
         }
         require(&self.authorizer, attributes, "sign")
+    }
+}
+
+#[async_trait]
+impl Plugin for ClusterTrustBundleAttest {
+    fn name(&self) -> &'static str {
+        "ClusterTrustBundleAttest"
+    }
+
+    fn handles(&self, operation: Operation, attributes: &Attributes<'_>) -> bool {
+        matches!(operation, Operation::Create | Operation::Update)
+            && attributes.subresource.is_empty()
+            && &*attributes.kind.gvk.group == GROUP
+            && &*attributes.kind.plural == "clustertrustbundles"
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        let Some(bundle) = &attributes.object else { return Ok(()) };
+        // Whoever leaves the roots alone attests nothing: garbage collection, migration.
+        let is_same = attributes.old.as_ref().is_some_and(|old| old["spec"] == bundle["spec"]);
+        let signer = signer(bundle);
+        if signer.is_empty() || is_same || is_permitted(&self.authorizer, attributes.user, "attest", signer) {
+            return Ok(());
+        }
+        Err(attributes.forbidden(format!("user not permitted to attest for signerName {signer:?}")))
     }
 }
 

@@ -6,10 +6,12 @@ use super::ownership::Ownership;
 use super::update::Wish;
 use super::write::{self, ATTEMPTS};
 use super::{Registry, codec, create, object};
+use knarr_api::json::{StrictError, json_type};
 use knarr_api::managed_fields::{self, Write};
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
 use knarr_api::{Value, yaml};
+use std::fmt::Display;
 
 /// What stands before the faults of a YAML text.
 const HEADING: &str = "yaml: unmarshal errors:";
@@ -20,10 +22,12 @@ impl Registry {
         let (config, warnings) = self.configuration(call, &options, body)?;
         let versioned = !object::resource_version(&config).is_empty();
         let creates = call.subresource.is_empty() && call.row.kind.has_verb("create");
+        let versions = Ownership::of(self.siblings(call));
         for _ in 0..ATTEMPTS {
             if !creates || self.fetch(&call.key(), call.row.in_log).await?.is_some() {
-                let wish = |present: &Value| self.applied(call, &options, &config, Some(present));
-                return Ok(self.change(call, &options, versioned, wish).await?.warn(warnings));
+                let wish = |present: &Value| self.applied(call, &options, &config, Some(present), &versions);
+                let answer = self.change_owned(call, &options, versioned, &versions, wish).await?;
+                return Ok(answer.warn(warnings));
             }
             let uid = object::meta_text(&config, "uid");
             if !uid.is_empty() {
@@ -33,7 +37,7 @@ impl Registry {
                 return Err(Status::conflict(call.row.subject(), call.name, cause));
             }
             self.hooks.may_create(call.context)?;
-            let again = || self.applied(call, &options, &config, None).map(|wish| wish.value);
+            let again = || self.applied(call, &options, &config, None, &versions).map(|wish| wish.value);
             match self.create_object(call, &options, again()?, true, &again).await {
                 // Somebody else made it meanwhile: apply to that.
                 Err(status) if status.reason == "AlreadyExists" && !options.dry_run => {}
@@ -51,11 +55,7 @@ impl Registry {
         body: &[u8],
     ) -> Result<(Value, Vec<String>), Status> {
         let kind = &*call.row.kind;
-        let text = std::str::from_utf8(body)
-            .map_err(|_| Status::bad_request("error decoding YAML: invalid leading UTF-8 octet"))?;
-        let mut doubts = Vec::new();
-        let mut config = yaml::parse(text, &mut doubts)
-            .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+        let (mut config, doubts) = document(body)?;
         let given = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
         let version = kind.gvk.api_version();
         if given("kind").is_empty() {
@@ -111,23 +111,42 @@ impl Registry {
         options: &WriteOptions,
         config: &Value,
         present: Option<&Value>,
+        versions: &Ownership<'_>,
     ) -> Result<Wish, Status> {
         let kind = &*call.row.kind;
-        let versions = Ownership::of(self.siblings(call));
         let write = Write {
             manager: &options.field_manager,
             subresource: call.subresource,
             now: Timestamp::now(),
-            versions: &versions,
+            versions,
         };
         let mut wanted =
             managed_fields::apply(&call.row.api, kind, present, config.clone(), &write, options.force)?;
-        versions.outcome()?;
         codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;
         create::set_namespace(call, &mut wanted)?;
         codec::default(&call.row.api, kind.ty, &mut wanted);
         Ok(Wish { value: wanted, applied: true, warnings: Vec::new() })
     }
+}
+
+/// The document of an apply patch, and what strict decoding says of it.
+///
+/// # Errors
+/// 400 for a body that is no YAML, or no map.
+pub(super) fn document(body: &[u8]) -> Result<(Value, Vec<StrictError>), Status> {
+    let refused = |fault: String| Status::bad_request(format!("error decoding YAML: {fault}"));
+    let not_yaml = |fault: &dyn Display| refused(format!("error converting YAML to JSON: {fault}"));
+    let text = std::str::from_utf8(body).map_err(|_| not_yaml(&"yaml: invalid leading UTF-8 octet"))?;
+    let mut doubts = Vec::new();
+    let document = yaml::parse(text, &mut doubts).map_err(|fault| not_yaml(&fault))?;
+    if !document.is_object() && !document.is_null() {
+        return Err(refused(format!(
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type \
+             map[string]interface {{}}",
+            json_type(&document)
+        )));
+    }
+    Ok((document, doubts))
 }
 
 /// Takes over the canonical spelling of values (quantities, times), but no member that only the canonical document

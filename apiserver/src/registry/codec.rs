@@ -133,7 +133,7 @@ pub fn drop_disabled(api: &Api, ty: TypeId, value: &mut Value, old: Option<&Valu
 
 /// Records who owns the fields of a written object in its `managedFields`. Where that cannot be told, since a webhook
 /// does not convert, nobody owns anything, as in the original.
-pub fn own(
+pub async fn own(
     api: &Api,
     siblings: Siblings<'_>,
     subresource: &str,
@@ -146,8 +146,15 @@ pub fn own(
     let versions = Ownership::of(siblings);
     let write =
         managed_fields::Write { manager: &options.field_manager, subresource, now, versions: &versions };
-    managed_fields::update(&api.schema, kind, old, value, &write);
-    if let Err(status) = versions.outcome() {
+    // What is changed has to be there again when a webhook was asked.
+    let given = siblings.row.converter.as_ref().map(|_| value.clone());
+    let find_out = || {
+        if let Some(given) = &given {
+            value.clone_from(given);
+        }
+        managed_fields::update(&api.schema, kind, old, value, &write);
+    };
+    if let Err(status) = versions.settled(find_out).await {
         tracing::error!(error = status.message, "the ownership of an object's fields is lost");
         super::object::set_meta(value, "managedFields", None);
     }

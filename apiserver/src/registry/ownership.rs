@@ -2,33 +2,50 @@
 //! so what a write changes is looked at in each of them.
 use super::row::Siblings;
 use super::{codec, encode, object};
-use futures::FutureExt;
 use knarr_api::Value;
-use knarr_api::kind::Kind;
+use knarr_api::kind::{GroupVersionKind, Kind};
 use knarr_api::managed_fields::{Other, Versions};
 use knarr_api::status::Status;
 use parking_lot::Mutex;
 
-/// The versions of a resource for one write. Where a webhook converts them it is asked, and the thread hands its other
-/// tasks over and waits.
+/// How often what is found out may bring up other conversions.
+const ROUNDS: usize = 16;
+
+/// The versions of a resource for one write. Who owns what is found out without waiting; where a webhook converts, what
+/// it is to be asked is noted, and all is found out again once its answers are known.
 #[derive(Debug)]
 pub struct Ownership<'a> {
     siblings: Siblings<'a>,
-    failed: Mutex<Option<Status>>,
+    asked: Mutex<Vec<(Value, Kind)>>,
+    /// What became of objects in a version.
+    known: Mutex<Vec<(Value, GroupVersionKind, Value)>>,
 }
 
 impl<'a> Ownership<'a> {
     /// For a write through a row.
     pub fn of(siblings: Siblings<'a>) -> Self {
-        Self { siblings, failed: Mutex::default() }
+        Self { siblings, asked: Mutex::default(), known: Mutex::default() }
     }
 
-    /// What came of it; what was found out with a conversion that failed is not to be used.
+    /// What `find_out` makes of these versions, which is called again until every conversion it wants is known: it must
+    /// begin anew each time.
     ///
     /// # Errors
     /// The first conversion that failed.
-    pub fn outcome(&self) -> Result<(), Status> {
-        self.failed.lock().take().map_or(Ok(()), Err)
+    pub async fn settled<T>(&self, mut find_out: impl FnMut() -> T) -> Result<T, Status> {
+        for _ in 0..ROUNDS {
+            let found = find_out();
+            let asked = std::mem::take(&mut *self.asked.lock());
+            if asked.is_empty() {
+                return Ok(found);
+            }
+            drop(found);
+            for (object, kind) in asked {
+                let converted = self.by_webhook(&object, &kind).await?;
+                self.known.lock().push((object, kind.gvk, converted));
+            }
+        }
+        Err(Status::internal("the ownership of fields depends on ever more conversions"))
     }
 
     /// What is asked, unless the request is over before.
@@ -41,20 +58,12 @@ impl<'a> Ownership<'a> {
         }
     }
 
-    fn by_webhook(&self, object: &Value, to: &Kind) -> Result<Value, Status> {
+    async fn by_webhook(&self, object: &Value, to: &Kind) -> Result<Value, Status> {
         let row = self.siblings.of(&to.gvk.api_version());
         let row = row.ok_or_else(|| Status::internal("a version that is not served"))?;
         let mut bare = object.clone();
         object::set_meta(&mut bare, "resourceVersion", None);
-        let mut asked = Box::pin(self.siblings.to_version(bare, &row));
-        let converted = match asked.as_mut().now_or_never() {
-            Some(converted) => converted,
-            None => {
-                let runtime = tokio::runtime::Handle::current();
-                tokio::task::block_in_place(|| runtime.block_on(self.in_time(asked)))
-            }
-        };
-        let mut converted = converted?;
+        let mut converted = self.in_time(self.siblings.to_version(bare, &row)).await?;
         codec::settle(&row.api, &row.kind, &mut converted)?;
         Ok(converted)
     }
@@ -76,10 +85,14 @@ impl Versions for Ownership<'_> {
 
     fn convert(&self, object: &Value, to: &Kind) -> Value {
         if self.siblings.row.converter.is_some() {
-            return self.by_webhook(object, to).unwrap_or_else(|status| {
-                self.failed.lock().get_or_insert(status);
-                object.clone()
-            });
+            let known = self.known.lock();
+            let same = |(from, gvk, _): &&(Value, GroupVersionKind, Value)| *gvk == to.gvk && from == object;
+            if let Some((_, _, converted)) = known.iter().find(same) {
+                return converted.clone();
+            }
+            self.asked.lock().push((object.clone(), to.clone()));
+            // Anything will do, since what comes of it is thrown away.
+            return object.clone();
         }
         let from = object.get("apiVersion").and_then(Value::as_str);
         let stored = match from.and_then(|version| self.siblings.of(version)) {

@@ -14,7 +14,7 @@ use knarr_api::managed_fields;
 use knarr_api::selector::LabelSelector;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
-use knarr_api::{Object, Value, yaml};
+use knarr_api::{Object, Value};
 use serde_json::json;
 
 /// `autoscaling/v1` `Scale` of an object; a custom resource says where its numbers are.
@@ -160,10 +160,7 @@ impl Registry {
     /// Server-side apply of a scale: the applier comes to own the replicas of the object.
     async fn apply_scale(&self, call: &Call<'_>, body: &[u8]) -> Result<Answer, Status> {
         let options = WriteOptions::decode(&call.query, call.headers, WriteVerb::Patch, true)?;
-        let text = std::str::from_utf8(body)
-            .map_err(|_| Status::bad_request("error decoding YAML: invalid leading UTF-8 octet"))?;
-        let scale = yaml::parse(text, &mut Vec::new())
-            .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+        let (scale, _) = super::apply::document(body)?;
         let given = (object::text(&scale, &["apiVersion"]), object::text(&scale, &["kind"]));
         if given != ("autoscaling/v1", "Scale") {
             return Err(Status::bad_request(format!(
@@ -177,10 +174,10 @@ impl Registry {
             set(&mut config, &paths(call.row).0, replicas.clone());
         }
         let versioned = !object::resource_version(&scale).is_empty();
+        let versions = Ownership::of(self.siblings(call));
         let wish = |present: &Value| {
             // Checks name, version and number as an update does.
             let checked = rescaled(call, present, &scale)?;
-            let versions = Ownership::of(self.siblings(call));
             let write = managed_fields::Write {
                 manager: &options.field_manager,
                 subresource: "scale",
@@ -195,7 +192,6 @@ impl Registry {
                 &write,
                 options.force,
             )?;
-            versions.outcome()?;
             codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut value, options.field_validation)?;
             for name in ["resourceVersion", "uid"] {
                 object::copy_meta(&mut value, &checked.value, name);
@@ -203,7 +199,7 @@ impl Registry {
             codec::default(&call.row.api, kind.ty, &mut value);
             Ok(Wish { value, applied: true, warnings: Vec::new() })
         };
-        shown(call, self.change(call, &options, versioned, wish).await?)
+        shown(call, self.change_owned(call, &options, versioned, &versions, wish).await?)
     }
 }
 

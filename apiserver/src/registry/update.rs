@@ -2,6 +2,7 @@
 use super::answer::{Answer, Content};
 use super::call::Call;
 use super::options::{WriteOptions, WriteVerb};
+use super::ownership::Ownership;
 use super::write::{ATTEMPTS, Ready, commit_status};
 use super::{Registry, codec, create, encode, negotiate, object};
 use crate::storage::{CommitError, Group, Guard, Stored, Write, WriteFacts};
@@ -67,6 +68,18 @@ impl Registry {
         call: &Call<'_>,
         options: &WriteOptions,
         versioned: bool,
+        wish: impl FnMut(&Value) -> Result<Wish, Status> + Send,
+    ) -> Result<Answer, Status> {
+        self.change_owned(call, options, versioned, &Ownership::of(self.siblings(call)), wish).await
+    }
+
+    /// Like [`Registry::change`] where `wish` finds out who owns what in other versions.
+    pub(super) async fn change_owned(
+        &self,
+        call: &Call<'_>,
+        options: &WriteOptions,
+        versioned: bool,
+        versions: &Ownership<'_>,
         mut wish: impl FnMut(&Value) -> Result<Wish, Status> + Send,
     ) -> Result<Answer, Status> {
         let key = call.key();
@@ -77,10 +90,9 @@ impl Registry {
             }
             let existing = self.find(call).await?;
             let old = codec::read(&call.row.api, call.row, &existing)?;
-            let Wish { value: mut wanted, applied, mut warnings } = match call.row.conversion {
-                None => wish(&old)?,
-                Some(_) => wish(&encode::serve(call.row, old.clone()))?,
-            };
+            let served = call.row.conversion.as_ref().map(|_| encode::serve(call.row, old.clone()));
+            let wished = versions.settled(|| wish(served.as_ref().unwrap_or(&old))).await?;
+            let Wish { value: mut wanted, applied, mut warnings } = wished?;
             check_versions(call, &mut wanted, &old, &existing)?;
             let ready = self.ready(call, options, wanted, Some(&old), applied).await?;
             warnings.extend(ready.warnings.iter().cloned());

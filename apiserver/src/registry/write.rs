@@ -186,7 +186,8 @@ impl Registry {
         let old_served = old.map(|o| encode::serve(row, o.clone()));
         if !applied {
             let siblings = self.siblings(call);
-            codec::own(&row.api, siblings, call.subresource, options, old_served.as_ref(), &mut wanted, now);
+            let old = old_served.as_ref();
+            codec::own(&row.api, siblings, call.subresource, options, old, &mut wanted, now).await;
         }
         let mut warnings: Vec<String> = dedup_owners(&mut wanted, false).into_iter().collect();
         let name = object::name(&wanted).to_owned();
@@ -216,6 +217,10 @@ impl Registry {
         companions.writes.extend(charged.writes);
         let checked = whole.or_else(|| attributes.object.take());
         let mut value = encode::store(row, checked.unwrap_or_default());
+        // Whatever made it so deep, its ownership included: once stored it must be read by everybody.
+        if json::is_deeper(&value, json::MAX_DEPTH) {
+            return Err(Status::bad_request("exceeded max depth"));
+        }
         if &*row.kind.gvk.group == "rbac.authorization.k8s.io" {
             self.hooks.escalation(call.user(), &row.kind, &value, old)?;
         }

@@ -76,7 +76,7 @@ async fn life(server: &Server, kind: &'static Kind) {
         assert_eq!(events.seen().await.0, "MODIFIED", "{path}");
     }
 
-    table(server, &path, kind).await;
+    table(server, &path, kind, name).await;
     let deleted = server.delete(&format!("{one}?propagationPolicy=Background")).await.expect(200);
     assert!(deleted["kind"] == "Status" || deleted["kind"] == *kind.gvk.kind, "{deleted}");
     // These wait for what is in them to be gone.
@@ -96,14 +96,22 @@ fn expected_labels(kind: &Kind, name: &str) -> Value {
     }
 }
 
-async fn table(server: &Server, path: &str, kind: &Kind) {
+/// The table has the columns of the stored kind (what is in the cells, `knarr_api` tests kind by kind), and a row for
+/// the object.
+async fn table(server: &Server, path: &str, kind: &Kind, name: &str) {
     let accept = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
     let table = server.send(http::Method::GET, path, &accept, Vec::new()).await.expect(200);
     assert_eq!(table["kind"], "Table", "{path}");
     let columns = table["columnDefinitions"].as_array().unwrap();
-    assert!(!columns.is_empty());
-    for row in table["rows"].as_array().unwrap() {
-        assert_eq!(row["cells"].as_array().unwrap().len(), columns.len(), "{path} {}", kind.plural);
+    let stored = kind.storage.as_ref().unwrap();
+    assert_eq!(*columns, knarr_api::columns::of_kind(&stored.group, &stored.kind).definitions(), "{path}");
+    let named = columns.iter().position(|c| c["format"] == "name" || c["name"] == "Name").unwrap();
+    let rows = table["rows"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["cells"][named].as_str() == Some(name)), "{path}: {table}");
+    // The age of an address stands in no column.
+    let beside = usize::from(&*kind.plural == "ipaddresses");
+    for row in rows {
+        assert_eq!(row["cells"].as_array().unwrap().len(), columns.len() + beside, "{path} {}", kind.plural);
         assert_eq!(row["object"]["kind"], "PartialObjectMetadata");
     }
 }

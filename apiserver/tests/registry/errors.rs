@@ -238,6 +238,18 @@ async fn doubtful_patches() {
         ),
         (merge, "{", "error decoding patch: unexpected end of JSON input"),
         (
+            apply,
+            "a: 1\nb: c: d\n",
+            "error decoding YAML: error converting YAML to JSON: yaml: line 2: mapping values are not allowed in this \
+             context",
+        ),
+        (
+            apply,
+            "[]",
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go \
+             value of type map[string]interface {}",
+        ),
+        (
             "application/strategic-merge-patch+json",
             "1",
             "json: cannot unmarshal number into Go value of type map[string]interface {}",

@@ -297,6 +297,20 @@ async fn usage_of_nodes_and_pods() {
     let (_, group) = admin.get("/apis/metrics.k8s.io").await;
     assert_eq!(group["versions"][0]["version"], "v1beta1");
     assert_eq!(admin.get("/apis/metrics.k8s.io/v1beta1").await.1["kind"], "APIResourceList");
+    let (_, index) = admin.get("/openapi/v3").await;
+    assert!(index["paths"]["apis/metrics.k8s.io/v1beta1"].is_object(), "{index}");
+    let (_, v3) = admin.get("/openapi/v3/apis/metrics.k8s.io/v1beta1").await;
+    let (_, v2) = admin.get("/openapi/v2").await;
+    for (document, schemas) in [(&v3, &v3["components"]["schemas"]), (&v2, &v2["definitions"])] {
+        let read =
+            &document["paths"]["/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods/{name}"]["get"];
+        assert_eq!(read["x-kubernetes-group-version-kind"]["kind"], "PodMetrics", "{read}");
+        let pod = &schemas["io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics"];
+        assert_eq!(pod["required"], json!(["timestamp", "window", "containers"]), "{pod}");
+        for described in [pod, &pod["properties"]["window"]] {
+            assert!(described["description"].is_string(), "{pod}");
+        }
+    }
     let object = json!({"metadata": {"name": "v1beta1.metrics.k8s.io"}, "spec": {"group": "metrics.k8s.io",
         "version": "v1beta1", "service": {"namespace": "default", "name": "gone"}, "groupPriorityMinimum": 100,
         "versionPriority": 100}});

@@ -49,11 +49,8 @@ pub fn every_resource(context: &Context) -> Result<()> {
         let words: Vec<&str> = line.split_whitespace().collect();
         // Between the name and these there may be short names.
         let [name, .., version, _, _] = words[..] else { bail!("no resource: {line}") };
-        // The figures of usage have no documents.
-        if !version.starts_with("metrics.k8s.io/") {
-            let explained = context.kubectl(&["explain", name, "--api-version", version])?;
-            contains(&explained, "DESCRIPTION:")?;
-        }
+        let explained = context.kubectl(&["explain", name, "--api-version", version])?;
+        contains(&explained, "DESCRIPTION:")?;
         let resource = match version.split_once('/') {
             Some((group, _)) => format!("{name}.{group}"),
             None => name.to_owned(),

@@ -22,13 +22,13 @@ pub(super) const CELLS: &[(&str, CellFn)] = &[
     }),
     ("claim_capacity", |c| {
         c.text("spec.volumeName")?;
-        c.at("status.capacity.storage").cloned()
+        Some(c.at("status.capacity.storage").cloned().unwrap_or_else(|| Value::from("0")))
     }),
     ("component_status", |c| {
         Some(Value::from(match c.condition("Healthy").map(|i| str_of(i, "status")) {
             Some("True") => "Healthy",
-            Some("False") => "Unhealthy",
-            _ => "Unknown",
+            Some(_) => "Unhealthy",
+            None => "Unknown",
         }))
     }),
     ("csi_token_requests", |c| {

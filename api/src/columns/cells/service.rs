@@ -4,7 +4,8 @@ use crate::Value;
 use std::collections::BTreeSet;
 
 pub(super) const CELLS: &[(&str, CellFn)] = &[
-    ("endpoints", |c| Some(endpoints(c).unwrap_or_else(|| Value::from("<none>")))),
+    // With subsets whose addresses are not ready the cell is empty.
+    ("endpoints", |c| Some(if c.items("subsets").next().is_none() { "<none>".into() } else { endpoints(c) })),
     ("ingress_address", |c| Some(Value::from(load_balancer(c)))),
     ("ingress_class_parameters", |c| {
         let Some(parameters) = c.at("spec.parameters") else { return Some(Value::from("<none>")) };
@@ -14,9 +15,14 @@ pub(super) const CELLS: &[(&str, CellFn)] = &[
         Some(Value::from(format!("{kind}{dot}{group}/{name}")))
     }),
     ("ingress_hosts", |c| {
-        let hosts = c.items("spec.rules").map(|rule| str_of(rule, "host")).filter(|host| !host.is_empty());
-        let hosts: Vec<String> = hosts.map(ToOwned::to_owned).collect();
-        Some(limited(&hosts, 3).unwrap_or_else(|| Value::from("*")))
+        let mut hosts = c.items("spec.rules").map(|rule| str_of(rule, "host"));
+        let shown: Vec<&str> = hosts.by_ref().filter(|host| !host.is_empty()).take(3).collect();
+        // What is counted is rules, with a host or without.
+        let more = match hosts.next() {
+            Some(_) => format!(" + {} more...", c.items("spec.rules").count() - shown.len()),
+            None => String::new(),
+        };
+        Some(Value::from(if shown.is_empty() { "*".to_owned() } else { shown.join(",") + &more }))
     }),
     ("ingress_ports", |c| {
         Some(Value::from(if c.items("spec.tls").next().is_some() { "80, 443" } else { "80" }))
@@ -52,17 +58,17 @@ pub(super) const CELLS: &[(&str, CellFn)] = &[
         Some(limited(&addresses, 3).unwrap_or_else(|| Value::from("<unset>")))
     }),
     ("slice_ports", |c| {
-        let ports = c.items("ports").map(|port| match (port["port"].as_i64(), str_of(port, "name")) {
+        let ports = c.items("ports").map(|port| match (port["port"].as_i64(), port["name"].as_str()) {
             (Some(number), _) => number.to_string(),
-            (None, "") => "*".to_owned(),
-            (None, name) => name.to_owned(),
+            (None, name) => name.unwrap_or("*").to_owned(),
         });
-        Some(limited(&ports.collect::<Vec<_>>(), 3).unwrap_or_else(|| Value::from("<unset>")))
+        let shown = limited(&ports.collect::<Vec<_>>(), 3).filter(|shown| shown != "");
+        Some(shown.unwrap_or_else(|| Value::from("<unset>")))
     }),
 ];
 
 /// Addresses with ports; a subset without ports gives its bare addresses.
-fn endpoints(c: &Context<'_>) -> Option<Value> {
+fn endpoints(c: &Context<'_>) -> Value {
     let mut texts = Vec::new();
     for subset in c.items("subsets") {
         let addresses = || subset["addresses"].as_array().into_iter().flatten().map(|a| str_of(a, "ip"));
@@ -77,7 +83,7 @@ fn endpoints(c: &Context<'_>) -> Option<Value> {
             }));
         }
     }
-    limited(&texts, 3)
+    limited(&texts, 3).unwrap_or_else(|| Value::from(""))
 }
 
 /// The distinct addresses of the load balancer, sorted.
