@@ -91,6 +91,14 @@ pub fn from_config(config: Config, kubeconfig: Option<&Path>, component: &str) -
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
+/// What went wrong, in the server's own words where there are some.
+pub fn message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Installs rustls' `ring` provider when the process has none yet (`main` normally did).
 pub fn ensure_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {

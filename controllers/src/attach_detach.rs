@@ -35,7 +35,7 @@ use crate::{
     taints::{OUT_OF_SERVICE, taints},
 };
 
-use decide::{Attachable, Blocked, attachable, attachment_name, blocked, claims_of, needs_attachment};
+use decide::{Attachable, Blocked, attachable, attachment_name, blocked, needs_attachment};
 
 /// How long a volume that an unready node says to use is left there.
 const FORCE_AFTER: Duration = Duration::from_secs(360);
@@ -71,7 +71,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let added = queue.clone();
     controller.pods.on_change(move |change| {
         let pod = change.object();
-        if !pods::node_name(pod).is_empty() && claims_of(pod).next().is_some() {
+        if !pods::node_name(pod).is_empty() && pods::claims(pod).next().is_some() {
             added.add(pods::node_name(pod).to_string());
         }
     });
@@ -79,7 +79,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     controller.claims.on_change(move |change| {
         let claim = change.object();
         for pod in claimed.list_namespace(namespace(&claim.metadata)) {
-            let uses = claims_of(&pod).any(|used| used == name(&claim.metadata));
+            let uses = pods::claims(&pod).any(|used| used == name(&claim.metadata));
             if uses && !pods::node_name(&pod).is_empty() {
                 added.add(pods::node_name(&pod).to_string());
             }
@@ -124,7 +124,7 @@ impl Controller {
             if pods::is_finished(&pod) {
                 continue;
             }
-            for claim in claims_of(&pod) {
+            for claim in pods::claims(&pod) {
                 if let Some(volume) = self.volume_of(&pod, &claim) {
                     wanted.insert(attachment_name(&volume, node), (volume, pod.clone()));
                 }

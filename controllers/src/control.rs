@@ -16,6 +16,8 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
+pub(crate) use knarr_component::client::message;
+
 use crate::{
     expectations::Expectations,
     meta::{
@@ -282,14 +284,6 @@ pub(crate) async fn slow_start<T, E, Fut: Future<Output = Result<T, E>>>(
         batch *= 2;
     }
     (succeeded, Ok(()))
-}
-
-/// The server's own words where there are some.
-pub(crate) fn message(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

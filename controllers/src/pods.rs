@@ -65,6 +65,16 @@ pub(crate) fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) ->
     until_available(pod, min_ready_seconds, now).is_some_and(|wait| wait.is_zero())
 }
 
+/// Names of the claims that a pod uses, its ephemeral volumes among them.
+pub(crate) fn claims(pod: &Pod) -> impl Iterator<Item = String> + '_ {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(claim), _) => Some(claim.claim_name.clone()),
+        (None, Some(_)) => Some(format!("{}-{}", meta::name(&pod.metadata), volume.name)),
+        (None, None) => None,
+    })
+}
+
 pub(crate) fn node_name(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
 }

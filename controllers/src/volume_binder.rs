@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use k8s_openapi::api::{
-    core::v1::{PersistentVolume, PersistentVolumeClaim},
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use knarr_component::{
@@ -24,8 +24,10 @@ use crate::{
     context::Context,
     local_path::PROVISIONED_BY,
     meta::{annotation, created, ignore_absent, is_deleting, name, namespace, uid},
+    pods,
 };
 
+use choose::Named;
 pub(crate) use choose::nanos;
 
 /// Annotation of a claim whose binding is complete in both directions.
@@ -63,6 +65,7 @@ struct Controller {
     claims: Informer<PersistentVolumeClaim>,
     volumes: Informer<PersistentVolume>,
     classes: Informer<StorageClass>,
+    pods: Informer<Pod>,
     recorder: Recorder,
 }
 
@@ -72,6 +75,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         claims: context.informers.get(),
         volumes: context.informers.get(),
         classes: context.informers.get(),
+        pods: context.informers.get(),
         recorder: context.recorder("persistentvolume-controller"),
         context,
     });
@@ -102,11 +106,21 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         let waiting = claims.list().into_iter().filter(|claim| !is_completed(claim));
         waiting.for_each(|claim| added.add(Item::Claim(Key::of(&claim.metadata))));
     });
+    let (added, claims) = (queue.clone(), controller.claims.clone());
+    controller.pods.on_change(move |change| {
+        let pod = change.object();
+        // The claims of a pod without a node may wait for it.
+        if is_unscheduled(pod) {
+            let keys = pods::claims(pod).map(|claim| Key::new(namespace(&pod.metadata), claim));
+            let waits = |key: &Key| claims.get(key).is_some_and(|claim| !is_completed(&claim));
+            keys.filter(waits).for_each(|key| added.add(Item::Claim(key)));
+        }
+    });
     let synced = {
         let (claims, volumes) = (controller.claims.synced(), controller.volumes.synced());
-        let classes = controller.classes.synced();
+        let (classes, pods) = (controller.classes.synced(), controller.pods.synced());
         async {
-            futures::join!(claims, volumes, classes);
+            futures::join!(claims, volumes, classes, pods);
         }
     };
     let context = controller.context.clone();
@@ -180,17 +194,14 @@ impl Controller {
             return self.check_bound(&key, &claim).await;
         }
         let chosen = match volume_name(&claim) {
-            Some(wanted) => {
-                self.volumes.get(&Key::new("", wanted)).filter(|volume| choose::is_free_for(volume, &claim))
-            }
-            None if self.waits_for_consumer(&claim) => {
-                let text = "waiting for first consumer to be created before binding";
-                self.recorder.normal(&*claim, "WaitForFirstConsumer", text);
-                None
-            }
+            Some(wanted) => self.named(&claim, wanted),
             None => {
-                let found = choose::choose(&claim, &self.volumes.list());
-                if found.is_none() {
+                let scheduler_chooses = self.waits_for_consumer(&claim);
+                let found = choose::choose(&claim, &self.volumes.list(), scheduler_chooses);
+                if found.is_none() && scheduler_chooses {
+                    let (reason, text) = self.waits_for(&claim);
+                    self.recorder.normal(&*claim, reason, text);
+                } else if found.is_none() {
                     self.explain(&claim);
                     self.ask_provisioner(&key, &claim).await?;
                 }
@@ -202,6 +213,39 @@ impl Controller {
             None => self.set_claim_phase(&key, &claim, json!({"phase": "Pending"}), "Pending").await?,
         }
         Ok(None)
+    }
+
+    /// The volume that a claim names, if it may have it; tells why not.
+    fn named(&self, claim: &PersistentVolumeClaim, wanted: &str) -> Option<Arc<PersistentVolume>> {
+        let volume = self.volumes.get(&Key::new("", wanted))?;
+        match choose::of_named(claim, &volume) {
+            Named::Bind => Some(volume),
+            Named::Refused(reason, text) => {
+                self.recorder.warning(claim, reason, text);
+                None
+            }
+        }
+    }
+
+    /// Reason and text of the event about a claim whose volume comes with the node of its first pod.
+    fn waits_for(&self, claim: &PersistentVolumeClaim) -> (&'static str, String) {
+        let uses = |pod: &Arc<Pod>| pods::claims(pod).any(|used| used == name(&claim.metadata));
+        let pods = self.pods.list_namespace(namespace(&claim.metadata));
+        let waiting: Vec<&str> = pods
+            .iter()
+            .filter(|pod| is_unscheduled(pod))
+            .filter(|pod| uses(pod))
+            .map(|pod| name(&pod.metadata))
+            .collect();
+        match waiting.as_slice() {
+            [] => {
+                ("WaitForFirstConsumer", "waiting for first consumer to be created before binding".to_owned())
+            }
+            [one] => ("WaitForPodScheduled", format!("waiting for pod {one} to be scheduled")),
+            several => {
+                ("WaitForPodScheduled", format!("waiting for pods {} to be scheduled", several.join(",")))
+            }
+        }
     }
 
     /// Gives the default class to a claim that names none; whether it did. Admission has done so already unless the
@@ -273,8 +317,8 @@ impl Controller {
                 self.recorder.normal(claim, "ExternalProvisioning", text);
             }
             Some(_) => {
-                let text = "no persistent volumes available for this claim";
-                self.recorder.normal(claim, "FailedBinding", text);
+                let text = format!("no volume plugin matched name: {NO_PROVISIONER}");
+                self.recorder.warning(claim, "ProvisioningFailed", text);
             }
         }
     }
@@ -304,7 +348,7 @@ impl Controller {
                 .await
                 .context("cannot bind volume")?;
         }
-        self.set_volume_phase(volume, "Bound").await?;
+        self.set_volume_phase(volume, "Bound", "").await?;
         let mut annotations = json!({COMPLETED: "yes"});
         if volume_name(claim).is_none() {
             annotations[BY_CONTROLLER] = json!("yes");
@@ -373,12 +417,17 @@ impl Controller {
         Ok(())
     }
 
-    async fn set_volume_phase(&self, volume: &PersistentVolume, phase: &str) -> anyhow::Result<()> {
+    async fn set_volume_phase(
+        &self,
+        volume: &PersistentVolume,
+        phase: &str,
+        message: &str,
+    ) -> anyhow::Result<()> {
         if volume_phase(volume) == phase {
             return Ok(());
         }
         let api = self.context.api_all::<PersistentVolume>();
-        let patch = Patch::Merge(json!({"status": {"phase": phase}}));
+        let patch = Patch::Merge(json!({"status": {"phase": phase, "message": message}}));
         ignore_absent(api.patch_status(name(&volume.metadata), &PatchParams::default(), &patch).await)?;
         Ok(())
     }
@@ -411,14 +460,14 @@ impl Controller {
             if volume_phase(&volume) != "Failed" {
                 self.recorder.warning(&*volume, reason, text);
             }
-            self.set_volume_phase(&volume, "Failed").await?;
+            self.set_volume_phase(&volume, "Failed", text).await?;
             return Ok(None);
         }
         if phase == "Released" && volume_phase(&volume) == "Failed" {
             // Its provisioner says why.
             return Ok(None);
         }
-        self.set_volume_phase(&volume, phase).await?;
+        self.set_volume_phase(&volume, phase, "").await?;
         Ok(None)
     }
 
@@ -428,7 +477,13 @@ impl Controller {
     }
 }
 
-/// The namespace of a claim that a volume is kept for.
+/// Whether no node has been chosen for a pod yet.
+fn is_unscheduled(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref().unwrap_or_default().is_empty())
+        && !pods::is_finished(pod)
+}
+
+/// Whether a volume that is kept for some claim is kept for this one.
 fn is_kept_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<bool> {
     let known = volume.spec.as_ref()?.claim_ref.as_ref()?;
     let same_name = known.name.as_deref() == Some(name(&claim.metadata))

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{has_finalizer, ignore_absent, is_deleting, name, namespace},
-    pods::node_name,
+    pods::{self, node_name},
 };
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
@@ -30,14 +30,7 @@ fn claims_of(pod: &Pod) -> Vec<String> {
     if node_name(pod).is_empty() {
         return Vec::new();
     }
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes
-        .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(claim), _) => Some(claim.claim_name.clone()),
-            (None, Some(_)) => Some(format!("{}-{}", name(&pod.metadata), volume.name)),
-            (None, None) => None,
-        })
-        .collect()
+    pods::claims(pod).collect()
 }
 
 /// Whether a claim may go now.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Taint};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::csi::node::CsiNodeKeeper;
@@ -217,9 +217,19 @@ impl NodeKeeper {
     }
 
     async fn write(&self, api: &Api<Node>, status: &NodeStatus) -> Result<Node, kube::Error> {
-        let patch = Patch::Strategic(json!({ "status": status }));
+        let patch = Patch::Strategic(status_patch(status));
         api.patch_status(&self.name, &PatchParams::default(), &patch).await
     }
+}
+
+/// The status as a patch. Addresses are replaced as a whole: patches tell them apart by their type, of which a node with
+/// both families has several.
+fn status_patch(status: &NodeStatus) -> Value {
+    let mut patch = json!({ "status": status });
+    if let Some(Value::Array(addresses)) = patch.pointer_mut("/status/addresses") {
+        addresses.push(json!({ "$patch": "replace" }));
+    }
+    patch
 }
 
 /// Taint of a node that its cloud has not prepared yet.
@@ -256,6 +266,7 @@ fn taint(text: &str) -> Option<Taint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1::NodeAddress;
 
     #[test]
     fn clouds_prepare_new_nodes() {
@@ -269,6 +280,16 @@ mod tests {
         assert_eq!(annotations(true, &given)[GIVEN_ADDRESSES], "10.0.0.1");
         assert!(!annotations(false, &given).contains_key(GIVEN_ADDRESSES));
         assert!(!annotations(true, &[]).contains_key(GIVEN_ADDRESSES));
+    }
+
+    #[test]
+    fn addresses_of_one_type_are_not_merged() {
+        let of = |address: &str| NodeAddress { type_: "InternalIP".to_owned(), address: address.to_owned() };
+        let status =
+            NodeStatus { addresses: Some(vec![of("10.0.0.1"), of("fd00::1")]), ..Default::default() };
+        let patch = status_patch(&status);
+        let addresses = patch["status"]["addresses"].as_array().expect("a list");
+        assert_eq!((addresses.len(), &addresses[2]), (3, &json!({"$patch": "replace"})));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub enum Error {
 /// is touched. Pods that still run lose their network. Forwarding stays on: others may rely on it by now.
 pub async fn cleanup(leftovers: &Leftovers) -> Result<(), Error> {
     let cluster = &leftovers.cluster;
-    let nft = Nft::default();
+    let nft = Nft::open()?;
     nft.delete_table(&names::service_table(cluster)).await?;
     nft.delete_table(&names::host_port_table(cluster)).await?;
     nft.delete_table(&names::policy_table(cluster)).await?;

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
@@ -38,20 +37,12 @@ struct Flow {
 /// The UDP front ends whose endpoints differ between two states. Those that are gone have no endpoints.
 pub fn changed(old: &RuleSet, new: &RuleSet) -> Vec<UdpFrontend> {
     let mut changed = Vec::new();
-    for (key, fragment) in &old.services {
-        let now = new.services.get(key);
-        if now.is_none_or(|now| !Arc::ptr_eq(now, fragment)) {
-            let is_kept = |f: &UdpFrontend| now.is_some_and(|n| has(n, f));
-            let gone = fragment.udp.iter().filter(|f| !is_kept(f));
-            changed.extend(gone.map(|f| UdpFrontend { endpoints: Vec::new(), ..f.clone() }));
-        }
-    }
-    for (key, fragment) in &new.services {
-        let before = old.services.get(key);
-        if before.is_none_or(|before| !Arc::ptr_eq(before, fragment)) {
-            let same = |f: &&UdpFrontend| before.is_some_and(|b| b.udp.contains(f));
-            changed.extend(fragment.udp.iter().filter(|f| !same(f)).cloned());
-        }
+    for (before, now) in old.changes(new) {
+        let is_kept = |f: &UdpFrontend| now.is_some_and(|now| has(now, f));
+        let gone = before.iter().flat_map(|before| &before.udp).filter(|f| !is_kept(f));
+        changed.extend(gone.map(|f| UdpFrontend { endpoints: Vec::new(), ..f.clone() }));
+        let same = |f: &&UdpFrontend| before.is_some_and(|before| before.udp.contains(f));
+        changed.extend(now.iter().flat_map(|now| &now.udp).filter(|f| !same(f)).cloned());
     }
     changed
 }
@@ -157,6 +148,8 @@ fn deletion(message: &Message) -> Message {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn at(text: &str) -> SocketAddr {
@@ -194,7 +187,9 @@ mod tests {
         };
         let set = |frontends: Vec<UdpFrontend>| {
             let fragment = Arc::new(Fragment { udp: frontends, ..Fragment::default() });
-            RuleSet { services: BTreeMap::from([("a/b".to_owned(), fragment)]), ..RuleSet::default() }
+            let mut rules = RuleSet::default();
+            rules.insert("a/b", fragment);
+            rules
         };
         let one = set(vec![frontend(1, &["10.0.0.1:1"]), frontend(2, &["10.0.0.1:2"])]);
         let two = set(vec![frontend(1, &["10.0.0.1:1"]), frontend(3, &["10.0.0.1:3"])]);

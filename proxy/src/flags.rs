@@ -81,7 +81,7 @@ pub struct Args {
     /// Another address where metrics are served; port 0 serves none.
     #[arg(long, value_name = "IP:PORT")]
     pub metrics_bind_address: Option<SocketAddr>,
-    /// How often all rules are written anew, whether or not anything changed.
+    /// How often it is looked whether the rules are as they were written.
     #[arg(long, alias = "iptables-sync-period", default_value = "1h", value_parser = duration)]
     pub sync_period: Duration,
     /// Directory for the CNI configuration; without it none is written.

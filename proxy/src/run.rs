@@ -93,7 +93,8 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         false => Err("no rules have been written yet".to_owned()),
     });
     tracing::info!(node = args.node_name(), pods = ?cni.pod_cidrs, "the node's network is set up");
-    Syncer::new(watched, cni, metrics, args.sync_period)
+    Syncer::open(watched, cni, metrics, args.sync_period)
+        .context("cannot write rules")?
         .run(shutdown)
         .await
         .context("cannot hear of rule changes")

@@ -8,15 +8,19 @@ mod claims;
 mod index;
 mod model;
 mod render;
+mod shared;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use base::{LOCALHOST, LOCALHOST_6};
 pub use index::{Index, desired};
-pub use model::{Endpoint, Frontend, Protocol, Service, ServicePort};
+pub use model::{Endpoint, Frontend, Service, ServicePort};
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+
+use crate::nft::Family;
 
 /// What the rules depend on besides services and endpoints.
 #[derive(Debug, Clone, Default)]
@@ -47,26 +51,17 @@ pub struct Config {
 
 impl Config {
     /// The mark that asks for masquerading.
-    fn mark(&self) -> String {
-        format!("{:#010x}", 1u32 << self.masquerade_bit)
+    fn mark(&self) -> u32 {
+        1 << self.masquerade_bit
     }
 
-    /// The cluster's ranges of one family as nft writes a match's right side, if there are any.
-    fn pods(&self, family: crate::nft::Family) -> Option<String> {
+    /// The cluster's ranges of one family; empty if there are none.
+    fn pods(&self, family: Family) -> Vec<IpNet> {
         ranges(&self.cluster_cidrs, family)
     }
 }
 
-/// Ranges of one family as an anonymous set, a single range bare; `None` if there is none.
-fn ranges(all: &[IpNet], family: crate::nft::Family) -> Option<String> {
-    let of_family: Vec<String> = all
-        .iter()
-        .filter(|net| crate::nft::Family::of(&net.addr()) == family)
-        .map(|net| net.trunc().to_string())
-        .collect();
-    match of_family.as_slice() {
-        [] => None,
-        [one] => Some(one.clone()),
-        many => Some(format!("{{ {} }}", many.join(", "))),
-    }
+/// Ranges of one family.
+fn ranges(all: &[IpNet], family: Family) -> Vec<IpNet> {
+    all.iter().filter(|net| Family::of(&net.addr()) == family).map(IpNet::trunc).collect()
 }

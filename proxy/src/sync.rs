@@ -45,29 +45,29 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// A syncer that has not written anything yet.
-    pub fn new(
+    /// A syncer that has not written anything yet, of the network namespace of the calling thread.
+    pub fn open(
         watched: Arc<Watched>,
         config: cni::Configuration,
         metrics: Metrics,
         sync_period: Duration,
-    ) -> Syncer {
+    ) -> Result<Syncer, nft::Error> {
         let table = names::service_table(&config.cluster);
-        let (nft, checks) = (Nft::default(), HealthChecks::default());
-        Syncer { watched, config, nft, table, applied: None, checks, metrics, sync_period }
+        let (nft, checks) = (Nft::open()?, HealthChecks::default());
+        Ok(Syncer { watched, config, nft, table, applied: None, checks, metrics, sync_period })
     }
 
-    /// Syncs after every change, after somebody removed the rules, and now and then, until `stop`. Changes
-    /// that come while nft runs are one batch.
+    /// Writes what differs after every change, and everything after somebody removed the rules or when a look now and then
+    /// finds other rules than there should be, until `stop`. Changes that come while the kernel works are one batch.
     pub async fn run(mut self, stop: CancellationToken) -> std::io::Result<()> {
         let mut monitor = Monitor::open(&self.table)?;
         let mut retry = FIRST_RETRY;
-        let mut full_at = tokio::time::Instant::now() + self.sync_period;
+        let mut look_at = tokio::time::Instant::now() + self.sync_period;
         loop {
             let wait = match self.sync().await {
                 Ok(()) => {
                     retry = FIRST_RETRY;
-                    full_at
+                    look_at
                 }
                 Err(error) => {
                     tracing::warn!(%error, "service rules not written, all will be written in {retry:?}");
@@ -83,8 +83,8 @@ impl Syncer {
                 // After a failure the world may change as it likes: the pause is kept.
                 () = self.watched.changed.notified(), if self.applied.is_some() => {}
                 () = tokio::time::sleep_until(wait) => {
-                    self.applied = None;
-                    full_at = tokio::time::Instant::now() + self.sync_period;
+                    self.look().await;
+                    look_at = tokio::time::Instant::now() + self.sync_period;
                 }
                 deleted = monitor.deleted() => {
                     deleted?;
@@ -111,19 +111,33 @@ impl Syncer {
                 nft::full(&self.table, &wanted)
             }
         };
+        let steps = commands.list.len();
         self.nft.apply(&commands).await?;
         let before = self.applied.replace(wanted.clone()).unwrap_or_default();
         self.clean_flows(&before, &wanted).await;
         self.checks.update(health_checks).await;
-        if !commands.is_empty() {
+        if steps > 0 {
             self.metrics.sync_duration.observe(start.elapsed().as_secs_f64());
-            tracing::debug!(services, bytes = commands.len(), took = ?start.elapsed(), "service rules written");
+            tracing::debug!(services, steps, took = ?start.elapsed(), "service rules written");
         }
         self.metrics.rules.set(i64::try_from(wanted.size()).unwrap_or(i64::MAX));
         self.metrics.services.set(i64::try_from(services).unwrap_or(i64::MAX));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.last_sync.set(now.as_secs_f64());
         Ok(())
+    }
+
+    /// Prepares a full sync if the kernel does not have what was written.
+    async fn look(&mut self) {
+        let Some(applied) = &self.applied else { return };
+        match self.nft.holds(&self.table, applied).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::info!("the service rules were changed by somebody else, writing them anew");
+                self.applied = None;
+            }
+            Err(error) => tracing::warn!(%error, "cannot see whether the service rules are as they were"),
+        }
     }
 
     async fn clean_flows(&self, before: &RuleSet, now: &RuleSet) {
@@ -143,7 +157,7 @@ impl Syncer {
     /// Prepares a full sync if the table is not there, and restores the host ports, which go with it when
     /// all rules are flushed.
     async fn verify(&mut self) {
-        if self.nft.has_chain(Family::V4, &self.table, LANDMARK).await {
+        if self.nft.has_chain(Family::V4, &self.table, LANDMARK).await.unwrap_or(false) {
             return;
         }
         tracing::info!("somebody removed the service rules, writing them anew");

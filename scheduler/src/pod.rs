@@ -172,6 +172,11 @@ impl PodView {
         !self.node.is_empty() && !self.finished
     }
 
+    /// Nothing keeps it from being tried: no gate, and no claim on devices that is still to be made for it.
+    pub fn may_be_tried(&self) -> bool {
+        self.gates.is_empty() && self.resource_claims.iter().all(|(_, claim)| claim.is_some())
+    }
+
     /// It waits for a scheduler.
     pub fn waits(&self) -> bool {
         self.node.is_empty() && !self.finished && !self.deleting

@@ -4,6 +4,7 @@ use super::state::is_free;
 use crate::supervisor::holder;
 use anyhow::{Context, Result, bail};
 use knarr_kubelet::runtime::choose::EMBEDDED;
+use knarr_proxy::nft::Nft;
 use std::path::{Path, PathBuf};
 
 /// Programs of the host that a cluster with its own containerd needs, with the Debian package of each.
@@ -74,14 +75,11 @@ pub fn node(runtime_endpoint: Option<&str>) -> Result<()> {
             PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package),
         );
     }
-    if find("nft").is_none() {
-        missing.push("nftables");
-    }
     missing.dedup();
     if !missing.is_empty() {
         bail!("the host lacks {list}: on Debian, `apt-get install {list}`", list = missing.join(" "));
     }
-    Ok(())
+    Nft::check().context("the kernel must have nftables (CONFIG_NF_TABLES), by which Services are reached")
 }
 
 /// Where a program lies, by `PATH` and the directories of system programs.

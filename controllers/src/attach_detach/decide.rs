@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::{PersistentVolume, Pod},
+    core::v1::PersistentVolume,
     storage::v1::{CSIDriver, VolumeAttachment},
 };
 use ring::digest;
@@ -53,16 +53,6 @@ pub(super) fn attachment_name(volume: &Attachable, node: &str) -> String {
     let hash = digest::digest(&digest::SHA256, text.as_bytes());
     let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("csi-{hex}")
-}
-
-/// The claims of a pod, by name.
-pub(super) fn claims_of(pod: &Pod) -> impl Iterator<Item = String> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-        (Some(claim), _) => Some(claim.claim_name.clone()),
-        (None, Some(_)) => Some(format!("{}-{}", name(&pod.metadata), volume.name)),
-        (None, None) => None,
-    })
 }
 
 /// Another node has a volume that only one may have.

@@ -3,15 +3,18 @@
 //! Host ports are few, so the whole table is written anew from the reservations whenever they change: what
 //! somebody else flushed comes back with the next change, and with every full resync of the services.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::state::Reservations;
 use crate::names;
-use crate::nft::{Family, UdpFrontend};
+use crate::nft::{
+    Family, Field, Fragment, Holds, Hook, HookKind, Key, Kind, Point, Protocol, RuleSet, Side, Statement,
+    UdpFrontend, Value,
+};
+use crate::service::{LOCALHOST, LOCALHOST_6};
 
 /// A host port, as the `portMappings` capability of CNI writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,100 +47,96 @@ pub(super) fn udp(ports: &[PortMapping], pod: &[IpAddr]) -> Vec<UdpFrontend> {
     udp.map(frontend).collect()
 }
 
-/// Commands that replace the table by what the reservations ask for.
-pub(super) fn commands(cluster: &str, reservations: &Reservations) -> String {
-    let table = names::host_port_table(cluster);
-    let mut text = String::new();
+/// What the table should hold; nothing without host ports.
+pub(super) fn rules(cluster: &str, reservations: &Reservations) -> RuleSet {
+    let mut fragment = Fragment::default();
     for family in Family::ALL {
-        let ip = family.ip();
-        let _ = writeln!(text, "add table {ip} {table}\ndelete table {ip} {table}");
-        let mappings = Mappings::of(family, reservations);
-        if !mappings.is_empty() {
-            let _ = writeln!(text, "{}", mappings.table(&table, &names::bridge(cluster)));
-        }
-    }
-    text
-}
-
-/// The mappings of one family.
-struct Mappings {
-    family: Family,
-    /// Target by `protocol . port`.
-    any: BTreeMap<String, String>,
-    /// Target by `address . protocol . port`.
-    by_address: BTreeMap<String, String>,
-    /// Pods that have mappings.
-    pods: Vec<IpAddr>,
-}
-
-impl Mappings {
-    fn of(family: Family, reservations: &Reservations) -> Mappings {
-        let mut mappings =
-            Mappings { family, any: BTreeMap::new(), by_address: BTreeMap::new(), pods: Vec::new() };
+        let mut mappings = Mappings { family, fragment: &mut fragment, any: false };
         for reservation in reservations.containers.values().filter(|r| !r.ports.is_empty()) {
             let pod = reservation.addresses.iter().find(|ip| Family::of(ip) == family);
-            if let Some(pod) = pod {
-                mappings.pods.push(*pod);
-                reservation.ports.iter().for_each(|p| mappings.add(*pod, p));
-            }
+            pod.into_iter().for_each(|pod| mappings.pod(*pod, &reservation.ports));
         }
-        mappings
+        if mappings.any {
+            mappings.chains(&names::bridge(cluster));
+        }
+    }
+    RuleSet::new(Arc::new(fragment))
+}
+
+/// Targets by protocol and port.
+const ANY: &str = "any";
+/// Targets by address, protocol and port.
+const BY_ADDRESS: &str = "by-address";
+/// Pairs of a pod's address with itself: a pod that calls its own host port would answer itself directly.
+const THEMSELVES: &str = "themselves";
+/// Before the services' hooks, as a host port is more specific than a node port.
+const BEFORE_SERVICES: i32 = -101;
+const BEFORE_MASQUERADE: i32 = 99;
+
+/// The mappings of one family.
+struct Mappings<'a> {
+    family: Family,
+    fragment: &'a mut Fragment,
+    /// Whether there is any.
+    any: bool,
+}
+
+impl Mappings<'_> {
+    fn pod(&mut self, pod: IpAddr, ports: &[PortMapping]) {
+        ports.iter().for_each(|port| self.add(pod, port));
     }
 
+    /// Adds a mapping; one of a protocol that is none leads nowhere.
     fn add(&mut self, pod: IpAddr, mapping: &PortMapping) {
-        let protocol = mapping.protocol.to_ascii_lowercase();
-        let (host_port, target) = (mapping.host_port, format!("{pod} . {}", mapping.container_port));
-        match mapping.host_ip.parse::<IpAddr>() {
-            Ok(ip) if ip.is_unspecified() => {
-                self.any.insert(format!("{protocol} . {host_port}"), target);
+        let Some(protocol) = Protocol::parse(Some(&mapping.protocol.to_ascii_uppercase())) else { return };
+        let address = mapping.host_ip.parse::<IpAddr>().ok().filter(|ip| !ip.is_unspecified());
+        let key: Key = vec![protocol.into(), mapping.host_port.into()];
+        let target = Value::Data(vec![pod.into(), mapping.container_port.into()]);
+        match address {
+            Some(ip) if Family::of(&ip) != self.family => return,
+            Some(ip) => {
+                let key = std::iter::once(ip.into()).chain(key).collect();
+                self.fragment.map(self.family, BY_ADDRESS, key, target);
             }
-            Ok(ip) if Family::of(&ip) != self.family => {}
-            Ok(ip) => {
-                self.by_address.insert(format!("{ip} . {protocol} . {host_port}"), target);
-            }
-            Err(_) => {
-                self.any.insert(format!("{protocol} . {host_port}"), target);
-            }
+            None => self.fragment.map(self.family, ANY, key, target),
         }
+        self.fragment.member(self.family, THEMSELVES, vec![pod.into(), pod.into()]);
+        self.any = true;
     }
 
-    fn is_empty(&self) -> bool {
-        self.any.is_empty() && self.by_address.is_empty()
-    }
-
-    fn table(&self, table: &str, bridge: &str) -> String {
-        let (ip, address) = (self.family.ip(), self.family.address_type());
-        let elements = |map: &BTreeMap<String, String>| {
-            let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k} : {v}")).collect();
-            if pairs.is_empty() { String::new() } else { format!("elements = {{ {} }}", pairs.join(", ")) }
-        };
-        let (any, by_address) = (elements(&self.any), elements(&self.by_address));
-        let themselves: Vec<String> = self.pods.iter().map(|p| format!("{p} . {p}")).collect();
-        let themselves = themselves.join(", ");
-        let localhost = match self.family {
-            Family::V4 => format!("ip saddr 127.0.0.0/8 oifname \"{bridge}\" masquerade\n"),
-            Family::V6 => String::new(),
-        };
-        let not_localhost = if self.family == Family::V6 { "ip6 daddr != ::1 " } else { "" };
-        // Before the services' hooks, as a host port is more specific than a node port.
-        format!(
-            "table {ip} {table} {{
-map any {{ type inet_proto . inet_service : {address} . inet_service; {any}
-}}
-map by-address {{ type {address} . inet_proto . inet_service : {address} . inet_service; {by_address}
-}}
-chain ports {{
-meta l4proto {{ tcp, udp, sctp }} dnat {ip} addr . port to {ip} daddr . meta l4proto . th dport map @by-address
-{not_localhost}fib daddr type local meta l4proto {{ tcp, udp, sctp }} dnat {ip} addr . port to meta l4proto . th dport map @any
-}}
-chain prerouting {{ type nat hook prerouting priority -101; policy accept; jump ports
-}}
-chain output {{ type nat hook output priority -101; policy accept; jump ports
-}}
-chain postrouting {{ type nat hook postrouting priority 99; policy accept;
-{ip} saddr . {ip} daddr {{ {themselves} }} masquerade
-{localhost}}}
-}}"
-        )
+    /// What stands around the mappings.
+    fn chains(&mut self, bridge: &str) {
+        const TARGET: Holds = Holds::Data(&[Kind::Address, Kind::Port]);
+        let (family, fragment) = (self.family, &mut *self.fragment);
+        fragment.declare_map(family, ANY, &[Kind::Protocol, Kind::Port], TARGET);
+        fragment.declare_map(family, BY_ADDRESS, &[Kind::Address, Kind::Protocol, Kind::Port], TARGET);
+        fragment.declare_set(family, THEMSELVES, &[Kind::Address, Kind::Address]);
+        let not_localhost =
+            (family == Family::V6).then(|| Statement::outside(Side::Destination, [LOCALHOST_6]));
+        let to_host = [
+            Statement::Local(Side::Destination),
+            Statement::TranslateBy { fields: &[Field::Protocol, Field::Port], lot: None, map: ANY.into() },
+        ];
+        let by_address = &[Field::Destination, Field::Protocol, Field::Port];
+        let rules = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().flat_map(|protocol| {
+            let of = Statement::Protocol(protocol);
+            let to = Statement::TranslateBy { fields: by_address, lot: None, map: BY_ADDRESS.into() };
+            let first = vec![of.clone(), to];
+            let then = not_localhost.iter().cloned().chain([of]).chain(to_host.clone()).collect();
+            [first, then]
+        });
+        fragment.chain(family, "ports", rules.collect());
+        let nat = |point, priority| Hook { kind: HookKind::Nat, point, priority };
+        let jump = || vec![vec![Statement::jump("ports")]];
+        fragment.hook(family, "prerouting", nat(Point::Prerouting, BEFORE_SERVICES), jump());
+        fragment.hook(family, "output", nat(Point::Output, BEFORE_SERVICES), jump());
+        let masquerade = Statement::Masquerade { random: false };
+        let itself = Statement::among(&[Field::Source, Field::Destination], THEMSELVES);
+        let mut rules = vec![vec![itself, masquerade.clone()]];
+        if family == Family::V4 {
+            let localhost = Statement::within(Side::Source, [LOCALHOST]);
+            rules.push(vec![localhost, Statement::leaves_by(bridge), masquerade]);
+        }
+        fragment.hook(family, "postrouting", nat(Point::Postrouting, BEFORE_MASQUERADE), rules);
     }
 }

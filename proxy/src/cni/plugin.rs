@@ -16,7 +16,7 @@ use crate::conntrack;
 use crate::names;
 use crate::network::netlink::{self, Netlink};
 use crate::network::{Bridge, gateway, sysctl};
-use crate::nft::Nft;
+use crate::nft::{self, Nft, RuleSet};
 
 /// A container's interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,8 +212,15 @@ fn map_ports(config: &Configuration, key: &str, ports: &[PortMapping]) -> Result
 }
 
 fn write_table(config: &Configuration, all: &Reservations) -> Result<(), Error> {
-    let commands = host_ports::commands(&config.cluster, all);
-    in_namespace(None, || async { Ok(Nft::default().apply(&commands).await?) })
+    let (table, rules) = (names::host_port_table(&config.cluster), host_ports::rules(&config.cluster, all));
+    in_namespace(None, || async {
+        let nft = Nft::open()?;
+        match rules == RuleSet::default() {
+            true => nft.delete_table(&table).await?,
+            false => nft.apply(&nft::full(&table, &rules)).await?,
+        }
+        Ok(())
+    })
 }
 
 /// The bridge that a configuration asks for.

@@ -2,166 +2,135 @@
 //!
 //! Commands come in phases, because each must be valid where it stands: sets and chains are made before
 //! rules and elements name them; elements are deleted before others take their keys; chains go last, when
-//! nothing names them any more. nft applies the whole or nothing of it.
+//! nothing names them any more. The kernel takes the whole or nothing of it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
-use super::ruleset::{Chain, Family, Fragment, RuleSet};
+use super::command::{Command, Commands, Element, What};
+use super::rule::Key;
+use super::ruleset::{Change, Family, Fragment, RuleSet};
 
-/// Commands that turn `old` into `new` in the tables named `table`; empty when there is no difference. The
-/// cost is a comparison of pointers for each unchanged service.
-pub fn diff(table: &str, old: &RuleSet, new: &RuleSet) -> String {
-    let mut plan = Plan::new(table);
-    plan.fragment(Some(&old.base), Some(&new.base));
-    for (key, fragment) in &new.services {
-        plan.fragment(old.services.get(key), Some(fragment));
-    }
-    for (key, fragment) in &old.services {
-        if !new.services.contains_key(key) {
-            plan.fragment(Some(fragment), None);
-        }
-    }
-    plan.finish()
+/// Commands that turn `old` into `new` in the tables named `table`; empty when there is no difference. What
+/// both states share is passed over.
+pub fn diff<'a>(table: &'a str, old: &'a RuleSet, new: &'a RuleSet) -> Commands<'a> {
+    let mut plan = Plan::default();
+    plan.all(old, new);
+    plan.finish(Commands::new(table))
 }
 
 /// Commands that replace whatever the tables hold by `new`. Atomic like [`diff`]: no packet sees a state
 /// without rules, but sets forget what they learned (session affinity).
-pub fn full(table: &str, new: &RuleSet) -> String {
-    let mut commands = String::new();
+pub fn full<'a>(table: &'a str, new: &'a RuleSet) -> Commands<'a> {
+    let mut commands = without(table);
     for family in Family::ALL {
-        let ip = family.ip();
-        // `add` first, since deleting what is not there fails the whole transaction.
-        let _ =
-            writeln!(commands, "add table {ip} {table}\ndelete table {ip} {table}\nadd table {ip} {table}");
+        commands.push(family, What::AddTable);
     }
-    commands + &diff(table, &RuleSet::default(), new)
+    let mut plan = Plan::default();
+    plan.fragment((None, Some(&new.base)));
+    new.services().for_each(|(_, fragment)| plan.fragment((None, Some(fragment))));
+    plan.finish(commands)
 }
 
-/// Key of an element, and its value in maps.
-type Element<'a> = (&'a str, Option<&'a str>);
+/// Commands that delete the tables, whether or not they are there.
+pub fn without(table: &str) -> Commands<'_> {
+    let mut commands = Commands::new(table);
+    for family in Family::ALL {
+        // Made first, since deleting what is not there fails the whole transaction.
+        commands.push(family, What::AddTable);
+        commands.push(family, What::DeleteTable);
+    }
+    commands
+}
 
-/// Commands by phase, in the order in which they are given to nft.
+/// Commands by phase, in the order in which they are given to the kernel.
+#[derive(Default)]
 struct Plan<'a> {
-    table: &'a str,
-    create: String,
-    flush: String,
-    rules: String,
-    remove: BTreeMap<(Family, &'a str), Vec<&'a str>>,
+    create: Vec<Command<'a>>,
+    flush: Vec<Command<'a>>,
+    rules: Vec<Command<'a>>,
+    remove: BTreeMap<(Family, &'a str), Vec<&'a Key>>,
     insert: BTreeMap<(Family, &'a str), Vec<Element<'a>>>,
-    clear: String,
-    delete_chains: String,
-    delete_sets: String,
+    clear: Vec<Command<'a>>,
+    delete_chains: Vec<Command<'a>>,
+    delete_sets: Vec<Command<'a>>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(table: &'a str) -> Plan<'a> {
-        Plan {
-            table,
-            create: String::new(),
-            flush: String::new(),
-            rules: String::new(),
-            remove: BTreeMap::new(),
-            insert: BTreeMap::new(),
-            clear: String::new(),
-            delete_chains: String::new(),
-            delete_sets: String::new(),
+    fn all(&mut self, old: &'a RuleSet, new: &'a RuleSet) {
+        if !Arc::ptr_eq(&old.base, &new.base) && old.base != new.base {
+            self.fragment((Some(&old.base), Some(&new.base)));
         }
+        old.changes(new).for_each(|change| self.fragment(change));
     }
 
-    fn fragment(&mut self, old: Option<&'a Arc<Fragment>>, new: Option<&'a Arc<Fragment>>) {
-        match (old, new) {
-            (Some(old), Some(new)) if Arc::ptr_eq(old, new) || old == new => {}
-            (old, new) => {
-                let (old, new) = (old.map(|f| &**f), new.map(|f| &**f));
-                self.sets(old, new);
-                self.chains(old, new);
-                self.elements(old, new);
-            }
-        }
+    fn fragment(&mut self, (old, new): Change<'a>) {
+        self.sets(old, new);
+        self.chains(old, new);
+        self.elements(old, new);
     }
 
     fn sets(&mut self, old: Option<&'a Fragment>, new: Option<&'a Fragment>) {
-        let table = self.table;
         for (key @ (family, name), set) in new.iter().flat_map(|f| &f.sets) {
             if old.is_none_or(|f| !f.sets.contains_key(key)) {
-                let (kind, ip, declaration) = (set.kind, family.ip(), &set.declaration);
-                let _ = writeln!(self.create, "add {kind} {ip} {table} {name} {{ {declaration} }}");
+                self.create.push(Command { family: *family, what: What::AddSet(name, set) });
             }
         }
         for (key @ (family, name), set) in old.iter().flat_map(|f| &f.sets) {
             if new.is_none_or(|f| !f.sets.contains_key(key)) {
-                let _ = writeln!(self.delete_sets, "delete {} {} {table} {name}", set.kind, family.ip());
+                self.delete_sets.push(Command { family: *family, what: What::DeleteSet(name, set) });
             }
         }
     }
 
     fn chains(&mut self, old: Option<&'a Fragment>, new: Option<&'a Fragment>) {
-        let table = self.table;
-        for (key, chain) in new.iter().flat_map(|f| &f.chains) {
-            let (ip, name) = (key.0.ip(), &key.1);
+        for (key @ (family, name), chain) in new.iter().flat_map(|f| &f.chains) {
+            let family = *family;
             match old.and_then(|f| f.chains.get(key)) {
                 Some(before) if before == chain => continue,
-                Some(_) => {
-                    let _ = writeln!(self.flush, "flush chain {ip} {table} {name}");
-                }
-                None => self.create_chain(ip, name, chain),
+                Some(_) => self.flush.push(Command { family, what: What::FlushChain(name) }),
+                None => self.create.push(Command { family, what: What::AddChain(name, chain.hook) }),
             }
-            for rule in &chain.rules {
-                let _ = writeln!(self.rules, "add rule {ip} {table} {name} {rule}");
-            }
+            let rules = chain.rules.iter();
+            self.rules.extend(rules.map(|rule| Command { family, what: What::AddRule(name, rule) }));
         }
         for key @ (family, name) in old.iter().flat_map(|f| f.chains.keys()) {
             if new.is_none_or(|f| !f.chains.contains_key(key)) {
                 // All are emptied before any is deleted, since they may name each other.
-                let _ = writeln!(self.clear, "flush chain {} {table} {name}", family.ip());
-                let _ = writeln!(self.delete_chains, "delete chain {} {table} {name}", family.ip());
+                self.clear.push(Command { family: *family, what: What::FlushChain(name) });
+                self.delete_chains.push(Command { family: *family, what: What::DeleteChain(name) });
             }
         }
-    }
-
-    fn create_chain(&mut self, ip: &str, name: &str, chain: &Chain) {
-        let table = self.table;
-        let _ = match chain.hook {
-            Some(hook) => writeln!(self.create, "add chain {ip} {table} {name} {{ {hook}; }}"),
-            None => writeln!(self.create, "add chain {ip} {table} {name}"),
-        };
     }
 
     fn elements(&mut self, old: Option<&'a Fragment>, new: Option<&'a Fragment>) {
-        for (key @ (family, set, element), value) in new.iter().flat_map(|f| &f.elements) {
-            match old.and_then(|f| f.elements.get(key)) {
+        for (place @ (family, set, key), value) in new.iter().flat_map(|f| &f.elements) {
+            match old.and_then(|f| f.elements.get(place)) {
                 Some(before) if before == value => continue,
-                Some(_) => self.remove.entry((*family, set)).or_default().push(element),
+                Some(_) => self.remove.entry((*family, set)).or_default().push(key),
                 None => {}
             }
-            self.insert.entry((*family, set)).or_default().push((element, value.as_deref()));
+            self.insert.entry((*family, set)).or_default().push((key, value.as_ref()));
         }
-        for key @ (family, set, element) in old.iter().flat_map(|f| f.elements.keys()) {
-            if new.is_none_or(|f| !f.elements.contains_key(key)) {
-                self.remove.entry((*family, set)).or_default().push(element);
+        for place @ (family, set, key) in old.iter().flat_map(|f| f.elements.keys()) {
+            if new.is_none_or(|f| !f.elements.contains_key(place)) {
+                self.remove.entry((*family, set)).or_default().push(key);
             }
         }
     }
 
-    fn finish(self) -> String {
-        let mut text = self.create + &self.flush + &self.rules;
-        for ((family, set), keys) in &self.remove {
-            let keys = keys.join(", ");
-            let _ = writeln!(text, "delete element {} {} {set} {{ {keys} }}", family.ip(), self.table);
-        }
-        for ((family, set), elements) in &self.insert {
-            let elements: Vec<String> = elements
-                .iter()
-                .map(|(key, value)| match value {
-                    Some(value) => format!("{key} : {value}"),
-                    None => (*key).to_owned(),
-                })
-                .collect();
-            let elements = elements.join(", ");
-            let _ = writeln!(text, "add element {} {} {set} {{ {elements} }}", family.ip(), self.table);
-        }
-        text + &self.clear + &self.delete_chains + &self.delete_sets
+    fn finish(self, mut commands: Commands<'a>) -> Commands<'a> {
+        let remove = self
+            .remove
+            .into_iter()
+            .map(|((family, set), keys)| Command { family, what: What::DeleteElements(set, keys) });
+        let insert = self
+            .insert
+            .into_iter()
+            .map(|((family, set), elements)| Command { family, what: What::AddElements(set, elements) });
+        let before = self.create.into_iter().chain(self.flush).chain(self.rules);
+        let after = self.clear.into_iter().chain(self.delete_chains).chain(self.delete_sets);
+        commands.list.extend(before.chain(remove).chain(insert).chain(after));
+        commands
     }
 }

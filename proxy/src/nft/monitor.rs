@@ -4,12 +4,11 @@ use std::io;
 
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols};
 
+use super::message::DELETE_TABLE;
 use crate::netfilter::{attribute, parse};
 
 /// Multicast group of rule changes (`NFNLGRP_NFTABLES`).
 const GROUP: u32 = 7;
-/// `NFT_MSG_DELTABLE` of the nftables subsystem.
-const DELETE_TABLE: u16 = (10 << 8) | 2;
 /// `NFTA_TABLE_NAME`.
 const TABLE_NAME: u16 = 1;
 /// Enough for what the kernel sends at once.
@@ -42,7 +41,7 @@ impl Monitor {
                 Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => return Ok(()),
                 Err(error) => return Err(error),
             }
-            let (messages, _) = parse(&buffer)?;
+            let messages = parse(&buffer).messages;
             let is_ours = |bytes: &[u8]| bytes.strip_suffix(&[0]).unwrap_or(bytes) == self.table.as_bytes();
             let deletions = messages.iter().filter(|m| m.kind == DELETE_TABLE);
             if deletions.filter_map(|m| attribute(&m.attributes, TABLE_NAME)).any(is_ours) {

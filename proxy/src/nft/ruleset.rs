@@ -1,9 +1,13 @@
 //! The wanted content of a cluster's tables, as plain data.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+
+use super::rule::{Key, Kind, Name, Rule, Side, Value};
 
 /// An address family; each has a table of its own, since NAT rules name addresses of one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,38 +35,98 @@ impl Family {
         }
     }
 
-    /// nft's type of an address of the family.
-    pub fn address_type(self) -> &'static str {
+    /// The kernel's number of the family in netfilter.
+    pub(crate) fn number(self) -> u8 {
         match self {
-            Family::V4 => "ipv4_addr",
-            Family::V6 => "ipv6_addr",
+            Family::V4 => 2,
+            Family::V6 => 10,
+        }
+    }
+
+    /// Bytes of an address.
+    pub(super) fn address_length(self) -> u32 {
+        match self {
+            Family::V4 => 4,
+            Family::V6 => 16,
+        }
+    }
+
+    /// Where an address begins in the header.
+    pub(super) fn address_at(self, side: Side) -> u32 {
+        match (self, side) {
+            (Family::V4, Side::Source) => 12,
+            (Family::V4, Side::Destination) => 16,
+            (Family::V6, Side::Source) => 8,
+            (Family::V6, Side::Destination) => 24,
         }
     }
 }
 
-/// A chain: where it hooks into the stack (a base chain) or nothing, and its rules in order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Chain {
-    /// For a base chain its type, hook and priority, as nft writes them.
-    pub hook: Option<&'static str>,
-    /// Rules, each as nft writes it.
-    pub rules: Vec<String>,
+/// Where a base chain meets packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hook {
+    /// What its rules may do.
+    pub kind: HookKind,
+    /// Where on a packet's way.
+    pub point: Point,
+    /// The lower, the earlier.
+    pub priority: i32,
 }
 
-impl Chain {
-    /// A chain that is jumped to.
-    pub fn of(rules: impl IntoIterator<Item = String>) -> Chain {
-        Chain { hook: None, rules: rules.into_iter().collect() }
-    }
+/// What the rules of a base chain may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookKind {
+    /// Let pass or not.
+    Filter,
+    /// Translate the first packet of each connection.
+    Nat,
+}
+
+/// A point on a packet's way; the values are the kernel's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// Come in, not routed yet.
+    Prerouting = 0,
+    /// For this host.
+    Input = 1,
+    /// For another.
+    Forward = 2,
+    /// Made on this host.
+    Output = 3,
+    /// About to leave.
+    Postrouting = 4,
+}
+
+/// A chain: where it hooks into the stack (a base chain, which lets pass what its rules do not decide) or nothing,
+/// and its rules in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// For a base chain its place.
+    pub hook: Option<Hook>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
 }
 
 /// The declaration of a set or a map.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Set {
-    /// nft's word for it: `set` or `map`.
-    pub kind: &'static str,
-    /// What stands between the braces.
-    pub declaration: String,
+    /// What its keys are made of.
+    pub key: &'static [Kind],
+    /// What it has for a key.
+    pub holds: Holds,
+    /// Rules may add to it, and what they add goes after these seconds.
+    pub timeout: Option<u32>,
+}
+
+/// What a set or map has for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Nothing: it is a set.
+    Nothing,
+    /// A verdict.
+    Verdicts,
+    /// Values side by side.
+    Data(&'static [Kind]),
 }
 
 /// A UDP address and port that services answer on, with the endpoints that may. Flows that were translated
@@ -82,44 +146,44 @@ pub struct UdpFrontend {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fragment {
     /// Chains by family and name.
-    pub chains: BTreeMap<(Family, String), Chain>,
+    pub chains: BTreeMap<(Family, Name), Chain>,
     /// Sets and maps by family and name. A set that exists is never replaced, since dynamic ones keep what
     /// they learned: what the declaration depends on is part of the name.
-    pub sets: BTreeMap<(Family, String), Set>,
+    pub sets: BTreeMap<(Family, Name), Set>,
     /// Elements of maps and sets by family, set and key; the value is `None` in sets.
-    pub elements: BTreeMap<(Family, Cow<'static, str>, String), Option<String>>,
+    pub elements: BTreeMap<(Family, Name, Key), Option<Value>>,
     /// UDP front ends, in order.
     pub udp: Vec<UdpFrontend>,
 }
 
 impl Fragment {
     /// Adds a chain that is jumped to.
-    pub fn chain(&mut self, family: Family, name: impl Into<String>, rules: Vec<String>) {
-        self.chains.insert((family, name.into()), Chain::of(rules));
+    pub fn chain(&mut self, family: Family, name: impl Into<Name>, rules: Vec<Rule>) {
+        self.chains.insert((family, name.into()), Chain { hook: None, rules });
     }
 
     /// Adds a base chain.
-    pub fn hook(&mut self, family: Family, name: &str, hook: &'static str, rules: Vec<String>) {
-        self.chains.insert((family, name.to_owned()), Chain { hook: Some(hook), rules });
+    pub fn hook(&mut self, family: Family, name: &'static str, hook: Hook, rules: Vec<Rule>) {
+        self.chains.insert((family, name.into()), Chain { hook: Some(hook), rules });
     }
 
     /// Declares a map.
-    pub fn declare_map(&mut self, family: Family, name: impl Into<String>, declaration: String) {
-        self.sets.insert((family, name.into()), Set { kind: "map", declaration });
+    pub fn declare_map(&mut self, family: Family, name: impl Into<Name>, key: &'static [Kind], holds: Holds) {
+        self.sets.insert((family, name.into()), Set { key, holds, timeout: None });
     }
 
     /// Declares a set.
-    pub fn declare_set(&mut self, family: Family, name: impl Into<String>, declaration: String) {
-        self.sets.insert((family, name.into()), Set { kind: "set", declaration });
+    pub fn declare_set(&mut self, family: Family, name: impl Into<Name>, key: &'static [Kind]) {
+        self.sets.insert((family, name.into()), Set { key, holds: Holds::Nothing, timeout: None });
     }
 
     /// Adds an element to a map.
-    pub fn map(&mut self, family: Family, map: &'static str, key: String, verdict: impl Into<String>) {
-        self.elements.insert((family, Cow::Borrowed(map), key), Some(verdict.into()));
+    pub fn map(&mut self, family: Family, map: impl Into<Name>, key: Key, value: Value) {
+        self.elements.insert((family, map.into(), key), Some(value));
     }
 
     /// Adds an element to a set.
-    pub fn member(&mut self, family: Family, set: impl Into<Cow<'static, str>>, key: String) {
+    pub fn member(&mut self, family: Family, set: impl Into<Name>, key: Key) {
         self.elements.insert((family, set.into(), key), None);
     }
 
@@ -130,18 +194,68 @@ impl Fragment {
 }
 
 /// The wanted content of a cluster's tables: the base, and a fragment a service, by `namespace/name`.
-/// Cloning is cheap and unchanged fragments stay shared, so two states compare by pointer first.
+/// Cloning costs nothing, and what two states share is passed over when they are compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {
     /// What is there without any service: hooks, maps, masquerading.
     pub base: Arc<Fragment>,
-    /// What each service adds.
-    pub services: BTreeMap<String, Arc<Fragment>>,
+    services: OrdMap<Arc<str>, Arc<Fragment>>,
+    size: usize,
 }
 
 impl RuleSet {
+    /// A set with a base alone.
+    pub fn new(base: Arc<Fragment>) -> RuleSet {
+        RuleSet { size: base.size(), base, services: OrdMap::new() }
+    }
+
+    /// What each service adds, by key.
+    pub fn services(&self) -> impl Iterator<Item = (&str, &Arc<Fragment>)> {
+        self.services.iter().map(|(key, fragment)| (&**key, fragment))
+    }
+
+    /// What there is: the base, and what each service adds.
+    pub fn fragments(&self) -> impl Iterator<Item = &Arc<Fragment>> {
+        std::iter::once(&self.base).chain(self.services.values())
+    }
+
+    /// What a service adds.
+    pub fn get(&self, key: &str) -> Option<&Arc<Fragment>> {
+        self.services.get(key)
+    }
+
+    /// Puts a fragment in the place of what the service had. An equal one changes nothing.
+    pub fn insert(&mut self, key: &str, fragment: Arc<Fragment>) {
+        match self.services.get(key) {
+            Some(old) if Arc::ptr_eq(old, &fragment) || **old == *fragment => {}
+            old => {
+                self.size = self.size + fragment.size() - old.map_or(0, |old| old.size());
+                self.services.insert(key.into(), fragment);
+            }
+        }
+    }
+
+    /// Takes away what a service had.
+    pub fn remove(&mut self, key: &str) {
+        if let Some(old) = self.services.remove(key) {
+            self.size -= old.size();
+        }
+    }
+
     /// Number of rules and elements.
     pub fn size(&self) -> usize {
-        self.base.size() + self.services.values().map(|f| f.size()).sum::<usize>()
+        self.size
+    }
+
+    /// What the services had and have, as far as that differs from another state's.
+    pub fn changes<'a>(&'a self, new: &'a RuleSet) -> impl Iterator<Item = Change<'a>> {
+        self.services.diff(&new.services).map(|item| match item {
+            DiffItem::Add(_, new) => (None, Some(&**new)),
+            DiffItem::Update { old: (_, old), new: (_, new) } => (Some(&**old), Some(&**new)),
+            DiffItem::Remove(_, old) => (Some(&**old), None),
+        })
     }
 }
+
+/// What a service had and has.
+pub type Change<'a> = (Option<&'a Fragment>, Option<&'a Fragment>);

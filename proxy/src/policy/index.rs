@@ -2,6 +2,7 @@
 //! no event touched is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use knarr_component::selector::Labels;
@@ -10,7 +11,10 @@ use super::Config;
 use super::model::{Numbers, Peer, Pod, Policy, Rule, Selection, port_set};
 use super::render::{self, Direction};
 use crate::names;
-use crate::nft::{Family, Fragment, RuleSet};
+use crate::nft::{
+    Family, Field, Fragment, Holds, Hook, HookKind, Key, Kind, Name, Point, Protocol, RuleSet, Statement,
+    Value, Verdict, state,
+};
 
 /// The chain where packets that are forwarded meet the policies.
 pub(super) const FORWARD: &str = "forward";
@@ -18,6 +22,8 @@ pub(super) const FORWARD: &str = "forward";
 const PODS: &str = "pods";
 /// Pairs of a pod's address with itself: no policy keeps a pod from itself, as by its own Service.
 const THEMSELVES: &str = "themselves";
+/// The kind of sets and maps of addresses.
+const ADDRESS: &[Kind] = &[Kind::Address];
 
 /// The observed world of the policies.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ pub struct Index {
 /// A set of addresses that rules name.
 enum Set<'a> {
     Peers(&'a Selection),
-    Ports { name: &'a str, protocol: &'a str },
+    Ports { name: &'a str, protocol: Protocol },
 }
 
 impl Index {
@@ -81,7 +87,7 @@ impl Index {
             self.sets.clear();
             return RuleSet::default();
         }
-        let mut rules = RuleSet { base: Arc::new(self.base()), services: BTreeMap::new() };
+        let mut rules = RuleSet::new(Arc::new(self.base()));
         let chains = self.chains();
         let about: BTreeSet<&String> = chains.values().flat_map(|chain| &chain.policies).copied().collect();
         let sets: Vec<(String, Fragment)> = used(about.iter().filter_map(|key| self.policies.get(*key)))
@@ -97,40 +103,45 @@ impl Index {
             for family in Family::ALL {
                 fragment.chain(family, name.clone(), render::chain(&policies, *direction, family));
             }
-            rules.services.insert(name.clone(), Arc::new(fragment));
+            rules.insert(name, Arc::new(fragment));
         }
-        rules.services.insert("isolated".to_owned(), Arc::new(isolated(&chains)));
+        rules.insert("isolated", Arc::new(isolated(&chains)));
         self.sets.extend(sets.into_iter().map(|(name, fragment)| (name, Arc::new(fragment))));
         self.sets.retain(|name, _| wanted.contains(name));
-        rules.services.extend(self.sets.iter().map(|(name, fragment)| (name.clone(), fragment.clone())));
+        self.sets.iter().for_each(|(name, fragment)| rules.insert(name, fragment.clone()));
         rules
     }
 
     /// What is there as soon as there is a policy.
     fn base(&self) -> Fragment {
         let mut base = Fragment::default();
-        let bridge = &self.config.bridge;
+        let bridge = self.config.bridge.as_str();
         for family in Family::ALL {
-            let (ip, address) = (family.ip(), family.address_type());
             for direction in Direction::ALL {
-                base.declare_map(family, direction.map(), format!("type {address} : verdict;"));
+                base.declare_map(family, direction.map(), ADDRESS, Holds::Verdicts);
             }
-            base.declare_set(family, PODS, format!("type {address};"));
-            base.declare_set(family, THEMSELVES, format!("type {address} . {address};"));
+            base.declare_set(family, PODS, ADDRESS);
+            base.declare_set(family, THEMSELVES, &[Kind::Address, Kind::Address]);
+            let (source, destination) = (&[Field::Source], &[Field::Destination]);
+            let itself = Statement::among(&[Field::Source, Field::Destination], THEMSELVES);
+            let unknown = Statement::In { fields: source, is: false, set: PODS.into() };
+            let lead = |fields, direction: Direction| Statement::Lead(fields, direction.map().into());
+            let answered = Statement::connection(state::ESTABLISHED | state::RELATED);
             let rules = vec![
-                "ct state { established, related } accept".to_owned(),
-                format!("{ip} saddr . {ip} daddr @{THEMSELVES} accept"),
-                format!("iifname \"{bridge}\" {ip} saddr != @{PODS} drop"),
-                format!("iifname \"{bridge}\" {ip} saddr vmap @{}", Direction::Egress.map()),
-                format!("oifname \"{bridge}\" {ip} daddr vmap @{}", Direction::Ingress.map()),
+                vec![answered, Statement::accept()],
+                vec![itself, Statement::accept()],
+                vec![Statement::came_by(bridge), unknown, Statement::drop()],
+                vec![Statement::came_by(bridge), lead(source, Direction::Egress)],
+                vec![Statement::leaves_by(bridge), lead(destination, Direction::Ingress)],
             ];
             // After the translation of Services, so that policies see the pods themselves.
-            base.hook(family, FORWARD, "type filter hook forward priority 10; policy accept", rules);
+            let hook = Hook { kind: HookKind::Filter, point: Point::Forward, priority: 10 };
+            base.hook(family, FORWARD, hook, rules);
         }
         for ip in self.local().flat_map(|(_, pod)| &pod.ips) {
             let family = Family::of(ip);
-            base.member(family, PODS, ip.to_string());
-            base.member(family, THEMSELVES, format!("{ip} . {ip}"));
+            base.member(family, PODS, vec![(*ip).into()]);
+            base.member(family, THEMSELVES, vec![(*ip).into(), (*ip).into()]);
         }
         base
     }
@@ -160,22 +171,16 @@ impl Index {
     }
 
     fn set(&self, set: &Set<'_>) -> Fragment {
-        let (mut fragment, name) = (Fragment::default(), set.name());
-        for family in Family::ALL {
-            let address = family.address_type();
-            fragment.declare_set(
-                family,
-                name.clone(),
-                match set {
-                    Set::Peers(_) => format!("type {address};"),
-                    Set::Ports { .. } => format!("type {address} . inet_proto . inet_service;"),
-                },
-            );
-        }
+        let (mut fragment, name) = (Fragment::default(), Name::from(set.name()));
+        let key = match set {
+            Set::Peers(_) => ADDRESS,
+            Set::Ports { .. } => &[Kind::Address, Kind::Protocol, Kind::Port],
+        };
+        Family::ALL.into_iter().for_each(|family| fragment.declare_set(family, name.clone(), key));
         for pod in self.pods.values().filter(|pod| set.has(pod, &self.namespaces)) {
             for ip in &pod.ips {
-                for key in set.keys(pod) {
-                    fragment.member(Family::of(ip), name.clone(), format!("{ip}{key}"));
+                for key in set.keys(*ip, pod) {
+                    fragment.member(Family::of(ip), name.clone(), key);
                 }
             }
         }
@@ -197,7 +202,8 @@ fn isolated(chains: &BTreeMap<(Direction, String), Chain<'_>>) -> Fragment {
     let mut fragment = Fragment::default();
     for ((direction, name), chain) in chains {
         for ip in chain.pods.iter().flat_map(|pod| &pod.ips) {
-            fragment.map(Family::of(ip), direction.map(), ip.to_string(), format!("jump {name}"));
+            let chain = Value::Verdict(Verdict::Jump(name.clone().into()));
+            fragment.map(Family::of(ip), direction.map(), vec![(*ip).into()], chain);
         }
     }
     fragment
@@ -207,7 +213,7 @@ impl Set<'_> {
     fn name(&self) -> String {
         match self {
             Set::Peers(selection) => selection.set(),
-            Set::Ports { name, protocol } => port_set(name, protocol),
+            Set::Ports { name, protocol } => port_set(name, *protocol),
         }
     }
 
@@ -218,13 +224,13 @@ impl Set<'_> {
         }
     }
 
-    /// What stands behind each of the pod's addresses in the set.
-    fn keys(&self, pod: &Pod) -> Vec<String> {
+    /// What is in the set for an address of a pod.
+    fn keys(&self, ip: IpAddr, pod: &Pod) -> Vec<Key> {
         match self {
-            Set::Peers(_) => vec![String::new()],
+            Set::Peers(_) => vec![vec![ip.into()]],
             Set::Ports { name, protocol } => {
                 let ports = pod.ports.iter().filter(|(n, p, _)| n == name && p == protocol);
-                ports.map(|(_, protocol, number)| format!(" . {protocol} . {number}")).collect()
+                ports.map(|(_, protocol, port)| vec![ip.into(), (*protocol).into(), (*port).into()]).collect()
             }
         }
     }
@@ -239,7 +245,7 @@ fn used<'a>(policies: impl Iterator<Item = &'a Policy>) -> impl Iterator<Item = 
             Peer::Block { .. } => None,
         });
         let ports = ports.iter().flatten().filter_map(|port| match &port.numbers {
-            Numbers::Named(name) => Some(Set::Ports { name, protocol: &port.protocol }),
+            Numbers::Named(name) => Some(Set::Ports { name, protocol: port.protocol }),
             _ => None,
         });
         peers.chain(ports)

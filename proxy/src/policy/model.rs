@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use knarr_component::selector::{Labels, matches};
 
 use crate::names;
+use crate::nft::Protocol;
 
 /// A pod with addresses of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub struct Pod {
     pub ips: Vec<IpAddr>,
     /// The node on which it runs.
     pub node: String,
-    /// Its ports that have names: name, protocol in nft's words, number.
-    pub ports: Vec<(String, String, u16)>,
+    /// Its ports that have names: name, protocol, number.
+    pub ports: Vec<(String, Protocol, u16)>,
 }
 
 impl Pod {
@@ -40,7 +41,7 @@ impl Pod {
         let ports = all.flat_map(|container| container.ports.iter().flatten());
         let named = |port: &core::ContainerPort| {
             let number = u16::try_from(port.container_port).ok()?;
-            Some((port.name.clone()?, protocol(port.protocol.as_deref()), number))
+            Some((port.name.clone()?, Protocol::parse(port.protocol.as_deref())?, number))
         };
         Some(Pod {
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
@@ -50,11 +51,6 @@ impl Pod {
             ports: ports.filter_map(named).collect(),
         })
     }
-}
-
-/// A protocol in nft's words.
-fn protocol(name: Option<&str>) -> String {
-    name.unwrap_or("TCP").to_ascii_lowercase()
 }
 
 /// A policy.
@@ -114,8 +110,8 @@ pub enum Namespaces {
 /// Ports at which connections are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
-    /// Protocol in nft's words.
-    pub protocol: String,
+    /// Their protocol.
+    pub protocol: Protocol,
     /// Which.
     pub numbers: Numbers,
 }
@@ -236,11 +232,11 @@ impl Port {
             }
             Some(IntOrString::String(name)) => Numbers::Named(name.clone()),
         };
-        Some(Port { protocol: protocol(port.protocol.as_deref()), numbers })
+        Some(Port { protocol: Protocol::parse(port.protocol.as_deref())?, numbers })
     }
 }
 
 /// Name of the set of addresses, protocols and numbers of all ports of a name and protocol.
-pub fn port_set(name: &str, protocol: &str) -> String {
+pub fn port_set(name: &str, protocol: Protocol) -> String {
     format!("ports-{}", names::digest(&format!("{protocol} {name}"), 16))
 }

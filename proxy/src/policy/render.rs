@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::model::{Numbers, Peer, Policy, Port, Rule, port_set};
-use crate::nft::Family;
+use crate::nft::{self, Family, Field, Protocol, Side, Statement, Verdict};
 
 /// The direction of connections, from the view of the pod that a policy is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,81 +33,80 @@ impl Direction {
         }
     }
 
-    /// The peer's address in a packet.
-    fn peer(self) -> &'static str {
+    /// The peer's end of a packet's way.
+    fn peer(self) -> Side {
         match self {
-            Direction::Ingress => "saddr",
-            Direction::Egress => "daddr",
+            Direction::Ingress => Side::Source,
+            Direction::Egress => Side::Destination,
+        }
+    }
+
+    /// The peer's address in a packet.
+    fn peer_address(self) -> &'static [Field] {
+        match self {
+            Direction::Ingress => &[Field::Source],
+            Direction::Egress => &[Field::Destination],
         }
     }
 }
 
 /// The chain of the pods that these policies are about.
-pub(super) fn chain(policies: &[&Policy], direction: Direction, family: Family) -> Vec<String> {
+pub(super) fn chain(policies: &[&Policy], direction: Direction, family: Family) -> Vec<nft::Rule> {
     let allowed = policies.iter().filter_map(|policy| direction.of(policy)).flatten();
-    let mut rules: Vec<String> = allowed.flat_map(|rule| lines(rule, direction, family)).collect();
-    rules.push("drop".to_owned());
+    let mut rules: Vec<nft::Rule> = allowed.flat_map(|rule| lines(rule, direction, family)).collect();
+    rules.push(vec![Statement::drop()]);
     rules
 }
 
 /// A line for each pair of a peer and a kind of ports.
-fn lines(rule: &Rule, direction: Direction, family: Family) -> Vec<String> {
+fn lines(rule: &Rule, direction: Direction, family: Family) -> Vec<nft::Rule> {
     let peers = match &rule.peers {
-        None => vec![String::new()],
+        None => vec![Vec::new()],
         Some(peers) => peers.iter().filter_map(|peer| peer_match(peer, direction, family)).collect(),
     };
-    let ports = rule.ports.as_ref().map_or_else(|| vec![String::new()], |ports| port_matches(ports, family));
-    let line = |peer: &String, port: &String| format!("{peer}{port}return");
+    let ports = rule.ports.as_ref().map_or_else(|| vec![Vec::new()], |ports| port_matches(ports));
+    let line = |peer: &nft::Rule, port: &nft::Rule| {
+        let matches = peer.iter().chain(port).cloned();
+        matches.chain([Statement::Go(Verdict::Return)]).collect()
+    };
     peers.iter().flat_map(|peer| ports.iter().map(move |port| line(peer, port))).collect()
 }
 
-/// A match with a blank behind it; none for ranges of the other family.
-fn peer_match(peer: &Peer, direction: Direction, family: Family) -> Option<String> {
-    let (ip, address) = (family.ip(), direction.peer());
+/// Matches of a peer; none for ranges of the other family.
+fn peer_match(peer: &Peer, direction: Direction, family: Family) -> Option<nft::Rule> {
     match peer {
-        Peer::Pods(selection) => Some(format!("{ip} {address} @{} ", selection.set())),
+        Peer::Pods(selection) => Some(vec![Statement::among(direction.peer_address(), selection.set())]),
         Peer::Block { range, .. } if Family::of(&range.addr()) != family => None,
         Peer::Block { range, except } => {
-            // A range of all addresses is no match: nft takes none with a prefix of no bits.
-            let inside = match range.prefix_len() {
-                0 => String::new(),
-                _ => format!("{ip} {address} {range} "),
-            };
+            // A range of all addresses is no match.
+            let inside = (range.prefix_len() > 0).then(|| Statement::within(direction.peer(), [*range]));
             // The API server takes only exceptions that are narrower than the range.
-            let outside = except.iter().map(|range| format!("{ip} {address} != {range} "));
-            Some(std::iter::once(inside).chain(outside).collect())
+            let outside = except.iter().map(|range| Statement::outside(direction.peer(), [*range]));
+            Some(inside.into_iter().chain(outside).collect())
         }
     }
 }
 
-/// Matches with a blank behind each, one a protocol and one a name.
-fn port_matches(ports: &[Port], family: Family) -> Vec<String> {
-    let mut numbers: BTreeMap<&str, Vec<(u16, u16)>> = BTreeMap::new();
+/// Matches of ports, one a protocol and one a name.
+fn port_matches(ports: &[Port]) -> Vec<nft::Rule> {
+    const NAMED: &[Field] = &[Field::Destination, Field::Protocol, Field::Port];
+    let mut numbers: BTreeMap<Protocol, Vec<(u16, u16)>> = BTreeMap::new();
     let mut matches = Vec::new();
     for port in ports {
-        let protocol = port.protocol.as_str();
+        let protocol = port.protocol;
         match &port.numbers {
-            Numbers::All => matches.push(format!("meta l4proto {protocol} ")),
+            Numbers::All => matches.push(vec![Statement::Protocol(protocol)]),
             Numbers::Range(first, last) => numbers.entry(protocol).or_default().push((*first, *last)),
-            Numbers::Named(name) => matches.push(format!(
-                "{} daddr . meta l4proto . th dport @{} ",
-                family.ip(),
-                port_set(name, protocol)
-            )),
+            Numbers::Named(name) => matches.push(vec![Statement::among(NAMED, port_set(name, protocol))]),
         }
     }
-    matches.extend(numbers.into_iter().map(|(protocol, ranges)| {
-        let text = |(first, last): &(u16, u16)| match first == last {
-            true => first.to_string(),
-            false => format!("{first}-{last}"),
-        };
-        let all: Vec<String> = merged(ranges).iter().map(text).collect();
-        format!("{protocol} dport {{ {} }} ", all.join(", "))
-    }));
+    let merged = numbers.into_iter().map(|(protocol, ranges)| (protocol, merged(ranges)));
+    let of_protocol = merged.filter(|(_, ranges)| !ranges.is_empty());
+    matches.extend(of_protocol.map(|(protocol, ranges)| vec![Statement::Ports(protocol, ranges.into())]));
     matches
 }
 
-/// Ranges in order that do not touch: nft refuses those that overlap.
+/// Ranges in order that do not touch, as a set of ranges wants them.
 pub(super) fn merged(mut ranges: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
     ranges.retain(|(first, last)| first <= last);
     ranges.sort_unstable();

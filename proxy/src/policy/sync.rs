@@ -70,7 +70,10 @@ pub async fn run(
             }
         }
     };
-    let table = Table::new(cluster);
+    let table = match Table::open(cluster) {
+        Ok(table) => table,
+        Err(error) => return tracing::error!(%error, "network policies are not enforced"),
+    };
     // What a former process left is of policies that are gone meanwhile, if there are none.
     if !watched.index.lock().has_policies() {
         table.remove().await;
@@ -141,8 +144,8 @@ pub struct Table {
 
 impl Table {
     /// The table of a cluster.
-    pub fn new(cluster: &str) -> Table {
-        Table { nft: Nft::default(), name: names::policy_table(cluster) }
+    pub fn open(cluster: &str) -> Result<Table, nft::Error> {
+        Ok(Table { nft: Nft::open()?, name: names::policy_table(cluster) })
     }
 
     async fn remove(&self) {
@@ -151,7 +154,8 @@ impl Table {
         }
     }
 
-    /// Writes the rules after every change, after somebody removed them, and now and then, until `stop`.
+    /// Writes what differs after every change, and everything after somebody removed it or when a look now and then finds
+    /// other rules than there should be, until `stop`.
     pub async fn keep(
         &self,
         watched: &Watched,
@@ -179,10 +183,15 @@ impl Table {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = watched.changed.notified(), if applied.is_some() => {}
-                () = tokio::time::sleep(wait) => applied = None,
+                () = tokio::time::sleep(wait) => {
+                    if let Some(rules) = &applied && !self.nft.holds(&self.name, rules).await.unwrap_or(false) {
+                        applied = None;
+                    }
+                }
                 deleted = monitor.deleted() => {
                     deleted?;
-                    if !self.nft.has_chain(Family::V4, &self.name, FORWARD).await {
+                    let there = self.nft.has_chain(Family::V4, &self.name, FORWARD).await;
+                    if !there.unwrap_or(false) {
                         applied = None;
                     }
                 }

@@ -1,8 +1,14 @@
 //! Rules that are there without any service: where packets enter, masquerading, refusals.
 
-use crate::nft::{Family, Fragment};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Config, ranges};
+use crate::nft::{
+    Family, Field, Fragment, Holds, Hook, HookKind, Kind, Name, Point, Protocol, Refusal, Rule, Side,
+    Statement, Value, Verdict, Way, state,
+};
 
 /// Verdicts by address, protocol and port.
 pub(super) const SERVICE_IPS: &str = "service-ips";
@@ -10,12 +16,42 @@ pub(super) const SERVICE_IPS: &str = "service-ips";
 pub(super) const NODE_PORTS: &str = "service-nodeports";
 /// Verdicts by protocol and port, for ports of the host that are published.
 pub(super) const PUBLISHED: &str = "published-ports";
+/// Endpoints by what leads to them in each of the maps above, and a number.
+pub(super) const SERVICE_ENDPOINTS: &str = "service-endpoints";
+pub(super) const NODE_PORT_ENDPOINTS: &str = "nodeport-endpoints";
+pub(super) const PUBLISHED_ENDPOINTS: &str = "published-endpoints";
+/// Pairs of an address of this node's endpoints with itself: an endpoint that calls its own service would answer
+/// itself directly.
+pub(super) const THEMSELVES: &str = "themselves";
 /// All virtual addresses of the cluster: what is still addressed to one after translation is refused.
 pub(super) const CLUSTER_IPS: &str = "cluster-ips";
 /// The chain that refuses at once: plain ICMP makes TCP clients on the host wait a second.
 pub(super) const REFUSE: &str = "refuse";
 /// The chain that asks for masquerading when the packet leaves.
 pub(super) const MARK: &str = "mark-masquerade";
+
+/// Addresses of the loopback interface.
+pub(crate) const LOCALHOST: IpNet = v4(Ipv4Addr::new(127, 0, 0, 0), 8);
+pub(crate) const LOCALHOST_6: IpNet = v6(Ipv6Addr::LOCALHOST, 128);
+/// Addresses of groups.
+const GROUPS: IpNet = v4(Ipv4Addr::new(224, 0, 0, 0), 4);
+const GROUPS_6: IpNet = v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
+/// The usual priorities of translation before and after routing.
+const BEFORE_ROUTING: i32 = -100;
+const AFTER_ROUTING: i32 = 100;
+/// What front ends are told apart by.
+pub(super) const FRONTEND: &[Field] = &[Field::Destination, Field::Protocol, Field::Port];
+pub(super) const PORT: &[Field] = &[Field::Protocol, Field::Port];
+/// The port of DNS.
+const DNS: u16 = 53;
+
+const fn v4(ip: Ipv4Addr, length: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(ip, length))
+}
+
+const fn v6(ip: Ipv6Addr, length: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(ip, length))
+}
 
 /// The base of both families.
 pub(super) fn fragment(config: &Config) -> Fragment {
@@ -31,109 +67,121 @@ pub(super) fn fragment(config: &Config) -> Fragment {
 }
 
 fn maps(base: &mut Fragment, family: Family, config: &Config) {
-    let address = family.address_type();
-    let by_address = format!("type {address} . inet_proto . inet_service : verdict;");
-    base.declare_map(family, SERVICE_IPS, by_address);
-    let by_port = || "type inet_proto . inet_service : verdict;".to_owned();
-    base.declare_map(family, NODE_PORTS, by_port());
+    const ENDPOINT: Holds = Holds::Data(&[Kind::Address, Kind::Port]);
+    const BY_PORT: &[Kind] = &[Kind::Protocol, Kind::Port, Kind::Lot];
+    let by_address = &[Kind::Address, Kind::Protocol, Kind::Port, Kind::Lot];
+    base.declare_map(family, SERVICE_IPS, &[Kind::Address, Kind::Protocol, Kind::Port], Holds::Verdicts);
+    base.declare_map(family, SERVICE_ENDPOINTS, by_address, ENDPOINT);
+    base.declare_map(family, NODE_PORTS, &[Kind::Protocol, Kind::Port], Holds::Verdicts);
+    base.declare_map(family, NODE_PORT_ENDPOINTS, BY_PORT, ENDPOINT);
     if !config.published.is_empty() {
-        base.declare_map(family, PUBLISHED, by_port());
+        base.declare_map(family, PUBLISHED, &[Kind::Protocol, Kind::Port], Holds::Verdicts);
+        base.declare_map(family, PUBLISHED_ENDPOINTS, BY_PORT, ENDPOINT);
     }
-    base.declare_set(family, CLUSTER_IPS, format!("type {address};"));
+    base.declare_set(family, THEMSELVES, &[Kind::Address, Kind::Address]);
+    base.declare_set(family, CLUSTER_IPS, &[Kind::Address]);
 }
 
 /// Where the first packet of a connection meets the services: coming in, or made on this host.
 fn entry(base: &mut Fragment, family: Family, config: &Config) {
-    let ip = family.ip();
-    let mut rules = vec![format!("{ip} daddr . meta l4proto . th dport vmap @{SERVICE_IPS}")];
-    let node_port = format!("fib daddr type local meta l4proto . th dport vmap @{NODE_PORTS}");
-    let not_localhost = match family {
-        Family::V4 if config.localhost_node_ports => String::new(),
-        Family::V4 => "ip daddr != 127.0.0.0/8 ".to_owned(),
-        // There is no route_localnet for IPv6: a packet to ::1 never leaves the loopback interface.
-        Family::V6 => "ip6 daddr != ::1 ".to_owned(),
-    };
-    if config.node_port_addresses.is_empty() {
-        rules.push(format!("{not_localhost}{node_port}"));
-    } else if let Some(addresses) = ranges(&config.node_port_addresses, family) {
-        rules.push(format!("{ip} daddr {addresses} {not_localhost}{node_port}"));
+    let mut rules = vec![vec![Statement::Lead(FRONTEND, SERVICE_IPS.into())]];
+    let of_this_host =
+        |map: &'static str| [Statement::Local(Side::Destination), Statement::Lead(PORT, map.into())];
+    // There is no route_localnet for IPv6: a packet to ::1 never leaves the loopback interface.
+    let localhost = if family == Family::V4 { LOCALHOST } else { LOCALHOST_6 };
+    let not_localhost = Statement::outside(Side::Destination, [localhost]);
+    let localhost_too = family == Family::V4 && config.localhost_node_ports;
+    let not_for_node_ports = (!localhost_too).then(|| not_localhost.clone());
+    let addresses = ranges(&config.node_port_addresses, family);
+    if config.node_port_addresses.is_empty() || !addresses.is_empty() {
+        let at = (!addresses.is_empty()).then(|| Statement::within(Side::Destination, addresses));
+        rules.push(at.into_iter().chain(not_for_node_ports).chain(of_this_host(NODE_PORTS)).collect());
     }
     if !config.published.is_empty() {
-        let not_localhost = if family == Family::V6 { "ip6 daddr != ::1 " } else { "" };
-        rules.push(format!("{not_localhost}fib daddr type local meta l4proto . th dport vmap @{PUBLISHED}"));
+        let not_localhost = (family == Family::V6).then_some(not_localhost);
+        rules.push(not_localhost.into_iter().chain(of_this_host(PUBLISHED)).collect());
     }
     base.chain(family, "services", rules);
-    let jump = || vec!["jump services".to_owned()];
-    base.hook(family, "nat-prerouting", "type nat hook prerouting priority dstnat; policy accept", jump());
-    // The number, since nft before 1.0.8 knows the name `dstnat` only for prerouting.
-    base.hook(family, "nat-output", "type nat hook output priority -100; policy accept", jump());
+    let jump = || vec![vec![Statement::jump("services")]];
+    base.hook(family, "nat-prerouting", nat(Point::Prerouting, BEFORE_ROUTING), jump());
+    base.hook(family, "nat-output", nat(Point::Output, BEFORE_ROUTING), jump());
+}
+
+fn nat(point: Point, priority: i32) -> Hook {
+    Hook { kind: HookKind::Nat, point, priority }
 }
 
 /// Connections that need this node's address as their source: those marked, and pods leaving the cluster.
 fn masquerade(base: &mut Fragment, family: Family, config: &Config) {
-    let (ip, mark) = (family.ip(), config.mark());
-    base.chain(family, MARK, vec![format!("meta mark set meta mark or {mark}")]);
-    let mut rules = vec![format!("meta mark and {mark} == {mark} goto masquerade-marked")];
-    if let Some(pods) = config.pods(family) {
-        let group = match family {
-            Family::V4 => "224.0.0.0/4",
-            Family::V6 => "ff00::/8",
-        };
-        rules.push(format!(
-            "{ip} saddr {pods} {ip} daddr != {pods} {ip} daddr != {group} oifname != \"{}\" \
-             masquerade fully-random",
-            config.bridge
-        ));
+    let mark = config.mark();
+    base.chain(family, MARK, vec![vec![Statement::Mark(mark)]]);
+    let itself = Statement::among(&[Field::Source, Field::Destination], THEMSELVES);
+    let mut rules = vec![
+        vec![Statement::Marked(mark), Statement::goto("masquerade-marked")],
+        vec![itself, Statement::Masquerade { random: true }],
+    ];
+    let pods = config.pods(family);
+    if !pods.is_empty() {
+        let group = if family == Family::V4 { GROUPS } else { GROUPS_6 };
+        rules.push(vec![
+            Statement::within(Side::Source, pods.clone()),
+            Statement::outside(Side::Destination, pods),
+            Statement::outside(Side::Destination, [group]),
+            Statement::Interface { way: Way::Out, is: false, name: config.bridge.clone().into() },
+            Statement::Masquerade { random: true },
+        ]);
     }
-    let hook = "type nat hook postrouting priority srcnat; policy accept";
-    base.hook(family, "nat-postrouting", hook, rules);
+    base.hook(family, "nat-postrouting", nat(Point::Postrouting, AFTER_ROUTING), rules);
     // The mark goes, so that the packet is not masqueraded again on its way through a tunnel.
-    let clear = format!("meta mark set meta mark xor {mark}");
-    base.chain(family, "masquerade-marked", vec![clear, "masquerade fully-random".to_owned()]);
+    let rules = vec![vec![Statement::Unmark(mark)], vec![Statement::Masquerade { random: true }]];
+    base.chain(family, "masquerade-marked", rules);
 }
 
 fn filter(base: &mut Fragment, family: Family, config: &Config) {
-    let (ip, bridge) = (family.ip(), &config.bridge);
-    let unknown_port = format!("ct state new {ip} daddr @{CLUSTER_IPS} goto {REFUSE}");
+    let bridge = config.bridge.as_str();
+    let filter = |point| Hook { kind: HookKind::Filter, point, priority: 0 };
+    let unknown_port = vec![
+        Statement::connection(state::NEW),
+        Statement::among(&[Field::Destination], CLUSTER_IPS),
+        Statement::goto(REFUSE),
+    ];
     // Not refused: a service that is being made gets the client's next try.
+    let range = Some(ranges(&config.service_cidrs, family)).filter(|range| !range.is_empty());
     let unknown_address =
-        ranges(&config.service_cidrs, family).map(|range| format!("{ip} daddr {range} drop"));
-    let unknown = || [unknown_port.clone()].into_iter().chain(unknown_address.clone());
-    // A packet outside any connection is not translated back: its receiver would reset the connection.
-    let invalid = format!("iifname \"{bridge}\" ct state invalid drop");
-    let forward = "type filter hook forward priority filter; policy accept";
-    base.hook(family, "filter-forward", forward, [invalid].into_iter().chain(unknown()).collect());
-    // Pods reach each other through the gateway; a redirect would send them past the translation.
-    let redirect = match family {
-        Family::V4 => "icmp type redirect",
-        Family::V6 => "icmpv6 type nd-redirect",
+        range.map(|range| vec![Statement::within(Side::Destination, range), Statement::drop()]);
+    let after = |first: Rule| {
+        [first, unknown_port.clone()].into_iter().chain(unknown_address.clone()).collect::<Vec<_>>()
     };
-    let redirect = format!("oifname \"{bridge}\" {redirect} drop");
-    let output = "type filter hook output priority filter; policy accept";
-    base.hook(family, "filter-output", output, [redirect].into_iter().chain(unknown()).collect());
+    // A packet outside any connection is not translated back: its receiver would reset the connection.
+    let invalid = vec![Statement::came_by(bridge), Statement::connection(state::INVALID), Statement::drop()];
+    base.hook(family, "filter-forward", filter(Point::Forward), after(invalid));
+    // Pods reach each other through the gateway; a redirect would send them past the translation.
+    let redirect = vec![Statement::leaves_by(bridge), Statement::Redirect, Statement::drop()];
+    base.hook(family, "filter-output", filter(Point::Output), after(redirect));
     if family == Family::V4 {
         // `route_localnet` on the bridge lets replies to 127.0.0.1 in, and must let in nothing else.
-        let martian =
-            format!("iifname \"{bridge}\" ip daddr 127.0.0.0/8 ct state != {{ established, related }} drop");
-        let input = "type filter hook input priority filter; policy accept";
-        base.hook(family, "filter-input", input, vec![martian]);
+        let martian = vec![
+            Statement::came_by(bridge),
+            Statement::within(Side::Destination, [LOCALHOST]),
+            Statement::State { is: false, states: state::ESTABLISHED | state::RELATED },
+            Statement::drop(),
+        ];
+        base.hook(family, "filter-input", filter(Point::Input), vec![martian]);
     }
-    base.chain(
-        family,
-        REFUSE,
-        vec!["meta l4proto tcp reject with tcp reset".to_owned(), "reject".to_owned()],
-    );
+    let reset = vec![Statement::Protocol(Protocol::Tcp), Statement::Refuse(Refusal::Reset)];
+    base.chain(family, REFUSE, vec![reset, vec![Statement::Refuse(Refusal::Unreachable)]]);
 }
 
 /// The cluster's DNS addresses lead to this node's own server.
 fn dns(base: &mut Fragment, family: Family, config: &Config) {
     for (ip, listener) in config.dns.iter().filter(|(ip, _)| Family::of(ip) == family) {
-        base.member(family, CLUSTER_IPS, ip.to_string());
-        let chain = format!("dns-{}", ip.to_string().replace(':', "_"));
-        let rule = |protocol| format!("meta l4proto {protocol} dnat to {listener}");
-        base.chain(family, chain.clone(), vec![rule("udp"), rule("tcp")]);
-        for protocol in ["udp", "tcp"] {
-            base.map(family, SERVICE_IPS, format!("{ip} . {protocol} . 53"), format!("goto {chain}"));
+        base.member(family, CLUSTER_IPS, vec![(*ip).into()]);
+        let chain = Name::from(format!("dns-{}", ip.to_string().replace(':', "_")));
+        let rule = |protocol| vec![Statement::Protocol(protocol), Statement::Translate(*listener)];
+        base.chain(family, chain.clone(), vec![rule(Protocol::Udp), rule(Protocol::Tcp)]);
+        for protocol in [Protocol::Udp, Protocol::Tcp] {
+            let key = vec![(*ip).into(), protocol.into(), DNS.into()];
+            base.map(family, SERVICE_IPS, key, Value::Verdict(Verdict::Goto(chain.clone())));
         }
     }
 }

@@ -9,8 +9,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::claims::Claims;
 use super::model::{self, Service};
+use super::render::Rendered;
+use super::shared::Needs;
 use super::{Config, base, render};
-use crate::nft::{Fragment, RuleSet};
+use crate::nft::RuleSet;
 
 /// The rules for all services at once.
 pub fn desired<'a>(
@@ -36,6 +38,7 @@ pub struct Index {
     claims: Claims,
     /// Services whose fragment in `rules` is out of date.
     dirty: BTreeSet<String>,
+    needs: Needs,
     rules: RuleSet,
 }
 
@@ -50,7 +53,8 @@ impl Index {
             filed: HashMap::new(),
             claims: Claims::default(),
             dirty: BTreeSet::new(),
-            rules: RuleSet { base, services: BTreeMap::new() },
+            needs: Needs::default(),
+            rules: RuleSet::new(base),
         }
     }
 
@@ -113,23 +117,19 @@ impl Index {
     /// Forgets everything, as when a watch starts over; [`Index::rules`] then says what is still wanted.
     pub fn clear(&mut self) {
         let base = self.rules.base.clone();
-        *self =
-            Index { rules: RuleSet { base, services: BTreeMap::new() }, ..Index::new(self.config.clone()) };
+        *self = Index { rules: RuleSet::new(base), ..Index::new(self.config.clone()) };
     }
 
     /// The rules that are wanted now.
     pub fn rules(&mut self) -> RuleSet {
         for key in std::mem::take(&mut self.dirty) {
-            match self.render(&key) {
-                Some(fragment) => {
-                    // An equal fragment keeps its pointer, so that the difference stays cheap.
-                    if self.rules.services.get(&key).is_none_or(|old| **old != fragment) {
-                        self.rules.services.insert(key, Arc::new(fragment));
-                    }
-                }
-                None => {
-                    self.rules.services.remove(&key);
-                }
+            let rendered = self.render(&key);
+            let is_there = rendered.is_some();
+            let Rendered { fragment, shared } = rendered.unwrap_or_default();
+            self.needs.set(&key, shared, &self.config, &mut self.rules);
+            match is_there {
+                true => self.rules.insert(&key, Arc::new(fragment)),
+                false => self.rules.remove(&key),
             }
         }
         self.rules.clone()
@@ -168,10 +168,10 @@ impl Index {
         ips.len()
     }
 
-    fn render(&self, key: &str) -> Option<Fragment> {
+    fn render(&self, key: &str) -> Option<Rendered> {
         let service = self.services.get(key)?;
         let owns = |frontend: &model::Frontend| self.claims.owns(key, frontend);
-        Some(render::fragment(service, &self.endpoints(key), &self.config, &owns))
+        Some(render::service(service, &self.endpoints(key), &self.config, &owns))
     }
 }
 

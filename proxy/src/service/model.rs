@@ -1,12 +1,13 @@
 //! What the proxy needs of a Service and of its EndpointSlices.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+
+use crate::nft::Protocol;
 
 /// Label by which a Service says that another proxy implements it.
 const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -16,39 +17,6 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Default of `sessionAffinityConfig.clientIP.timeoutSeconds`: three hours.
 const AFFINITY_SECONDS: u32 = 10_800;
-
-/// A transport protocol of a service port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-}
-
-impl Protocol {
-    /// The protocol of an API object's field, where absence means TCP; `None` for one that is unknown.
-    fn parse(name: Option<&str>) -> Option<Protocol> {
-        match name.unwrap_or("TCP") {
-            "TCP" => Some(Protocol::Tcp),
-            "UDP" => Some(Protocol::Udp),
-            "SCTP" => Some(Protocol::Sctp),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Sctp => "sctp",
-        })
-    }
-}
 
 /// Where a service answers; at most one service may own each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +133,8 @@ pub struct Endpoint {
     pub terminating: bool,
     /// Is on this node.
     pub local: bool,
+    /// Is on another node. Of some it is not known where they are.
+    pub elsewhere: bool,
     /// Zones that should use it; no hint when empty.
     pub zones: Vec<String>,
     /// Nodes that should use it; no hint when empty.
@@ -223,6 +193,7 @@ fn read_endpoint(object: &discovery::Endpoint, port: u16, node_name: &str) -> Op
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         local: object.node_name.as_deref().is_some_and(|n| n == node_name),
+        elsewhere: object.node_name.as_deref().is_some_and(|n| n != node_name),
         zones: hints.for_zones.into_iter().flatten().map(|z| z.name).collect(),
         nodes: hints.for_nodes.into_iter().flatten().map(|n| n.name).collect(),
     })

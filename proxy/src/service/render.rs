@@ -1,30 +1,48 @@
 //! The rules of one service.
 //!
-//! A front end leads to one of these chains of a service port, each of which leads to the next:
-//! - `fw-`: lets only `loadBalancerSourceRanges` pass;
+//! Most front ends lead to a chain that all services of as many endpoints share ([`Shared::Lot`]). It draws a number,
+//! and the front end's endpoint of that number is in a map: elements come and go at little cost, and the kernel walks
+//! through all chains whenever one changes.
+//!
+//! Services with affinity, and those with policy Local for traffic from outside, have chains of their own, each of which
+//! leads to the next:
 //! - `ext-`: traffic from outside: masquerades it, or keeps it on this node (policy Local);
 //! - `svc-` and `local-`: choose among all endpoints, or among this node's;
 //! - `ep-`: translates to one endpoint, and remembers the client where the service has affinity.
+//!
+//! Before either, `fw-` lets only `loadBalancerSourceRanges` pass.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::nft::{Family, Fragment, UdpFrontend};
+use ipnet::IpNet;
 
 use super::base::{CLUSTER_IPS, MARK, NODE_PORTS, PUBLISHED, REFUSE, SERVICE_IPS};
-use super::model::{Endpoint, Endpoints, Frontend, Protocol, Service, ServicePort};
+use super::model::{Endpoint, Endpoints, Frontend, Service, ServicePort};
+use super::shared::{Class, Shared};
 use super::{Config, ranges};
+use crate::nft::{
+    Datum, Family, Field, Fragment, Holds, Key, Kind, Name, Protocol, Rule, Set, Side, Statement,
+    UdpFrontend, Value, Verdict,
+};
+
+/// What a service adds, and what it needs that others may need, too.
+#[derive(Debug, Default)]
+pub(super) struct Rendered {
+    pub fragment: Fragment,
+    pub shared: BTreeSet<Shared>,
+}
 
 /// Renders a service. `owns` says whether a front end is this service's, where several ask for it.
-pub(super) fn fragment(
+pub(super) fn service(
     service: &Service,
     endpoints: &Endpoints,
     config: &Config,
     owns: &dyn Fn(&Frontend) -> bool,
-) -> Fragment {
-    let mut fragment = Fragment::default();
+) -> Rendered {
+    let mut rendered = Rendered::default();
     for ip in service.cluster_ips.iter().filter(|ip| config.dns.iter().all(|(dns, _)| dns != *ip)) {
-        fragment.member(Family::of(ip), CLUSTER_IPS, ip.to_string());
+        rendered.fragment.member(Family::of(ip), CLUSTER_IPS, vec![(*ip).into()]);
     }
     for port in &service.ports {
         let of_port = endpoints.get(&(port.name.clone(), port.protocol));
@@ -32,12 +50,13 @@ pub(super) fn fragment(
             let all: Vec<&Endpoint> =
                 of_port.into_iter().flatten().filter(|e| Family::of(&e.address.ip()) == family).collect();
             let local: Vec<&Endpoint> = all.iter().copied().filter(|e| e.local).collect();
+            let here = all.iter().filter(|e| !e.elsewhere).map(|e| e.address.ip()).collect();
             let (all, local) = (choose(&nearest(all, config)), choose(&local));
-            Port { service, port, family, config, owns, all, local }.render(&mut fragment);
+            Port { service, port, family, config, owns, all, local, here }.render(&mut rendered);
         }
     }
-    fragment.udp.sort();
-    fragment
+    rendered.fragment.udp.sort();
+    rendered
 }
 
 /// The endpoints that take connections: those ready, and if none is, those that still serve while they
@@ -79,10 +98,12 @@ struct Port<'a> {
     all: Vec<SocketAddr>,
     /// Endpoints that take connections, on this node.
     local: Vec<SocketAddr>,
+    /// Addresses of endpoints that may be on this node, whether or not they take connections.
+    here: BTreeSet<IpAddr>,
 }
 
 impl Port<'_> {
-    fn render(&self, fragment: &mut Fragment) {
+    fn render(&self, out: &mut Rendered) {
         let internal = self.owned(&self.service.cluster_ips);
         let external = self.owned(&self.service.external_ips);
         let balanced = self.owned(&self.service.load_balancer_ips);
@@ -91,20 +112,77 @@ impl Port<'_> {
         if internal.is_empty() && !outside {
             return;
         }
-        self.endpoints(fragment);
-        let inside = self.internal_verdict();
-        internal.iter().for_each(|ip| self.answer(fragment, Some(*ip), self.port.port, &inside));
-        if !outside {
-            return;
+        let is_chained = self.service.affinity.is_some() || (outside && self.service.external_local);
+        if is_chained && !self.all.is_empty() {
+            self.endpoints(&mut out.fragment);
         }
-        let through = self.external(fragment);
-        let balancer = if balanced.is_empty() { String::new() } else { self.firewall(fragment, &through) };
-        external.iter().for_each(|ip| self.answer(fragment, Some(*ip), self.port.port, &through));
-        balanced.iter().for_each(|ip| self.answer(fragment, Some(*ip), self.port.port, &balancer));
+        for ip in internal {
+            let verdict = self.inside(out, ip);
+            self.answer(&mut out.fragment, Some(ip), self.port.port, verdict);
+        }
+        for ip in external {
+            let verdict = self.outside(out, Class::Outside, Some(ip), self.port.port);
+            self.answer(&mut out.fragment, Some(ip), self.port.port, verdict);
+        }
+        for ip in balanced {
+            let through = self.outside(out, Class::Outside, Some(ip), self.port.port);
+            let verdict = self.firewall(&mut out.fragment, through);
+            self.answer(&mut out.fragment, Some(ip), self.port.port, verdict);
+        }
         if let Some(port) = node_port {
-            self.answer(fragment, None, port, &through);
-            self.publish(fragment, port, &through);
+            let verdict = self.outside(out, Class::NodePort, None, port);
+            self.answer(&mut out.fragment, None, port, verdict);
+            self.publish(out, port);
         }
+    }
+
+    /// What a client inside the cluster gets.
+    fn inside(&self, out: &mut Rendered, ip: IpAddr) -> Verdict {
+        let local = self.service.internal_local;
+        let endpoints = if local { &self.local } else { &self.all };
+        if self.all.is_empty() {
+            Verdict::Goto(REFUSE.into())
+        } else if endpoints.is_empty() {
+            Verdict::Drop
+        } else if self.service.affinity.is_some() {
+            Verdict::Goto(self.name(if local { "local" } else { "svc" }))
+        } else {
+            self.by_lot(out, Class::Inside, Some(ip), self.port.port, endpoints)
+        }
+    }
+
+    /// What a client outside gets.
+    fn outside(&self, out: &mut Rendered, class: Class, ip: Option<IpAddr>, port: u16) -> Verdict {
+        if self.all.is_empty() {
+            Verdict::Goto(REFUSE.into())
+        } else if self.service.affinity.is_some() || self.service.external_local {
+            self.external(&mut out.fragment)
+        } else {
+            self.by_lot(out, class, ip, port, &self.all)
+        }
+    }
+
+    /// Gives a front end numbered endpoints, of which the chain it leads to chooses.
+    fn by_lot(
+        &self,
+        out: &mut Rendered,
+        class: Class,
+        ip: Option<IpAddr>,
+        port: u16,
+        endpoints: &[SocketAddr],
+    ) -> Verdict {
+        let frontend: Key =
+            ip.map(Datum::from).into_iter().chain([self.port.protocol.into(), port.into()]).collect();
+        for (number, endpoint) in (0..).zip(endpoints) {
+            let key = frontend.iter().copied().chain([Datum::Lot(number)]).collect();
+            let target = Value::Data(vec![endpoint.ip().into(), endpoint.port().into()]);
+            out.fragment.map(self.family, class.endpoints(), key, target);
+        }
+        out.shared.extend(self.here.iter().map(|ip| Shared::Itself(*ip)));
+        let of = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
+        let lot = Shared::Lot { class, family: self.family, of };
+        out.shared.insert(lot);
+        Verdict::Goto(lot.key().into())
     }
 
     /// Whether the service has this family: node ports answer in those of its virtual addresses only.
@@ -113,9 +191,11 @@ impl Port<'_> {
     }
 
     /// Leads published ports of the host where their node port leads.
-    fn publish(&self, fragment: &mut Fragment, node_port: u16, verdict: &str) {
+    fn publish(&self, out: &mut Rendered, node_port: u16) {
         for (port, _) in self.config.published.iter().filter(|(_, to)| *to == node_port) {
-            fragment.map(self.family, PUBLISHED, format!("{} . {port}", self.port.protocol), verdict);
+            let verdict = self.outside(out, Class::Published, None, *port);
+            let key = vec![self.port.protocol.into(), (*port).into()];
+            out.fragment.map(self.family, PUBLISHED, key, Value::Verdict(verdict));
         }
     }
 
@@ -136,143 +216,139 @@ impl Port<'_> {
             && self.config.dns.iter().any(|(dns, _)| dns == ip)
     }
 
-    /// What a client inside the cluster gets.
-    fn internal_verdict(&self) -> String {
-        if self.all.is_empty() {
-            format!("goto {REFUSE}")
-        } else if !self.service.internal_local {
-            format!("goto {}", self.name("svc"))
-        } else if self.local.is_empty() {
-            "drop".to_owned()
-        } else {
-            format!("goto {}", self.name("local"))
-        }
-    }
-
-    /// What a client outside gets: the verdict, and the chain it leads to.
-    fn external(&self, fragment: &mut Fragment) -> String {
-        if self.all.is_empty() {
-            return format!("goto {REFUSE}");
-        }
-        let (ip, svc) = (self.family.ip(), self.name("svc"));
+    /// The chain of traffic from outside; whatever leads to it finds the same.
+    fn external(&self, fragment: &mut Fragment) -> Verdict {
+        let (svc, name) = (self.name("svc"), self.name("ext"));
         let rules = if self.service.external_local {
             let mut rules = Vec::new();
             // Pods and this host are inside: for them the policy does not count.
-            rules.extend(self.config.pods(self.family).map(|pods| format!("{ip} saddr {pods} goto {svc}")));
-            rules.push(format!("fib saddr type local jump {MARK}"));
-            rules.push(format!("fib saddr type local goto {svc}"));
-            rules.push(match self.local.is_empty() {
-                true => "drop".to_owned(),
-                false => format!("goto {}", self.name("local")),
-            });
+            let pods = self.config.pods(self.family);
+            if !pods.is_empty() {
+                rules.push(vec![Statement::within(Side::Source, pods), Statement::goto(svc.clone())]);
+            }
+            rules.push(vec![Statement::Local(Side::Source), Statement::jump(MARK)]);
+            rules.push(vec![Statement::Local(Side::Source), Statement::goto(svc)]);
+            rules.push(vec![match self.local.is_empty() {
+                true => Statement::drop(),
+                false => Statement::goto(self.name("local")),
+            }]);
             rules
         } else {
-            vec![format!("jump {MARK}"), format!("goto {svc}")]
+            vec![vec![Statement::jump(MARK)], vec![Statement::goto(svc)]]
         };
-        fragment.chain(self.family, self.name("ext"), rules);
-        format!("goto {}", self.name("ext"))
+        fragment.chain(self.family, name.clone(), rules);
+        Verdict::Goto(name)
     }
 
     /// Restricts the load balancer's addresses to the service's source ranges, if it has any.
-    fn firewall(&self, fragment: &mut Fragment, through: &str) -> String {
+    fn firewall(&self, fragment: &mut Fragment, through: Verdict) -> Verdict {
         if self.service.source_ranges.is_empty() {
-            return through.to_owned();
+            return through;
         }
-        let ip = self.family.ip();
+        let from = |ranges: Vec<IpNet>| {
+            vec![Statement::within(Side::Source, ranges), Statement::Go(through.clone())]
+        };
         let mut rules = Vec::new();
         let allowed = ranges(&self.service.source_ranges, self.family);
-        rules.extend(allowed.map(|ranges| format!("{ip} saddr {ranges} {through}")));
-        // A node that carries the balancer's address itself calls from that address.
-        for own in self.owned(&self.service.load_balancer_ips) {
-            rules.push(format!("{ip} saddr {own} {through}"));
+        if !allowed.is_empty() {
+            rules.push(from(allowed));
         }
-        rules.push("drop".to_owned());
-        fragment.chain(self.family, self.name("fw"), rules);
-        format!("goto {}", self.name("fw"))
+        // A node that carries the balancer's address itself calls from that address.
+        let own = self.owned(&self.service.load_balancer_ips);
+        rules.extend(own.into_iter().map(|own| from(vec![own.into()])));
+        rules.push(vec![Statement::drop()]);
+        let name = self.name("fw");
+        fragment.chain(self.family, name.clone(), rules);
+        Verdict::Goto(name)
     }
 
     /// Adds a front end.
-    fn answer(&self, fragment: &mut Fragment, address: Option<IpAddr>, port: u16, verdict: &str) {
+    fn answer(&self, fragment: &mut Fragment, address: Option<IpAddr>, port: u16, verdict: Verdict) {
         let protocol = self.port.protocol;
+        let value = Value::Verdict(verdict);
         match address {
             Some(ip) => {
-                fragment.map(self.family, SERVICE_IPS, format!("{ip} . {protocol} . {port}"), verdict)
+                let key = vec![ip.into(), protocol.into(), port.into()];
+                fragment.map(self.family, SERVICE_IPS, key, value);
             }
-            None => fragment.map(self.family, NODE_PORTS, format!("{protocol} . {port}"), verdict),
+            None => fragment.map(self.family, NODE_PORTS, vec![protocol.into(), port.into()], value),
         }
         if protocol == Protocol::Udp {
-            let endpoints: BTreeSet<SocketAddr> = self.all.iter().chain(&self.local).copied().collect();
-            fragment.udp.push(UdpFrontend { address, port, endpoints: endpoints.into_iter().collect() });
+            let endpoints = self.either().into_iter().collect();
+            fragment.udp.push(UdpFrontend { address, port, endpoints });
         }
+    }
+
+    /// Endpoints that take connections from anybody.
+    fn either(&self) -> BTreeSet<SocketAddr> {
+        self.all.iter().chain(&self.local).copied().collect()
     }
 
     /// Adds the chains that choose an endpoint, and those of the endpoints.
     fn endpoints(&self, fragment: &mut Fragment) {
+        let chains: BTreeMap<SocketAddr, Name> =
+            self.either().into_iter().map(|e| (e, self.endpoint_name("ep", &e))).collect();
         let mut all = Vec::new();
-        if let Some(pods) = self.config.pods(self.family) {
-            all.push(format!("{} saddr != {pods} jump {MARK}", self.family.ip()));
+        let pods = self.config.pods(self.family);
+        if !pods.is_empty() {
+            all.push(vec![Statement::outside(Side::Source, pods), Statement::jump(MARK)]);
         }
-        all.extend(self.balance(&self.all));
-        if !self.all.is_empty() {
-            fragment.chain(self.family, self.name("svc"), all);
-        }
+        all.extend(self.balance(&self.all, &chains));
+        fragment.chain(self.family, self.name("svc"), all);
         if !self.local.is_empty() && (self.service.internal_local || self.service.external_local) {
-            fragment.chain(self.family, self.name("local"), self.balance(&self.local));
+            fragment.chain(self.family, self.name("local"), self.balance(&self.local, &chains));
         }
-        let endpoints: BTreeSet<SocketAddr> = self.all.iter().chain(&self.local).copied().collect();
-        endpoints.iter().for_each(|e| self.endpoint(fragment, e));
+        chains.into_iter().for_each(|(endpoint, chain)| self.endpoint(fragment, &endpoint, chain));
     }
 
     /// Rules that lead back to the client's endpoint, or else to any with equal chance.
-    fn balance(&self, endpoints: &[SocketAddr]) -> Vec<String> {
-        let ip = self.family.ip();
-        let affine = endpoints.iter().filter_map(|e| {
-            let set = self.affinity_set(e)?;
-            Some(format!("{ip} saddr @{set} goto {}", self.endpoint_name("ep", e)))
+    fn balance(&self, endpoints: &[SocketAddr], chains: &BTreeMap<SocketAddr, Name>) -> Vec<Rule> {
+        let chains_of = || endpoints.iter().filter_map(|e| Some((e, chains.get(e)?.clone())));
+        let affine = chains_of().filter_map(|(endpoint, chain)| {
+            let set = self.affinity_set(endpoint)?;
+            Some(vec![Statement::among(&[Field::Source], set), Statement::goto(chain)])
         });
-        let mut rules: Vec<String> = affine.collect();
-        let targets: Vec<String> =
-            endpoints.iter().map(|e| format!("goto {}", self.endpoint_name("ep", e))).collect();
+        let mut rules: Vec<Rule> = affine.collect();
+        let targets: Vec<Name> = chains_of().map(|(_, chain)| chain).collect();
         match targets.as_slice() {
             [] => {}
-            [one] => rules.push(one.clone()),
-            many => {
-                let numbered: Vec<String> =
-                    many.iter().enumerate().map(|(i, t)| format!("{i} : {t}")).collect();
-                rules.push(format!("numgen random mod {} vmap {{ {} }}", many.len(), numbered.join(", ")));
-            }
+            [one] => rules.push(vec![Statement::goto(one.clone())]),
+            _ => rules.push(vec![Statement::Choose(targets.into())]),
         }
         rules
     }
 
-    fn endpoint(&self, fragment: &mut Fragment, endpoint: &SocketAddr) {
-        let ip = self.family.ip();
+    fn endpoint(&self, fragment: &mut Fragment, endpoint: &SocketAddr, chain: Name) {
         // An endpoint that calls its own service would answer itself directly.
-        let mut rules = vec![format!("{ip} saddr {} jump {MARK}", endpoint.ip())];
+        let itself = Statement::within(Side::Source, [IpNet::from(endpoint.ip())]);
+        let mut rules = vec![vec![itself, Statement::jump(MARK)]];
         if let (Some(set), Some(seconds)) = (self.affinity_set(endpoint), self.service.affinity) {
-            rules.push(format!("update @{set} {{ {ip} saddr }}"));
-            let address = self.family.address_type();
-            let declaration = format!("type {address}; flags dynamic,timeout; timeout {seconds}s;");
-            fragment.declare_set(self.family, set, declaration);
+            rules.push(vec![Statement::Remember(set.clone())]);
+            let clients = Set { key: &[Kind::Address], holds: Holds::Nothing, timeout: Some(seconds) };
+            fragment.sets.insert((self.family, set), clients);
         }
-        rules.push(format!("meta l4proto {} dnat to {endpoint}", self.port.protocol));
-        fragment.chain(self.family, self.endpoint_name("ep", endpoint), rules);
+        rules.push(vec![Statement::Protocol(self.port.protocol), Statement::Translate(*endpoint)]);
+        fragment.chain(self.family, chain, rules);
     }
 
     /// The set of clients that return to an endpoint. The time is part of its name, since a set's timeout
     /// cannot be changed.
-    fn affinity_set(&self, endpoint: &SocketAddr) -> Option<String> {
+    fn affinity_set(&self, endpoint: &SocketAddr) -> Option<Name> {
         let seconds = self.service.affinity?;
         Some(self.endpoint_name(&format!("clients{seconds}"), endpoint))
     }
 
-    fn name(&self, kind: &str) -> String {
+    fn name(&self, kind: &str) -> Name {
+        self.text(kind).into()
+    }
+
+    fn text(&self, kind: &str) -> String {
         let (service, port) = (self.service, self.port);
         format!("{kind}-{}/{}/{}/{}", service.namespace, service.name, port.protocol, port.port)
     }
 
-    fn endpoint_name(&self, kind: &str, endpoint: &SocketAddr) -> String {
+    fn endpoint_name(&self, kind: &str, endpoint: &SocketAddr) -> Name {
         let ip = endpoint.ip().to_string().replace(':', "_");
-        format!("{}/{ip}/{}", self.name(kind), endpoint.port())
+        format!("{}/{ip}/{}", self.text(kind), endpoint.port()).into()
     }
 }

@@ -53,8 +53,8 @@ fn on(node: &str, ip: &str) -> Value {
 /// Compares what services add to the base with a golden file.
 fn check(name: &str, services: &[Service], slices: &[Arc<EndpointSlice>]) {
     let rules = desired(services, slices, &config());
-    let base = RuleSet { base: rules.base.clone(), ..RuleSet::default() };
-    golden(name, &nft::diff("knarr-dev", &base, &rules));
+    let base = RuleSet::new(rules.base.clone());
+    golden(name, &nft::diff("knarr-dev", &base, &rules).to_string());
 }
 
 fn golden(name: &str, text: &str) {
@@ -68,7 +68,7 @@ fn golden(name: &str, text: &str) {
 
 #[test]
 fn base() {
-    golden("base", &nft::full("knarr-dev", &desired([], [], &config())));
+    golden("base", &nft::full("knarr-dev", &desired([], [], &config())).to_string());
 }
 
 #[test]
@@ -121,6 +121,15 @@ fn no_endpoints_and_no_virtual_addresses() {
     check("no_endpoints", &services, &[slice("headless", json!([on("node-1", "10.244.0.5")]))]);
 }
 
+/// Where the front ends of a service lead to.
+fn targets(fragment: &nft::Fragment) -> Vec<String> {
+    let target = |value: &Option<nft::Value>| match value {
+        Some(nft::Value::Data(target)) => Some(nft::side_by_side(target).replace(" . ", "/")),
+        _ => None,
+    };
+    fragment.elements.values().filter_map(target).collect()
+}
+
 /// Which endpoints a service with these leads to.
 fn check_chosen(endpoints: Value, expected: &[&str]) {
     let rules = desired(
@@ -128,9 +137,7 @@ fn check_chosen(endpoints: Value, expected: &[&str]) {
         [&slice("web", endpoints)],
         &config(),
     );
-    let fragment = &rules.services["shop/web"];
-    let chains = fragment.chains.keys().filter_map(|(_, name)| name.strip_prefix("ep-shop/web/tcp/80/"));
-    assert_eq!(chains.collect::<Vec<_>>(), expected);
+    assert_eq!(targets(rules.get("shop/web").expect("the service")), expected);
 }
 
 #[test]
@@ -179,9 +186,11 @@ fn one_service_answers_where_two_want_to() {
         |name: &str, ip: &str| service(name, json!({ "clusterIP": ip, "externalIPs": ["192.0.2.7"] }));
     let (a, b) = (external("a", "10.96.0.21"), external("b", "10.96.0.22"));
     let answers = |rules: &RuleSet| {
-        let key = (nft::Family::V4, "service-ips".into(), "192.0.2.7 . tcp . 80".to_owned());
+        let address: std::net::IpAddr = "192.0.2.7".parse().expect("address");
+        let frontend = vec![address.into(), nft::Protocol::Tcp.into(), 80.into()];
+        let key = (nft::Family::V4, "service-ips".into(), frontend);
         let has = |f: &Arc<nft::Fragment>| f.elements.contains_key(&key);
-        rules.services.iter().filter(|(_, f)| has(f)).map(|(k, _)| k.clone()).collect::<Vec<_>>()
+        rules.services().filter(|(_, f)| has(f)).map(|(k, _)| k.to_owned()).collect::<Vec<_>>()
     };
     let mut index = Index::new(config());
     index.apply_service(&b);
@@ -203,12 +212,14 @@ fn a_change_of_one_service_leaves_the_others_alone() {
     let before = index.rules();
     index.apply_slice(&slice("s7", json!([on("node-1", "10.244.0.5"), on("node-1", "10.244.0.6")])));
     let after = index.rules();
-    let shared = after.services.iter().filter(|(k, f)| Arc::ptr_eq(f, &before.services[*k])).count();
-    assert_eq!(shared, 99);
-    golden("one_more_endpoint", &nft::diff("knarr-dev", &before, &after));
+    let is_shared = |(key, now): &(&str, &Arc<_>)| before.get(key).is_some_and(|old| Arc::ptr_eq(now, old));
+    let shared = after.services().filter(is_shared).count();
+    // The other services, and what all of them share: an address and a chain.
+    assert_eq!(shared, 101);
+    golden("one_more_endpoint", &nft::diff("knarr-dev", &before, &after).to_string());
     // An event that changes nothing leads to no command.
     index.apply_slice(&slice("s7", json!([on("node-1", "10.244.0.6"), on("node-1", "10.244.0.5")])));
-    assert_eq!(nft::diff("knarr-dev", &after, &index.rules()), "");
+    assert!(nft::diff("knarr-dev", &after, &index.rules()).is_empty());
 }
 
 #[test]
@@ -220,7 +231,7 @@ fn slices_move_between_services() {
     index.apply_slice(&Arc::new(moving.clone()));
     let endpoints = |index: &mut Index, key: &str| {
         let rules = index.rules();
-        rules.services[key].chains.keys().filter(|(_, name)| name.starts_with("ep-")).count()
+        targets(rules.get(key).expect("the service")).len()
     };
     assert_eq!((endpoints(&mut index, "shop/a"), endpoints(&mut index, "shop/b")), (1, 0));
     if let Some(labels) = moving.metadata.labels.as_mut() {
@@ -230,4 +241,37 @@ fn slices_move_between_services() {
     assert_eq!((endpoints(&mut index, "shop/a"), endpoints(&mut index, "shop/b")), (0, 1));
     index.delete_slice("shop/a-1");
     assert_eq!(endpoints(&mut index, "shop/b"), 0);
+}
+
+#[test]
+fn what_services_share_is_there_as_long_as_one_needs_it() {
+    let mut index = Index::new(config());
+    let shared = |index: &mut Index| -> Vec<String> {
+        let rules = index.rules();
+        let keys = rules.services().map(|(key, _)| key.to_owned());
+        keys.filter(|key| !key.contains('/')).collect()
+    };
+    for (name, ip) in [("a", "10.96.0.21"), ("b", "10.96.0.22")] {
+        index.apply_service(&service(name, json!({ "clusterIP": ip })));
+        index.apply_slice(&slice(name, json!([on("node-1", "10.244.0.5"), on("node-2", "10.244.1.5")])));
+    }
+    assert_eq!(shared(&mut index), ["inside-2 ip", "itself 10.244.0.5"]);
+    index.delete_service("shop/a");
+    assert_eq!(shared(&mut index), ["inside-2 ip", "itself 10.244.0.5"]);
+    index.apply_slice(&slice("b", json!([on("node-2", "10.244.1.5")])));
+    assert_eq!(shared(&mut index), ["inside-1 ip"]);
+    index.delete_service("shop/b");
+    assert_eq!(shared(&mut index), Vec::<String>::new());
+    // What is left are the rules of no services at all.
+    assert_eq!(index.rules(), desired([], [], &config()));
+}
+
+#[test]
+fn node_ports_and_external_addresses_have_endpoints_of_their_own() {
+    let spec = json!({
+        "clusterIP": "10.96.0.20", "type": "NodePort", "externalIPs": ["192.0.2.7"],
+        "ports": [{ "name": "http", "port": 80, "nodePort": 30080 }],
+    });
+    let slices = [slice("web", json!([on("node-1", "10.244.0.5"), on("node-2", "10.244.1.5")]))];
+    check("node_port", &[service("web", spec)], &slices);
 }

@@ -70,7 +70,7 @@ fn while_enforcing(node: &Node, test: impl FnOnce(&World<'_>)) {
     std::thread::scope(|scope| {
         let keeper = scope.spawn(|| {
             in_namespace(Some(&node.namespace), || async {
-                let table = Table::new(&node.cni.cluster);
+                let table = Table::open(&node.cni.cluster)?;
                 table.keep(&watched, Duration::from_secs(3600), stop.clone()).await.expect("rules");
                 Ok(())
             })

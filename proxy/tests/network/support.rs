@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -12,7 +13,7 @@ use knarr_proxy::cni::{self, Attachment, Configuration, PortMapping, in_namespac
 use knarr_proxy::names;
 use knarr_proxy::network::netlink::Netlink;
 use knarr_proxy::network::sysctl;
-use knarr_proxy::nft::{self, Nft, RuleSet};
+use knarr_proxy::nft::{self, Commands, Nft, RuleSet};
 use knarr_proxy::service::Config;
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -63,6 +64,8 @@ pub struct Node {
     pub cni: Configuration,
     pub services: Config,
     pub state: tempfile::TempDir,
+    /// The node's rules.
+    pub kernel: Nft,
 }
 
 impl Node {
@@ -104,7 +107,8 @@ impl Node {
             masquerade_bit: 14,
             ..Config::default()
         };
-        Node { namespace, outside, cni, services, state }
+        let kernel = within(&namespace, Nft::open).expect("rules");
+        Node { namespace, outside, cni, services, state, kernel }
     }
 
     /// A pod with an interface made by the CNI plugin.
@@ -127,34 +131,38 @@ impl Node {
 
     /// Replaces all service rules.
     pub fn apply(&self, rules: &RuleSet) {
-        self.nft(&nft::full(&self.table(), rules));
+        self.commands(&nft::full(&self.table(), rules));
     }
 
     /// Applies the difference of two states.
     pub fn update(&self, old: &RuleSet, new: &RuleSet) {
-        self.nft(&nft::diff(&self.table(), old, new));
+        self.commands(&nft::diff(&self.table(), old, new));
     }
 
     pub fn table(&self) -> String {
         names::service_table(&self.cni.cluster)
     }
 
+    /// Brings commands to the kernel.
+    pub fn commands(&self, commands: &Commands<'_>) {
+        let apply = || async { Ok(self.kernel.apply(commands).await?) };
+        in_namespace(Some(&self.namespace), apply).unwrap_or_else(|e| panic!("{}", e.chain()));
+    }
+
+    /// Runs commands of the `nft` program, as somebody else on the host may.
     pub fn nft(&self, commands: &str) {
-        let apply = || async { Ok(Nft::default().apply(commands).await?) };
-        let result = in_namespace(Some(&self.namespace), apply);
-        result.unwrap_or_else(|e| panic!("{}\n{commands}", e.chain()));
+        nft_program(&self.namespace, &["-f", "-"], commands);
     }
 
     /// Output of `nft list …`.
     pub fn list(&self, what: &[&str]) -> String {
         let args: Vec<&str> = std::iter::once("list").chain(what.iter().copied()).collect();
-        let list = || async { Ok(Nft::default().run(&args, "").await?) };
-        in_namespace(Some(&self.namespace), list).expect("list")
+        nft_program(&self.namespace, &args, "")
     }
 
     /// Runs a program on the node and returns its output.
     pub fn output(&self, program: &str, args: &[&str]) -> String {
-        let run = || std::process::Command::new(program).args(args).output().expect("program");
+        let run = || Command::new(program).args(args).output().expect("program");
         String::from_utf8_lossy(&within(&self.namespace, run).stdout).into_owned()
     }
 
@@ -171,6 +179,20 @@ impl Node {
     pub fn reservations(&self) -> PathBuf {
         self.cni.state_dir.join("reservations.json")
     }
+}
+
+/// Runs the `nft` program in a namespace and returns its output.
+pub fn nft_program(namespace: &File, args: &[&str], input: &str) -> String {
+    let run = || {
+        let mut command = Command::new("nft");
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program nft");
+        child.stdin.take().expect("input").write_all(input.as_bytes()).expect("write");
+        child.wait_with_output().expect("output")
+    };
+    let output = within(namespace, run);
+    assert!(output.status.success(), "{}\n{input}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Joins the node's `eth0` and the client's.

@@ -5,6 +5,7 @@ use crate::plugins::Plan;
 use crate::pod::PodView;
 use crate::storage::{Claim, SELECTED_NODE, Volume};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use knarr_component::client::message;
 use knarr_component::events::Type;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Why volumes could not be bound.
 #[derive(Debug, thiserror::Error)]
 enum VolumesError {
-    #[error(transparent)]
+    #[error("{}", message(.0))]
     Write(#[from] kube::Error),
     #[error("context deadline exceeded")]
     Timeout,

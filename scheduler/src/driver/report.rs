@@ -37,8 +37,12 @@ impl Scheduler {
         }
         let mut condition = json!({
             "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
-            "lastProbeTime": null, "lastTransitionTime": now(),
+            "lastProbeTime": null,
         });
+        // The time of the change, which another message is not.
+        if pod.unscheduled_message.is_none() {
+            condition["lastTransitionTime"] = now().into();
+        }
         if pod.generation > 0 {
             condition["observedGeneration"] = pod.generation.into();
         }

@@ -8,6 +8,7 @@ use crate::pod::PodView;
 use crate::views;
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use knarr_component::client::message;
 use knarr_component::store::Key;
 use kube::Api;
 use kube::api::PostParams;
@@ -17,13 +18,16 @@ use std::time::{Duration, Instant};
 /// Keeps a claim from vanishing while devices are allocated for it.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 
+/// How often a claim is read again that others write at the same time.
+const TRIES: usize = 5;
+
 /// How long a driver may take to prepare devices.
 const PREPARATION: Duration = Duration::from_secs(600);
 
 /// Why a claim could not be reserved.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReserveError {
-    #[error(transparent)]
+    #[error("{}", message(.0))]
     Write(#[from] kube::Error),
     #[error("resourceclaim {0:?} not found")]
     Gone(String),
@@ -33,6 +37,8 @@ pub(super) enum ReserveError {
     Failed(Key, String),
     #[error("claim {0} binding timeout")]
     Timeout(Key),
+    #[error("claim {0} is written by others again and again")]
+    Contended(Key),
 }
 
 impl Scheduler {
@@ -90,14 +96,39 @@ impl Scheduler {
     async fn reserve(&self, pod: &PodView, wanted: &Allocation) -> Result<(), ReserveError> {
         let known = self.state.lock().cache.world().devices.claims.get(&wanted.claim).cloned();
         let known = known.ok_or_else(|| ReserveError::Gone(wanted.claim.name.clone()))?;
+        let api: Api<ResourceClaim> = Api::namespaced(self.client.clone(), &wanted.claim.namespace);
         let mut claim = known.value.clone();
+        for _ in 0..TRIES {
+            match self.write_reservation(&api, pod, wanted, claim).await {
+                // Someone else has written the claim: a controller its finalizer, or another pod its name.
+                Err(ReserveError::Write(kube::Error::Api(status))) if status.code == 409 => {}
+                other => return other,
+            }
+            let fresh = api.get_opt(&wanted.claim.name).await?;
+            claim = fresh.ok_or_else(|| ReserveError::Gone(wanted.claim.name.clone()))?;
+            if claim.metadata.deletion_timestamp.is_some() {
+                return Err(ReserveError::Gone(wanted.claim.name.clone()));
+            }
+        }
+        Err(ReserveError::Contended(wanted.claim.clone()))
+    }
+
+    /// Writes to a claim, as it was read, what it gets and whom it is for.
+    async fn write_reservation(
+        &self,
+        api: &Api<ResourceClaim>,
+        pod: &PodView,
+        wanted: &Allocation,
+        mut claim: ResourceClaim,
+    ) -> Result<(), ReserveError> {
         let status = claim.status.clone().unwrap_or_default();
         if status.reserved_for.iter().flatten().any(|holder| holder.uid == pod.uid) {
             return Ok(());
         }
-        let api: Api<ResourceClaim> = Api::namespaced(self.client.clone(), &wanted.claim.namespace);
         let name = &wanted.claim.name;
-        if let Some(allocation) = &wanted.allocation {
+        // Another pod may have been quicker to allocate it.
+        let allocation = wanted.allocation.as_ref().filter(|_| status.allocation.is_none());
+        if let Some(allocation) = allocation {
             let finalizers = claim.metadata.finalizers.get_or_insert_default();
             if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
                 finalizers.push(FINALIZER.to_owned());

@@ -255,7 +255,7 @@ impl Scheduler {
                     state.queue.event(Event::PodGone, now);
                 }
                 if self.recorders.contains_key(&pod.scheduler) {
-                    match pod.gates.is_empty() {
+                    match pod.may_be_tried() {
                         true => state.queue.set(Arc::clone(pod)),
                         false => state.queue.remove(&pod.key),
                     }

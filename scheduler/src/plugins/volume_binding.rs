@@ -74,9 +74,7 @@ fn claims(pod: &PodView, storage: &Storage) -> Result<Claims, Reason> {
             bound.push(Arc::clone(claim));
             continue;
         }
-        if !claim.class.is_empty() && storage.class_of(claim).is_none() {
-            return Err(format!("storageclass.storage.k8s.io {:?} not found", claim.class).into());
-        }
+        // A class that is not there does not wait for a node.
         if !claim.volume.is_empty() || !storage.class_of(claim).is_some_and(|class| class.waits) {
             return Err(UNBOUND.into());
         }

@@ -93,7 +93,7 @@ fn claims_that_hold_a_pod() {
     let unbound = all("pod has unbound immediate PersistentVolumeClaims");
     check(vec![claim("", "")], &unbound);
     check(vec![claim("wait", ""), class("Immediate", "p")], &unbound);
-    check(vec![claim("wait", "")], &all("storageclass.storage.k8s.io \"wait\" not found"));
+    check(vec![claim("wait", "")], &unbound);
     let mut deleting = claim("wait", "v");
     deleting["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     check(vec![deleting, volume("v", "1Gi", "b")], &all("persistentvolumeclaim \"c\" is being deleted"));
