@@ -110,7 +110,7 @@ pub fn resize(context: &Context) -> Result<()> {
     resize("20m")?;
     eventually("the limits are changed", || contains(&quota()?, "30000"))?;
     eventually("the resize is over", || {
-        same(context.value("pod/elastic", &condition.to_owned())?.as_str(), "")?;
+        same(context.value("pod/elastic", condition)?.as_str(), "")?;
         same(
             context.value("pod/elastic", ".status.containerStatuses[0].resources.limits.cpu")?.as_str(),
             "300m",

@@ -70,10 +70,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// Reads an API object; `None` if it has no virtual addresses or is another proxy's.
+    /// Reads an API object; `None` if it has no virtual addresses, is another proxy's or no proxy's at all.
     pub fn read(object: &core::Service) -> Option<Service> {
         let labels = object.metadata.labels.as_ref();
-        if labels.is_some_and(|l| l.contains_key(SERVICE_PROXY_NAME)) {
+        if [SERVICE_PROXY_NAME, HEADLESS].iter().any(|label| labels.is_some_and(|l| l.contains_key(*label))) {
             return None;
         }
         let spec = object.spec.as_ref()?;

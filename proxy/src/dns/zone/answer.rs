@@ -141,28 +141,29 @@ impl Zone {
     /// Service records: the service's own name for virtual addresses, else those of its endpoints. `own` is
     /// the service's name.
     fn srv(&self, name: &Name, own: &Name, service: &ServiceNames, wanted: impl Fn(&Port) -> bool) -> Answer {
-        let (mut records, mut additional) = (Vec::new(), Vec::new());
-        let mut add = |port: &Port, weight: u16, target: &Name| {
-            records.push(record(name, RData::SRV(SRV::new(0, weight, port.number, target.clone()))));
-        };
+        let (mut found, mut additional): (Vec<(&Port, Name)>, _) = (Vec::new(), Vec::new());
         match &service.kind {
             Kind::Virtual(ips) => {
-                service.ports.iter().filter(|p| wanted(p)).for_each(|p| add(p, 100, own));
+                found.extend(service.ports.iter().filter(|p| wanted(p)).map(|port| (port, own.clone())));
                 additional.extend(ips.iter().map(|ip| address(own, *ip)));
             }
             _ => {
-                let count = service.endpoints.len().max(1);
-                let weight = u16::try_from(100 / count).unwrap_or(1).max(1);
                 for (label, endpoint) in &service.endpoints {
                     let Ok(target) = own.prepend_label(label.as_str()) else { continue };
-                    let ports: Vec<&Port> = endpoint.ports.iter().filter(|p| wanted(p)).collect();
-                    ports.iter().for_each(|p| add(p, weight, &target));
-                    if !ports.is_empty() {
+                    let before = found.len();
+                    found.extend(
+                        endpoint.ports.iter().filter(|p| wanted(p)).map(|port| (port, target.clone())),
+                    );
+                    if found.len() > before {
                         additional.extend(endpoint.ips.iter().map(|ip| address(&target, *ip)));
                     }
                 }
             }
         }
+        // As CoreDNS does it: a hundred is shared by all that answer.
+        let weight = u16::try_from(100 / found.len().max(1)).unwrap_or(1).max(1);
+        let srv = |(port, target): (&Port, Name)| RData::SRV(SRV::new(0, weight, port.number, target));
+        let records: Vec<_> = found.into_iter().map(|answer| record(name, srv(answer))).collect();
         if records.is_empty() { Answer::NoData } else { Answer::Records(records, additional) }
     }
 
