@@ -110,7 +110,9 @@ fn dns_service(cluster: &Cluster) -> Result<Service> {
     Ok(serde_json::from_value(serde_json::json!({
         "metadata": {
             "name": "kube-dns",
-            "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"},
+            "labels": {
+                "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS",
+            },
         },
         // Without a selector: every node answers by itself.
         "spec": {

@@ -36,6 +36,7 @@ pub fn all() -> Vec<Scenario> {
         scenario("horizontal-pod-autoscaler-controller", workloads::autoscaler),
         scenario("job-controller", workloads::job),
         scenario("local-path-provisioner-controller", storage::local_path),
+        scenario("scheduler-expected-node", storage::expected_node),
         scenario("namespace-controller", tidiness::namespace),
         scenario("node-ipam-controller", nodes::addresses),
         scenario("node-lifecycle-controller", nodes::lifecycle),

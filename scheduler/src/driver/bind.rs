@@ -82,6 +82,7 @@ impl Scheduler {
 
     /// Binds or asks for the pod's volumes, waits until they are there, then binds the pod.
     pub(super) async fn bind_with_volumes(&self, pod: &PodView, node: &str, plan: &Plan, timeout: Duration) {
+        self.expect(pod, node).await;
         let reserved = self.reserve_devices(pod, plan).await;
         let bound = match &reserved {
             Ok(()) => {

@@ -26,6 +26,21 @@ impl Scheduler {
         }
     }
 
+    /// Says where a pod is to run whose volumes or devices take a while, so that autoscalers keep the node for it.
+    ///
+    /// Source: KEP-5278, Nominated node name for an expected pod placement.
+    pub(super) async fn expect(&self, pod: &PodView, node: &str) {
+        if pod.nominated == node || !knarr_api::gates::enabled("NominatedNodeNameForExpectation") {
+            return;
+        }
+        let patch =
+            Patch::Strategic(json!({"metadata": {"uid": pod.uid}, "status": {"nominatedNodeName": node}}));
+        let patched = self.pods(&pod.key).patch_status(&pod.key.name, &PatchParams::default(), &patch).await;
+        if let Err(error) = patched {
+            tracing::debug!(pod = %pod.key, %error, "expected node not told");
+        }
+    }
+
     /// Tells the pod why it has no node: an event, and its status where that says another thing. `promise` is the
     /// node on which room is made for it, empty when that is not so any more.
     pub(super) async fn report(&self, pod: &PodView, reason: &str, message: &str, promise: Option<&str>) {

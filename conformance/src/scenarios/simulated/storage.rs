@@ -36,6 +36,16 @@ pub fn binding(context: &Context) -> Result<()> {
     shows(context, "pvc/data", ".status.phase", "Bound")?;
     let right = format!("pv/{}", own(context, "right"));
     same(context.value("pvc/data", ".spec.volumeName")?, own(context, "right"))?;
+    let small = own(context, "small");
+    context.apply_json(&claim("picky", json!({"storageClassName": class, "volumeName": small})))?;
+    let text = format!("Cannot bind to requested volume \"{small}\": requested PV is too small");
+    told(context, "picky", "VolumeMismatch", &text)?;
+    context.apply_json(&claim(
+        "late",
+        json!({"storageClassName": class, "volumeName": own(context, "right")}),
+    ))?;
+    told(context, "late", "FailedBinding", "already bound to a different claim.")?;
+    context.kubectl(&["delete", "pvc/picky", "pvc/late"])?;
     context.kubectl(&["delete", "pvc/data"])?;
     shows(context, &right, ".status.phase", "Released")?;
     context.kubectl(&["delete", &right, &format!("pv/{}", own(context, "small"))]).map(drop)
@@ -59,6 +69,29 @@ pub fn local_path(context: &Context) -> Result<()> {
     context.kubectl(&["delete", "pod/user", "pvc/data"])?;
     counts(context, &["pvc"], 0)?;
     context.kubectl(&["delete", &format!("storageclass/{class}")]).map(drop)
+}
+
+/// A pod that waits for its volume says which node is kept for it; a volume kept for a claim needs no pod.
+pub fn expected_node(context: &Context) -> Result<()> {
+    let class = own(context, "class");
+    context.apply_json(&json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {"name": class}, "provisioner": DRIVER, "volumeBindingMode": "WaitForFirstConsumer"}))?;
+    context.apply_json(&claim("data", json!({"storageClassName": class})))?;
+    context.apply_json(&using("user", "data"))?;
+    eventually("the pod has a node to wait for", || {
+        let selected = "{.metadata.annotations.volume\\.kubernetes\\.io/selected-node}";
+        let selected = context.kubectl(&["get", "pvc/data", "--output", &format!("jsonpath={selected}")])?;
+        ensure!(!selected.is_empty(), "no node is chosen");
+        same(context.value("pod/user", ".status.nominatedNodeName")?, selected)
+    })?;
+    let kept = json!({"claimRef": {"namespace": context.namespace, "name": "kept"}});
+    context.apply_json(&volume(context, "kept", kept))?;
+    context.apply_json(&claim("kept", json!({"storageClassName": class})))?;
+    shows(context, "pvc/kept", ".status.phase", "Bound")?;
+    context.kubectl(&["delete", "pod/user", "pvc/data", "pvc/kept"])?;
+    context
+        .kubectl(&["delete", &format!("pv/{}", own(context, "kept")), &format!("storageclass/{class}")])
+        .map(drop)
 }
 
 /// A pod's own claim comes with it and goes with it.
