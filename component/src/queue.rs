@@ -84,8 +84,11 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
         Self(Arc::new(Shared { state: Mutex::new(state), wake: Notify::new(), max_delay }))
     }
 
-    /// Counts under a name what happens in the queue; see [`metrics::register`].
+    /// Counts under a name what happens in the queue; see [`metrics::register`]. The first name stays.
     pub fn observe(&self, name: &str) {
+        if self.0.state.lock().metrics.is_some() {
+            return;
+        }
         let shared = Arc::downgrade(&self.0);
         let under_way = move || {
             let now = Instant::now();
@@ -315,6 +318,7 @@ mod tests {
         let queue = Queue::new();
         queue.add("early");
         queue.observe("counted");
+        queue.observe("too late");
         queue.add("late");
         queue.add("late");
         tokio::time::advance(Duration::from_secs(2)).await;
@@ -340,6 +344,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "no {line} in {text}");
         }
+        assert!(!text.contains("too late"), "{text}");
     }
 
     #[tokio::test(start_paused = true)]

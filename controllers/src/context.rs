@@ -12,7 +12,7 @@ use knarr_component::{
 use kube::{Api, Client, Resource};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::Args;
+use crate::{args::Args, queue_names};
 
 /// Client, informers and flags, shared by all controllers of the process.
 #[derive(Clone)]
@@ -69,6 +69,7 @@ impl Context {
         F: Fn(T) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = SyncResult> + Send + 'static,
     {
+        queue.observe(queue_names::of(name));
         if self.stop.run_until_cancelled(synced).await.is_some() {
             runner::run(name, queue, workers, self.stop.clone(), sync).await;
         }

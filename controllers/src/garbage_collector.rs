@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::Context,
     meta::{ignore_absent, is_code},
+    queue_names,
     resources::{Resource, discover},
 };
 
@@ -83,6 +84,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     }
     let (stop, workers) = (context.stop.clone(), context.args.workers.concurrent_gc_syncs);
     let (this, that) = (collector.clone(), collector.clone());
+    collector.delete.observe(queue_names::of("garbage-collector-delete"));
+    collector.orphan.observe(queue_names::of("garbage-collector-orphan"));
     let deleting =
         runner::run("garbage-collector", collector.delete.clone(), workers, stop.clone(), move |uid| {
             let this = this.clone();

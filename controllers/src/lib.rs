@@ -17,6 +17,7 @@ mod manager;
 mod meta;
 mod node_affinity;
 mod pods;
+mod queue_names;
 mod resources;
 mod taints;
 mod template_hash;
