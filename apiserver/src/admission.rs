@@ -3,6 +3,7 @@
 //! Plugins lie one to a file below; [`plugins`] lists them in the order they run. All plugins first
 //! change (in order), then all check the final object (in order), then add what is committed with it. When a webhook
 //! changed the object, the plugins that change run once more.
+pub mod always;
 pub mod always_pull_images;
 pub mod certificates;
 pub mod claim_resize;
@@ -15,6 +16,7 @@ mod expressions;
 pub mod extended_resource_toleration;
 mod fresh;
 pub mod hard_anti_affinity;
+pub mod image_policy;
 pub mod limit_ranger;
 mod metrics;
 pub mod namespace_auto_provision;
@@ -290,6 +292,7 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
         credentials.map(|credentials| webhook::Caller { credentials, ..webhooks.clone() })
     };
     Ok(vec![
+        Arc::new(always::AlwaysAdmit),
         Arc::new(namespace_auto_provision::NamespaceAutoProvision { objects: objects(), own: own.clone() }),
         Arc::new(namespace_lifecycle::NamespaceLifecycle { objects: objects() }),
         Arc::new(namespace_exists::NamespaceExists { objects: objects() }),
@@ -299,6 +302,7 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
         Arc::new(node_restriction::NodeRestriction { objects: objects() }),
         Arc::new(taint_nodes::TaintNodesByCondition),
         Arc::new(always_pull_images::AlwaysPullImages),
+        Arc::new(image_policy::ImagePolicyWebhook::new(&objects(), told, is_enabled("ImagePolicyWebhook"))?),
         Arc::new(pod_security::PodSecurity::new(objects(), told)?),
         Arc::new(pod_node_selector::PodNodeSelector::new(objects(), told)?),
         Arc::new(priority::Priority { objects: objects() }),
@@ -326,17 +330,21 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
         Arc::new(webhook::Mutating::new(shown("MutatingAdmissionWebhook")?)),
         Arc::new(policy::Validating::new(world())),
         Arc::new(webhook::Validating::new(shown("ValidatingAdmissionWebhook")?)),
-        // Last: what is refused after it would be charged.
+        // What is refused after it would be charged.
         Arc::new(resource_quota::ResourceQuota { objects: objects() }),
+        Arc::new(always::AlwaysDeny),
     ])
 }
 
 /// Plugins that run only when enabled, as in the original.
-const OPTIONAL: [&str; 11] = [
+const OPTIONAL: [&str; 14] = [
+    "AlwaysAdmit",
+    "AlwaysDeny",
     "AlwaysPullImages",
     "DenyServiceExternalIPs",
     "EventRateLimit",
     "ExtendedResourceToleration",
+    "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
     "NamespaceAutoProvision",
     "NamespaceExists",
@@ -345,10 +353,6 @@ const OPTIONAL: [&str; 11] = [
     "PodNodeSelector",
     "PodTolerationRestriction",
 ];
-
-/// Plugins of the original that command lines may name and that are not here (yet): enabling one is an error,
-/// disabling one is not.
-const ABSENT: [&str; 3] = ["AlwaysAdmit", "AlwaysDeny", "ImagePolicyWebhook"];
 
 impl Chain {
     /// The chain that the flags ask for.
@@ -364,8 +368,7 @@ impl Chain {
         if let Some(name) = args.enable_admission_plugins.iter().find(unknown) {
             return Err(FlagError::UnknownPlugin(name.clone()));
         }
-        let nowhere = |name: &&String| !known(name) && !ABSENT.contains(&name.as_str());
-        if let Some(name) = args.disable_admission_plugins.iter().find(nowhere) {
+        if let Some(name) = args.disable_admission_plugins.iter().find(unknown) {
             return Err(FlagError::UnknownPlugin(name.clone()));
         }
         let enabled = |name: &str| args.enable_admission_plugins.iter().any(|n| n == name);

@@ -3,6 +3,10 @@
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
 #[path = "identity/access.rs"]
 mod access;
+#[path = "identity/attempts.rs"]
+mod attempts;
+#[path = "audit/audited.rs"]
+mod audited;
 #[path = "identity/certificates.rs"]
 mod certificates;
 #[path = "postgres/database.rs"]

@@ -5,10 +5,14 @@ mod database;
 #[allow(dead_code, reason = "shared with other test programs")]
 #[path = "server/harness.rs"]
 mod harness;
+#[allow(dead_code, reason = "shared with other test programs")]
+#[path = "webhooks/remote.rs"]
+mod remote;
 
 use harness::{Client, Server, eventually};
 use http::Method;
 use knarr_api::Value;
+use remote::Remote;
 use serde_json::json;
 use std::path::Path;
 
@@ -214,8 +218,19 @@ async fn bad_configurations_stop_the_start() {
         assert!(error.contains(part), "{error}");
     };
     check(
+        json!([{"name": "LimitRanger", "configuration": {}}]),
+        "plugin \"LimitRanger\" cannot be configured here",
+    )
+    .await;
+    check(
         json!([{"name": "ImagePolicyWebhook", "configuration": {}}]),
-        "plugin \"ImagePolicyWebhook\" cannot be configured here",
+        "plugin \"ImagePolicyWebhook\": missing field `imagePolicy`",
+    )
+    .await;
+    check(
+        json!([{"name": "ImagePolicyWebhook", "configuration":
+            {"imagePolicy": {"kubeConfigFile": "none", "allowTTL": 9000}}}]),
+        "valid value for \"allowTTL\" is 0 (default) or between 1 and 1800, found 9000",
     )
     .await;
     let told = json!({"apiVersion": "pod-security.admission.config.k8s.io/v1", "kind": "PodSecurityConfiguration",
@@ -319,5 +334,86 @@ async fn roots_of_signers_are_attested() {
     assert_eq!(patch(&ann, json!({"spec": {"trustBundle": "none"}})).await, 422);
     let (_, list) = bob.get(&format!("{bundles}?fieldSelector=spec.signerName%3Dx.example/a")).await;
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
+    server.stop().await;
+}
+
+/// A webhook says which images run, and is asked once for the same ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_looked_at() {
+    let directory = tempfile::tempdir().expect("directory");
+    let remote = Remote::start(|asked| {
+        let spec = &asked.body["spec"];
+        let bad = spec["containers"].as_array().into_iter().flatten().any(|c| c["image"] == "bad");
+        let reason = if spec["annotations"]["x.image-policy.k8s.io/why"] == "yes" { "it is bad" } else { "" };
+        let status = match bad {
+            true => json!({"allowed": false, "reason": reason}),
+            false => json!({"allowed": true, "auditAnnotations": {"seen": "yes"}}),
+        };
+        json!({"apiVersion": "imagepolicy.k8s.io/v1alpha1", "kind": "ImageReview", "status": status})
+    })
+    .await;
+    let found_at = |port: u16| {
+        let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+            "clusters": [{"name": "k", "cluster": {"server": format!("https://127.0.0.1:{port}/images"),
+                "certificate-authority-data": remote.bundle()}}],
+            "users": [{"name": "u", "user": {"token": "of-the-server"}}]});
+        std::fs::write(directory.path().join("images.json"), config.to_string()).expect("file");
+    };
+    found_at(remote.port);
+    let plugin = |default_allow: bool| {
+        let policy = json!({"kubeConfigFile": "images.json", "allowTTL": 50, "denyTTL": 50, "retryBackoff": 500,
+            "defaultAllow": default_allow});
+        configure(
+            directory.path(),
+            json!([{"name": "ImagePolicyWebhook", "configuration": {"imagePolicy": policy}}]),
+        )
+    };
+    let enabled = "--enable-admission-plugins=ImagePolicyWebhook";
+    let server = Server::start(directory.path(), &[&plugin(false), enabled]).await;
+    let admin = server.admin();
+    namespace(&admin, "a", json!({})).await;
+    let pods = "/api/v1/namespaces/a/pods";
+    let image = |name: &str, image: &str| pod(name, json!({"containers": [{"name": "c", "image": image}]}));
+    admin.create(pods, &image("good", "good")).await;
+    admin.create(pods, &image("good-2", "good")).await;
+    let (code, status) = admin.post(pods, &image("bad", "bad")).await;
+    assert_eq!(
+        (code, message(&status)),
+        (403, "pods \"bad\" is forbidden: one or more images rejected by webhook backend")
+    );
+    let mut told = image("bad", "bad");
+    told["metadata"]["annotations"] = json!({"x.image-policy.k8s.io/why": "yes", "other": "no"});
+    let (code, status) = admin.post(pods, &told).await;
+    let text = "pods \"bad\" is forbidden: image policy webhook backend denied one or more images: it is bad";
+    assert_eq!((code, message(&status)), (403, text));
+    let asked = remote.asked();
+    assert_eq!(asked.len(), 3, "verdicts hold for a while");
+    let spec = json!({"containers": [{"image": "bad"}], "annotations": {"x.image-policy.k8s.io/why": "yes"}, "namespace": "a"});
+    assert_eq!(asked[2].body["spec"], spec);
+    server.stop().await;
+    // Nobody answers: nothing runs, or everything, as the configuration has it.
+    found_at(1);
+    for (default_allow, code) in [(false, 403), (true, 201)] {
+        let server = Server::start(directory.path(), &[&plugin(default_allow), enabled]).await;
+        let (found, status) = server.admin().post(pods, &image("new", "new")).await;
+        assert_eq!(found, code, "{status}");
+        server.stop().await;
+    }
+    let refused = Server::refused(directory.path(), &[enabled]).await;
+    assert!(refused.contains("no config specified"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_admitted() {
+    let directory = tempfile::tempdir().expect("directory");
+    let server =
+        Server::start(directory.path(), &["--enable-admission-plugins=AlwaysAdmit,AlwaysDeny"]).await;
+    let admin = server.admin();
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let (code, status) = admin.post(maps, &json!({"metadata": {"name": "a"}})).await;
+    let text = "configmaps \"a\" is forbidden: admission control is denying all modifications";
+    assert_eq!((code, message(&status)), (403, text));
+    assert_eq!(admin.get(&format!("{maps}/a")).await.0, 404);
     server.stop().await;
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -63,6 +64,14 @@ impl Lookup for Standalone {
     }
 
     async fn volume_attachment(&self, _: &str) -> Result<Option<VolumeAttachment>, ConfigError> {
+        none()
+    }
+
+    async fn trust_bundle(&self, _: &str) -> Result<Option<ClusterTrustBundle>, ConfigError> {
+        none()
+    }
+
+    async fn trust_bundles(&self, _: &str) -> Result<Vec<ClusterTrustBundle>, ConfigError> {
         none()
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Volume};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -26,6 +27,7 @@ pub mod mounts;
 pub mod ownership;
 pub mod payload;
 pub mod subpath;
+pub mod trust;
 
 use payload::Payload;
 
@@ -84,6 +86,10 @@ pub trait Lookup: Send + Sync {
     async fn csi_driver(&self, name: &str) -> Result<Option<CSIDriver>, ConfigError>;
     /// Whether a volume is attached; `None` if nobody has asked for it yet.
     async fn volume_attachment(&self, name: &str) -> Result<Option<VolumeAttachment>, ConfigError>;
+    /// Roots that somebody vouches for; `None` if there are none of the name.
+    async fn trust_bundle(&self, name: &str) -> Result<Option<ClusterTrustBundle>, ConfigError>;
+    /// All that are vouched for as a signer's.
+    async fn trust_bundles(&self, signer: &str) -> Result<Vec<ClusterTrustBundle>, ConfigError>;
     /// The runtime's handler for a runtime class.
     async fn runtime_handler(&self, class: &str) -> Result<String, ConfigError>;
 }

@@ -68,7 +68,7 @@ impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<'i, '_
 
     fn node(&mut self, event: Event<'i>, span: Span, depth: usize) -> Result<Value, DecodeError> {
         if depth > MAX_DEPTH {
-            return Err(DecodeError::Syntax("yaml: exceeded max depth".to_owned()));
+            return Err(deep());
         }
         self.count(1)?;
         let before = self.values;
@@ -80,6 +80,10 @@ impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<'i, '_
                 let (value, size) =
                     self.anchors.get(&anchor).cloned().ok_or_else(|| syntax(span, "unknown anchor"))?;
                 self.count(size)?;
+                // Aliases of what holds aliases are as deep as they are many.
+                if json::is_deeper(&value, MAX_DEPTH.saturating_sub(depth)) {
+                    return Err(deep());
+                }
                 return Ok(value);
             }
             _ => return Err(syntax(span, "did not find expected node content")),
@@ -201,6 +205,10 @@ fn plain(text: &str) -> Result<Value, DecodeError> {
         _ => "NaN",
     };
     to_value(text).ok_or_else(|| DecodeError::Syntax(format!("json: unsupported value: {}", not_finite())))
+}
+
+fn deep() -> DecodeError {
+    DecodeError::Syntax("yaml: exceeded max depth".to_owned())
 }
 
 fn syntax(span: Span, text: &str) -> DecodeError {

@@ -54,6 +54,16 @@ fn faults() {
         assert!(parse(text, &mut Vec::new()).is_err(), "{text}");
     }
     assert!(parse(&"[".repeat(5000), &mut Vec::new()).is_err());
+    // Each line is one level deeper than the line before.
+    let chain = |lines: usize| {
+        let next = (1..lines).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect::<String>();
+        format!("a0: &a0 [x]\n{next}")
+    };
+    assert!(parse(&chain(100), &mut Vec::new()).is_ok());
+    for lines in [130, 1_400] {
+        let refused = parse(&chain(lines), &mut Vec::new()).unwrap_err().to_string();
+        assert_eq!(refused, "yaml: exceeded max depth");
+    }
     // Each line holds the line before nine times.
     let mut bomb = "a0: &a0 [x]\n".to_owned();
     for n in 1..12 {

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Plugins that can be told something here.
-const CONFIGURABLE: [&str; 6] = [
+const CONFIGURABLE: [&str; 7] = [
     "EventRateLimit",
+    "ImagePolicyWebhook",
     "MutatingAdmissionWebhook",
     "PodNodeSelector",
     "PodSecurity",

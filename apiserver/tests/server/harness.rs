@@ -68,6 +68,16 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// Those of a user whose time is over.
+    pub fn expired(&self, name: &str, groups: &[&str]) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        groups.iter().for_each(|group| params.distinguished_name.push(DnType::OrganizationName, *group));
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(2019, 1, 1), rcgen::date_time_ymd(2020, 1, 1));
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
     fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> (String, String) {
         params.extended_key_usages.push(usage);
         let key = KeyPair::generate().expect("key");

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -102,6 +103,17 @@ impl Lookup for ApiLookup {
 
     async fn volume_attachment(&self, name: &str) -> Result<Option<VolumeAttachment>, ConfigError> {
         found(Api::all(self.client.clone()), name).await
+    }
+
+    async fn trust_bundle(&self, name: &str) -> Result<Option<ClusterTrustBundle>, ConfigError> {
+        found(Api::all(self.client.clone()), name).await
+    }
+
+    async fn trust_bundles(&self, signer: &str) -> Result<Vec<ClusterTrustBundle>, ConfigError> {
+        let api: Api<ClusterTrustBundle> = Api::all(self.client.clone());
+        let of_signer = ListParams::default().fields(&format!("spec.signerName={signer}"));
+        let list = api.list(&of_signer).await;
+        list.map(|list| list.items).map_err(|error| ConfigError::Unavailable(error.to_string()))
     }
 
     async fn runtime_handler(&self, class: &str) -> Result<String, ConfigError> {

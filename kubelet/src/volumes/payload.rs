@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
     VolumeProjection,
 };
 
-use super::Lookup;
+use super::{Lookup, trust};
 use crate::container::ConfigError;
 use crate::container::field::{self, Surroundings};
 use crate::pod;
@@ -97,6 +97,12 @@ async fn project(
         files.insert(source.path.clone(), file);
         return Ok(());
     }
+    if let Some(source) = &projection.cluster_trust_bundle {
+        let data = trust::roots(source, lookup).await?.into_bytes();
+        let (mode, owner) = guarded(pod, mode);
+        files.insert(source.path.clone(), File { data, mode, owner });
+        return Ok(());
+    }
     Err(ConfigError::Invalid("this kind of projected volume source is not supported".to_owned()))
 }
 
@@ -108,10 +114,16 @@ async fn token(
 ) -> Result<File, ConfigError> {
     let audience = source.audience.as_deref().unwrap_or_default();
     let token = lookup.token(pod, audience, source.expiration_seconds.unwrap_or(3600)).await?;
+    let (mode, owner) = guarded(pod, mode);
+    Ok(File { data: token.token.into_bytes(), mode, owner })
+}
+
+/// Mode and owner of a file that only its pod is to read: if somebody else than root must, it is given to exactly that
+/// user or group.
+fn guarded(pod: &Pod, mode: u32) -> (u32, Option<u32>) {
     let owner = common_user(pod);
-    // A token that someone else than root must read is given to exactly that user or group.
     let private = owner.is_some() || pod::security(pod).fs_group.is_some();
-    Ok(File { data: token.token.into_bytes(), mode: if private { 0o600 } else { mode }, owner })
+    (if private { 0o600 } else { mode }, owner)
 }
 
 /// The user that all containers run as, if the spec says one and the same for each.

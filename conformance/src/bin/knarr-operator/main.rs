@@ -1,5 +1,8 @@
 //! An operator written with kube-rs, and what it is to bring about: a child kept by server-side apply, a status, a
-//! finalizer, and admission webhooks that it serves itself. Needs an API server alone; the operator runs on its host.
+//! finalizer, and admission webhooks that it serves itself.
+//!
+//! Without arguments it does all of it on the host, which needs an API server alone. `in-cluster` is the operator in a pod,
+//! its webhooks behind the Service `kube-rs/gardener`; `try` looks at what that brings about.
 mod operator;
 mod webhook;
 
@@ -12,6 +15,7 @@ use kube::{Client, ResourceExt};
 use operator::FINALIZER;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use webhook::Place;
 
 /// How long something may take to come about.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +29,21 @@ const CREATE: fn() -> PostParams = PostParams::default;
 async fn main() -> Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::try_default().await?;
+    let gardens = operator::gardens(&client, NAMESPACE);
+    match std::env::args().nth(1).as_deref() {
+        None => alone(client, &gardens).await?,
+        Some("in-cluster") => {
+            webhook::install(&client, Place::Service(NAMESPACE, "gardener")).await?;
+            operator::run(client, NAMESPACE).await;
+        }
+        Some("try") => scenario(&client, &gardens).await?,
+        Some(other) => bail!("no such command: {other}"),
+    }
+    Ok(())
+}
+
+/// The operator, its webhooks and the scenario in one process.
+async fn alone(client: Client, gardens: &Api<DynamicObject>) -> Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let definition: CustomResourceDefinition = serde_json::from_str(DEFINITION)?;
     let name = definition.name_any();
@@ -35,10 +54,9 @@ async fn main() -> Result<()> {
     Api::<k8s_openapi::api::core::v1::Namespace>::all(client.clone())
         .create(&CREATE(), &serde_json::from_value(namespace)?)
         .await?;
-    webhook::install(&client).await.context("the webhooks")?;
-    let gardens = operator::gardens(&client, NAMESPACE);
+    webhook::install(&client, Place::Host).await.context("the webhooks")?;
     let running = tokio::spawn(operator::run(client.clone(), NAMESPACE));
-    scenario(&client, &gardens).await?;
+    scenario(&client, gardens).await?;
     running.abort();
     webhook::remove(&client).await?;
     definitions.delete(&name, &DeleteParams::default()).await?;

@@ -1,5 +1,5 @@
 //! The operator's admission webhooks: one that labels gardens, one that refuses those with too many beds. They are served
-//! over TLS by this process, with an authority made for it.
+//! over TLS by this process, with an authority made for it, on its host or in a pod behind a Service.
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -9,12 +9,12 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use kube::Client;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -23,28 +23,53 @@ const NAME: &str = "gardens.operators.knarr.test";
 /// More than a gardener has time for.
 const MOST_BEDS: i64 = 10;
 
+/// Where the API server finds them.
+pub enum Place {
+    /// On its own host, at any free port.
+    Host,
+    /// In a pod that listens on [`PORT`], behind the Service with this namespace and name.
+    Service(&'static str, &'static str),
+}
+
+/// Where a pod listens; its Service has the port 443.
+const PORT: u16 = 8443;
+
 /// Serves them and tells the API server.
-pub async fn install(client: &Client) -> Result<()> {
-    let (certificate, acceptor) = identity()?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+pub async fn install(client: &Client, place: Place) -> Result<()> {
+    let (address, name) = match place {
+        Place::Host => (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None),
+        Place::Service(namespace, name) => {
+            (SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)), Some(format!("{name}.{namespace}.svc")))
+        }
+    };
+    let (certificate, acceptor) = identity(name)?;
+    let listener = TcpListener::bind(address).await?;
     let port = listener.local_addr()?.port();
     tokio::spawn(serve(listener, acceptor));
     let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, certificate);
     let configuration = |kind: &str, path: &str| {
+        let mut config = match place {
+            Place::Host => json!({"url": format!("https://127.0.0.1:{port}/{path}")}),
+            Place::Service(namespace, name) => {
+                json!({"service": {"namespace": namespace, "name": name, "path": format!("/{path}")}})
+            }
+        };
+        config["caBundle"] = bundle.clone().into();
         json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": NAME},
         "webhooks": [{
             "name": NAME,
-            "clientConfig": {"url": format!("https://127.0.0.1:{port}/{path}"), "caBundle": bundle},
+            "clientConfig": config,
             "rules": [{"apiGroups": ["operators.knarr.test"], "apiVersions": ["v1"], "resources": ["gardens"],
                 "operations": ["CREATE", "UPDATE"]}],
             "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Fail",
         }]})
     };
-    let create = PostParams::default();
-    let mutating = serde_json::from_value(configuration("MutatingWebhookConfiguration", "mutate"))?;
-    Api::<MutatingWebhookConfiguration>::all(client.clone()).create(&create, &mutating).await?;
-    let validating = serde_json::from_value(configuration("ValidatingWebhookConfiguration", "validate"))?;
-    Api::<ValidatingWebhookConfiguration>::all(client.clone()).create(&create, &validating).await?;
+    // A pod that takes another's place has another authority.
+    let apply = PatchParams::apply("knarr-operator").force();
+    let mutating = Patch::Apply(configuration("MutatingWebhookConfiguration", "mutate"));
+    Api::<MutatingWebhookConfiguration>::all(client.clone()).patch(NAME, &apply, &mutating).await?;
+    let validating = Patch::Apply(configuration("ValidatingWebhookConfiguration", "validate"));
+    Api::<ValidatingWebhookConfiguration>::all(client.clone()).patch(NAME, &apply, &validating).await?;
     Ok(())
 }
 
@@ -56,10 +81,13 @@ pub async fn remove(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// The certificate in PEM, and what answers with it.
-fn identity() -> Result<(String, TlsAcceptor)> {
+/// The certificate in PEM, for a name or this host, and what answers with it.
+fn identity(name: Option<String>) -> Result<(String, TlsAcceptor)> {
     let mut params = rcgen::CertificateParams::default();
-    params.subject_alt_names.push(rcgen::SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    params.subject_alt_names.push(match name {
+        Some(name) => rcgen::SanType::DnsName(name.try_into()?),
+        None => rcgen::SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    });
     let key = rcgen::KeyPair::generate()?;
     let pem = params.self_signed(&key)?.pem();
     let chain = vec![CertificateDer::from_pem_slice(pem.as_bytes())?];
