@@ -1,5 +1,5 @@
 //! The network of pods of the embedded runtime: the CNI plugin's operations, called as functions.
-use knarr_kubelet::runtime::embedded::PodNetwork;
+use knarr_kubelet::runtime::embedded::{Bandwidth, PodNetwork};
 use knarr_kubelet::runtime::types::{self, Protocol};
 use knarr_proxy::cni::{self, Attachment, Configuration, NetworkConfig};
 use std::net::IpAddr;
@@ -69,10 +69,16 @@ impl PodNetwork for Bridge {
         sandbox: &str,
         namespace: &str,
         ports: &[types::PortMapping],
+        bandwidth: Bandwidth,
     ) -> Result<Vec<IpAddr>, String> {
         let ports: Vec<cni::PortMapping> = ports.iter().filter_map(port).collect();
         let configuration = self.configuration()?;
-        let attached = cni::add(&configuration, &attachment(sandbox, Some(namespace)), &ports);
+        let limits = cni::Bandwidth {
+            ingress_rate: bandwidth.ingress.unwrap_or_default(),
+            egress_rate: bandwidth.egress.unwrap_or_default(),
+            ..cni::Bandwidth::default()
+        };
+        let attached = cni::add(&configuration, &attachment(sandbox, Some(namespace)), &ports, &limits);
         Ok(attached.map_err(|e| e.chain())?.addresses)
     }
 

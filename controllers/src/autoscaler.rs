@@ -39,7 +39,7 @@ use crate::{
     context::Context,
     control::message,
     meta::{ignore_absent, is_code, now},
-    resources::{Resource, discover},
+    resources::{Directory, Resource},
 };
 
 use limit::{Bounds, Memory, Words, limit};
@@ -56,7 +56,7 @@ struct Controller {
     memories: Mutex<HashMap<Key, Memory>>,
     /// Selectors of the autoscalers' targets, so that two of one pod are noticed.
     selectors: Mutex<HashMap<Key, knarr_api::selector::LabelSelector>>,
-    resources: Mutex<Vec<Arc<Resource>>>,
+    resources: Directory,
 }
 
 /// Runs the controller.
@@ -67,7 +67,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         recorder: context.recorder("horizontal-pod-autoscaler"),
         memories: Mutex::default(),
         selectors: Mutex::default(),
-        resources: Mutex::default(),
+        resources: Directory::new(context.client.clone()),
         context,
     });
     let queue = Queue::new();
@@ -198,18 +198,10 @@ impl Controller {
         Ok(Some(Requeue::After(if again { CONFLICT_DELAY.min(period) } else { period })))
     }
 
-    /// The resource of a kind; discovery is asked again for one that is not known.
+    /// The resource of a kind.
     async fn resource(&self, api_version: &str, kind: &str) -> Result<Arc<Resource>, String> {
+        let found = self.resources.find(api_version, kind).await.map_err(|error| message(&error))?;
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        let find = |all: &[Arc<Resource>]| {
-            all.iter().find(|known| known.api.group == group && known.api.kind == kind).cloned()
-        };
-        if let Some(found) = find(&self.resources.lock()) {
-            return Ok(found);
-        }
-        let all = discover(&self.context.client).await.map_err(|error| message(&error))?;
-        let found = find(&all);
-        *self.resources.lock() = all;
         found.ok_or_else(|| format!("no matches for kind {kind:?} in group {group:?}"))
     }
 

@@ -113,6 +113,18 @@ pub(crate) async fn claim_all<P: Managed, C: Managed>(
     selector: &LabelSelector,
     candidates: Vec<Arc<C>>,
 ) -> anyhow::Result<Vec<Arc<C>>> {
+    claim_all_with(client, owner, selector, candidates, None).await
+}
+
+/// The same for an owner whose objects have a finalizer of its own: it comes with the adoption and
+/// goes with the release, since nobody else would ever remove it.
+pub(crate) async fn claim_all_with<P: Managed, C: Managed>(
+    client: &Client,
+    owner: &P,
+    selector: &LabelSelector,
+    candidates: Vec<Arc<C>>,
+    finalizer: Option<&str>,
+) -> anyhow::Result<Vec<Arc<C>>> {
     let namespace = owner.meta().namespace.clone().unwrap_or_default();
     let api: Api<C> = Api::namespaced(client.clone(), &namespace);
     let (mut claimed, mut may_adopt) = (Vec::new(), None);
@@ -120,7 +132,7 @@ pub(crate) async fn claim_all<P: Managed, C: Managed>(
         match claim(owner.meta(), selector, object.meta()) {
             Claim::Keep => claimed.push(object),
             Claim::Ignore => {}
-            Claim::Release => release(&api, owner, &*object).await?,
+            Claim::Release => release(&api, owner, &*object, finalizer).await?,
             Claim::Adopt => {
                 if may_adopt.is_none() {
                     let owners: Api<P> = Api::namespaced(client.clone(), &namespace);
@@ -130,7 +142,7 @@ pub(crate) async fn claim_all<P: Managed, C: Managed>(
                     }));
                 }
                 if may_adopt == Some(true)
-                    && let Some(adopted) = adopt(&api, owner, &*object).await?
+                    && let Some(adopted) = adopt(&api, owner, &*object, finalizer).await?
                 {
                     claimed.push(Arc::new(adopted));
                 }
@@ -140,20 +152,36 @@ pub(crate) async fn claim_all<P: Managed, C: Managed>(
     Ok(claimed)
 }
 
-async fn adopt<P: Managed, C: Managed>(api: &Api<C>, owner: &P, object: &C) -> kube::Result<Option<C>> {
-    let patch = json!({"metadata": {
+async fn adopt<P: Managed, C: Managed>(
+    api: &Api<C>,
+    owner: &P,
+    object: &C,
+    finalizer: Option<&str>,
+) -> kube::Result<Option<C>> {
+    let mut patch = json!({"metadata": {
         "ownerReferences": [controller_reference(owner)],
         "uid": object.meta().uid,
     }});
+    if let Some(finalizer) = finalizer {
+        patch["metadata"]["finalizers"] = json!([finalizer]);
+    }
     let patched = api.patch(name(object.meta()), &PatchParams::default(), &Patch::Strategic(patch)).await;
     ignore_absent(patched)
 }
 
-async fn release<P: Managed, C: Managed>(api: &Api<C>, owner: &P, object: &C) -> kube::Result<()> {
-    let patch = json!({"metadata": {
+async fn release<P: Managed, C: Managed>(
+    api: &Api<C>,
+    owner: &P,
+    object: &C,
+    finalizer: Option<&str>,
+) -> kube::Result<()> {
+    let mut patch = json!({"metadata": {
         "ownerReferences": [{"$patch": "delete", "uid": owner.meta().uid}],
         "uid": object.meta().uid,
     }});
+    if let Some(finalizer) = finalizer {
+        patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
+    }
     match api.patch(name(object.meta()), &PatchParams::default(), &Patch::Strategic(patch)).await {
         // 422: it is another object of that name, or has no owner left.
         Err(error) if !is_code(&error, 404) && !is_code(&error, 422) => Err(error),
@@ -209,11 +237,7 @@ impl PodControl {
             // 409: another pod of that name; ours is gone.
             Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
             Err(error) => {
-                self.recorder.warning(
-                    owner,
-                    "FailedDelete",
-                    format!("Error deleting pod {pod_name:?}: {}", message(&error)),
-                );
+                self.recorder.warning(owner, "FailedDelete", format!("Error deleting: {}", message(&error)));
                 Err(error)
             }
         }

@@ -83,6 +83,13 @@ fn ended(job: &Job) -> Option<&'static str> {
     ["Complete", "Failed"].into_iter().find(|kind| conditions::is_true(all, kind))
 }
 
+/// Running Jobs that a list of active ones lacks.
+fn unexpected<'a>(status: Option<&CronJobStatus>, children: &'a [Arc<Job>]) -> Vec<&'a Arc<Job>> {
+    let active = status.and_then(|status| status.active.as_deref()).unwrap_or_default();
+    let is_known = |job: &Job| active.iter().any(|known| known.uid == job.metadata.uid);
+    children.iter().filter(|job| ended(job).is_none() && !is_known(job)).collect()
+}
+
 /// Brings the list of active Jobs up to date; returns the messages for the user.
 fn settle(status: &mut CronJobStatus, children: &[Arc<Job>]) -> Vec<(&'static str, String)> {
     let mut told = Vec::new();
@@ -135,8 +142,23 @@ fn surplus(cron_job: &CronJob, children: &[Arc<Job>]) -> Vec<Arc<Job>> {
 
 impl Controller {
     async fn sync(&self, key: Key) -> SyncResult {
-        let Some(cron_job) = self.cron_jobs.get(&key) else { return Ok(None) };
+        let Some(mut cron_job) = self.cron_jobs.get(&key) else { return Ok(None) };
         let children: Vec<Arc<Job>> = self.jobs.owned_by(uid(&cron_job.metadata));
+        if !unexpected(cron_job.status.as_ref(), &children).is_empty() {
+            // Mostly the informer of Jobs is the faster one.
+            let live = self.context.api::<CronJob>(&key.namespace).get_opt(&key.name).await?;
+            let live = live.filter(|live| live.metadata.uid == cron_job.metadata.uid);
+            let Some(live) = live else { return Ok(None) };
+            cron_job = Arc::new(live);
+            for job in unexpected(cron_job.status.as_ref(), &children) {
+                let text = "Saw a job that the controller did not create or forgot";
+                self.recorder.warning(
+                    &*cron_job,
+                    "UnexpectedJob",
+                    format!("{text}: {}", name(&job.metadata)),
+                );
+            }
+        }
         let mut status = cron_job.status.clone().unwrap_or_default();
         for (reason, text) in settle(&mut status, &children) {
             self.recorder.normal(&*cron_job, reason, text);
@@ -190,6 +212,7 @@ impl Controller {
             self.recorder.warning(cron_job, "TooManyMissedTimes", text);
         }
         if schedule::is_too_late(latest, now, spec.starting_deadline_seconds) {
+            let latest = latest.strftime("%a, %d %b %Y %H:%M:%S +0000");
             let text = format!("Missed scheduled time to start a job: {latest}");
             self.recorder.warning(cron_job, "MissSchedule", text);
             return Ok(next);
@@ -332,6 +355,18 @@ mod tests {
         assert_eq!(reasons, ["SawCompletedJob", "MissingJob"]);
         assert_eq!(status.active.unwrap().len(), 1);
         assert_eq!(status.last_successful_time, Some(Time(Timestamp::from_second(5).unwrap())));
+    }
+
+    #[test]
+    fn jobs_of_others_are_noticed() {
+        let known = ObjectReference { uid: Some("a".into()), ..Default::default() };
+        let status = CronJobStatus { active: Some(vec![known]), ..Default::default() };
+        let children = [child("a", "", 1), child("b", "", 2), child("c", "Complete", 3)];
+        let names = |status: Option<&CronJobStatus>| -> Vec<String> {
+            unexpected(status, &children).iter().map(|job| name(&job.metadata).to_string()).collect()
+        };
+        assert_eq!(names(Some(&status)), ["b"]);
+        assert_eq!(names(None), ["a", "b"]);
     }
 
     #[test]

@@ -215,7 +215,13 @@ impl Controller {
             self.control.recorder.warning(set, "FailedDaemonPod", text);
             true
         });
-        work.delete.extend(work.failed.drain(..).map(|(_, pod)| pod));
+        for (node, pod) in &work.succeeded {
+            let pod = Key::of(&pod.metadata);
+            let text = format!("Found succeeded daemon pod {pod} on node {node}, will try to delete it");
+            self.control.recorder.normal(set, "SucceededDaemonPod", text);
+        }
+        let ended = work.failed.drain(..).chain(work.succeeded.drain(..));
+        work.delete.extend(ended.map(|(_, pod)| pod));
         if work.create.is_empty() && work.delete.is_empty() {
             work = decide::roll(set, nodes, by_node, hash, now);
         }

@@ -1,6 +1,6 @@
 //! PodDisruptionBudgets: how many pods of an app may be evicted now.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +11,7 @@ use k8s_openapi::{
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus},
     },
     apimachinery::pkg::{
-        apis::meta::v1::{Condition, Time},
+        apis::meta::v1::{Condition, ObjectMeta, OwnerReference, Time},
         util::intstr::IntOrString,
     },
 };
@@ -26,33 +26,55 @@ use kube::api::PostParams;
 
 use crate::{
     context::Context,
-    meta::{controller_of, ignore_absent, is_deleting, matches, name, namespace, scaled, whole_seconds},
+    control::message,
+    meta::{
+        controller_of, ignore_absent, is_deleting, matches, name, namespace, scaled, selector_structure,
+        whole_seconds,
+    },
     pods,
+    resources::Directory,
 };
 
 /// How long an eviction that was allowed may take to show.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(120);
 
-/// What a budget demands, given the number of its pods and the number their workloads want
-/// (an error says why that is unknown): expected pods and healthy ones among them.
-fn demand(
-    budget: &PodDisruptionBudget,
-    pods: i32,
-    wanted: Result<i32, String>,
-) -> Result<(i32, i32), String> {
+/// How many pods workloads want.
+#[derive(Debug, Default)]
+struct Wanted {
+    replicas: i32,
+    /// Whether there are pods without a workload, which count nowhere.
+    has_unmanaged: bool,
+}
+
+/// Whether a budget depends on what its pods' workloads want, not only on the pods.
+fn needs_scale(budget: &PodDisruptionBudget) -> bool {
+    budget.spec.as_ref().is_some_and(|spec| {
+        spec.max_unavailable.is_some() || matches!(spec.min_available, Some(IntOrString::String(_)))
+    })
+}
+
+/// What the user is told of a budget with pods that nobody manages.
+fn unmanaged(budget: &PodDisruptionBudget) -> String {
+    let selector = selector_structure(budget.spec.as_ref().and_then(|spec| spec.selector.as_ref()));
+    format!(
+        "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, the \
+         status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these \
+         pods please set \".spec.minAvailable\" field of the PDB to an integer value."
+    )
+}
+
+/// What a budget demands, given the number of its pods and the number their workloads want:
+/// expected pods and healthy ones among them.
+fn demand(budget: &PodDisruptionBudget, pods: i32, wanted: i32) -> Result<(i32, i32), String> {
     let spec = budget.spec.clone().unwrap_or_default();
     let invalid = || "invalid number or percentage".to_string();
     if let Some(most) = &spec.max_unavailable {
-        let expected = wanted?;
-        let most = scaled(most, expected, true).ok_or_else(invalid)?;
-        return Ok((expected, (expected - most).max(0)));
+        let most = scaled(most, wanted, true).ok_or_else(invalid)?;
+        return Ok((wanted, (wanted - most).max(0)));
     }
     match &spec.min_available {
         Some(IntOrString::Int(least)) => Ok((pods, *least)),
-        Some(share) => {
-            let expected = wanted?;
-            Ok((expected, scaled(share, expected, true).ok_or_else(invalid)?))
-        }
+        Some(share) => Ok((wanted, scaled(share, wanted, true).ok_or_else(invalid)?)),
         None => Ok((pods, 0)),
     }
 }
@@ -75,19 +97,37 @@ fn status(
         pods::is_ready(pod) && !is_deleting(&pod.metadata) && !disrupted.contains_key(name(&pod.metadata))
     };
     let healthy = pods.iter().filter(is_healthy).count() as i32;
-    let (expected, desired, failure) = match demanded {
-        Ok((expected, desired)) => (expected, desired, None),
+    let generation = budget.metadata.generation;
+    let (expected, desired) = match demanded {
+        Ok(demanded) => demanded,
+        // All that is known stays as it was, but for what may be evicted.
         Err(reason) => {
-            (old.expected_pods.unwrap_or_default(), old.desired_healthy.unwrap_or_default(), Some(reason))
+            let words = ("False", "SyncFailed", reason.as_str());
+            let conditions = conditions(&old, words, old.observed_generation, now);
+            return PodDisruptionBudgetStatus { conditions, disruptions_allowed: Some(0), ..old };
         }
     };
-    let allowed = if failure.is_some() || expected <= 0 { 0 } else { (healthy - desired).max(0) };
-    let (state, reason, message) = match (&failure, allowed > 0) {
-        (Some(failure), _) => ("False", "SyncFailed", failure.as_str()),
-        (None, true) => ("True", "SufficientPods", ""),
-        (None, false) => ("False", "InsufficientPods", ""),
-    };
-    let mut conditions = old.conditions.unwrap_or_default();
+    let allowed = if expected <= 0 { 0 } else { (healthy - desired).max(0) };
+    let words = if allowed > 0 { ("True", "SufficientPods", "") } else { ("False", "InsufficientPods", "") };
+    PodDisruptionBudgetStatus {
+        conditions: conditions(&old, words, generation, now),
+        current_healthy: Some(healthy),
+        desired_healthy: Some(desired),
+        disrupted_pods: Some(disrupted).filter(|disrupted| !disrupted.is_empty()),
+        disruptions_allowed: Some(allowed),
+        expected_pods: Some(expected),
+        observed_generation: generation,
+    }
+}
+
+/// The conditions with DisruptionAllowed as these words, status, reason and message, say.
+fn conditions(
+    old: &PodDisruptionBudgetStatus,
+    (state, reason, message): (&str, &str, &str),
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Option<Vec<Condition>> {
+    let mut conditions = old.conditions.clone().unwrap_or_default();
     let known = conditions.iter().position(|condition| condition.type_ == "DisruptionAllowed");
     let since = known
         .filter(|index| conditions[*index].status == state)
@@ -97,22 +137,14 @@ fn status(
         status: state.to_string(),
         reason: reason.to_string(),
         message: message.to_string(),
-        observed_generation: budget.metadata.generation,
+        observed_generation: generation,
         last_transition_time: since,
     };
     match known {
         Some(index) => conditions[index] = condition,
         None => conditions.push(condition),
     }
-    PodDisruptionBudgetStatus {
-        conditions: Some(conditions),
-        current_healthy: Some(healthy),
-        desired_healthy: Some(desired),
-        disrupted_pods: Some(disrupted).filter(|disrupted| !disrupted.is_empty()),
-        disruptions_allowed: Some(allowed),
-        expected_pods: Some(expected),
-        observed_generation: budget.metadata.generation,
-    }
+    Some(conditions)
 }
 
 struct Controller {
@@ -123,6 +155,7 @@ struct Controller {
     replica_sets: Informer<ReplicaSet>,
     stateful_sets: Informer<StatefulSet>,
     controllers: Informer<ReplicationController>,
+    resources: Directory,
     recorder: Recorder,
 }
 
@@ -135,6 +168,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         replica_sets: context.informers.get(),
         stateful_sets: context.informers.get(),
         controllers: context.informers.get(),
+        resources: Directory::new(context.client.clone()),
         recorder: context.recorder("controllermanager"),
         context,
     });
@@ -206,12 +240,24 @@ impl Controller {
     async fn sync(&self, key: Key) -> SyncResult {
         let Some(budget) = self.budgets.get(&key) else { return Ok(None) };
         let all = self.pods.list_namespace(&key.namespace);
-        let pods: Vec<Arc<Pod>> =
-            all.into_iter().filter(|pod| selects(&budget, pod) && !pods::is_finished(pod)).collect();
+        let pods: Vec<Arc<Pod>> = all.into_iter().filter(|pod| selects(&budget, pod)).collect();
         if pods.is_empty() {
             self.recorder.normal(&*budget, "NoPods", "No matching pods found");
         }
-        let demanded = demand(&budget, pods.len() as i32, self.wanted(&pods));
+        let wanted = if needs_scale(&budget) { self.wanted(&pods).await } else { Ok(Wanted::default()) };
+        let demanded = match wanted {
+            Ok(wanted) => {
+                if wanted.has_unmanaged {
+                    self.recorder.warning(&*budget, "UnmanagedPods", unmanaged(&budget));
+                }
+                demand(&budget, pods.len() as i32, wanted.replicas)
+            }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = &demanded {
+            let text = format!("Failed to calculate the number of expected pods: {why}");
+            self.recorder.warning(&*budget, "CalculateExpectedPodCountFailed", text);
+        }
         let status = status(&budget, &pods, demanded, Timestamp::now());
         let wait = status.disrupted_pods.as_ref().map(|_| Requeue::After(Duration::from_secs(30)));
         if budget.status.as_ref() != Some(&status) {
@@ -224,47 +270,72 @@ impl Controller {
     }
 
     /// The number of pods that the workloads of these pods want.
-    fn wanted(&self, pods: &[Arc<Pod>]) -> Result<i32, String> {
-        let mut seen = BTreeSet::new();
-        let mut total = 0;
+    async fn wanted(&self, pods: &[Arc<Pod>]) -> Result<Wanted, String> {
+        let mut scales: BTreeMap<String, i32> = BTreeMap::new();
+        let mut has_unmanaged = false;
         for pod in pods {
-            let owner = controller_of(&pod.metadata)
-                .ok_or_else(|| format!("found no controllers for pod {:?}", name(&pod.metadata)))?;
-            let space = namespace(&pod.metadata);
-            let (uid, replicas) = self
-                .scale(space, &owner.kind, &owner.name)
-                .ok_or_else(|| format!("{} does not implement the scale subresource", owner.kind))?;
-            if seen.insert(uid) {
-                total += replicas;
+            let Some(owner) = controller_of(&pod.metadata) else {
+                has_unmanaged = true;
+                continue;
+            };
+            if scales.contains_key(&owner.uid) {
+                continue;
             }
+            let space = namespace(&pod.metadata);
+            let known = self.known_scale(space, owner);
+            let scale = if known.is_some() { known } else { self.scale(space, owner).await? };
+            let (uid, replicas) =
+                scale.ok_or_else(|| format!("found no controllers for pod {:?}", name(&pod.metadata)))?;
+            scales.insert(uid, replicas);
         }
-        Ok(total)
+        Ok(Wanted { replicas: scales.values().sum(), has_unmanaged })
     }
 
-    fn scale(&self, space: &str, kind: &str, owner: &str) -> Option<(String, i32)> {
-        let key = Key::new(space, owner);
-        let uid = |meta: &kube::api::ObjectMeta| meta.uid.clone().unwrap_or_default();
-        match kind {
+    /// UID and scale of a workload of the cluster's own kinds; of a Deployment for its ReplicaSets.
+    fn known_scale(&self, space: &str, owner: &OwnerReference) -> Option<(String, i32)> {
+        let key = Key::new(space, owner.name.as_str());
+        let of = |meta: &ObjectMeta, replicas: Option<i32>| Some((meta.uid.clone()?, replicas.unwrap_or(1)));
+        let is_owner = |meta: &ObjectMeta| meta.uid.as_ref() == Some(&owner.uid);
+        match owner.kind.as_str() {
             "ReplicaSet" => {
-                let set = self.replica_sets.get(&key)?;
+                let set = self.replica_sets.get(&key).filter(|set| is_owner(&set.metadata))?;
                 if let Some(above) = controller_of(&set.metadata).filter(|above| above.kind == "Deployment") {
                     let deployment = self.deployments.get(&Key::new(space, above.name.as_str()))?;
-                    return Some((
-                        uid(&deployment.metadata),
-                        deployment.spec.as_ref()?.replicas.unwrap_or(1),
-                    ));
+                    let is_above = deployment.metadata.uid.as_ref() == Some(&above.uid);
+                    return is_above.then(|| of(&deployment.metadata, deployment.spec.as_ref()?.replicas))?;
                 }
-                Some((uid(&set.metadata), set.spec.as_ref()?.replicas.unwrap_or(1)))
+                of(&set.metadata, set.spec.as_ref()?.replicas)
             }
             "StatefulSet" => {
-                let set = self.stateful_sets.get(&key)?;
-                Some((uid(&set.metadata), set.spec.as_ref()?.replicas.unwrap_or(1)))
+                let set = self.stateful_sets.get(&key).filter(|set| is_owner(&set.metadata))?;
+                of(&set.metadata, set.spec.as_ref()?.replicas)
             }
             "ReplicationController" => {
-                let set = self.controllers.get(&key)?;
-                Some((uid(&set.metadata), set.spec.as_ref()?.replicas.unwrap_or(1)))
+                let set = self.controllers.get(&key).filter(|set| is_owner(&set.metadata))?;
+                of(&set.metadata, set.spec.as_ref()?.replicas)
             }
             _ => None,
+        }
+    }
+
+    /// UID and scale of a workload of any kind, custom ones too; `None` if it is gone.
+    async fn scale(&self, space: &str, owner: &OwnerReference) -> Result<Option<(String, i32)>, String> {
+        let found = self.resources.find(&owner.api_version, &owner.kind).await;
+        let resource = found.map_err(|error| message(&error))?.ok_or_else(|| {
+            format!("no matches for kind {:?} in version {:?}", owner.kind, owner.api_version)
+        })?;
+        match resource.objects(&self.context.client, space).get_scale(&owner.name).await {
+            Ok(scale) if scale.metadata.uid.as_ref() == Some(&owner.uid) => {
+                let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or_default();
+                Ok(Some((owner.uid.clone(), replicas)))
+            }
+            Ok(_) => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                let names_it = status.details.is_some_and(|details| details.name == owner.name);
+                let why = || format!("{} does not implement the scale subresource", resource.name());
+                if names_it { Ok(None) } else { Err(why()) }
+            }
+            Err(error) => Err(message(&error)),
         }
     }
 }
@@ -294,7 +365,7 @@ mod tests {
             let pods: Vec<Arc<Pod>> = (0..of)
                 .map(|i| Arc::new(pod(&format!("p{i}"), "Running", "n", (i < ready).then_some(9))))
                 .collect();
-            let demanded = demand(&budget, of as i32, Ok(of as i32));
+            let demanded = demand(&budget, of as i32, of as i32);
             let seen = status(&budget, &pods, demanded, test_now());
             assert_eq!((seen.desired_healthy.unwrap(), seen.disruptions_allowed.unwrap()), expected);
         };
@@ -331,5 +402,41 @@ mod tests {
         budget.status =
             Some(PodDisruptionBudgetStatus { disrupted_pods: disrupted(500), ..Default::default() });
         check(&budget, 1);
+    }
+
+    #[test]
+    fn what_cannot_be_calculated_allows_nothing() {
+        let old = PodDisruptionBudgetStatus {
+            current_healthy: Some(3),
+            desired_healthy: Some(2),
+            disruptions_allowed: Some(1),
+            expected_pods: Some(3),
+            observed_generation: Some(4),
+            ..Default::default()
+        };
+        let mut budget = PodDisruptionBudget { status: Some(old.clone()), ..Default::default() };
+        budget.metadata.generation = Some(5);
+        let seen = status(&budget, &[], Err("no scale".into()), test_now());
+        let condition = seen.conditions.as_ref().unwrap()[0].clone();
+        assert_eq!((condition.reason.as_str(), condition.message.as_str()), ("SyncFailed", "no scale"));
+        assert_eq!(condition.observed_generation, Some(4));
+        let expected = PodDisruptionBudgetStatus { conditions: None, disruptions_allowed: Some(0), ..old };
+        assert_eq!(PodDisruptionBudgetStatus { conditions: None, ..seen }, expected);
+    }
+
+    #[test]
+    fn workloads_matter_for_shares_only() {
+        let check = |least: Option<IntOrString>, most: Option<IntOrString>, expected| {
+            let spec =
+                PodDisruptionBudgetSpec { min_available: least, max_unavailable: most, ..Default::default() };
+            assert_eq!(
+                needs_scale(&PodDisruptionBudget { spec: Some(spec), ..Default::default() }),
+                expected
+            );
+        };
+        check(Some(IntOrString::Int(1)), None, false);
+        check(Some(IntOrString::String("50%".into())), None, true);
+        check(None, Some(IntOrString::Int(1)), true);
+        check(None, None, false);
     }
 }

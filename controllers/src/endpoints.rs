@@ -14,7 +14,10 @@ use kube::{
 
 use crate::{
     context::Context,
-    endpointslice::{Target, services_of, targets},
+    endpointslice::{
+        Target, selects, services_of, targets,
+        trigger::{Triggers, stamp},
+    },
     meta::{Map, ignore_absent, is_deleting, is_namespace_terminating},
 };
 
@@ -33,6 +36,7 @@ struct Controller {
     services: Informer<Service>,
     pods: Informer<Pod>,
     endpoints: Informer<Endpoints>,
+    triggers: Triggers,
 }
 
 /// Runs the controller.
@@ -42,6 +46,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         services: context.informers.get(),
         pods: context.informers.get(),
         endpoints: context.informers.get_selected(ours),
+        triggers: Triggers::default(),
         context,
     });
     let queue = Queue::new();
@@ -75,40 +80,55 @@ impl Controller {
         let api = self.context.api::<Endpoints>(&key.namespace);
         let current = self.endpoints.get(&key);
         let Some(service) = self.services.get(&key).filter(|service| !is_deleting(&service.metadata)) else {
+            self.triggers.forget(&key);
             if current.is_some() {
                 ignore_absent(api.delete(&key.name, &DeleteParams::default()).await)?;
             }
             return Ok(None);
         };
         let spec = service.spec.clone().unwrap_or_default();
-        if spec.selector.is_none_or(|selector| selector.is_empty())
+        if spec.selector.as_ref().is_none_or(|selector| selector.is_empty())
             || spec.type_.as_deref() == Some("ExternalName")
         {
             return Ok(None);
         }
-        let wanted = endpoints(&service, &self.pods.list_namespace(&key.namespace));
-        let result = match current {
-            Some(current) if same(&current, &wanted) => return Ok(None),
-            Some(current) => {
-                let mut updated = wanted;
-                updated.metadata.resource_version.clone_from(&current.metadata.resource_version);
-                api.replace(&key.name, &PostParams::default(), &updated).await
-            }
-            None => match api.get_opt(&key.name).await? {
-                // Made before it had our label, or by hand: it becomes ours.
-                Some(found) => {
-                    let mut updated = wanted;
-                    updated.metadata.resource_version = found.metadata.resource_version;
-                    api.replace(&key.name, &PostParams::default(), &updated).await
-                }
-                None => api.create(&PostParams::default(), &wanted).await,
-            },
+        let pods = self.pods.list_namespace(&key.namespace);
+        let selected =
+            pods.iter().filter(|pod| selects(spec.selector.as_ref(), pod.metadata.labels.as_ref()));
+        let trigger = self.triggers.note(&service, selected);
+        let mut wanted = endpoints(&service, &pods);
+        if current.as_ref().is_some_and(|current| same(current, &wanted)) {
+            return Ok(None);
+        }
+        let found = match current {
+            Some(current) => Some((*current).clone()),
+            // Made before it had our label, or by hand: it becomes ours.
+            None => api.get_opt(&key.name).await?,
+        };
+        if let Some(found) = &found {
+            inherit(&mut wanted.metadata, &found.metadata);
+        }
+        stamp(&mut wanted.metadata.annotations, trigger);
+        let result = match found {
+            Some(_) => api.replace(&key.name, &PostParams::default(), &wanted).await,
+            None => api.create(&PostParams::default(), &wanted).await,
         };
         match result {
             Err(error) if is_namespace_terminating(&error) => Ok(None),
             result => Ok(ignore_absent(result).map(|_| None)?),
         }
     }
+}
+
+/// Keeps of an object that is replaced what is others' business.
+fn inherit(wanted: &mut ObjectMeta, found: &ObjectMeta) {
+    let ours = wanted.annotations.take().unwrap_or_default();
+    let mut annotations = found.annotations.clone().unwrap_or_default();
+    annotations.remove(TRUNCATED);
+    annotations.extend(ours);
+    let labels = wanted.labels.take();
+    let annotations = Some(annotations).filter(|all| !all.is_empty());
+    *wanted = ObjectMeta { labels, annotations, ..found.clone() };
 }
 
 fn same(a: &Endpoints, b: &Endpoints) -> bool {
@@ -175,4 +195,30 @@ fn address(target: &Target, is_v6: bool) -> Option<EndpointAddress> {
         node_name: target.node.clone(),
         target_ref: Some(target.pod.clone()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_noted_stays() {
+        let meta = |annotations: &[&str], version: &str| ObjectMeta {
+            annotations: Some(annotations.iter().map(|key| ((*key).to_string(), String::new())).collect()),
+            resource_version: (!version.is_empty()).then(|| version.to_string()),
+            ..Default::default()
+        };
+        let check = |ours: &[&str], found: &[&str], expected: &[&str]| {
+            let mut wanted = meta(ours, "");
+            inherit(&mut wanted, &meta(found, "7"));
+            let keys: Vec<String> = wanted.annotations.unwrap_or_default().into_keys().collect();
+            assert_eq!(
+                (keys, wanted.resource_version.as_deref()),
+                (expected.iter().map(|key| (*key).to_string()).collect(), Some("7"))
+            );
+        };
+        check(&[], &["example.com/a", TRUNCATED], &["example.com/a"]);
+        check(&[TRUNCATED], &["example.com/a"], &[TRUNCATED, "example.com/a"]);
+        check(&[], &[TRUNCATED], &[]);
+    }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod reconcile;
 mod select;
 mod topology;
+pub(crate) mod trigger;
 
 use std::sync::Arc;
 
@@ -30,7 +31,8 @@ use crate::{
     meta::{ignore_absent, is_code, is_deleting, is_namespace_terminating, label, name, namespace},
 };
 
-pub(crate) use select::{Port, Target, services_of, targets};
+pub(crate) use select::{Port, Target, selects, services_of, targets};
+use trigger::Triggers;
 
 /// Label that names the Service of a slice.
 pub(crate) const SERVICE: &str = "kubernetes.io/service-name";
@@ -48,6 +50,7 @@ struct Controller {
     slices: Informer<EndpointSlice>,
     recorder: Recorder,
     expectations: Expectations,
+    triggers: Triggers,
 }
 
 /// Runs the controller.
@@ -60,6 +63,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         slices: context.informers.get_selected(ours),
         recorder: context.recorder("endpoint-slice-controller"),
         expectations: Expectations::default(),
+        triggers: Triggers::default(),
         context,
     });
     let queue = Queue::new();
@@ -119,6 +123,7 @@ impl Controller {
         let Some(service) = self.services.get(&key).filter(|service| !is_deleting(&service.metadata)) else {
             // The garbage collector takes the slices of a Service that is gone.
             self.expectations.forget(&key);
+            self.triggers.forget(&key);
             return Ok(None);
         };
         let spec = service.spec.clone().unwrap_or_default();
@@ -142,13 +147,19 @@ impl Controller {
             label(&node.metadata, ZONE).map(String::from)
         };
         let shares = topology::is_auto(&service).then(|| topology::shares(&self.nodes.list()));
-        let changes = reconcile::reconcile(
+        let selected =
+            pods.iter().filter(|pod| selects(spec.selector.as_ref(), pod.metadata.labels.as_ref()));
+        let trigger = self.triggers.note(&service, selected);
+        let mut changes = reconcile::reconcile(
             &service,
             &pods,
             &reconcile::Zones { of_node: &zone, shares: shares.as_ref() },
             &existing,
             self.context.args.max_endpoints_per_slice,
         );
+        for slice in changes.create.iter_mut().chain(&mut changes.update) {
+            trigger::stamp(&mut slice.metadata.annotations, trigger);
+        }
         for (kind, reason, message) in &changes.notes {
             self.recorder.event(reference(&*service), *kind, reason, message.as_str());
         }

@@ -12,7 +12,7 @@ mod verify;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use knarr_component::{
     events::{Recorder, Type},
     informer::{Change, Informer},
@@ -227,7 +227,7 @@ impl Collector {
         if latest.owners.is_empty() {
             return Ok(None);
         }
-        let owners = self.verify_owners(&latest).await?;
+        let Some(owners) = self.verify_owners(&latest).await? else { return Ok(None) };
         let circular = self.graph.lock().waiting_dependents(&uid);
         match graph::decide(&latest, &owners, node.dependents, &circular) {
             graph::Action::Keep => {}
@@ -333,7 +333,7 @@ impl Collector {
         }
     }
 
-    fn warn_of_namespace(&self, object: &Object, owner: &str) {
+    fn warn_of_namespace(&self, object: &Object, owner: &OwnerReference) {
         let about = ObjectReference {
             api_version: Some(object.resource.api.api_version.clone()),
             kind: Some(object.resource.api.kind.clone()),
@@ -342,7 +342,12 @@ impl Collector {
             uid: Some(object.uid.to_string()),
             ..Default::default()
         };
-        let text = format!("ownerRef {owner} does not exist in namespace {:?}", object.namespace);
+        let OwnerReference { api_version, kind, name, uid, .. } = owner;
+        let namespace = &object.namespace;
+        let text = format!(
+            "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in \
+             namespace {namespace:?}"
+        );
         self.recorder.event(about, Type::Warning, "OwnerRefInvalidNamespace", text);
     }
 }

@@ -27,11 +27,11 @@ use knarr_component::{
 };
 use kube::api::{Patch, PatchParams, PostParams};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     context::Context,
-    control::{PodControl, candidates, claim_all, index_orphans},
+    control::{PodControl, candidates, claim_all_with, index_orphans},
     expectations::Expectations,
     freshness::Written,
     meta::{
@@ -53,6 +53,8 @@ struct Controller {
     written: Written,
     /// UIDs of pods whose finalizer is removed although the informer still shows it.
     released: Mutex<HashSet<String>>,
+    /// UIDs of pods that were ended because they were too many, as long as there are these pods.
+    given_up: Mutex<HashSet<String>>,
 }
 
 /// Runs the controller.
@@ -65,39 +67,56 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         expectations: Expectations::default(),
         written: Written::default(),
         released: Mutex::default(),
+        given_up: Mutex::default(),
         context,
     });
     index_orphans(&controller.pods);
-    let queue = Queue::new();
-    let added = queue.clone();
-    controller.jobs.on_change(move |change| added.add(Key::of(&change.object().metadata)));
-    let (added, this) = (queue.clone(), Arc::downgrade(&controller));
-    controller.pods.on_change(move |change| {
-        if let Some(this) = this.upgrade() {
-            this.pod_changed(&change, &added);
+    let (queue, orphans) = (Queue::new(), Queue::new());
+    let (added, left, this) = (queue.clone(), orphans.clone(), Arc::downgrade(&controller));
+    controller.jobs.on_change(move |change| {
+        let job = &change.object().metadata;
+        added.add(Key::of(job));
+        if let Some(this) = this.upgrade().filter(|_| change.is_deletion()) {
+            this.pods.owned_by(uid(job)).iter().for_each(|pod| left.add(Key::of(&pod.metadata)));
         }
     });
-    let synced = {
+    let (added, left, this) = (queue.clone(), orphans.clone(), Arc::downgrade(&controller));
+    controller.pods.on_change(move |change| {
+        if let Some(this) = this.upgrade() {
+            this.pod_changed(&change, &added, &left);
+        }
+    });
+    let synced = || {
         let (jobs, pods) = (controller.jobs.synced(), controller.pods.synced());
         async {
             futures::join!(jobs, pods);
         }
     };
+    let (jobs_synced, pods_synced) = (synced(), synced());
     let context = controller.context.clone();
     let workers = context.args.workers.concurrent_job_syncs;
-    context
-        .work("job-controller", synced, queue, workers, move |key| {
-            let controller = controller.clone();
-            async move { controller.sync(key).await }
-        })
-        .await
+    let this = controller.clone();
+    let jobs = context.work("job-controller", jobs_synced, queue, workers, move |key| {
+        let controller = this.clone();
+        async move { controller.sync(key).await }
+    });
+    let left = context.work("job-controller-orphan-pods", pods_synced, orphans, 1, move |key| {
+        let controller = controller.clone();
+        async move { controller.sync_orphan(&key).await }
+    });
+    futures::try_join!(jobs, left).map(drop)
 }
 
 impl Controller {
-    fn pod_changed(&self, change: &Change<'_, Pod>, queue: &Queue<Key>) {
+    fn pod_changed(&self, change: &Change<'_, Pod>, queue: &Queue<Key>, orphans: &Queue<Key>) {
         let pod = change.object();
+        if change.is_deletion() {
+            self.given_up.lock().remove(uid(&pod.metadata));
+        }
         if change.is_deletion() || !has_finalizer(&pod.metadata, FINALIZER) {
             self.released.lock().remove(uid(&pod.metadata));
+        } else if self.is_orphan(pod) {
+            orphans.add(Key::of(&pod.metadata));
         }
         if let Change::Updated { old, new } = change
             && controller_of(&old.metadata) != controller_of(&new.metadata)
@@ -125,7 +144,7 @@ impl Controller {
         let Some(job) = self.jobs.get(&key) else {
             self.expectations.forget(&key);
             self.written.forget(&key);
-            return self.release_orphans(&key).await;
+            return Ok(None);
         };
         if self.written.is_stale(&key, &job.metadata) {
             return Ok(None);
@@ -135,8 +154,9 @@ impl Controller {
             return Ok(None);
         }
         let Some(selector) = &spec.selector else { return Ok(None) };
+        let candidates = candidates(&self.pods, &job.metadata);
         let claimed =
-            claim_all(&self.context.client, &*job, selector, candidates(&self.pods, &job.metadata)).await?;
+            claim_all_with(&self.context.client, &*job, selector, candidates, Some(FINALIZER)).await?;
         let held = |pod: &&Arc<Pod>| {
             has_finalizer(&pod.metadata, FINALIZER) && !self.released.lock().contains(uid(&pod.metadata))
         };
@@ -147,20 +167,28 @@ impl Controller {
         }
         let with_finalizer: HashSet<String> =
             claimed.iter().filter(held).map(|pod| uid(&pod.metadata).to_string()).collect();
-        let world = decide::World {
+        let given_up = self.given_up.lock().clone();
+        let mut world = decide::World {
             job: &job,
             pods: &claimed,
             with_finalizer: &with_finalizer,
+            given_up: &given_up,
             now: Timestamp::now(),
-            may_create: self.expectations.satisfied(&key),
+            may_manage: self.expectations.satisfied(&key),
         };
-        let plan = decide::plan(&world);
+        let mut plan = decide::plan(&world);
+        let managed = self.manage_pods(&key, &job, &plan).await;
+        if managed.is_err() {
+            // What the pods have done is counted all the same.
+            world.may_manage = false;
+            plan = decide::plan(&world);
+        }
         self.carry_out(&key, &job, &plan).await?;
+        managed.context("cannot manage pods")?;
         Ok(plan.requeue.map(Requeue::After))
     }
 
     async fn carry_out(&self, key: &Key, job: &Job, plan: &Plan) -> anyhow::Result<()> {
-        let managed = self.manage_pods(key, job, plan).await;
         // What has ended is listed first, …
         let mut current = job.clone();
         if !plan.release.is_empty() && job.status.as_ref() != Some(&plan.listed) {
@@ -175,10 +203,10 @@ impl Controller {
             self.write_status(key, &current, plan.status.clone()).await?;
             self.report(job, plan);
         }
-        managed.context("cannot manage pods")
+        Ok(())
     }
 
-    async fn manage_pods(&self, key: &Key, job: &Job, plan: &Plan) -> kube::Result<()> {
+    async fn manage_pods(&self, key: &Key, job: &Job, plan: &Plan) -> anyhow::Result<()> {
         if plan.create.is_empty() && plan.delete.is_empty() {
             return Ok(());
         }
@@ -186,8 +214,16 @@ impl Controller {
         self.expectations.expect(key, plan.create.len(), doomed);
         let pod = |index: usize| indexes::pod(job, plan.create[index]);
         let created = self.control.create_batch(job, plan.create.len(), &self.expectations, pod).await;
+        if plan.uncounted {
+            self.given_up.lock().extend(plan.delete.iter().map(|pod| uid(&pod.metadata).to_string()));
+            if let Err(error) = self.release(&plan.delete).await {
+                let doomed = plan.delete.iter().map(|pod| uid(&pod.metadata));
+                doomed.for_each(|uid| self.expectations.deleted(key, uid));
+                return Err(error);
+            }
+        }
         let deleted = self.control.delete_batch(job, &plan.delete, &self.expectations).await;
-        created.and(deleted)
+        Ok(created.and(deleted)?)
     }
 
     async fn write_status(&self, key: &Key, job: &Job, status: JobStatus) -> anyhow::Result<Option<Job>> {
@@ -214,37 +250,46 @@ impl Controller {
     /// Removes our finalizer.
     async fn release(&self, pods: &[Arc<Pod>]) -> anyhow::Result<()> {
         try_join_all(pods.iter().map(|pod| async {
-            let patch = json!({"metadata": {
-                "uid": pod.metadata.uid,
-                "$deleteFromPrimitiveList/finalizers": [FINALIZER],
-            }});
-            let api = self.context.api::<Pod>(namespace(&pod.metadata));
-            match api.patch(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(patch)).await {
-                // 409 and 422: another pod of that name, ours is gone.
-                Err(error) if ![404, 409, 422].into_iter().any(|code| is_code(&error, code)) => Err(error),
-                _ => {
-                    self.released.lock().insert(uid(&pod.metadata).to_string());
-                    Ok(())
-                }
-            }
+            // Before it is done: the informer may be faster.
+            self.released.lock().insert(uid(&pod.metadata).to_string());
+            let ours = json!({"uid": pod.metadata.uid});
+            self.remove_finalizer(pod, ours).await.inspect_err(|_| {
+                self.released.lock().remove(uid(&pod.metadata));
+            })
         }))
         .await
         .context("cannot remove finalizer")?;
         Ok(())
     }
 
-    /// Pods of a Job that is gone must not hang on our finalizer.
-    async fn release_orphans(&self, key: &Key) -> SyncResult {
-        let pods = self.pods.list_namespace(&key.namespace);
-        let left: Vec<Arc<Pod>> = pods
-            .into_iter()
-            .filter(|pod| {
-                has_finalizer(&pod.metadata, FINALIZER)
-                    && controller_key::<Job>(&pod.metadata).as_ref() == Some(key)
-                    && !self.released.lock().contains(uid(&pod.metadata))
-            })
-            .collect();
-        self.release(&left).await?;
+    /// Removes our finalizer if the pod is still as `precondition`, a part of its metadata, says.
+    async fn remove_finalizer(&self, pod: &Pod, precondition: Value) -> kube::Result<()> {
+        let mut patch = json!({"metadata": precondition});
+        patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([FINALIZER]);
+        let api = self.context.api::<Pod>(namespace(&pod.metadata));
+        match api.patch(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(patch)).await {
+            // 409 and 422: it is not so any more.
+            Err(error) if ![404, 409, 422].into_iter().any(|code| is_code(&error, code)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is no Job that will ever count a pod: it was let go, or its Job is gone, maybe
+    /// replaced by one of the same name.
+    fn is_orphan(&self, pod: &Pod) -> bool {
+        let Some(owner) = controller_of(&pod.metadata) else { return true };
+        let job = controller_key::<Job>(&pod.metadata).map(|key| self.jobs.get(&key));
+        job.is_some_and(|job| job.is_none_or(|job| uid(&job.metadata) != owner.uid))
+    }
+
+    /// A pod without a Job must not hang on our finalizer.
+    async fn sync_orphan(&self, key: &Key) -> SyncResult {
+        let Some(pod) = self.pods.get(key) else { return Ok(None) };
+        if has_finalizer(&pod.metadata, FINALIZER) && self.is_orphan(&pod) {
+            // A Job that adopts it meanwhile needs the finalizer.
+            let seen = json!({"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version});
+            self.remove_finalizer(&pod, seen).await.context("cannot remove finalizer")?;
+        }
         Ok(None)
     }
 }

@@ -92,6 +92,20 @@ pub(crate) fn contains_all(selector: &Map, labels: Option<&Map>) -> bool {
     selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
 }
 
+/// A selector as a Go program prints the structure, which messages of the original have.
+pub(crate) fn selector_structure(selector: Option<&LabelSelector>) -> String {
+    let Some(selector) = selector else { return "nil".to_string() };
+    let pairs = selector.match_labels.iter().flatten();
+    let labels: Vec<String> = pairs.map(|(key, value)| format!("{key}: {value},")).collect();
+    let labels = format!("map[string]string{{{}}}", labels.concat());
+    let rules = selector.match_expressions.iter().flatten().map(|rule| {
+        let values = rule.values.as_deref().unwrap_or_default().join(" ");
+        format!("LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},", rule.key, rule.operator)
+    });
+    let rules = format!("[]LabelSelectorRequirement{{{}}}", rules.collect::<String>());
+    format!("&LabelSelector{{MatchLabels:{labels},MatchExpressions:{rules},}}")
+}
+
 /// Whether an API error has this HTTP code.
 pub(crate) fn is_code(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)

@@ -44,7 +44,12 @@ fn out_of_service(nodes: &[Arc<Node>]) -> HashSet<String> {
     nodes.iter().filter(off).map(|node| name(&node.metadata).to_string()).collect()
 }
 
-/// Pods to remove. `gone` holds nodes that have been missing for long enough, `off` those out of service.
+fn is_evicted(pod: &Pod) -> bool {
+    pods::phase(pod) == "Failed"
+        && pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("Evicted")
+}
+
+/// Pods to remove, of the finished ones first the evicted, then the oldest. `gone` holds nodes that have been missing for long enough, `off` those out of service.
 fn doomed(
     all: &[Arc<Pod>],
     gone: &HashSet<String>,
@@ -55,7 +60,8 @@ fn doomed(
     let mut finished: Vec<&Arc<Pod>> =
         all.iter().filter(|pod| pods::is_finished(pod) && !is_deleting(&pod.metadata)).collect();
     if threshold > 0 && finished.len() > threshold {
-        finished.sort_by_key(|pod| (created(&pod.metadata), name(&pod.metadata).to_string()));
+        finished
+            .sort_by_key(|pod| (!is_evicted(pod), created(&pod.metadata), name(&pod.metadata).to_string()));
         let surplus = finished.len() - threshold;
         doomed.extend(finished.into_iter().take(surplus).map(|pod| (pod.clone(), Why::Surplus)));
     }
@@ -157,6 +163,8 @@ mod tests {
         unscheduled.metadata.deletion_timestamp = Some(crate::meta::now());
         let mut stuck = pod("stuck", "Running", "n3", None);
         stuck.metadata.deletion_timestamp = Some(crate::meta::now());
+        let mut evicted = pod("evicted", "Failed", "n1", None);
+        evicted.status.as_mut().unwrap().reason = Some("Evicted".into());
         let all = [
             pod("untouched", "Running", "n3", None),
             pod("a", "Succeeded", "n1", None),
@@ -167,6 +175,7 @@ mod tests {
             pod("waiting", "Pending", "", None),
             unscheduled,
             stuck,
+            evicted,
         ];
         let all: Vec<Arc<Pod>> = all.into_iter().map(Arc::new).collect();
         let gone = HashSet::from(["n2".to_string()]);
@@ -175,7 +184,9 @@ mod tests {
             let doomed = doomed(&all, &gone, &off, threshold);
             doomed.iter().map(|(pod, why)| format!("{} {why:?}", name(&pod.metadata))).collect::<Vec<_>>()
         };
-        assert_eq!(names(2), ["a Surplus", "orphan Orphan", "unscheduled Unscheduled", "stuck OutOfService"]);
-        assert_eq!(names(0), ["orphan Orphan", "unscheduled Unscheduled", "stuck OutOfService"]);
+        let others = ["orphan Orphan", "unscheduled Unscheduled", "stuck OutOfService"];
+        assert_eq!(names(3), [&["evicted Surplus"], &others[..]].concat());
+        assert_eq!(names(2), [&["evicted Surplus", "a Surplus"], &others[..]].concat());
+        assert_eq!(names(0), others);
     }
 }

@@ -8,6 +8,7 @@ use kube::{
     core::PartialObjectMeta,
     discovery::{ApiResource, Discovery, Scope},
 };
+use parking_lot::Mutex;
 
 /// A resource of the server in one version.
 #[derive(Debug, Clone)]
@@ -50,6 +51,34 @@ impl Resource {
     /// The API of metadata in all namespaces.
     pub fn metadata(&self, client: &Client) -> Api<PartialObjectMeta<DynamicObject>> {
         Api::all_with(client.clone(), &self.api)
+    }
+}
+
+/// Resources by their kinds.
+pub(crate) struct Directory {
+    client: Client,
+    known: Mutex<Vec<Arc<Resource>>>,
+}
+
+impl Directory {
+    /// An empty one, which asks the server when it is asked.
+    pub fn new(client: Client) -> Self {
+        Self { client, known: Mutex::default() }
+    }
+
+    /// The resource of a kind, in whatever version; discovery is asked again for one that is not known.
+    pub async fn find(&self, api_version: &str, kind: &str) -> kube::Result<Option<Arc<Resource>>> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        let find = |all: &[Arc<Resource>]| {
+            all.iter().find(|known| known.api.group == group && known.api.kind == kind).cloned()
+        };
+        if let Some(found) = find(&self.known.lock()) {
+            return Ok(Some(found));
+        }
+        let all = discover(&self.client).await?;
+        let found = find(&all);
+        *self.known.lock() = all;
+        Ok(found)
     }
 }
 

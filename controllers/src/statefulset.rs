@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-use decide::{Plan, Step};
+use decide::{Plan, Step, Why};
 
 struct Controller {
     context: Context,
@@ -165,6 +165,7 @@ impl Controller {
                     };
                     self.create(set, *ordinal, template, name(&revision.metadata)).await
                 }
+                Step::Claim { ordinal } => self.create_claims(set, *ordinal).await,
                 Step::Delete { pod, why } => self.delete(set, pod, *why).await,
                 Step::Identify { pod, ordinal } => self.identify(set, pod, *ordinal).await,
             };
@@ -184,9 +185,17 @@ impl Controller {
         template: PodTemplateSpec,
         revision: &str,
     ) -> anyhow::Result<()> {
-        self.create_claims(set, ordinal).await?;
         let pod = identity::pod(set, ordinal, &template, revision);
         let pod_name = name(&pod.metadata);
+        let failed = |why: &str| {
+            let set_name = name(&set.metadata);
+            let text = format!("create Pod {pod_name} in StatefulSet {set_name} failed error: {why}");
+            self.recorder.warning(set, "FailedCreate", text);
+        };
+        if let Err(error) = self.create_claims(set, ordinal).await {
+            failed(&error.to_string());
+            return Err(error);
+        }
         match self.context.api::<Pod>(namespace(&set.metadata)).create(&PostParams::default(), &pod).await {
             Ok(_) => {
                 let text = format!("create Pod {pod_name} in StatefulSet {} successful", name(&set.metadata));
@@ -196,24 +205,20 @@ impl Controller {
             Err(error) if is_namespace_terminating(&error) => Ok(()),
             Err(error) => {
                 if !is_code(&error, 409) {
-                    let text = format!(
-                        "create Pod {pod_name} in StatefulSet {} failed error: {}",
-                        name(&set.metadata),
-                        message(&error)
-                    );
-                    self.recorder.warning(set, "FailedCreate", text);
+                    failed(&message(&error));
                 }
                 Err(error).context("cannot create pod")
             }
         }
     }
 
+    /// Makes the claims of a pod that are missing; the error is worded for the user.
     async fn create_claims(&self, set: &StatefulSet, ordinal: i32) -> anyhow::Result<()> {
         for claim in identity::claims(set, ordinal) {
             let key = Key::new(namespace(&set.metadata), name(&claim.metadata));
             if let Some(existing) = self.claims.get(&key) {
                 if is_deleting(&existing.metadata) {
-                    anyhow::bail!("claim {key} is being deleted");
+                    anyhow::bail!("pvc {} is being deleted", key.name);
                 }
                 continue;
             }
@@ -230,7 +235,8 @@ impl Controller {
                 Err(error) => {
                     let text = format!("create {subject} failed error: {}", message(&error));
                     self.recorder.warning(set, "FailedCreate", text);
-                    return Err(error).context("cannot create claim");
+                    let why = format!("failed to create PVC {}: {}", key.name, message(&error));
+                    return Err(error).context(why);
                 }
             }
         }
@@ -258,14 +264,15 @@ impl Controller {
         Ok(())
     }
 
-    async fn delete(&self, set: &StatefulSet, pod: &Pod, why: decide::Why) -> anyhow::Result<()> {
-        if why == decide::Why::Finished {
-            let text = format!(
-                "StatefulSet {} is recreating failed Pod {}",
-                Key::of(set.meta()),
-                name(&pod.metadata)
-            );
-            self.recorder.warning(set, "RecreatingFailedPod", text);
+    async fn delete(&self, set: &StatefulSet, pod: &Pod, why: Why) -> anyhow::Result<()> {
+        let recreating = |what: &str| {
+            let (set, pod) = (Key::of(set.meta()), name(&pod.metadata));
+            format!("StatefulSet {set} is recreating {what} Pod {pod}")
+        };
+        match why {
+            Why::Failed => self.recorder.warning(set, "RecreatingFailedPod", recreating("failed")),
+            Why::Succeeded => self.recorder.normal(set, "RecreatingTerminatedPod", recreating("terminated")),
+            Why::Condemned | Why::Outdated => {}
         }
         let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
         let api = self.context.api::<Pod>(namespace(&set.metadata));

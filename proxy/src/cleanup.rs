@@ -58,7 +58,7 @@ pub async fn cleanup(leftovers: &Leftovers) -> Result<(), Error> {
     let netlink = Netlink::open()?;
     let bridge = names::bridge(cluster);
     for port in netlink.ports(&bridge).await? {
-        netlink.delete(&port).await?;
+        cni::disconnect(&netlink, &port).await?;
     }
     netlink.delete(&bridge).await?;
     peers::remove(&netlink, cluster, &leftovers.cluster_cidrs).await?;

@@ -4,6 +4,7 @@
 //! A CRI runtime runs it as a program, which must start in milliseconds: [`run`] speaks the protocol. The
 //! embedded runtime calls [`add`] and [`delete`], which block and may be called from any thread.
 
+mod bandwidth;
 mod config;
 mod host_ports;
 mod loopback;
@@ -12,11 +13,12 @@ mod plugin;
 mod protocol;
 mod state;
 
+pub use bandwidth::Bandwidth;
 pub use config::{Configuration, PLUGINS, remove_config, write_config};
 pub use host_ports::PortMapping;
 pub use namespace::in_namespace;
-pub(crate) use plugin::bridge;
 pub use plugin::{Attached, Attachment, add, check, collect, delete, restore_host_ports, status};
+pub(crate) use plugin::{bridge, disconnect};
 pub use protocol::{NetworkConfig, Outcome, main, run};
 
 /// Why an operation failed. The codes that the CNI specification reserves are in [`Error::code`].

@@ -37,6 +37,12 @@ pub fn host_veth(cluster: &str, container: &str, interface_name: &str) -> String
     format!("knv{}", digest(&format!("{cluster}/{container}/{interface_name}"), MAX_INTERFACE - 3))
 }
 
+/// The interface through which what a pod sends is led, where its bandwidth is limited; named as the host's end of its
+/// pair is.
+pub fn shaper(host_veth: &str) -> String {
+    format!("knb{}", host_veth.strip_prefix("knv").unwrap_or(host_veth))
+}
+
 /// `prefix` and `name` where that fits an interface's name, else a digest in place of the name.
 fn interface(prefix: &str, name: &str) -> String {
     if prefix.len() + name.len() <= MAX_INTERFACE && is_plain(name) {

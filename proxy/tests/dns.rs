@@ -191,3 +191,67 @@ async fn failures_have_their_codes() {
     let transfer = tcp(dns.address, &query("cluster.local.", RecordType::AXFR, None)).await;
     assert_eq!(code(transfer), ResponseCode::Refused);
 }
+
+/// Questions that each client of the benchmark has under way.
+const UNDER_WAY: u16 = 32;
+const CLIENTS: usize = 2;
+const SPAN: Duration = Duration::from_secs(4);
+const NAMES: u16 = 10_000;
+
+/// Asks for names of services, as many at a time as may be under way; returns the times until their answers.
+fn ask(server: SocketAddr, seed: u16) -> Vec<Duration> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
+    socket.connect(server).expect("connect");
+    socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    let questions: Vec<Vec<u8>> = (0..NAMES)
+        .map(|i| {
+            query(&format!("s{i}.a.svc.cluster.local."), RecordType::A, Some(1232)).to_vec().expect("query")
+        })
+        .collect();
+    let mut sent = vec![std::time::Instant::now(); usize::from(UNDER_WAY)];
+    let mut next = usize::from(seed);
+    let mut send = |slot: u16, sent: &mut Vec<std::time::Instant>| {
+        // Steps through all names in no order that a cache would like.
+        next = (next + 7_919) % questions.len();
+        let mut bytes = questions[next].clone();
+        bytes[..2].copy_from_slice(&slot.to_be_bytes());
+        sent[usize::from(slot)] = std::time::Instant::now();
+        socket.send(&bytes).expect("send");
+    };
+    (0..UNDER_WAY).for_each(|slot| send(slot, &mut sent));
+    let (start, mut times, mut buffer) = (std::time::Instant::now(), Vec::new(), [0; 1500]);
+    while start.elapsed() < SPAN {
+        let length = socket.recv(&mut buffer).expect("an answer");
+        assert_eq!((length > 12, buffer[3] & 0xf, buffer[7]), (true, 0, 1), "one record and no error");
+        let slot = u16::from_be_bytes([buffer[0], buffer[1]]);
+        times.push(sent[usize::from(slot)].elapsed());
+        send(slot, &mut sent);
+    }
+    times
+}
+
+/// `cargo test --release -p knarr-proxy --test dns -- --ignored --nocapture`: one thread serves, two ask.
+#[test]
+#[ignore = "measures, and takes some seconds"]
+fn bench_names_of_services() {
+    let server = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let server = server.expect("runtime");
+    let dns = server.block_on(start(None));
+    let zone = dns.handler.zone();
+    for i in 0..NAMES {
+        let ip = Ipv4Addr::from(0x0a60_0000 + u32::from(i));
+        let object = json!({
+            "metadata": { "namespace": "a", "name": format!("s{i}") },
+            "spec": { "clusterIP": ip, "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }] },
+        });
+        zone.write().apply_service(&serde_json::from_value(object).expect("service"));
+    }
+    let address = dns.address;
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|i| std::thread::spawn(move || ask(address, 5_000 * i as u16))).collect();
+    let mut times: Vec<Duration> = clients.into_iter().flat_map(|c| c.join().expect("client")).collect();
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    let each_second = times.len() as f64 / SPAN.as_secs_f64();
+    println!("{each_second:.0} answers/s, p50 {:?}, p99 {:?}", at(50), at(99));
+}

@@ -73,20 +73,6 @@ pub(super) fn selector_text(selector: Option<&LabelSelector>) -> Result<String, 
     parsed.map(|parsed| parsed.to_string()).map_err(|error| error.to_string())
 }
 
-/// A selector as a Go program prints the structure, which messages of the original have.
-pub(super) fn selector_structure(selector: Option<&LabelSelector>) -> String {
-    let Some(selector) = selector else { return "nil".to_string() };
-    let pairs = selector.match_labels.iter().flatten();
-    let labels: Vec<String> = pairs.map(|(key, value)| format!("{key}: {value},")).collect();
-    let labels = format!("map[string]string{{{}}}", labels.concat());
-    let rules = selector.match_expressions.iter().flatten().map(|rule| {
-        let values = rule.values.as_deref().unwrap_or_default().join(" ");
-        format!("LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},", rule.key, rule.operator)
-    });
-    let rules = format!("[]LabelSelectorRequirement{{{}}}", rules.collect::<String>());
-    format!("&LabelSelector{{MatchLabels:{labels},MatchExpressions:{rules},}}")
-}
-
 async fn get<T: DeserializeOwned>(
     client: &Client,
     path: &str,
@@ -257,6 +243,6 @@ mod tests {
         assert_eq!(selector_text(Some(&selector)), Ok("queue=mail".to_string()));
         assert_eq!(selector_text(None), Ok(String::new()));
         let expected = "&LabelSelector{MatchLabels:map[string]string{queue: mail,},MatchExpressions:[]LabelSelectorRequirement{},}";
-        assert_eq!(selector_structure(Some(&selector)), expected);
+        assert_eq!(crate::meta::selector_structure(Some(&selector)), expected);
     }
 }

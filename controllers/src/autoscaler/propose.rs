@@ -22,7 +22,7 @@ use super::{
     calculate::{self, Goal, Measured, Patience, Proposal, Tolerance, milli},
     fetch,
 };
-use crate::meta::namespace;
+use crate::meta::{namespace, selector_structure};
 
 /// The target as it is now.
 pub(super) struct Scaled<'a> {
@@ -246,7 +246,7 @@ impl Controller {
                     .map_err(explained)
                     .map_err(|text| format!("failed to get {name} object metric: {text}"))?;
                 let shared = calculate::by_share(scaled.status_replicas, usage, milli(target), tolerance);
-                let words = fetch::selector_structure(source.metric.selector.as_ref());
+                let words = selector_structure(source.metric.selector.as_ref());
                 (shared.0, format!("external metric {name}({words})"), averaged(shared.1))
             }
             _ => {
@@ -269,7 +269,7 @@ impl Controller {
     ) -> Result<Asked, String> {
         let (name, space) = (source.metric.name.as_str(), namespace(&hpa.metadata));
         let selector = fetch::selector_text(source.metric.selector.as_ref())?;
-        let words = fetch::selector_structure(source.metric.selector.as_ref());
+        let words = selector_structure(source.metric.selector.as_ref());
         let value = async {
             let value = fetch::external(&self.context.client, space, name, &selector).await;
             value.map_err(|text| format!("unable to get external metric {space}/{name}/{words}: {text}"))

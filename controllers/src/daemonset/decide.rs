@@ -30,6 +30,8 @@ pub(super) struct Work {
     pub delete: Vec<Arc<Pod>>,
     /// Failed pods by node, to be deleted with patience.
     pub failed: Vec<(String, Arc<Pod>)>,
+    /// Pods by node that ended well, which a daemon should not.
+    pub succeeded: Vec<(String, Arc<Pod>)>,
 }
 
 pub(super) fn by_node(all: &[Arc<Pod>]) -> ByNode {
@@ -41,9 +43,10 @@ pub(super) fn by_node(all: &[Arc<Pod>]) -> ByNode {
             by_node.entry(node.to_string()).or_default().push(pod.clone());
         }
     }
-    by_node
-        .values_mut()
-        .for_each(|pods| pods.sort_by_key(|pod| (created(&pod.metadata), name(&pod.metadata).to_string())));
+    let rank = |pod: &Arc<Pod>| {
+        (pods::node_name(pod).is_empty(), created(&pod.metadata), name(&pod.metadata).to_string())
+    };
+    by_node.values_mut().for_each(|pods| pods.sort_by_key(rank));
     by_node
 }
 
@@ -138,8 +141,7 @@ pub(super) fn manage(
             let running = running(node_name, have, &mut work);
             if running.is_empty()
                 && should_start
-                && !have.is_empty()
-                && have.iter().all(|pod| is_deleting(&pod.metadata) && pods::is_finished(pod))
+                && have.iter().all(|pod| is_deleting(&pod.metadata) && (surge || pods::is_finished(pod)))
             {
                 work.create.push((*node_name).to_string());
             }
@@ -164,15 +166,15 @@ fn running(node: &str, have: &[Arc<Pod>], work: &mut Work) -> Vec<Arc<Pod>> {
     for pod in have.iter().filter(|pod| !is_deleting(&pod.metadata)) {
         match phase(pod) {
             "Failed" => work.failed.push((node.to_string(), pod.clone())),
-            "Succeeded" => work.delete.push(pod.clone()),
+            "Succeeded" => work.succeeded.push((node.to_string(), pod.clone())),
             _ => running.push(pod.clone()),
         }
     }
     running
 }
 
-/// Pods of a node beyond the one that should be there; with a surge, one old pod may wait until
-/// the new one is available.
+/// Pods of a node beyond the one that should be there; with a surge, one old pod that is ready may
+/// wait until the new one is available.
 fn superfluous(
     running: &[Arc<Pod>],
     surge: bool,
@@ -187,7 +189,10 @@ fn superfluous(
         return running[1..].to_vec();
     }
     let (new, old): (Vec<&Arc<Pod>>, Vec<&Arc<Pod>>) = running.iter().partition(|pod| is_updated(pod, hash));
-    let old_may_stay = !new.first().is_some_and(|new| is_available(new, min_ready, now));
+    let old_may_stay = match (new.first(), old.first()) {
+        (Some(new), Some(old)) => is_ready(old) && !is_available(new, min_ready, now),
+        _ => true,
+    };
     let keep_old = usize::from(old_may_stay);
     new.into_iter().skip(1).chain(old.into_iter().skip(keep_old)).cloned().collect()
 }
@@ -327,19 +332,26 @@ mod tests {
         }
     }
 
-    /// A pod written as `name@node:hash`, with `+` behind it when ready and `x` when failed.
+    /// A pod written as `name@node:hash`, with `+` behind it when ready, `x` when failed, `s` when it has succeeded
+    /// and `-` when it is going.
     fn daemon(text: &str) -> Arc<Pod> {
         let (pod_name, rest) = text.split_once('@').unwrap();
         let (node, rest) = rest.split_once(':').unwrap();
-        let phase = if rest.ends_with('x') { "Failed" } else { "Running" };
+        let phase = match rest.chars().last() {
+            Some('x') => "Failed",
+            Some('s') => "Succeeded",
+            _ => "Running",
+        };
         let mut pod = pod(pod_name, phase, node, rest.ends_with('+').then_some(60));
-        let hash = rest.trim_end_matches(['+', 'x']).to_string();
+        pod.metadata.deletion_timestamp = rest.ends_with('-').then(crate::meta::now);
+        let hash = rest.trim_end_matches(['+', 'x', 's', '-']).to_string();
         pod.metadata.labels = Some([(HASH.to_string(), hash)].into());
         Arc::new(pod)
     }
 
     fn show(work: &Work) -> String {
-        let deleted = work.delete.iter().chain(work.failed.iter().map(|(_, pod)| pod));
+        let ended = work.failed.iter().chain(&work.succeeded).map(|(_, pod)| pod);
+        let deleted = work.delete.iter().chain(ended);
         let mut parts: Vec<String> = deleted.map(|pod| format!("-{}", name(&pod.metadata))).collect();
         parts.sort();
         parts.extend(work.create.iter().map(|node| format!("+{node}")));
@@ -361,6 +373,23 @@ mod tests {
         check(&["a!NoExecute"], &["p@a:new+"], "-p");
         check(&["a"], &["p@a:new+", "q@a:new+"], "-q");
         check(&["a"], &["p@a:newx"], "-p");
+        check(&["a"], &["p@a:news"], "-p");
+        check(&["a"], &["p@a:new-"], "");
+    }
+
+    #[test]
+    fn surging_nodes_always_have_a_pod() {
+        let check = |have: &[&str], expected: &str| {
+            let have: Vec<Arc<Pod>> = have.iter().map(|text| daemon(text)).collect();
+            let work = manage(&set(1, 0), &[node("a")], &by_node(&have), "new", test_now());
+            assert_eq!(show(&work), expected, "{have:?}");
+        };
+        check(&["p@a:new-"], "+a");
+        check(&["p@a:old-", "q@a:new"], "");
+        check(&["p@a:old+", "q@a:new"], "");
+        check(&["p@a:old+", "q@a:new+"], "-p");
+        check(&["p@a:old", "q@a:new"], "-p");
+        check(&["p@a:old", "q@a:old+"], "-q");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use knarr_component::{
 };
 
 use crate::{
-    meta::{contains_all, is_deleting, name, namespace},
+    meta::{Map, contains_all, is_deleting, name, namespace},
     pods,
 };
 
@@ -38,6 +38,11 @@ pub(crate) struct Target {
     /// The pod's name within the Service's domain.
     pub hostname: Option<String>,
     pub pod: ObjectReference,
+}
+
+/// Whether a Service with this selector selects what has these labels.
+pub(crate) fn selects(selector: Option<&Map>, labels: Option<&Map>) -> bool {
+    selector.is_some_and(|selector| contains_all(selector, labels))
 }
 
 /// The pods that a Service selects and that have an address and are not finished.

@@ -171,8 +171,11 @@ impl Graph {
         let old = node.object.replace(object.clone());
         let old_owners: Vec<Owner> = old.iter().flat_map(|old| old.owners.to_vec()).collect();
         self.relate(object, &old_owners, &mut work);
-        if old.is_none() && !object.deleting && self.may_be_garbage(object) {
-            work.insert(Work::Delete(object.uid.clone()));
+        if old.is_none() {
+            if !object.deleting && self.may_be_garbage(object) {
+                work.insert(Work::Delete(object.uid.clone()));
+            }
+            work.extend(self.strangers(object).into_iter().map(Work::Delete));
         }
         if old_owners != *object.owners && old.is_some() {
             work.insert(Work::Delete(object.uid.clone()));
@@ -213,11 +216,28 @@ impl Graph {
         }
     }
 
-    /// Whether no owner is there for sure, or one waits for its dependents.
+    /// Whether no owner is there for sure, or one waits for its dependents, or is none.
     pub fn may_be_garbage(&self, object: &Object) -> bool {
         object.owners.iter().any(|owner| {
-            self.nodes.get(&owner.uid).is_none_or(|node| node.object.is_none() || node.waits_for_dependents)
+            let unsure = |node: &Node| node.object.is_none() || node.waits_for_dependents;
+            self.nodes.get(&owner.uid).is_none_or(unsure) || self.is_elsewhere(object, &owner.uid)
         })
+    }
+
+    /// Whether an owner is in a namespace that is not the object's, and so cannot own it.
+    pub fn is_elsewhere(&self, object: &Object, owner: &Uid) -> bool {
+        let owner = self.nodes.get(owner).and_then(|node| node.object.as_ref());
+        owner.is_some_and(|owner| !owner.namespace.is_empty() && owner.namespace != object.namespace)
+    }
+
+    /// Objects that took the new object for their owner before it was seen in another namespace.
+    fn strangers(&self, owner: &Object) -> Vec<Uid> {
+        let dependents = self.nodes.get(&owner.uid).into_iter().flat_map(|node| &node.dependents);
+        let is_stranger = |uid: &&Uid| {
+            let dependent = self.nodes.get(*uid).and_then(|node| node.object.as_ref());
+            dependent.is_some_and(|dependent| self.is_elsewhere(dependent, &owner.uid))
+        };
+        dependents.filter(is_stranger).cloned().collect()
     }
 
     /// Takes out an object that is gone: its dependents have to be looked at, and owners that

@@ -17,13 +17,13 @@ use k8s_openapi::{
 use knarr_component::backoff::exponential;
 
 use super::{
-    indexes::{self, is_indexed},
+    indexes::{self, Failures, Place, is_indexed},
     policy::{Failure, judge},
-    track::{self, has_failed},
+    track::{self, End, Seen, ended_at, has_failed},
 };
 use crate::{
     conditions::{self, Condition},
-    meta::{is_deleting, whole_seconds},
+    meta::{is_deleting, uid, whole_seconds},
     pods::{self, is_active, is_terminating, phase},
 };
 
@@ -38,17 +38,21 @@ pub(super) struct World<'a> {
     pub pods: &'a [Arc<Pod>],
     /// UIDs of pods that have our finalizer.
     pub with_finalizer: &'a HashSet<String>,
+    /// UIDs of pods that the controller itself took away, which is no failure.
+    pub given_up: &'a HashSet<String>,
     pub now: Timestamp,
-    /// Whether the informer shows all that was done before.
-    pub may_create: bool,
+    /// Whether pods may be made and ended: only while the informer shows all that was done before.
+    pub may_manage: bool,
 }
 
 /// What to do.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Indexes of pods to create; `None` for Jobs without.
-    pub create: Vec<Option<i32>>,
+    pub create: Vec<Place>,
     pub delete: Vec<Arc<Pod>>,
+    /// Whether the pods to delete lose the finalizer first, so that they are counted nowhere: they
+    /// are not needed any more.
+    pub uncounted: bool,
     /// Pods to let go, after `listed` was written.
     pub release: Vec<Arc<Pod>>,
     pub listed: JobStatus,
@@ -138,21 +142,8 @@ impl World<'_> {
         Some(SignedDuration::from_secs(seconds) - self.now.duration_since(started?.0))
     }
 
-    /// Failures of pods of each index, as far as they count.
-    fn failures_by_index(&self) -> HashMap<i32, i32> {
-        let mut failures = HashMap::new();
-        for pod in self.pods.iter().filter(|pod| has_failed(self.job, pod)) {
-            if let Some(index) = indexes::index(pod)
-                && judge(self.job, pod) != Failure::Ignored
-            {
-                *failures.entry(index).or_default() += 1;
-            }
-        }
-        failures
-    }
-
     /// Whether, and how, the Job ends now.
-    fn verdict(&self, tally: &track::Tally, started: Option<&Time>, active: usize) -> Option<Verdict> {
+    fn verdict(&self, seen: &Seen, started: Option<&Time>, active: usize) -> Option<Verdict> {
         let old = self.job.status.as_ref().and_then(|status| status.conditions.as_ref());
         for kind in [FAILURE_TARGET, SUCCESS] {
             if let Some(known) = conditions::find(old, kind).filter(|condition| condition.is_true()) {
@@ -166,23 +157,31 @@ impl World<'_> {
                 return Verdict::failed("PodFailurePolicy", why);
             }
         }
-        let failed = tally.counted.failed.unwrap_or_default();
-        let newly_failed =
-            failed > self.job.status.as_ref().and_then(|status| status.failed).unwrap_or_default();
-        if (newly_failed && failed > self.backoff_limit()) || self.restarts_exceed_limit() {
+        if seen.failed > self.backoff_limit() || self.restarts_exceed_limit() {
             return Verdict::failed("BackoffLimitExceeded", "Job has reached the specified backoff limit");
         }
         if self.deadline_left(started).is_some_and(|left| left <= SignedDuration::ZERO) {
             return Verdict::failed("DeadlineExceeded", "Job was active longer than specified deadline");
         }
-        self.indexed_verdict(tally).or_else(|| self.success(tally, active))
+        self.indexed_verdict(seen).or_else(|| self.success(seen, active))
     }
 
-    fn indexed_verdict(&self, tally: &track::Tally) -> Option<Verdict> {
+    fn indexed_verdict(&self, seen: &Seen) -> Option<Verdict> {
         if !is_indexed(self.job) {
             return None;
         }
         let spec = self.job.spec.as_ref()?;
+        let failed = seen.failed_indexes.len() as i32;
+        if spec.max_failed_indexes.is_some_and(|max| failed > max) {
+            return Verdict::failed(
+                "MaxFailedIndexesExceeded",
+                "Job has exceeded the specified maximal number of failed indexes",
+            );
+        }
+        let ended = seen.succeeded_indexes.union(&seen.failed_indexes).count() as i32;
+        if failed > 0 && ended >= spec.completions? {
+            return Verdict::failed("FailedIndexes", "Job has failed indexes");
+        }
         if let Some(rules) = spec.success_policy.as_ref().map(|policy| &policy.rules) {
             let met = |rule: &k8s_openapi::api::batch::v1::SuccessPolicyRule| {
                 let wanted = rule
@@ -190,8 +189,8 @@ impl World<'_> {
                     .as_deref()
                     .map(|text| indexes::parse(text, spec.completions.unwrap_or_default()));
                 let done = match &wanted {
-                    Some(wanted) => wanted.intersection(&tally.succeeded_indexes).count(),
-                    None => tally.succeeded_indexes.len(),
+                    Some(wanted) => wanted.intersection(&seen.succeeded_indexes).count(),
+                    None => seen.succeeded_indexes.len(),
                 };
                 match (rule.succeeded_count, wanted) {
                     (Some(count), _) => done as i32 >= count,
@@ -207,22 +206,11 @@ impl World<'_> {
                 });
             }
         }
-        let failed = tally.failed_indexes.len() as i32;
-        if spec.max_failed_indexes.is_some_and(|max| failed > max) {
-            return Verdict::failed(
-                "MaxFailedIndexesExceeded",
-                "Job has exceeded the specified maximal number of failed indexes",
-            );
-        }
-        let ended = tally.succeeded_indexes.union(&tally.failed_indexes).count() as i32;
-        if failed > 0 && ended >= spec.completions? {
-            return Verdict::failed("FailedIndexes", "Job has failed indexes");
-        }
         None
     }
 
-    fn success(&self, tally: &track::Tally, active: usize) -> Option<Verdict> {
-        let succeeded = tally.counted.succeeded.unwrap_or_default();
+    fn success(&self, seen: &Seen, active: usize) -> Option<Verdict> {
+        let succeeded = seen.succeeded;
         let done = match self.completions() {
             // A work queue: the first success ends it, once all others have ended too.
             None => succeeded > 0 && active == 0,
@@ -235,30 +223,24 @@ impl World<'_> {
         })
     }
 
-    /// Time until the next pod may be started after failures in a row: 10 s, 20 s, … 10 min.
-    fn failure_pause(&self, pods: &[&Arc<Pod>]) -> Duration {
-        let ended_at = |pod: &Pod| {
-            let status = pod.status.clone().unwrap_or_default();
-            let finished = status
-                .container_statuses
-                .into_iter()
-                .flatten()
-                .filter_map(|status| status.state?.terminated?.finished_at.map(|time| time.0));
-            let deleted = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-            finished.max().or(deleted).unwrap_or_else(|| crate::meta::created(&pod.metadata))
-        };
+    /// Time until the next pod may be started after failures in a row.
+    fn failure_pause(&self) -> Duration {
         let of = |keep: &dyn Fn(&Pod) -> bool| {
-            pods.iter().filter(|pod| keep(pod)).map(|pod| ended_at(pod)).collect::<Vec<Timestamp>>()
+            self.pods.iter().filter(|pod| keep(pod)).map(|pod| ended_at(pod)).collect::<Vec<Timestamp>>()
         };
         let last_success = of(&|pod| phase(pod) == "Succeeded").into_iter().max();
-        let failures: Vec<Timestamp> = of(&|pod| has_failed(self.job, pod))
-            .into_iter()
-            .filter(|at| last_success.is_none_or(|success| *at > success))
-            .collect();
+        let fails = |pod: &Pod| has_failed(self.job, pod) && !self.given_up.contains(uid(&pod.metadata));
+        let failures: Vec<Timestamp> =
+            of(&fails).into_iter().filter(|at| last_success.is_none_or(|success| *at > success)).collect();
         let Some(last) = failures.iter().max() else { return Duration::ZERO };
-        let pause =
-            exponential(Duration::from_secs(10), Duration::from_secs(600), 2.0, failures.len() as u32 - 1);
-        let passed = Duration::try_from(self.now.duration_since(*last)).unwrap_or_default();
+        self.pause_after(failures.len(), *last)
+    }
+
+    /// What is left of the pause after a number of failures: 10 s, 20 s, … 10 min.
+    fn pause_after(&self, failures: usize, last: Timestamp) -> Duration {
+        let (first, longest) = (Duration::from_secs(10), Duration::from_secs(600));
+        let pause = exponential(first, longest, 2.0, (failures as u32).saturating_sub(1));
+        let passed = Duration::try_from(self.now.duration_since(last)).unwrap_or_default();
         pause.saturating_sub(passed)
     }
 }
@@ -266,39 +248,34 @@ impl World<'_> {
 /// Decides everything.
 pub(super) fn plan(world: &World<'_>) -> Plan {
     let now = Time(whole_seconds(world.now));
-    let mut tally = track::tally(world.job, world.pods, world.with_finalizer);
-    if let Some(limit) = world.per_index_limit() {
-        let failures = world.failures_by_index();
-        let beyond = failures.into_iter().filter(|(_, count)| *count > limit).map(|(index, _)| index);
-        tally.failed_indexes.extend(beyond);
-        tally.failed_indexes = tally.failed_indexes.difference(&tally.succeeded_indexes).copied().collect();
-    }
-    if world.per_index_limit().is_some() {
-        let text = Some(indexes::format(&tally.failed_indexes));
-        tally.listed.failed_indexes.clone_from(&text);
-        tally.counted.failed_indexes = text;
-    }
-    let mut plan = Plan { listed: tally.listed.clone(), ..Plan::default() };
-    let mut status = tally.counted.clone();
-    if status.start_time.is_none() && !world.is_suspended() {
-        status.start_time = Some(now.clone());
-    }
+    let seen = track::look(world.job, world.pods, world.with_finalizer);
     let active = world.active();
-    let verdict = world.verdict(&tally, status.start_time.as_ref(), active.len());
-    let mut left = active.len();
-    if verdict.is_some() {
-        plan.delete = active.iter().take(BURST).cloned().collect();
-        left = active.len() - plan.delete.len();
-    } else if world.is_suspended() {
-        plan.delete = active.iter().take(BURST).cloned().collect();
-        left = active.len() - plan.delete.len();
-        suspend(&mut status, &mut plan, &now, true);
-    } else {
-        suspend(&mut status, &mut plan, &now, false);
-        if world.may_create && !is_deleting(&world.job.metadata) {
-            manage(world, &tally, &active, &mut plan);
-            left = active.len() - plan.delete.len() + plan.create.len();
+    let known = world.job.status.as_ref().and_then(|status| status.start_time.clone());
+    let started = known.or_else(|| (!world.is_suspended()).then(|| now.clone()));
+    let verdict = world.verdict(&seen, started.as_ref(), active.len());
+    let mut plan = Plan::default();
+    let doomed = || active.iter().take(BURST).cloned().collect();
+    plan.uncounted = verdict.as_ref().is_none_or(|verdict| verdict.kind == SUCCESS);
+    let goes_on = world.may_manage && verdict.is_none() && !is_deleting(&world.job.metadata);
+    if world.may_manage && verdict.is_some() {
+        plan.delete = doomed();
+    } else if goes_on {
+        if world.is_suspended() {
+            plan.delete = doomed();
+        } else {
+            manage(world, &seen, &active, &mut plan);
         }
+    }
+    let left = active.len() - plan.delete.len() + plan.create.len();
+    // Nothing is final while there are pods that the informer does not show, or that still run.
+    let verdict = verdict.filter(|_| world.may_manage && left == 0);
+    let end =
+        verdict.as_ref().map(|verdict| if verdict.kind == SUCCESS { End::Success } else { End::Failure });
+    let tally = track::tally(world.job, world.pods, world.with_finalizer, &seen, end);
+    (plan.listed, plan.release) = (tally.listed, tally.release);
+    let mut status = JobStatus { start_time: started, ..tally.counted };
+    if goes_on {
+        suspend(&mut status, &mut plan, &now, world.is_suspended());
     }
     let deadline = world.deadline_left(status.start_time.as_ref());
     if let Some(wait) = deadline.filter(|_| verdict.is_none()).and_then(|left| Duration::try_from(left).ok())
@@ -312,9 +289,8 @@ pub(super) fn plan(world: &World<'_>) -> Plan {
     let terminating = world.pods.iter().filter(|pod| is_terminating(pod)).count() + plan.delete.len();
     status.terminating = Some(terminating as i32);
     if let Some(verdict) = verdict {
-        conclude(world, &mut status, &mut plan, &verdict, left + terminating == 0, &now);
+        conclude(world, &mut status, &mut plan, &verdict, terminating == 0 && !tally.is_full, &now);
     }
-    plan.release = tally.release;
     plan.status = status;
     plan
 }
@@ -371,14 +347,14 @@ fn conclude(
 }
 
 /// Starts pods that are missing and ends those that are too many.
-fn manage(world: &World<'_>, tally: &track::Tally, active: &[Arc<Pod>], plan: &mut Plan) {
-    let succeeded = tally.counted.succeeded.unwrap_or_default();
+fn manage(world: &World<'_>, seen: &Seen, active: &[Arc<Pod>], plan: &mut Plan) {
+    let succeeded = seen.succeeded;
     let wanted = match world.completions() {
         None if succeeded > 0 => active.len() as i32,
         None => world.parallelism(),
         Some(completions) => (completions - succeeded).clamp(0, world.parallelism()),
     } as usize;
-    let useless = useless(world, tally, active);
+    let useless = useless(world, seen, active);
     let kept = active.len() - useless.len();
     plan.delete = useless;
     if kept > wanted {
@@ -401,32 +377,29 @@ fn manage(world: &World<'_>, tally: &track::Tally, active: &[Arc<Pod>], plan: &m
         return;
     }
     if is_indexed(world.job) {
-        let (create, wait) = free_indexes(world, tally, active, missing);
-        plan.create = create.into_iter().map(Some).collect();
-        plan.requeue = wait;
+        (plan.create, plan.requeue) = free_indexes(world, seen, active, missing);
         return;
     }
-    let all: Vec<&Arc<Pod>> = world.pods.iter().collect();
-    let pause = world.failure_pause(&all);
+    let pause = world.failure_pause();
     if pause.is_zero() {
-        plan.create = vec![None; missing];
+        plan.create = vec![Place::default(); missing];
     } else {
         plan.requeue = Some(pause);
     }
 }
 
 /// Active pods of an Indexed Job whose index is done, failed, taken twice or out of range.
-fn useless(world: &World<'_>, tally: &track::Tally, active: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
+fn useless(world: &World<'_>, seen: &Seen, active: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
     if !is_indexed(world.job) {
         return Vec::new();
     }
-    let mut seen = BTreeSet::new();
+    let mut taken = BTreeSet::new();
     let is_useful = |pod: &&Arc<Pod>| {
         let index = indexes::index(pod).filter(|index| *index < world.completions().unwrap_or_default());
         index.is_some_and(|index| {
-            !tally.succeeded_indexes.contains(&index)
-                && !tally.failed_indexes.contains(&index)
-                && seen.insert(index)
+            !seen.succeeded_indexes.contains(&index)
+                && !seen.failed_indexes.contains(&index)
+                && taken.insert(index)
         })
     };
     let useful: Vec<&Arc<Pod>> = active.iter().filter(is_useful).collect();
@@ -436,10 +409,10 @@ fn useless(world: &World<'_>, tally: &track::Tally, active: &[Arc<Pod>]) -> Vec<
 /// The lowest indexes without a pod, and when to look again at those that failed lately.
 fn free_indexes(
     world: &World<'_>,
-    tally: &track::Tally,
+    seen: &Seen,
     active: &[Arc<Pod>],
     missing: usize,
-) -> (Vec<i32>, Option<Duration>) {
+) -> (Vec<Place>, Option<Duration>) {
     let mut taken: BTreeSet<i32> = active.iter().filter_map(|pod| indexes::index(pod)).collect();
     if track::replaces_failed_only(world.job) {
         taken.extend(
@@ -449,22 +422,23 @@ fn free_indexes(
     let free = (0..world.completions().unwrap_or_default())
         .filter(|index| {
             !taken.contains(index)
-                && !tally.succeeded_indexes.contains(index)
-                && !tally.failed_indexes.contains(index)
+                && !seen.succeeded_indexes.contains(index)
+                && !seen.failed_indexes.contains(index)
         })
         .take(missing);
     if world.per_index_limit().is_none() {
-        let all: Vec<&Arc<Pod>> = world.pods.iter().collect();
-        let pause = world.failure_pause(&all);
-        return if pause.is_zero() { (free.collect(), None) } else { (Vec::new(), Some(pause)) };
+        let pause = world.failure_pause();
+        let places = free.map(|index| Place { index: Some(index), failures: None });
+        return if pause.is_zero() { (places.collect(), None) } else { (Vec::new(), Some(pause)) };
     }
     let (mut now, mut wait) = (Vec::new(), None);
     for index in free {
-        let own: Vec<&Arc<Pod>> =
-            world.pods.iter().filter(|pod| indexes::index(pod) == Some(index)).collect();
-        let pause = world.failure_pause(&own);
+        let failed = seen.held.get(&index);
+        let failures = failed.map(|pod| Failures::after(world.job, pod)).unwrap_or_default();
+        let pause =
+            failed.map_or(Duration::ZERO, |pod| world.pause_after(failures.all() as usize, ended_at(pod)));
         if pause.is_zero() {
-            now.push(index);
+            now.push(Place { index: Some(index), failures: Some(failures) });
         } else {
             wait = Some(wait.map_or(pause, |known: Duration| known.min(pause)));
         }

@@ -7,7 +7,10 @@ use k8s_openapi::api::{
     core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod},
 };
 
-use super::track::FINALIZER;
+use super::{
+    policy::{Failure, judge},
+    track::FINALIZER,
+};
 use crate::{
     meta::{annotation, controller_reference, name, namespace},
     pods,
@@ -15,6 +18,53 @@ use crate::{
 
 /// Annotation (and label) of a pod with its index.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// Annotations of a pod with how often its predecessors have failed, where each index has a limit.
+const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+const IGNORED_FAILURES: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
+
+/// Failures of one index. They are kept by the pods themselves, each of which inherits its
+/// predecessor's, so that they outlive the pods that failed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failures {
+    /// Those that count towards the limit of the index.
+    pub counted: i32,
+    /// Those that a failure policy ignores.
+    pub ignored: i32,
+}
+
+impl Failures {
+    /// What a pod knows of its predecessors.
+    pub fn of(pod: &Pod) -> Self {
+        let read = |key: &str| {
+            let count = annotation(&pod.metadata, key).and_then(|text| text.parse().ok());
+            count.filter(|count: &i32| *count >= 0).unwrap_or_default()
+        };
+        Self { counted: read(FAILURES), ignored: read(IGNORED_FAILURES) }
+    }
+
+    /// What the successor of a failed pod is to know.
+    pub fn after(job: &Job, failed: &Pod) -> Self {
+        let mut failures = Self::of(failed);
+        match judge(job, failed) {
+            Failure::Ignored => failures.ignored += 1,
+            _ => failures.counted += 1,
+        }
+        failures
+    }
+
+    pub fn all(self) -> i32 {
+        self.counted + self.ignored
+    }
+}
+
+/// What a pod to be made is for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The index, of an Indexed Job.
+    pub index: Option<i32>,
+    /// What has failed there before, of a Job with a limit for each index.
+    pub failures: Option<Failures>,
+}
 
 pub(super) fn is_indexed(job: &Job) -> bool {
     job.spec.as_ref().and_then(|spec| spec.completion_mode.as_deref()) == Some("Indexed")
@@ -60,8 +110,9 @@ pub(super) fn format(all: &BTreeSet<i32>) -> String {
     parts.join(",")
 }
 
-/// A pod of a Job; with an index if it is an Indexed one.
-pub(super) fn pod(job: &Job, index: Option<i32>) -> Pod {
+/// A pod of a Job.
+pub(super) fn pod(job: &Job, place: Place) -> Pod {
+    let index = place.index;
     let template = job.spec.clone().unwrap_or_default().template;
     let mut prefix = format!("{}-", name(&job.metadata));
     if let Some(index) = index {
@@ -74,7 +125,14 @@ pub(super) fn pod(job: &Job, index: Option<i32>) -> Pod {
         finalizers.push(FINALIZER.to_string());
     }
     let Some(index) = index else { return pod };
-    pod.metadata.annotations.get_or_insert_default().insert(INDEX.to_string(), index.to_string());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(INDEX.to_string(), index.to_string());
+    if let Some(failures) = place.failures {
+        annotations.insert(FAILURES.to_string(), failures.counted.to_string());
+        if failures.ignored > 0 {
+            annotations.insert(IGNORED_FAILURES.to_string(), failures.ignored.to_string());
+        }
+    }
     pod.metadata.labels.get_or_insert_default().insert(INDEX.to_string(), index.to_string());
     let spec = pod.spec.get_or_insert_default();
     spec.hostname = Some(format!("{}-{index}", name(&job.metadata)));

@@ -28,8 +28,10 @@ pub(super) struct World<'a> {
 /// Why a pod is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// It failed or ended, which its kind should not.
-    Finished,
+    /// It failed.
+    Failed,
+    /// It ended well, which its kind should not.
+    Succeeded,
     /// The set was scaled down.
     Condemned,
     /// It has an old template.
@@ -48,6 +50,10 @@ pub(super) enum Step {
         why: Why,
     },
     /// Set its labels.
+    /// Makes what is missing of the claims of a pod that is there.
+    Claim {
+        ordinal: i32,
+    },
     Identify {
         pod: Arc<Pod>,
         ordinal: i32,
@@ -200,13 +206,18 @@ fn grow(world: &World<'_>, plan: &mut Plan) -> bool {
         };
         if is_finished(pod) {
             if !is_deleting(&pod.metadata) {
-                plan.steps.push(Step::Delete { pod: pod.clone(), why: Why::Finished });
+                let why = if phase(pod) == "Failed" { Why::Failed } else { Why::Succeeded };
+                plan.steps.push(Step::Delete { pod: pod.clone(), why });
             }
             settled = false;
             if ordered {
                 return false;
             }
             continue;
+        }
+        // Its claims may be deleted while it waits, as after the loss of a node with local volumes.
+        if phase(pod) == "Pending" {
+            plan.steps.push(Step::Claim { ordinal: wanted });
         }
         if !identity::is_identified(world.set, wanted, pod) {
             plan.steps.push(Step::Identify { pod: pod.clone(), ordinal: wanted });
@@ -314,14 +325,21 @@ mod tests {
         }
     }
 
-    /// A pod written as ordinal, revision and state: `+` ready, `x` failed, `-` going away.
+    /// A pod written as ordinal, revision and state: `+` ready, `x` failed, `s` succeeded, `p` pending, `-` going
+    /// away.
     fn member(set: &StatefulSet, text: &str) -> Arc<Pod> {
         let number: i32 = text[..1].parse().unwrap();
         let state = text.chars().last().unwrap();
-        let phase = if state == 'x' { "Failed" } else { "Running" };
+        let phase = match state {
+            'x' => "Failed",
+            's' => "Succeeded",
+            'p' => "Pending",
+            _ => "Running",
+        };
         let mut pod = pod(&format!("db-{number}"), phase, "n", (state == '+').then_some(60));
         let mut labels = identity::labels(set, number);
-        labels.insert(HASH.to_string(), text[1..].trim_end_matches(['+', 'x', '-', '?']).to_string());
+        labels
+            .insert(HASH.to_string(), text[1..].trim_end_matches(['+', 'x', 's', 'p', '-', '?']).to_string());
         pod.metadata.labels = Some(labels);
         pod.metadata.deletion_timestamp = (state == '-').then(crate::meta::now);
         Arc::new(pod)
@@ -336,6 +354,7 @@ mod tests {
                 format!("+{ordinal}{}", if *from_current { "old" } else { "" })
             }
             Step::Delete { pod, why } => format!("-{} {why:?}", name(&pod.metadata)),
+            Step::Claim { ordinal } => format!("claims of {ordinal}"),
             Step::Identify { ordinal, .. } => format!("!{ordinal}"),
         };
         let steps: Vec<String> = plan.steps.iter().map(show).collect();
@@ -351,7 +370,9 @@ mod tests {
         check(&three, &["0new+"], "new", "+1");
         check(&three, &["0new+", "2new+"], "new", "+1");
         check(&three, &["0new+", "1new-", "2new+"], "new", "");
-        check(&three, &["0new+", "1newx"], "new", "-db-1 Finished");
+        check(&three, &["0new+", "1newx"], "new", "-db-1 Failed");
+        check(&three, &["0new+", "1news"], "new", "-db-1 Succeeded");
+        check(&three, &["0new+", "1newp"], "new", "claims of 1");
         let one = set(1, false, None, 0);
         check(&one, &["0new+", "1new+", "2new+"], "new", "-db-2 Condemned");
         check(&one, &["0new+", "1new+", "2new-"], "new", "");
@@ -361,6 +382,7 @@ mod tests {
     #[test]
     fn parallel_sets_do_not_wait() {
         check(&set(3, true, None, 0), &["1new?"], "new", "+0, +2");
+        check(&set(3, true, None, 0), &["1newp", "2newp"], "new", "+0, claims of 1, claims of 2");
         check(
             &set(1, true, None, 0),
             &["0new+", "1new?", "2new+"],

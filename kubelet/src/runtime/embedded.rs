@@ -19,6 +19,6 @@ pub mod store;
 mod streams;
 mod users;
 
-pub use network::{HostOnly, PodNetwork};
+pub use network::{Bandwidth, HostOnly, PodNetwork};
 pub use registry::Registries;
 pub use runtime::{Embedded, Settings};

@@ -15,6 +15,7 @@ use crate::logs;
 use crate::observed::{Observed, Sandbox};
 use crate::plan::Waiting;
 use crate::pod;
+use crate::runtime::embedded::Bandwidth;
 use crate::runtime::types::{ContainerConfig, Image, PodSandboxConfig};
 
 /// Pause after a sandbox could not be made, doubled at each further failure up to the maximum: at first
@@ -72,15 +73,24 @@ impl Worker {
         sandbox::config(&self.pod, attempt, node)
     }
 
-    /// Makes the sandbox; the error is a pause before the next attempt.
-    pub(super) async fn create_sandbox(&mut self, attempt: u32) -> Result<(), Duration> {
-        if let Err(error) = hosts::check_name(&self.pod, &self.context.facts.cluster_dns.domain) {
-            self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
-            return Err(MAX_SANDBOX_RETRY);
-        }
+    /// Whether there can be a sandbox at all: nothing of the node's would change an error.
+    fn possible_sandbox(&self) -> Result<(), String> {
+        hosts::check_name(&self.pod, &self.context.facts.cluster_dns.domain)?;
         if pod::spec(&self.pod).host_users == Some(false) {
             // Never run what should be confined as the host's root.
             let error = "can't set spec.hostUsers to false: the runtime does not support user namespaces";
+            return Err(error.to_owned());
+        }
+        match &self.pod.metadata.annotations {
+            // containerd refuses a sandbox with wrong limits half made, and refuses to remove it, too.
+            Some(annotations) if !pod::host_network(&self.pod) => Bandwidth::of(annotations).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the sandbox; the error is a pause before the next attempt.
+    pub(super) async fn create_sandbox(&mut self, attempt: u32) -> Result<(), Duration> {
+        if let Err(error) = self.possible_sandbox() {
             self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
             return Err(MAX_SANDBOX_RETRY);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use knarr_kubelet::runtime::Runtime;
 use knarr_kubelet::runtime::cri::CriRuntime;
-use knarr_kubelet::runtime::embedded::{Embedded, PodNetwork, Settings};
+use knarr_kubelet::runtime::embedded::{Bandwidth, Embedded, PodNetwork, Settings};
 use knarr_kubelet::runtime::types::*;
 
 use crate::support::{self, Containerd, IMAGE};
@@ -33,7 +33,13 @@ impl PodNetwork for Alone {
         Ok(())
     }
 
-    fn attach(&self, _: &str, namespace: &str, _: &[PortMapping]) -> Result<Vec<std::net::IpAddr>, String> {
+    fn attach(
+        &self,
+        _: &str,
+        namespace: &str,
+        _: &[PortMapping],
+        _: Bandwidth,
+    ) -> Result<Vec<std::net::IpAddr>, String> {
         assert!(Path::new(namespace).exists());
         Ok(vec![ADDRESS.parse().expect("address")])
     }

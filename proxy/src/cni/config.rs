@@ -46,7 +46,7 @@ impl Configuration {
                 "serviceCIDRs": self.service_cidrs,
                 "mtu": self.mtu,
                 "stateDir": self.state_dir,
-                "capabilities": { "portMappings": true },
+                "capabilities": { "bandwidth": true, "portMappings": true },
             }],
         })
     }

@@ -16,19 +16,22 @@ use crate::nft::{
 };
 use crate::service::{LOCALHOST, LOCALHOST_6};
 
-/// A host port, as the `portMappings` capability of CNI writes it.
+/// A host port, as the `portMappings` capability of CNI writes it. containerd begins the names with capitals, which
+/// programs in Go do not tell apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
     /// Port of the host; zero is none.
+    #[serde(default, alias = "HostPort")]
     pub host_port: u16,
     /// Port of the pod.
+    #[serde(alias = "ContainerPort")]
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`, in any case.
-    #[serde(default = "tcp")]
+    #[serde(default = "tcp", alias = "Protocol")]
     pub protocol: String,
     /// The host's address; empty or unspecified is all of them.
-    #[serde(default, rename = "hostIP", skip_serializing_if = "String::is_empty")]
+    #[serde(default, rename = "hostIP", alias = "HostIP", skip_serializing_if = "String::is_empty")]
     pub host_ip: String,
 }
 
@@ -138,5 +141,27 @@ impl Mappings<'_> {
             rules.push(vec![localhost, Statement::leaves_by(bridge), masquerade]);
         }
         fragment.hook(family, "postrouting", nat(Point::Postrouting, BEFORE_MASQUERADE), rules);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_are_read_in_either_spelling() {
+        let expected = PortMapping {
+            host_port: 8080,
+            container_port: 80,
+            protocol: "udp".to_owned(),
+            host_ip: "192.0.2.1".to_owned(),
+        };
+        let read = |text: &str| serde_json::from_str::<PortMapping>(text).expect("a mapping");
+        let cni = r#"{"hostPort":8080,"containerPort":80,"protocol":"udp","hostIP":"192.0.2.1"}"#;
+        assert_eq!(read(cni), expected);
+        let containerd = r#"{"HostPort":8080,"ContainerPort":80,"Protocol":"udp","HostIP":"192.0.2.1"}"#;
+        assert_eq!(read(containerd), expected);
+        // No host port is asked for.
+        assert_eq!(read(r#"{"ContainerPort":80}"#).host_port, 0);
     }
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::host_ports::{self, PortMapping};
 use super::namespace::{self, in_namespace};
 use super::state::{Reservations, State};
-use super::{Configuration, Error};
+use super::{Bandwidth, Configuration, Error};
 use crate::conntrack;
 use crate::names;
 use crate::network::netlink::{self, Netlink};
@@ -48,16 +48,23 @@ pub struct Attached {
     pub bridge: String,
 }
 
-/// Gives a container its network: an interface with addresses and routes, loopback, and host ports.
+/// Gives a container its network: an interface with addresses and routes, loopback, host ports, and limits of its traffic.
 pub fn add(
     config: &Configuration,
     attachment: &Attachment,
     ports: &[PortMapping],
+    bandwidth: &Bandwidth,
 ) -> Result<Attached, Error> {
     let path = attachment.namespace.as_deref().unwrap_or_default();
     let pod = namespace::open(path)?;
     let host = namespace::open("/proc/thread-self/ns/net")?;
-    let result = connect(config, attachment, ports, &pod, &host);
+    let result = connect(config, attachment, &pod, &host).and_then(|attached| {
+        in_namespace(None, || async {
+            bandwidth.apply(&Netlink::open()?, &attached.host_interface, config.mtu).await
+        })?;
+        map_ports(config, &attachment.key(), ports)?;
+        Ok(attached)
+    });
     if result.is_err() {
         // The first error is the one to report; the runtime calls DEL as well.
         let _ = delete(config, attachment);
@@ -68,7 +75,6 @@ pub fn add(
 fn connect(
     config: &Configuration,
     attachment: &Attachment,
-    ports: &[PortMapping],
     pod: &File,
     host: &File,
 ) -> Result<Attached, Error> {
@@ -77,10 +83,9 @@ fn connect(
     let addresses = reservation.addresses;
     let host_interface = names::host_veth(&config.cluster, &attachment.container, &attachment.interface);
     let mac = mac(&addresses);
-    in_namespace(None, || async { Ok(Netlink::open()?.delete(&host_interface).await?) })?;
+    in_namespace(None, || async { Ok(disconnect(&Netlink::open()?, &host_interface).await?) })?;
     in_namespace(Some(pod), || inside(config, attachment, &addresses, mac, &host_interface, host))?;
     in_namespace(None, || outside(config, &host_interface))?;
-    map_ports(config, &attachment.key(), ports)?;
     let mac = mac.map(|b| format!("{b:02x}")).join(":");
     Ok(Attached { addresses, mac, host_interface, bridge: names::bridge(&config.cluster) })
 }
@@ -124,6 +129,13 @@ async fn outside(config: &Configuration, host_interface: &str) -> Result<(), Err
     Ok(netlink.join_bridge(index, bridge).await?)
 }
 
+/// Deletes the host's end of a pair, and before it what is found by its name.
+pub(crate) async fn disconnect(netlink: &Netlink, host_interface: &str) -> Result<(), netlink::Error> {
+    netlink.delete(&names::shaper(host_interface)).await?;
+    netlink.delete(host_interface).await?;
+    Ok(())
+}
+
 /// Takes a container's network away. What is not there is no error: runtimes repeat `DEL` until it succeeds.
 /// The address is released last, so that no other pod gets it while packets still find this one.
 pub fn delete(config: &Configuration, attachment: &Attachment) -> Result<(), Error> {
@@ -132,7 +144,7 @@ pub fn delete(config: &Configuration, attachment: &Attachment) -> Result<(), Err
 
 fn remove(config: &Configuration, key: &str, container: &str, interface: &str) -> Result<(), Error> {
     let host_interface = names::host_veth(&config.cluster, container, interface);
-    in_namespace(None, || async { Ok(Netlink::open()?.delete(&host_interface).await?) })?;
+    in_namespace(None, || async { Ok(disconnect(&Netlink::open()?, &host_interface).await?) })?;
     map_ports(config, key, &[])?;
     State::new(&config.state_dir).change(|all| {
         all.containers.remove(key);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::host_ports::PortMapping;
 use super::plugin::{self, Attached, Attachment};
-use super::{Configuration, Error, loopback};
+use super::{Bandwidth, Configuration, Error, loopback};
 
 /// Versions of the protocol that are spoken, oldest first.
 const VERSIONS: &[&str] = &["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
@@ -59,6 +59,9 @@ pub struct RuntimeConfig {
     /// Host ports of the pod.
     #[serde(default)]
     pub port_mappings: Vec<PortMapping>,
+    /// Limits of what the pod sends and receives.
+    #[serde(default)]
+    pub bandwidth: Bandwidth,
 }
 
 /// What tells the plugins of this program apart.
@@ -148,7 +151,8 @@ fn dispatch(env: &dyn Fn(&str) -> Option<String>, input: &str) -> Result<Option<
     match command.as_str() {
         "ADD" => {
             let attachment = attachment(env, true)?;
-            let attached = plugin::add(&configuration, &attachment, &config.runtime_config.port_mappings)?;
+            let RuntimeConfig { port_mappings, bandwidth } = &config.runtime_config;
+            let attached = plugin::add(&configuration, &attachment, port_mappings, bandwidth)?;
             Ok(Some(answer(&version, &configuration, &attachment, &attached)))
         }
         "DEL" => plugin::delete(&configuration, &attachment(env, false)?).map(|()| None),

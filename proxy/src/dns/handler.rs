@@ -67,6 +67,11 @@ impl Handler {
         Handler { zone, forwarder: Arc::new(forwarder), counters, turn }
     }
 
+    /// The zone that it answers from.
+    pub fn zone(&self) -> Arc<RwLock<Zone>> {
+        self.zone.clone()
+    }
+
     /// What the server has done so far.
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()

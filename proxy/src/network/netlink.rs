@@ -11,8 +11,10 @@ use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 mod remote;
+mod shaping;
 
 pub use remote::{Interface, Route, Tunnel};
+pub use shaping::Bucket;
 
 /// Why a step of the network failed.
 #[derive(Debug, thiserror::Error)]

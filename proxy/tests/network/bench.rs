@@ -10,13 +10,23 @@ use serde_json::json;
 use crate::objects::*;
 use crate::support::*;
 
-const SERVICES: usize = 10_000;
 const ENDPOINTS: usize = 5;
 const CHANGES: usize = 50;
 
 #[test]
 #[ignore = "measures, and takes some seconds"]
 fn bench_10000_services() {
+    measure(10_000, &json!({}));
+}
+
+#[test]
+#[ignore = "measures, and takes some seconds"]
+fn bench_1000_services_with_affinity() {
+    measure(1_000, &json!({ "sessionAffinity": "ClientIP" }));
+}
+
+/// Brings services with these fields into a kernel, and changes some.
+fn measure(services: usize, spec: &serde_json::Value) {
     on_node("bench", |node| {
         let table = node.table();
         let mut index = Index::new(node.services.clone());
@@ -32,9 +42,10 @@ fn bench_10000_services() {
             slice_with(&format!("s{i}"), "TCP", endpoints, fields)
         };
         let free = memory("/proc/meminfo", "MemAvailable:");
-        for i in 0..SERVICES {
-            let ip = format!("10.96.{}.{}", i / 250 + 1, i % 250 + 2);
-            index.apply_service(&service(&format!("s{i}"), json!({ "clusterIP": ip })));
+        for i in 0..services {
+            let mut spec = spec.clone();
+            spec["clusterIP"] = json!(format!("10.96.{}.{}", i / 250 + 1, i % 250 + 2));
+            index.apply_service(&service(&format!("s{i}"), spec));
             index.apply_slice(&slice_of(i, &endpoints(i, 0, ENDPOINTS)));
         }
         let known = own_memory();
@@ -43,7 +54,7 @@ fn bench_10000_services() {
         let (commands, diff) = timed(|| nft::full(&table, &rules));
         let ((), apply) = timed(|| node.commands(&commands));
         println!(
-            "first sync, {SERVICES} services x {ENDPOINTS} endpoints: rules {render:?}, commands {diff:?}, \
+            "first sync, {services} services x {ENDPOINTS} endpoints: rules {render:?}, commands {diff:?}, \
              kernel {apply:?}"
         );
         drop(commands);

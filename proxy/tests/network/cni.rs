@@ -185,7 +185,8 @@ fn a_failed_add_leaves_nothing() {
             interface: "eth0".to_owned(),
             namespace: Some(path(&pod)),
         };
-        let result = within(&node.namespace, || cni::add(&node.cni, &attachment, &[]));
+        let result =
+            within(&node.namespace, || cni::add(&node.cni, &attachment, &[], &cni::Bandwidth::default()));
         assert!(result.is_err());
         let left = std::fs::read_to_string(node.reservations()).expect("reservations");
         assert!(left.contains(r#""containers":{}"#), "{left}");
@@ -228,5 +229,47 @@ fn cleanup_leaves_nothing_and_spares_other_clusters() {
         assert_eq!(node.interfaces(), ["eth0", "lo"]);
         let count = |path| std::fs::read_dir(path).expect("directory").count();
         assert_eq!((count(&conf), count(&bin), node.cni.state_dir.exists()), (0, 0, false));
+    });
+}
+
+/// Sends bytes from one pod to another and returns how long that took, until the last has arrived.
+fn send(from: &Pod, to: &Pod, bytes: usize) -> std::time::Duration {
+    use std::io::Write;
+    let listener = within(&to.namespace, || std::net::TcpListener::bind(("::", 5001)).expect("bind"));
+    let mut sender = within(&from.namespace, || std::net::TcpStream::connect(to.at(5001)).expect("connect"));
+    let receive = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        std::io::copy(&mut stream, &mut std::io::sink()).expect("read")
+    });
+    let ((), took) = timed(|| {
+        sender.write_all(&vec![0; bytes]).expect("write");
+        drop(sender);
+        assert_eq!(receive.join().expect("thread"), bytes as u64);
+    });
+    took
+}
+
+#[test]
+fn bandwidth_is_limited_each_way() {
+    on_node("bandwidth", |node| {
+        const BYTES: usize = 1_000_000;
+        let rate = 8 * BYTES as u64;
+        // As containerd asks: a burst of minutes.
+        let burst = u64::from(u32::MAX);
+        let limits = [
+            ("received", cni::Bandwidth { ingress_rate: rate, ingress_burst: burst, ..Default::default() }),
+            ("sent", cni::Bandwidth { egress_rate: rate, egress_burst: burst, ..Default::default() }),
+        ];
+        let free = node.pod("free");
+        for (name, limit) in limits {
+            let pod = node.pod_with(name, &[], &limit);
+            let (to, from) = (send(&free, &pod, BYTES), send(&pod, &free, BYTES));
+            let (limited, unlimited) = if name == "received" { (to, from) } else { (from, to) };
+            // A tenth may come at once, headers count, and what is not limited is faster by far.
+            assert!(limited.as_millis() > 850, "{name}: {limited:?}");
+            assert!(unlimited < limited, "{name}: {unlimited:?} and {limited:?}");
+            pod.delete(node);
+            assert!(!node.interfaces().iter().any(|name| name.starts_with("knb")), "{:?}", node.interfaces());
+        }
     });
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use knarr_proxy::cni::{self, Attachment, Configuration, PortMapping, in_namespace};
+use knarr_proxy::cni::{self, Attachment, Bandwidth, Configuration, PortMapping, in_namespace};
 use knarr_proxy::names;
 use knarr_proxy::network::netlink::Netlink;
 use knarr_proxy::network::sysctl;
@@ -118,13 +118,18 @@ impl Node {
 
     /// A pod with host ports.
     pub fn pod_with_ports(&self, name: &str, ports: &[PortMapping]) -> Pod {
+        self.pod_with(name, ports, &Bandwidth::default())
+    }
+
+    /// A pod with host ports and limits of its traffic.
+    pub fn pod_with(&self, name: &str, ports: &[PortMapping], bandwidth: &Bandwidth) -> Pod {
         let namespace = namespace();
         let attachment = Attachment {
             container: name.to_owned(),
             interface: "eth0".to_owned(),
             namespace: Some(path(&namespace)),
         };
-        let attached = within(&self.namespace, || cni::add(&self.cni, &attachment, ports));
+        let attached = within(&self.namespace, || cni::add(&self.cni, &attachment, ports, bandwidth));
         let attached = attached.unwrap_or_else(|e| panic!("add {name}: {}", e.chain()));
         Pod { name: name.to_owned(), namespace, attachment, ips: attached.addresses }
     }

@@ -116,13 +116,15 @@ pub fn daemon_set(context: &Context) -> Result<()> {
     counts(context, &["pods"], 0)
 }
 
+fn a_job(name: &str, more: Value) -> Value {
+    let template = json!({"metadata": {"labels": {"app": name}}, "spec": with(spec(), json!({"restartPolicy": "Never"}))});
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+        "spec": with(json!({"template": template}), more)})
+}
+
 /// Indexed, limited, suspended: work to the end, and failures that end it.
 pub fn job(context: &Context) -> Result<()> {
-    let job = |name: &str, more: Value| {
-        let template = json!({"metadata": {"labels": {"app": name}}, "spec": with(spec(), json!({"restartPolicy": "Never"}))});
-        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
-            "spec": with(json!({"template": template}), more)})
-    };
+    let job = a_job;
     context
         .apply_json(&job("work", json!({"completions": 4, "parallelism": 2, "completionMode": "Indexed"})))?;
     context.wait("job/work", "condition=Complete")?;
@@ -138,7 +140,33 @@ pub fn job(context: &Context) -> Result<()> {
     counts(context, &["pods", "--selector", "app=waiting"], 0)?;
     context.kubectl(&["patch", "job/waiting", "--patch", r#"{"spec":{"suspend":false}}"#])?;
     context.wait("job/waiting", "condition=Complete")?;
-    told(context, "waiting", "Resumed", "Job resumed")
+    told(context, "waiting", "Resumed", "Job resumed")?;
+    lasting_job(context)
+}
+
+/// Pods that the Job ends itself are no failures, and those it lets go of are free to go.
+fn lasting_job(context: &Context) -> Result<()> {
+    let patch = |patch: &str| context.kubectl(&["patch", "job/lasting", "--patch", patch]);
+    context.apply_json(&a_job("lasting", json!({"backoffLimit": 0, "completions": 3, "parallelism": 3})))?;
+    shows(context, "job/lasting", ".status.ready", "3")?;
+    patch(r#"{"spec":{"suspend":true}}"#)?;
+    context.wait("job/lasting", "condition=Suspended")?;
+    counts(context, &["pods", "--selector", "app=lasting"], 0)?;
+    patch(r#"{"spec":{"suspend":false}}"#)?;
+    shows(context, "job/lasting", ".status.ready", "3")?;
+    patch(r#"{"spec":{"parallelism":2}}"#)?;
+    shows(context, "job/lasting", ".status.ready", "2")?;
+    counts(context, &["pods", "--selector", "app=lasting"], 2)?;
+    same(context.value("job/lasting", ".status.failed")?.as_str(), "")?;
+    let name = context.kubectl(&["get", "pods", "--selector", "app=lasting", "--output", "name"])?;
+    let stray = name.lines().next().unwrap_or_default();
+    let controller = "batch.kubernetes.io/controller-uid-";
+    context.kubectl(&["label", stray, controller])?;
+    eventually("it is let go", || {
+        same(context.value(stray, ".metadata['ownerReferences','finalizers']")?.as_str(), "")
+    })?;
+    shows(context, "job/lasting", ".status.ready", "2")?;
+    context.kubectl(&["delete", stray]).map(drop)
 }
 
 /// A Job each minute, and nothing while it is suspended.

@@ -5,12 +5,13 @@ use kube::discovery::ApiResource;
 
 use super::*;
 
-/// An object written as `name<owner,owner! finalizer-`, where `!` marks a blocking reference,
+/// An object written as `namespace/name<owner,owner! finalizer-`, where `!` marks a blocking reference,
 /// `*f` a foreground and `*o` an orphan finalizer of an object that is being deleted.
 fn object(text: &str) -> Arc<Object> {
     let (text, finalizer) =
         text.split_once('*').map_or((text, None), |(text, finalizer)| (text, Some(finalizer)));
     let (name, owners) = text.split_once('<').unwrap_or((text, ""));
+    let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     let reference = |owner: &str| OwnerReference {
         uid: owner.trim_end_matches('!').into(),
         name: owner.trim_end_matches('!').into(),
@@ -26,6 +27,7 @@ fn object(text: &str) -> Arc<Object> {
     }));
     let meta = ObjectMeta {
         name: Some(name.into()),
+        namespace: Some(namespace.into()),
         uid: Some(name.into()),
         owner_references: Some(owners.split(',').filter(|owner| !owner.is_empty()).map(reference).collect()),
         deletion_timestamp: finalizer.map(|_| Time(jiff::Timestamp::UNIX_EPOCH)),
@@ -71,6 +73,12 @@ fn changes_lead_to_work() {
     check(&["a", "b<a", "a*o"], &["orphan a"]);
     check(&["a*o", "a*o"], &[]);
     check(&["a", "b<a", "b"], &["b"]);
+    // Nobody is owned from another namespace, but from the cluster.
+    check(&["n/a", "m/b<a"], &["b"]);
+    check(&["n/a", "b<a"], &["b"]);
+    check(&["m/b<a", "n/c<a", "n/a"], &["b"]);
+    check(&["n/a", "n/b<a"], &[]);
+    check(&["a", "n/b<a"], &[]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::broadcast;
 
 use super::client::{self, Connection};
-use super::network::PodNetwork;
+use super::network::{Bandwidth, PodNetwork};
 use super::registry::{self, Registries};
 use super::sandbox::{Books, KnownContainer, KnownSandbox, write_config};
 use super::shim::protocol::{Request, Streams};
@@ -213,7 +213,8 @@ impl Embedded {
             let (network, id, ports) =
                 (Arc::clone(&self.inner.network), id.to_owned(), config.port_mappings.clone());
             let namespace = format!("/proc/{}/ns/net", note.shim);
-            let attach = move || network.attach(&id, &namespace, &ports).map_err(failed);
+            let bandwidth = Bandwidth::of(&config.annotations).map_err(failed)?;
+            let attach = move || network.attach(&id, &namespace, &ports, bandwidth).map_err(failed);
             note.addresses = blocking(attach).await?;
         }
         state::write_json(&directory.join(state::SANDBOX), &note).map_err(failed)?;
