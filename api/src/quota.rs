@@ -1,7 +1,7 @@
 //! ResourceQuotas: what one object uses of a quota, and whether the quota concerns it.
 //!
 //! The admission plugin that charges and the controller that recounts share these rules, so their figures agree.
-//! Source: <https://kubernetes.io/docs/concepts/policy/resource-quotas/>. Devices of resource claims are not counted.
+//! Source: <https://kubernetes.io/docs/concepts/policy/resource-quotas/>.
 use crate::Value;
 use crate::quantity::{Format, Quantity};
 use crate::time::Timestamp;
@@ -11,6 +11,10 @@ use std::collections::BTreeMap;
 pub type Usage = BTreeMap<String, Quantity>;
 
 const STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
+/// How names end that limit the devices of a class.
+const DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
+/// Devices of a request for all there are: as many as one claim may be given.
+const ALL_DEVICES: i64 = 32;
 /// Resources that were counted by their plural before `count/` was.
 const OLD_COUNTS: [&str; 4] = ["configmaps", "replicationcontrollers", "resourcequotas", "secrets"];
 /// Names that every container of a pod must specify where a quota limits them.
@@ -29,6 +33,7 @@ pub fn counted(name: &str) -> (&str, &str) {
         "services" | "services.nodeports" | "services.loadbalancers" => ("", "services"),
         "persistentvolumeclaims" | "requests.storage" => ("", "persistentvolumeclaims"),
         _ if name.contains(STORAGE_CLASS) => ("", "persistentvolumeclaims"),
+        _ if name.ends_with(DEVICES) => ("resource.k8s.io", "resourceclaims"),
         _ => ("", "pods"),
     }
 }
@@ -45,6 +50,7 @@ pub fn usage(group: &str, plural: &str, object: &Value, now: Timestamp) -> Usage
         }
         ("", "services") => service(&object["spec"], &mut usage),
         ("", "persistentvolumeclaims") => claim(object, &mut usage),
+        ("resource.k8s.io", "resourceclaims") => devices(&object["spec"]["devices"], &mut usage),
         ("", plural) if OLD_COUNTS.contains(&plural) => drop(usage.insert(plural.into(), whole(1))),
         _ => {}
     }
@@ -251,6 +257,29 @@ fn claim(object: &Value, usage: &mut Usage) {
     raise(&mut asked, amounts(&object["status"]["allocatedResources"]));
     if let Some(storage) = asked.get("storage") {
         put("requests.storage", *storage);
+    }
+}
+
+/// Devices that a resource claim, of whatever version, asks for, by class; of alternatives the most of each class.
+fn devices(asked: &Value, usage: &mut Usage) {
+    let of = |request: &Value| {
+        let count = match request["allocationMode"].as_str().unwrap_or("ExactCount") {
+            "ExactCount" => request["count"].as_i64().unwrap_or(1),
+            "All" => ALL_DEVICES,
+            _ => 0,
+        };
+        let class = request["deviceClassName"].as_str().unwrap_or_default();
+        Usage::from([(format!("{class}{DEVICES}"), Quantity::from_int(count, Format::DecimalSi))])
+    };
+    for request in items(&asked["requests"]) {
+        let alternatives = items(&request["firstAvailable"]);
+        let mut most = Usage::new();
+        if alternatives.is_empty() {
+            // The first version of the API has no member between.
+            most = of(if request["exactly"].is_null() { request } else { &request["exactly"] });
+        }
+        alternatives.iter().for_each(|alternative| raise(&mut most, of(alternative)));
+        add(usage, most);
     }
 }
 

@@ -124,6 +124,7 @@ defaults apps.v1.DaemonSet
   spec.revisionHistoryLimit = 10
 
 defaults apps.v1.StatefulSet
+  call claim_templates
   spec.podManagementPolicy = "OrderedReady"
   spec.updateStrategy.rollingUpdate = {} unless(spec.updateStrategy.type)
   spec.updateStrategy.type = "RollingUpdate"

@@ -35,7 +35,7 @@ use crate::{
     taints::{OUT_OF_SERVICE, taints},
 };
 
-use decide::{Attachable, Blocked, attachable, attachment_name, blocked, needs_attachment};
+use decide::{Attachable, Blocked, attachable, attachment_name, blocked, multi_attach, needs_attachment};
 
 /// How long a volume that an unready node says to use is left there.
 const FORCE_AFTER: Duration = Duration::from_secs(360);
@@ -106,8 +106,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         .await
 }
 
-/// A volume that pods of a node use, and one of those pods.
-type Wanted = BTreeMap<String, (Attachable, Arc<Pod>)>;
+/// The volumes that pods of a node use, by the names of their attachments.
+type Wanted = BTreeMap<String, Attachable>;
 
 impl Controller {
     fn volume_of(&self, pod: &Pod, claim: &str) -> Option<Attachable> {
@@ -126,11 +126,22 @@ impl Controller {
             }
             for claim in pods::claims(&pod) {
                 if let Some(volume) = self.volume_of(&pod, &claim) {
-                    wanted.insert(attachment_name(&volume, node), (volume, pod.clone()));
+                    wanted.insert(attachment_name(&volume, node), volume);
                 }
             }
         }
         wanted
+    }
+
+    /// The pods of a node that use a volume.
+    fn users(&self, node: &str, volume: &Attachable) -> Vec<Arc<Pod>> {
+        let uses = |pod: &Pod| {
+            let mut volumes = pods::claims(pod).filter_map(|claim| self.volume_of(pod, &claim));
+            volumes.any(|used| used.name == volume.name)
+        };
+        let mut users = self.pods.by_index(BY_NODE, node);
+        users.retain(|pod| !pods::is_finished(pod) && uses(pod));
+        users
     }
 
     async fn sync(&self, node: &str) -> SyncResult {
@@ -138,21 +149,20 @@ impl Controller {
         let all = self.attachments.list();
         let found = self.nodes.get(&Key::new("", node));
         let mut again = false;
-        for (attachment, (volume, pod)) in &wanted {
+        for (attachment, volume) in &wanted {
             self.unused.lock().remove(attachment);
             if all.iter().any(|known| name(&known.metadata) == attachment) {
                 continue;
             }
             match blocked(volume, node, &all) {
                 None => self.attach(node, attachment, volume).await?,
-                Some(Blocked { .. }) => {
+                Some(Blocked { node: elsewhere }) => {
                     again = true;
-                    let text = format!(
-                        "Multi-Attach error for volume {:?} Volume is already exclusively attached to one node and \
-                         can't be attached to another",
-                        volume.name
-                    );
-                    self.recorder.warning(&**pod, "FailedAttachVolume", text);
+                    let users = self.users(&elsewhere, volume);
+                    for pod in self.users(node, volume) {
+                        let text = multi_attach(&volume.name, namespace(&pod.metadata), &users);
+                        self.recorder.warning(&*pod, "FailedAttachVolume", text);
+                    }
                 }
             }
         }
@@ -238,11 +248,13 @@ impl Controller {
         let patch = Patch::Merge(json!({"status": {"volumesAttached": list}}));
         let api = self.context.api_all::<Node>();
         ignore_absent(api.patch_status(node_name, &PatchParams::default(), &patch).await)?;
-        for (volume, pod) in wanted.values() {
+        for volume in wanted.values() {
             let unique = volume.unique_name();
             if names.contains(&unique) && !known.contains(&unique) {
                 let text = format!("AttachVolume.Attach succeeded for volume {:?} ", volume.name);
-                self.recorder.normal(&**pod, "SuccessfulAttachVolume", text);
+                for pod in self.users(node_name, volume) {
+                    self.recorder.normal(&*pod, "SuccessfulAttachVolume", text.clone());
+                }
             }
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! PodDisruptionBudgets: how many pods of an app may be evicted now.
 
+mod stale;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
@@ -223,12 +225,12 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         }
     };
     let context = controller.context.clone();
-    context
-        .work("disruption-controller", synced, queue, 1, move |key| {
-            let controller = controller.clone();
-            async move { controller.sync(key).await }
-        })
-        .await
+    let stale = stale::run(context.clone(), controller.pods.clone());
+    let budgets = context.work("disruption-controller", synced, queue, 1, move |key| {
+        let controller = controller.clone();
+        async move { controller.sync(key).await }
+    });
+    futures::try_join!(budgets, stale).map(drop)
 }
 
 fn selects(budget: &PodDisruptionBudget, pod: &Pod) -> bool {

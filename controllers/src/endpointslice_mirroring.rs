@@ -20,6 +20,7 @@ use crate::{
     endpointslice::{
         MANAGED_BY, Port, SERVICE, carry_out,
         reconcile::{Changes, Frame, reconcile_family, reuse},
+        trigger::LAST_CHANGE,
     },
     expectations::Expectations,
     meta::{annotation, controller_reference, is_deleting, label, name, namespace},
@@ -28,6 +29,8 @@ use crate::{
 const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
 /// Label of Endpoints that are not to be mirrored.
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
+/// Annotation with which `kubectl apply` remembers what it sent.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Annotation of Endpoints that once served for leader election.
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 /// Addresses that are mirrored of one subset.
@@ -182,10 +185,13 @@ fn frame(endpoints: &Endpoints) -> Frame {
     let mut labels = endpoints.metadata.labels.clone().unwrap_or_default();
     labels.insert(SERVICE.to_string(), name(&endpoints.metadata).to_string());
     labels.insert(MANAGED_BY.to_string(), MANAGER.to_string());
+    let mut annotations = endpoints.metadata.annotations.clone().unwrap_or_default();
+    annotations.retain(|key, _| key != LAST_CHANGE && key != LAST_APPLIED);
     Frame {
         name: name(&endpoints.metadata).to_string(),
         namespace: namespace(&endpoints.metadata).to_string(),
         labels,
+        annotations: Some(annotations),
         owner: controller_reference(endpoints),
         placeholder: false,
     }
@@ -196,6 +202,7 @@ mod tests {
     use k8s_openapi::api::core::v1::ServiceSpec;
 
     use super::*;
+    use crate::meta::Map;
 
     #[test]
     fn only_services_without_selector_are_mirrored() {
@@ -212,6 +219,25 @@ mod tests {
         assert!(!is_mirrored(&endpoints, None));
         endpoints.metadata.labels = Some([(SKIP.to_string(), "true".to_string())].into());
         assert!(!is_mirrored(&endpoints, Some(&service(false))));
+    }
+
+    #[test]
+    fn annotations_are_mirrored() {
+        let annotations =
+            |keys: &[&str]| -> Map { keys.iter().map(|key| ((*key).to_string(), "x".to_string())).collect() };
+        let mut endpoints = Endpoints::default();
+        endpoints.metadata.annotations = Some(annotations(&["example.com/a", LAST_APPLIED, LAST_CHANGE]));
+        let wanted = || [(Vec::new(), vec![Endpoint::default()])].into();
+        let mut first = Changes::default();
+        reconcile_family(&frame(&endpoints), "IPv4", wanted(), &[], 9, &mut first);
+        let made = first.create.remove(0);
+        assert_eq!(made.metadata.annotations, Some(annotations(&["example.com/a"])));
+        let mut again = Changes::default();
+        reconcile_family(&frame(&endpoints), "IPv4", wanted(), &[&made], 9, &mut again);
+        assert_eq!(again.update, []);
+        endpoints.metadata.annotations = None;
+        reconcile_family(&frame(&endpoints), "IPv4", wanted(), &[&made], 9, &mut again);
+        assert_eq!(again.update[0].metadata.annotations, Some(Map::new()));
     }
 
     #[test]

@@ -176,7 +176,10 @@ impl Controller {
         }
         let template = self.templates.get(&Key::new(key.namespace.clone(), template_name));
         let Some(template) = template else {
-            bail!("resource claim template {template_name:?}: not found");
+            bail!(
+                "resource claim template {template_name:?}: resourceclaimtemplate.resource.k8s.io \
+                 {template_name:?} not found"
+            );
         };
         let meta = template.spec.metadata.clone().unwrap_or_default();
         let mut annotations = meta.annotations.unwrap_or_default();

@@ -227,8 +227,10 @@ impl Counter {
 
     /// The objects of a resource in a namespace, as they are now; whole only where more than their number counts.
     async fn list(&self, resource: &Resource, namespace: &str) -> anyhow::Result<Vec<Value>> {
-        let measured = resource.api.group.is_empty()
-            && matches!(resource.api.plural.as_str(), "pods" | "services" | "persistentvolumeclaims");
+        let measured = matches!(
+            (resource.api.group.as_str(), resource.api.plural.as_str()),
+            ("", "pods" | "services" | "persistentvolumeclaims") | ("resource.k8s.io", "resourceclaims")
+        );
         let mut objects = Vec::new();
         let mut page = ListParams::default().limit(PAGE);
         loop {

@@ -24,10 +24,10 @@ use serde_json::json;
 use crate::{
     context::Context,
     endpointslice::SERVICE,
-    meta::{ignore_absent, is_deleting, name, namespace},
+    meta::{ignore_absent, is_deleting, namespace},
 };
 
-use choose::{Offer, Port, choose, ingress_of, is_ours, node_addresses, ports};
+use choose::{Offer, Port, choose, ingress_of, is_ours, local_nodes, node_addresses, ports};
 
 struct Controller {
     context: Context,
@@ -173,7 +173,7 @@ impl Controller {
         if is_local(service) {
             let slices = self.slices_of(&Key::of(&service.metadata));
             let with_pods: HashSet<&str> = slices.iter().flat_map(|slice| ready_nodes(slice)).collect();
-            nodes.retain(|node| with_pods.contains(name(&node.metadata)));
+            nodes = local_nodes(nodes, &with_pods, service);
         }
         let addresses = nodes.iter().flat_map(|node| node_addresses(node)).collect();
         let mut reserved: HashSet<Port> = nodes

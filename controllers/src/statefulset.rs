@@ -113,14 +113,15 @@ impl Controller {
         let Some(spec) = set.spec.as_ref().filter(|spec| !selects_everything(&spec.selector)) else {
             return Ok(None);
         };
-        let collisions = set.status.as_ref().and_then(|status| status.collision_count);
+        // The original writes, and hashes, none as zero.
+        let collisions = set.status.as_ref().and_then(|status| status.collision_count).unwrap_or_default();
         let revisions = history::revisions(
             &self.context,
             &self.revisions,
             &*set,
             &spec.selector,
             &spec.template,
-            collisions,
+            Some(collisions),
         )
         .await?;
         let candidates = candidates(&self.pods, &set.metadata);

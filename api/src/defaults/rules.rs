@@ -20,6 +20,7 @@ pub(super) fn named(name: &str) -> Option<fn(&mut Object)> {
         "target_ports" => target_ports,
         "load_balancer_ip_mode" => load_balancer_ip_mode,
         "namespace_label" => namespace_label,
+        "claim_templates" => claim_templates,
         "limit_range_item" => limit_range_item,
         "cpu_target" => cpu_target,
         "time_added" => time_added,
@@ -104,6 +105,16 @@ fn namespace_label(namespace: &mut Object) {
         labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());
     } else if metadata.get("labels").and_then(Value::as_object).is_some_and(Object::is_empty) {
         metadata.remove("labels");
+    }
+}
+
+/// StatefulSet: templates of claims say what they are, whatever else was there.
+fn claim_templates(set: &mut Object) {
+    let Some(spec) = set.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let templates = spec.get_mut("volumeClaimTemplates").and_then(Value::as_array_mut);
+    for template in templates.into_iter().flatten().filter_map(Value::as_object_mut) {
+        template.insert("apiVersion".to_owned(), "v1".into());
+        template.insert("kind".to_owned(), "PersistentVolumeClaim".into());
     }
 }
 

@@ -118,7 +118,8 @@ fn workloads() {
         &json!({"spec": {"template": template, "replicas": 1, "revisionHistoryLimit": 10, "podManagementPolicy": "OrderedReady",
         "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
-        "volumeClaimTemplates": [{"spec": {"volumeMode": "Filesystem"}, "status": {"phase": "Pending"}}]}}),
+        "volumeClaimTemplates": [{"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "spec": {"volumeMode": "Filesystem"}, "status": {"phase": "Pending"}}]}}),
     );
     check(
         "v1",

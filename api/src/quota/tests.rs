@@ -22,6 +22,7 @@ fn names_tell_what_is_counted() {
         ("fast.storageclass.storage.k8s.io/requests.storage", ("", "persistentvolumeclaims")),
         ("requests.nvidia.com/gpu", ("", "pods")),
         ("limits.cpu", ("", "pods")),
+        ("gpu.deviceclass.resource.k8s.io/devices", ("resource.k8s.io", "resourceclaims")),
     ] {
         assert_eq!(counted(name), expected, "{name}");
     }
@@ -100,6 +101,38 @@ fn services_and_claims_use() {
         ],
     );
     check("secrets", json!({}), &[("count/secrets", "1"), ("secrets", "1")]);
+}
+
+#[test]
+fn resource_claims_use() {
+    let check = |requests: Value, expected: &[(&str, &str)]| {
+        let mut claim = Usage::new();
+        devices(&json!({"requests": requests}), &mut claim);
+        let shown: Vec<(&str, String)> = claim.iter().map(|(n, a)| (n.as_str(), a.to_string())).collect();
+        let name = |class: &str| format!("{class}.deviceclass.resource.k8s.io/devices");
+        let expected: Vec<(String, String)> =
+            expected.iter().map(|(n, a)| (name(n), (*a).to_owned())).collect();
+        let expected: Vec<(&str, String)> = expected.iter().map(|(n, a)| (n.as_str(), a.clone())).collect();
+        assert_eq!(shown, expected, "{requests}");
+    };
+    let exact = |class: &str, count: i64| json!({"deviceClassName": class, "allocationMode": "ExactCount", "count": count});
+    let all = json!({"deviceClassName": "gpu", "allocationMode": "All"});
+    check(
+        json!([{"exactly": exact("gpu", 2)}, {"exactly": exact("nic", 1)}, {"exactly": exact("gpu", 1)}]),
+        &[("gpu", "3"), ("nic", "1")],
+    );
+    check(json!([{"exactly": all}]), &[("gpu", "32")]);
+    check(
+        json!([{"firstAvailable": [exact("gpu", 1), exact("gpu", 3), exact("nic", 2)]}]),
+        &[("gpu", "3"), ("nic", "2")],
+    );
+    check(json!([exact("gpu", 2)]), &[("gpu", "2")]);
+    let claim = json!({"spec": {"devices": {"requests": [{"exactly": exact("gpu", 2)}]}}});
+    let whole = usage("resource.k8s.io", "resourceclaims", &claim, Timestamp::now());
+    assert_eq!(
+        whole.keys().collect::<Vec<_>>(),
+        ["count/resourceclaims.resource.k8s.io", "gpu.deviceclass.resource.k8s.io/devices"]
+    );
 }
 
 #[test]

@@ -181,6 +181,11 @@ fn stateful_set_update(at: &At<'_>, old: &Value) {
     let rest = |spec: &Value| {
         let mut spec = spec.as_object().cloned().unwrap_or_default();
         spec.retain(|name, _| !FREE.contains(&name.as_str()));
+        // What was stored before these had defaults lacks them.
+        let claims = spec.get_mut("volumeClaimTemplates").and_then(Value::as_array_mut);
+        for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+            claim.retain(|name, _| !matches!(name.as_str(), "apiVersion" | "kind"));
+        }
         Value::Object(spec)
     };
     let spec = at.get("spec");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::PersistentVolume,
+    core::v1::{PersistentVolume, Pod},
     storage::v1::{CSIDriver, VolumeAttachment},
 };
 use ring::digest;
@@ -70,11 +70,49 @@ pub(super) fn blocked(volume: &Attachable, node: &str, all: &[Arc<VolumeAttachme
     elsewhere.filter(|_| volume.exclusive).map(|known| Blocked { node: known.spec.node_name.clone() })
 }
 
+/// What a pod in `namespace` is told of a volume that is not to be had: the names of those who have it, as far as
+/// they are its neighbours.
+pub(super) fn multi_attach(volume: &str, namespace: &str, users: &[Arc<Pod>]) -> String {
+    let (near, far): (Vec<&Arc<Pod>>, Vec<&Arc<Pod>>) =
+        users.iter().partition(|pod| pod.metadata.namespace.as_deref() == Some(namespace));
+    let near: Vec<&str> = near.into_iter().map(|pod| name(&pod.metadata)).collect();
+    let why = match (near.is_empty(), far.len()) {
+        (true, 0) => {
+            "Volume is already exclusively attached to one node and can't be attached to another".to_string()
+        }
+        (true, far) => format!("Volume is already used by {far} pod(s) in different namespaces"),
+        (false, 0) => format!("Volume is already used by pod(s) {}", near.join(", ")),
+        (false, far) => {
+            let near = near.join(", ");
+            format!("Volume is already used by pod(s) {near} and {far} pod(s) in different namespaces")
+        }
+    };
+    format!("Multi-Attach error for volume {volume:?} {why}")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn who_has_a_volume() {
+        let check = |users: &[(&str, &str)], expected: &str| {
+            let pod = |(namespace, pod): &(&str, &str)| {
+                let mut pod = crate::pods::tests::pod(pod, "Running", "n", None);
+                pod.metadata.namespace = Some((*namespace).to_string());
+                Arc::new(pod)
+            };
+            let users: Vec<Arc<Pod>> = users.iter().map(pod).collect();
+            let expected = format!("Multi-Attach error for volume \"pv\" Volume is already {expected}");
+            assert_eq!(multi_attach("pv", "mine", &users), expected);
+        };
+        check(&[], "exclusively attached to one node and can't be attached to another");
+        check(&[("mine", "a"), ("mine", "b")], "used by pod(s) a, b");
+        check(&[("mine", "a"), ("other", "b")], "used by pod(s) a and 1 pod(s) in different namespaces");
+        check(&[("other", "b")], "used by 1 pod(s) in different namespaces");
+    }
 
     #[test]
     fn volumes_of_drivers() {

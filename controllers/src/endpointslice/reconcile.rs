@@ -49,6 +49,8 @@ pub(crate) struct Frame {
     pub name: String,
     pub namespace: String,
     pub labels: Map,
+    /// All annotations, where they are not for others to set.
+    pub annotations: Option<Map>,
     pub owner: OwnerReference,
     /// Whether one empty slice stands for no endpoints at all.
     pub placeholder: bool,
@@ -67,6 +69,7 @@ impl Frame {
             name: name(&service.metadata).to_string(),
             namespace: namespace(&service.metadata).to_string(),
             labels,
+            annotations: None,
             owner: controller_reference(service),
             placeholder: true,
         }
@@ -110,7 +113,11 @@ pub(crate) fn reuse(existing: &[Arc<EndpointSlice>], changes: &mut Changes) {
         });
         match fresh {
             Some((old, fresh)) => {
-                let metadata = ObjectMeta { labels: fresh.metadata.labels.clone(), ..old.metadata.clone() };
+                let mut metadata = old.metadata.clone();
+                metadata.labels.clone_from(&fresh.metadata.labels);
+                if fresh.metadata.annotations.is_some() {
+                    metadata.annotations.clone_from(&fresh.metadata.annotations);
+                }
                 changes.update.push(EndpointSlice { metadata, ..fresh });
             }
             None => changes.delete.push(doomed),
@@ -319,6 +326,7 @@ fn new_slice(
             generate_name: Some(format!("{}-", frame.name)),
             namespace: Some(frame.namespace.clone()),
             labels: Some(frame.labels.clone()),
+            annotations: frame.annotations.clone(),
             owner_references: Some(vec![frame.owner.clone()]),
             ..Default::default()
         },
@@ -336,12 +344,19 @@ fn renew(
 ) -> Option<EndpointSlice> {
     let same = slice.endpoints.as_deref().unwrap_or_default() == endpoints
         && slice.ports.as_deref().unwrap_or_default() == ports
-        && slice.metadata.labels.as_ref() == Some(&frame.labels);
+        && slice.metadata.labels.as_ref() == Some(&frame.labels)
+        && frame
+            .annotations
+            .as_ref()
+            .is_none_or(|wanted| wanted == slice.metadata.annotations.as_ref().unwrap_or(&Map::new()));
     if same {
         return None;
     }
     let mut slice = slice.clone();
     slice.metadata.labels = Some(frame.labels.clone());
+    if frame.annotations.is_some() {
+        slice.metadata.annotations.clone_from(&frame.annotations);
+    }
     slice.endpoints = Some(endpoints);
     slice.ports = Some(ports);
     Some(slice)

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Annotation of Endpoints and EndpointSlices with that time.
-const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+pub(crate) const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// What the last sync of each Service saw.
 #[derive(Default)]

@@ -18,6 +18,8 @@ use crate::{
 
 /// Annotation (and label) of a pod with its index.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// Characters of a generated name before its random end.
+const PREFIX: usize = 58;
 /// Annotations of a pod with how often its predecessors have failed, where each index has a limit.
 const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
 const IGNORED_FAILURES: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
@@ -110,14 +112,21 @@ pub(super) fn format(all: &BTreeSet<i32>) -> String {
     parts.join(",")
 }
 
+/// What the names of an index's pods begin with; it is the Job's name that is cut where it is too long.
+fn indexed_prefix(job: &str, index: i32) -> String {
+    let end = format!("-{index}-");
+    let most = PREFIX.saturating_sub(end.len()).min(job.len());
+    format!("{}{end}", &job[..most])
+}
+
 /// A pod of a Job.
 pub(super) fn pod(job: &Job, place: Place) -> Pod {
     let index = place.index;
     let template = job.spec.clone().unwrap_or_default().template;
-    let mut prefix = format!("{}-", name(&job.metadata));
-    if let Some(index) = index {
-        prefix = format!("{prefix}{index}-");
-    }
+    let prefix = match index {
+        Some(index) => indexed_prefix(name(&job.metadata), index),
+        None => format!("{}-", name(&job.metadata)),
+    };
     let mut pod =
         pods::from_template(&template, namespace(&job.metadata), &prefix, controller_reference(job));
     let finalizers = pod.metadata.finalizers.get_or_insert_default();
@@ -158,6 +167,12 @@ pub(super) fn pod(job: &Job, place: Place) -> Pod {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_names_keep_the_index() {
+        assert_eq!(indexed_prefix("work", 3), "work-3-");
+        assert_eq!(indexed_prefix(&"a".repeat(63), 12), format!("{}-12-", "a".repeat(54)));
+    }
 
     #[test]
     fn intervals_round_trip() {

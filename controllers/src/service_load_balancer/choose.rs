@@ -1,13 +1,13 @@
 //! Which addresses a Service gets.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Service};
 
 use super::status_of;
 use crate::{
-    meta::{is_deleting, label},
+    meta::{is_deleting, label, name},
     node_lifecycle::is_ready,
 };
 
@@ -60,6 +60,24 @@ pub(super) fn node_addresses(node: &Node) -> Vec<IpAddr> {
     };
     let external = of_kind("ExternalIP");
     if external.is_empty() { of_kind("InternalIP") } else { external }
+}
+
+/// The nodes among `all` that answer for a Service whose traffic stays where its ready pods are, `with_pods`. While
+/// none is ready they are those that answered before, or all: an address must not come and go with the pods, whose
+/// absence the health check of the Service tells.
+pub(super) fn local_nodes(
+    all: Vec<Arc<Node>>,
+    with_pods: &HashSet<&str>,
+    service: &Service,
+) -> Vec<Arc<Node>> {
+    let known: HashSet<&str> = ingress_of(service).collect();
+    let answered =
+        |node: &Node| node_addresses(node).iter().any(|address| known.contains(address.to_string().as_str()));
+    let of = |keep: &dyn Fn(&Node) -> bool| -> Vec<Arc<Node>> {
+        all.iter().filter(|node| !node_addresses(node).is_empty() && keep(node)).cloned().collect()
+    };
+    let choices = [of(&|node| with_pods.contains(name(&node.metadata))), of(&answered)];
+    choices.into_iter().find(|nodes| !nodes.is_empty()).unwrap_or(all)
 }
 
 fn has_family(service: &Service, address: &IpAddr) -> bool {
@@ -166,6 +184,28 @@ mod tests {
         check(80, &["192.0.2.2"], &[("192.0.2.2", 80)], Some("192.0.2.1"));
         check(80, &[], &[("192.0.2.1", 80), ("192.0.2.2", 80)], None);
         check(80, &["203.0.113.1"], &[], Some("192.0.2.1"));
+    }
+
+    #[test]
+    fn local_traffic_keeps_its_addresses() {
+        let node = |number: u8| -> Arc<Node> {
+            let address = json!({"type": "InternalIP", "address": format!("10.0.0.{number}")});
+            let node = json!({"metadata": {"name": format!("n{number}")}, "status": {
+                "addresses": [address], "conditions": [{"type": "Ready", "status": "True"}],
+            }});
+            Arc::new(serde_json::from_value(node).unwrap())
+        };
+        let check = |with_pods: &[&str], known: &[&str], expected: &[&str]| {
+            let all = (1..4).map(node).collect();
+            let with_pods = with_pods.iter().copied().collect();
+            let found = local_nodes(all, &with_pods, &service(80, known));
+            let found: Vec<&str> = found.iter().map(|node| name(&node.metadata)).collect();
+            assert_eq!(found, expected, "{with_pods:?} {known:?}");
+        };
+        check(&["n2"], &["10.0.0.1"], &["n2"]);
+        check(&[], &["10.0.0.1"], &["n1"]);
+        check(&[], &[], &["n1", "n2", "n3"]);
+        check(&["n9"], &["192.0.2.1"], &["n1", "n2", "n3"]);
     }
 
     #[test]

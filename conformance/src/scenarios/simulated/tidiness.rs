@@ -41,7 +41,24 @@ pub fn garbage(context: &Context) -> Result<()> {
     let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": "11111111-2222-3333-4444-555555555555"});
     context.apply_json(&json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "fatherless", "ownerReferences": [owner]}}))?;
-    context.wait("configmap/fatherless", "delete").map(drop)
+    context.wait("configmap/fatherless", "delete")?;
+    strange_owner(context)
+}
+
+/// An object of the cluster whose owner is in a namespace: a mistake that is told, and costs nothing.
+fn strange_owner(context: &Context) -> Result<()> {
+    context.kubectl(&["create", "configmap", "father"])?;
+    let uid = context.value("configmap/father", ".metadata.uid")?;
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "father", "uid": uid});
+    let name = own(context, "stays");
+    context.apply_json(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": name, "ownerReferences": [owner]}, "rules": []}))?;
+    let selector = format!("involvedObject.name={name},reason=OwnerRefInvalidNamespace");
+    let events =
+        ["get", "events", "--namespace", "default", "--field-selector", &selector, "--output", "yaml"];
+    eventually("it is told", || contains(&context.kubectl(&events)?, "does not exist in namespace"))?;
+    context.kubectl(&["delete", "configmap", "father"])?;
+    context.kubectl(&["delete", "clusterrole", &name]).map(drop)
 }
 
 /// A namespace goes with all that is in it, and says what keeps it.
@@ -99,7 +116,26 @@ pub fn quota(context: &Context) -> Result<()> {
     shows(context, "quota/all", r".status.used.count/configmaps", "2")?;
     context.kubectl(&["delete", "pod/busy", "configmap/one"])?;
     shows(context, "quota/all", r".status.used.requests\.cpu", "0")?;
-    shows(context, "quota/all", r".status.used.count/configmaps", "1")
+    shows(context, "quota/all", r".status.used.count/configmaps", "1")?;
+    devices_quota(context)
+}
+
+/// Devices of a class are counted by what claims ask for.
+fn devices_quota(context: &Context) -> Result<()> {
+    context.kubectl(&["create", "quota", "devices", "--hard=gpu.deviceclass.resource.k8s.io/devices=2"])?;
+    let used = r".status.used.gpu\.deviceclass\.resource\.k8s\.io/devices";
+    shows(context, "quota/devices", used, "0")?;
+    let claim = |name: &str, count: u32| {
+        let request = json!({"name": "one", "exactly": {"deviceClassName": "gpu", "count": count}});
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": name},
+            "spec": {"devices": {"requests": [request]}}})
+    };
+    context.apply_json(&claim("two", 2))?;
+    shows(context, "quota/devices", used, "2")?;
+    let refusal = context.apply_json(&claim("more", 1)).err().map(|error| format!("{error:#}"));
+    contains(&refusal.unwrap_or_default(), "exceeded quota: devices")?;
+    context.kubectl(&["delete", "resourceclaim", "two"])?;
+    shows(context, "quota/devices", used, "0")
 }
 
 /// All objects of a resource are written once more; a definition then stores one version only.

@@ -92,7 +92,24 @@ pub fn stateful_set(context: &Context) -> Result<()> {
     same(context.value("pod/db-1", r".metadata.labels.apps\.kubernetes\.io/pod-index")?.as_str(), "1")?;
     context.kubectl(&["scale", "statefulset/db", "--replicas=1"])?;
     counts(context, &["pods"], 1)?;
-    context.kubectl(&["get", "pod/db-0"]).map(drop)
+    context.kubectl(&["get", "pod/db-0"])?;
+    lost_claim(context)
+}
+
+/// A claim that is gone before its pod has started is made again.
+fn lost_claim(context: &Context) -> Result<()> {
+    let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "storageClassName": "nobody-provides", "resources": {"requests": {"storage": "1Gi"}}}});
+    let set = json!({"replicas": 1, "serviceName": "own", "volumeClaimTemplates": [claim]});
+    context.apply_json(&workload("StatefulSet", "own", set))?;
+    let uid = || context.value("pvc/data-own-0", ".metadata.uid");
+    let first = eventually("it has a claim", uid)?;
+    shows(context, "pod/own-0", ".status.phase", "Pending")?;
+    context.kubectl(&["delete", "pvc/data-own-0", "--wait=false"])?;
+    eventually("it has another claim", || {
+        ensure!(uid()? != first, "it is the first one");
+        Ok(())
+    })
 }
 
 /// One pod on each node that fits, closed or not, replaced node by node.
@@ -239,7 +256,12 @@ pub fn disruption(context: &Context) -> Result<()> {
     shows(context, "pdb/web", ".status.disruptionsAllowed", "1")?;
     context.kubectl(&evict)?;
     std::fs::remove_file(&file)?;
-    shows(context, "pdb/web", ".status.currentHealthy", "3")
+    shows(context, "pdb/web", ".status.currentHealthy", "3")?;
+    // Pods without a workload count nowhere, and are told of.
+    context.apply_json(&pod("bare", json!({})))?;
+    context.kubectl(&["create", "pdb", "bare", "--selector=app=bare", "--max-unavailable=1"])?;
+    shows(context, "pdb/bare", ".status.conditions[0].reason", "InsufficientPods")?;
+    told(context, "bare", "UnmanagedPods", "MatchLabels:map[string]string{app: bare,}")
 }
 
 /// Without metrics it says so; the least number of pods is kept all the same.
