@@ -174,7 +174,8 @@ impl Devices {
         Arc::clone(known.entry(text.to_owned()).or_insert_with(|| Arc::new(Selector::compile(text))))
     }
 
-    fn suits(&self, offer: &Offer<'_>, wanted: &Wanted<'_>, used: &Used) -> bool {
+    /// Whether a request could have the device now: nothing keeps it off, and it has room.
+    fn is_to_be_had(&self, offer: &Offer<'_>, wanted: &Wanted<'_>, used: &Used) -> bool {
         let repels = |taint: Taint<'_>| {
             taint.effect != "None"
                 && !wanted.tolerations.into_iter().flatten().any(|toleration| tolerates(toleration, &taint))
@@ -183,9 +184,11 @@ impl Devices {
             return false;
         }
         let Some(taken) = wanted.taken(offer) else { return false };
-        if !wanted.admin && !used.has_room(&taken, offer.device) {
-            return false;
-        }
+        wanted.admin || used.has_room(&taken, offer.device)
+    }
+
+    /// Whether a device is what a request asks for, whoever has it.
+    fn is_asked_for(&self, offer: &Offer<'_>, wanted: &Wanted<'_>) -> bool {
         let device = view(offer);
         if !has_capacity(offer, &device, wanted.capacity) {
             return false;
@@ -247,7 +250,8 @@ impl Devices {
     /// `status.allocation` of a claim.
     fn describe(&self, claim: &ResourceClaim, own: &[&Pick], offers: &[Offer<'_>], node: &NodeView) -> Value {
         let mut config = Vec::new();
-        for pick in own {
+        let mut told = HashSet::new();
+        for pick in own.iter().filter(|pick| told.insert(&pick.request)) {
             let class = self.classes.get(&pick.class).map(|class| &class.value.spec.config);
             for entry in class.into_iter().flat_map(|config| config.iter().flatten()) {
                 config
@@ -367,11 +371,21 @@ impl Search<'_> {
         let Some(of_claim) = open.get(claim) else { return Some(picks.clone()) };
         let Some(wanted) = requests(of_claim).get(request) else { return self.from(claim + 1, 0, picks) };
         for wanted in alternatives(claim, wanted) {
-            let suitable: Vec<usize> = (0..self.offers.len())
-                .filter(|index| self.devices.suits(&self.offers[*index], &wanted, &self.used))
-                .collect();
-            let count = wanted.count.map_or(suitable.len(), |count| usize::try_from(count).unwrap_or(0));
-            // All that match, of which there must be one.
+            let is_to_be_had =
+                |index: &usize| self.devices.is_to_be_had(&self.offers[*index], &wanted, &self.used);
+            let is_asked_for = |index: &usize| self.devices.is_asked_for(&self.offers[*index], &wanted);
+            let (suitable, count): (Vec<usize>, _) = match wanted.count {
+                Some(count) => {
+                    let suitable = (0..self.offers.len()).filter(is_to_be_had).filter(is_asked_for);
+                    (suitable.collect(), usize::try_from(count).unwrap_or(0))
+                }
+                // All that match, of which there must be one, or none.
+                None => {
+                    let all: Vec<usize> = (0..self.offers.len()).filter(is_asked_for).collect();
+                    let count = if all.iter().all(is_to_be_had) { all.len() } else { 0 };
+                    (all, count)
+                }
+            };
             if count == 0 {
                 continue;
             }

@@ -79,7 +79,9 @@ pub fn node(runtime_endpoint: Option<&str>) -> Result<()> {
     if !missing.is_empty() {
         bail!("the host lacks {list}: on Debian, `apt-get install {list}`", list = missing.join(" "));
     }
-    Nft::check().context("the kernel must have nftables (CONFIG_NF_TABLES), by which Services are reached")
+    Nft::check().context(
+        "Services need the kernel's nftables (CONFIG_NF_TABLES) and leave to use them (CAP_NET_ADMIN)",
+    )
 }
 
 /// Where a program lies, by `PATH` and the directories of system programs.

@@ -41,6 +41,8 @@ fn column(line: &str) -> Result<Column, String> {
     let hidden = ty == "hidden";
     let (ty, format) = match ty.trim_end_matches('+') {
         "name" => ("string", "name"),
+        "quantity" => ("string", "quantity"),
+        "duration" => ("string", "duration"),
         "hidden" => ("string", ""),
         "string" => ("string", ""),
         "integer" => ("integer", ""),

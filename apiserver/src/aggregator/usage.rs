@@ -6,16 +6,17 @@
 mod sample;
 
 use crate::objects::Objects;
-use crate::registry::negotiate::{self, Scope};
+use crate::registry::negotiate::{self, Accepted, Scope, Transform};
 use crate::registry::{encode, object};
 use crate::request_info::{RequestInfo, Verb};
 use crate::server::{RequestContext, Response};
 use crate::streaming::Upstream;
 use http::HeaderMap;
 use knarr_api::Value;
+use knarr_api::columns::{self, IncludeObject};
 use knarr_api::selector::{FieldSelector, LabelSelector};
 use knarr_api::status::{Resource, Status};
-use knarr_api::time::Timestamp;
+use knarr_api::time::{Timestamp, duration};
 use sample::{Pair, Sample, Usage};
 use serde_json::json;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl UsageApi {
     pub async fn answer(&self, context: &RequestContext, headers: &HeaderMap) -> Result<Response, Status> {
         let info = &context.info;
         let pretty = info.query("pretty");
-        let accepted = negotiate::accept(headers, pretty.as_deref(), Scope::Plain)?;
+        let mut accepted = negotiate::accept(headers, pretty.as_deref(), Scope::Plain)?;
         if !info.is_resource_request {
             return encode::document(&resource_list(), accepted);
         }
@@ -103,8 +104,22 @@ impl UsageApi {
             json!({"kind": kind, "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": {},
                 "items": items.collect::<Vec<_>>()})
         };
+        let wanted = negotiate::accept(headers, pretty.as_deref(), Scope::Objects);
+        if let Ok(table @ Accepted { transform: Transform::Table(version), .. }) = wanted {
+            accepted = Accepted { transform: Transform::None, ..table };
+            return encode::document(&shown(&document, of_nodes, version), accepted);
+        }
         encode::document(&document, accepted)
     }
+}
+
+/// What `kubectl get` shows: a row for each, which holds the whole of it.
+fn shown(document: &Value, of_nodes: bool, version: &str) -> Value {
+    let version = format!("meta.k8s.io/{version}");
+    let columns = columns::of_kind(GROUP, if of_nodes { "NodeMetrics" } else { "PodMetrics" });
+    let items = document["items"].as_array().map_or(std::slice::from_ref(document), Vec::as_slice);
+    let row = |item: &Value| columns.row(item, IncludeObject::Object, &version, Timestamp::now());
+    columns::table(&version, json!({}), Some(columns), items.iter().map(row).collect())
 }
 
 impl Sampler {
@@ -164,7 +179,7 @@ fn head(kind: &str, object: &Value, pair: &Pair) -> Value {
     if object["metadata"]["labels"].is_object() {
         metadata["labels"] = object["metadata"]["labels"].clone();
     }
-    let window = format!("{:.3}s", pair.seconds());
+    let window = duration::format((pair.seconds() * 1000.0).round() as i64 * 1_000_000);
     json!({"kind": kind, "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": metadata,
         "timestamp": object::time(pair.later.time), "window": window})
 }

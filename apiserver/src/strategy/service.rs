@@ -25,6 +25,7 @@ impl Strategy for Service {
         take_over(value, old);
         drop_for_type(value, old);
         sync_addresses(value, Some(old));
+        families::trim(value, old);
         families::complete(value, &scene.registry.settings.service_ranges);
     }
 

@@ -99,3 +99,39 @@ async fn patches_do_not_nest_without_limit() {
         assert_eq!(server.get(&one).await.expect(200), before, "{name}");
     }
 }
+
+/// A definition whose schema is as deep as can be, and an object that fills it: defaulted, validated, owned, described.
+#[tokio::test]
+async fn deep_schemas() {
+    let server = Server::start().await;
+    let levels = 52;
+    let leaf = json!({"type": "string", "default": "d", "maxLength": 3});
+    let schema = (0..levels)
+        .fold(leaf, |inner, _| json!({"type": "object", "default": {}, "properties": {"a": inner}}));
+    let mut definition = definition();
+    let version = definition["spec"]["versions"][0].as_object_mut().unwrap();
+    version["schema"]["openAPIV3Schema"] = json!({"type": "object", "properties": {"deep": schema}});
+    version.retain(|name, _| matches!(name.as_str(), "name" | "served" | "storage" | "schema"));
+    definition["spec"]["versions"].as_array_mut().unwrap().truncate(1);
+    server.post(CRDS, &definition).await.expect(201);
+    let path = format!("/deep{}", "/a".repeat(levels));
+    let object =
+        |name: &str| json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}});
+    let made = server.post(WIDGETS, &object("defaulted")).await.expect(201);
+    assert_eq!(made.pointer(&path), Some(&json!("d")));
+    let filled = |text: &str| (0..levels).fold(json!(text), |inner, _| json!({"a": inner}));
+    let mut long = object("long");
+    long["deep"] = filled("long");
+    let refused = server.post(WIDGETS, &long).await.expect(422);
+    assert!(refused["message"].as_str().unwrap_or_default().contains("Too long"), "{refused}");
+    let mut applied = object("applied");
+    applied["deep"] = filled("x");
+    let one = format!("{WIDGETS}/applied?fieldManager=m");
+    let made = server.patch(&one, "apply-patch+yaml", &applied).await.expect(201);
+    assert_eq!(made.pointer(&path), Some(&json!("x")));
+    assert!(made["metadata"]["managedFields"][0]["fieldsV1"].is_object());
+    let document = server.get("/openapi/v3/apis/example.com/v1").await.expect(200);
+    assert!(document.to_string().contains("maxLength"));
+    server.get("/openapi/v2").await.expect(200);
+    server.delete(&format!("{CRDS}/widgets.example.com")).await.expect(200);
+}

@@ -297,6 +297,18 @@ async fn usage_of_nodes_and_pods() {
     let (_, group) = admin.get("/apis/metrics.k8s.io").await;
     assert_eq!(group["versions"][0]["version"], "v1beta1");
     assert_eq!(admin.get("/apis/metrics.k8s.io/v1beta1").await.1["kind"], "APIResourceList");
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    for path in ["/apis/metrics.k8s.io/v1beta1/nodes", "/apis/metrics.k8s.io/v1beta1/nodes/n"] {
+        let answer = admin.raw(Method::GET, path, &table, "").await;
+        let table: Value = serde_json::from_slice(answer.body()).expect("JSON");
+        let names = table["columnDefinitions"].as_array().expect("columns").iter().map(|c| c["name"].clone());
+        assert_eq!(names.collect::<Vec<_>>(), ["Name", "cpu", "memory", "Window"]);
+        assert_eq!(
+            (&table["rows"][0]["cells"][0], &table["rows"][0]["cells"][2]),
+            (&json!("n"), &json!("8Mi"))
+        );
+        assert_eq!(table["rows"][0]["object"]["kind"], "NodeMetrics");
+    }
     let (_, index) = admin.get("/openapi/v3").await;
     assert!(index["paths"]["apis/metrics.k8s.io/v1beta1"].is_object(), "{index}");
     let (_, v3) = admin.get("/openapi/v3/apis/metrics.k8s.io/v1beta1").await;

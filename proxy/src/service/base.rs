@@ -20,6 +20,10 @@ pub(super) const PUBLISHED: &str = "published-ports";
 pub(super) const SERVICE_ENDPOINTS: &str = "service-endpoints";
 pub(super) const NODE_PORT_ENDPOINTS: &str = "nodeport-endpoints";
 pub(super) const PUBLISHED_ENDPOINTS: &str = "published-endpoints";
+/// The same of those on this node, where only these serve clients outside.
+pub(super) const SERVICE_LOCAL_ENDPOINTS: &str = "service-local-endpoints";
+pub(super) const NODE_PORT_LOCAL_ENDPOINTS: &str = "nodeport-local-endpoints";
+pub(super) const PUBLISHED_LOCAL_ENDPOINTS: &str = "published-local-endpoints";
 /// Pairs of an address of this node's endpoints with itself: an endpoint that calls its own service would answer
 /// itself directly.
 pub(super) const THEMSELVES: &str = "themselves";
@@ -72,11 +76,14 @@ fn maps(base: &mut Fragment, family: Family, config: &Config) {
     let by_address = &[Kind::Address, Kind::Protocol, Kind::Port, Kind::Lot];
     base.declare_map(family, SERVICE_IPS, &[Kind::Address, Kind::Protocol, Kind::Port], Holds::Verdicts);
     base.declare_map(family, SERVICE_ENDPOINTS, by_address, ENDPOINT);
+    base.declare_map(family, SERVICE_LOCAL_ENDPOINTS, by_address, ENDPOINT);
     base.declare_map(family, NODE_PORTS, &[Kind::Protocol, Kind::Port], Holds::Verdicts);
     base.declare_map(family, NODE_PORT_ENDPOINTS, BY_PORT, ENDPOINT);
+    base.declare_map(family, NODE_PORT_LOCAL_ENDPOINTS, BY_PORT, ENDPOINT);
     if !config.published.is_empty() {
         base.declare_map(family, PUBLISHED, &[Kind::Protocol, Kind::Port], Holds::Verdicts);
         base.declare_map(family, PUBLISHED_ENDPOINTS, BY_PORT, ENDPOINT);
+        base.declare_map(family, PUBLISHED_LOCAL_ENDPOINTS, BY_PORT, ENDPOINT);
     }
     base.declare_set(family, THEMSELVES, &[Kind::Address, Kind::Address]);
     base.declare_set(family, CLUSTER_IPS, &[Kind::Address]);

@@ -4,8 +4,7 @@
 //! and the front end's endpoint of that number is in a map: elements come and go at little cost, and the kernel walks
 //! through all chains whenever one changes.
 //!
-//! Services with affinity, and those with policy Local for traffic from outside, have chains of their own, each of which
-//! leads to the next:
+//! Services with affinity have chains of their own, each of which leads to the next:
 //! - `ext-`: traffic from outside: masquerades it, or keeps it on this node (policy Local);
 //! - `svc-` and `local-`: choose among all endpoints, or among this node's;
 //! - `ep-`: translates to one endpoint, and remembers the client where the service has affinity.
@@ -112,8 +111,7 @@ impl Port<'_> {
         if internal.is_empty() && !outside {
             return;
         }
-        let is_chained = self.service.affinity.is_some() || (outside && self.service.external_local);
-        if is_chained && !self.all.is_empty() {
+        if self.service.affinity.is_some() && !self.all.is_empty() {
             self.endpoints(&mut out.fragment);
         }
         for ip in internal {
@@ -147,7 +145,7 @@ impl Port<'_> {
         } else if self.service.affinity.is_some() {
             Verdict::Goto(self.name(if local { "local" } else { "svc" }))
         } else {
-            self.by_lot(out, Class::Inside, Some(ip), self.port.port, endpoints)
+            self.by_lot(out, Class::Inside, Some(ip), self.port.port, endpoints, None)
         }
     }
 
@@ -155,14 +153,16 @@ impl Port<'_> {
     fn outside(&self, out: &mut Rendered, class: Class, ip: Option<IpAddr>, port: u16) -> Verdict {
         if self.all.is_empty() {
             Verdict::Goto(REFUSE.into())
-        } else if self.service.affinity.is_some() || self.service.external_local {
+        } else if self.service.affinity.is_some() {
             self.external(&mut out.fragment)
         } else {
-            self.by_lot(out, class, ip, port, &self.all)
+            let local = self.service.external_local.then_some(self.local.as_slice());
+            self.by_lot(out, class, ip, port, &self.all, local)
         }
     }
 
-    /// Gives a front end numbered endpoints, of which the chain it leads to chooses.
+    /// Gives a front end numbered endpoints, of which the chain it leads to chooses; `local` are those for clients outside
+    /// where they may use no others.
     fn by_lot(
         &self,
         out: &mut Rendered,
@@ -170,17 +170,22 @@ impl Port<'_> {
         ip: Option<IpAddr>,
         port: u16,
         endpoints: &[SocketAddr],
+        local: Option<&[SocketAddr]>,
     ) -> Verdict {
         let frontend: Key =
             ip.map(Datum::from).into_iter().chain([self.port.protocol.into(), port.into()]).collect();
-        for (number, endpoint) in (0..).zip(endpoints) {
-            let key = frontend.iter().copied().chain([Datum::Lot(number)]).collect();
-            let target = Value::Data(vec![endpoint.ip().into(), endpoint.port().into()]);
-            out.fragment.map(self.family, class.endpoints(), key, target);
-        }
+        let mut fill = |map, endpoints: &[SocketAddr]| {
+            for (number, endpoint) in (0..).zip(endpoints) {
+                let key = frontend.iter().copied().chain([Datum::Lot(number)]).collect();
+                let target = Value::Data(vec![endpoint.ip().into(), endpoint.port().into()]);
+                out.fragment.map(self.family, map, key, target);
+            }
+            u32::try_from(endpoints.len()).unwrap_or(u32::MAX)
+        };
+        let of = fill(class.endpoints(), endpoints);
+        let local = local.map(|local| fill(class.local_endpoints(), local));
         out.shared.extend(self.here.iter().map(|ip| Shared::Itself(*ip)));
-        let of = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
-        let lot = Shared::Lot { class, family: self.family, of };
+        let lot = Shared::Lot { class, family: self.family, of, local };
         out.shared.insert(lot);
         Verdict::Goto(lot.key().into())
     }

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::Config;
 use super::base::{
-    FRONTEND, MARK, NODE_PORT_ENDPOINTS, PORT, PUBLISHED_ENDPOINTS, SERVICE_ENDPOINTS, THEMSELVES,
+    FRONTEND, MARK, NODE_PORT_ENDPOINTS, NODE_PORT_LOCAL_ENDPOINTS, PORT, PUBLISHED_ENDPOINTS,
+    PUBLISHED_LOCAL_ENDPOINTS, SERVICE_ENDPOINTS, SERVICE_LOCAL_ENDPOINTS, THEMSELVES,
 };
 use crate::nft::{Family, Field, Fragment, Protocol, Rule, RuleSet, Side, Statement};
 
@@ -23,6 +26,8 @@ pub(super) enum Shared {
         family: Family,
         /// How many endpoints there are.
         of: u32,
+        /// How many of them are on this node, where clients outside may use those only (policy Local).
+        local: Option<u32>,
     },
 }
 
@@ -49,6 +54,15 @@ impl Class {
         }
     }
 
+    /// The map of this node's endpoints, for clients outside.
+    pub(super) fn local_endpoints(self) -> &'static str {
+        match self {
+            Class::Inside | Class::Outside => SERVICE_LOCAL_ENDPOINTS,
+            Class::NodePort => NODE_PORT_LOCAL_ENDPOINTS,
+            Class::Published => PUBLISHED_LOCAL_ENDPOINTS,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Class::Inside => "inside",
@@ -71,7 +85,10 @@ impl Shared {
     pub(super) fn key(&self) -> String {
         match self {
             Shared::Itself(ip) => ip.to_string(),
-            Shared::Lot { class, of, .. } => format!("{}-{of}", class.name()),
+            Shared::Lot { class, of, local: None, .. } => format!("{}-{of}", class.name()),
+            Shared::Lot { class, of, local: Some(local), .. } => {
+                format!("{}-{of}-local-{local}", class.name())
+            }
         }
     }
 
@@ -89,31 +106,56 @@ impl Shared {
             Shared::Itself(ip) => {
                 fragment.member(Family::of(ip), THEMSELVES, vec![(*ip).into(), (*ip).into()]);
             }
-            Shared::Lot { class, family, of } => {
-                fragment.chain(*family, self.key(), draw(*class, *family, *of, config));
+            Shared::Lot { class, family, of, local } => {
+                let pods = config.pods(*family);
+                let mut rules = match local {
+                    None => anywhere(*class, *of, pods),
+                    Some(local) => near(*class, *of, *local, pods),
+                };
+                // An endpoint that has just gone: the client's next try finds another.
+                rules.push(vec![Statement::drop()]);
+                fragment.chain(*family, self.key(), rules);
             }
         }
         fragment
     }
 }
 
-fn draw(class: Class, family: Family, of: u32, config: &Config) -> Vec<Rule> {
+/// All clients may use all endpoints.
+fn anywhere(class: Class, of: u32, pods: Vec<IpNet>) -> Vec<Rule> {
     let mut rules = Vec::new();
-    match (class, config.pods(family)) {
-        (Class::Inside, pods) if pods.is_empty() => {}
-        (Class::Inside, pods) => {
-            rules.push(vec![Statement::outside(Side::Source, pods), Statement::jump(MARK)]);
-        }
+    match class {
+        Class::Inside if pods.is_empty() => {}
+        Class::Inside => rules.push(vec![Statement::outside(Side::Source, pods), Statement::jump(MARK)]),
         _ => rules.push(vec![Statement::jump(MARK)]),
     }
-    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
-        let map = class.endpoints().into();
-        let to = Statement::TranslateBy { fields: class.fields(), lot: Some(of), map };
-        rules.push(vec![Statement::Protocol(protocol), to]);
-    }
-    // An endpoint that has just gone: the client's next try finds another.
-    rules.push(vec![Statement::drop()]);
+    rules.extend(draw(class, None, class.endpoints(), of));
     rules
+}
+
+/// Clients outside may use this node's endpoints only, and keep their address. Pods and this host are inside: for them
+/// the policy does not count.
+fn near(class: Class, of: u32, local: u32, pods: Vec<IpNet>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if !pods.is_empty() {
+        let pod = Statement::within(Side::Source, pods);
+        rules.extend(draw(class, Some(&pod), class.endpoints(), of));
+    }
+    let host = Statement::Local(Side::Source);
+    rules.push(vec![host.clone(), Statement::jump(MARK)]);
+    rules.extend(draw(class, Some(&host), class.endpoints(), of));
+    if local > 0 {
+        rules.extend(draw(class, None, class.local_endpoints(), local));
+    }
+    rules
+}
+
+/// Rules that draw one of a number of endpoints in a map.
+fn draw(class: Class, client: Option<&Statement>, map: &'static str, of: u32) -> impl Iterator<Item = Rule> {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().map(move |protocol| {
+        let to = Statement::TranslateBy { fields: class.fields(), lot: Some(of), map: map.into() };
+        client.cloned().into_iter().chain([Statement::Protocol(protocol), to]).collect()
+    })
 }
 
 /// Who needs what.

@@ -97,6 +97,14 @@ fn devices_decide_the_node() {
     check(&[claim(exactly(json!({"count": 2}))), any(), two()], "n2 r=a r=b");
     check(&[claim(exactly(json!({"allocationMode": "All"}))), any(), two()], "n2 r=a r=b");
     let full = none("2 cannot allocate all claims");
+    let holder = json!({
+        "kind": "ResourceClaim", "metadata": {"name": "other", "namespace": "default", "uid": "other"}, "spec": {},
+        "status": {"allocation": {"devices": {"results": [
+            {"request": "r", "driver": "gpu.example.com", "pool": "n2", "device": "a"},
+        ]}}},
+    });
+    check(&[claim(exactly(json!({}))), any(), two(), holder.clone()], "n2 r=b");
+    check(&[claim(exactly(json!({"allocationMode": "All"}))), any(), two(), holder], &full);
     check(&[claim(exactly(json!({"count": 3}))), any(), two()], &full);
     check(&[claim(exactly(json!({}))), any()], &full);
     check(&[claim(exactly(json!({}))), class("device.driver == 'other'"), two()], &full);

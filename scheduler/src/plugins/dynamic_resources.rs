@@ -36,7 +36,7 @@ pub fn claims_of(pod: &PodView, world: &World) -> Result<Vec<Arc<Named<ResourceC
         if status.allocation.is_none() {
             check_classes(&claim.value, world)?;
             if world.devices.assumed.contains_key(&key) {
-                return Err(format!("resourceclaim {name:?} is being allocated for another pod").into());
+                return Err(format!("resource claim {key} is in the process of being allocated").into());
             }
         }
         claims.push(Arc::clone(claim));

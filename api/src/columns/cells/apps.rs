@@ -2,11 +2,19 @@
 use super::{CellFn, Context, str_of};
 use crate::Value;
 use crate::columns::count;
+use crate::quantity::Quantity;
 use crate::selector::LabelSelector;
 use crate::time::{Timestamp, duration};
 
 pub(super) const CELLS: &[(&str, CellFn)] = &[
     ("config_map_data", |c| Some(Value::from(count(c.at("data")) + count(c.at("binaryData"))))),
+    ("containers_use", |c| {
+        let amounts = c
+            .items("containers")
+            .filter_map(|container| Quantity::from_value(container.get("usage")?.get(c.argument)?)?.ok());
+        let sum = amounts.reduce(|sum, more| Quantity::from_nanos(sum.nanos() + more.nanos(), sum.format()));
+        Some(Value::from(sum.map_or_else(|| "0".to_owned(), |sum| sum.to_string())))
+    }),
     ("controller_owner", |c| {
         let owner = c.items("metadata.ownerReferences").find(|o| o["controller"] == true);
         let Some(owner) = owner else { return Some(Value::from("<none>")) };

@@ -18,6 +18,23 @@ fn of_range(range: &IpNet) -> &'static str {
     name(matches!(range, IpNet::V6(_)))
 }
 
+/// A Service that goes from two families back to one loses the second family and its address, if the client left them
+/// as they were.
+pub(super) fn trim(service: &mut Value, old: &Value) {
+    let had_two = matches!(spec(old, "ipFamilyPolicy"), "PreferDualStack" | "RequireDualStack");
+    if !had_two || spec(service, "ipFamilyPolicy") != "SingleStack" {
+        return;
+    }
+    for name in ["clusterIPs", "ipFamilies"] {
+        if let Some(Value::Array(mut list)) =
+            get(old, name).filter(|list| get(service, name).as_ref() == Some(list))
+        {
+            list.truncate(1);
+            set(service, name, Some(list.into()));
+        }
+    }
+}
+
 /// Fills `ipFamilyPolicy` and `ipFamilies`.
 pub(super) fn complete(service: &mut Value, ranges: &[IpNet]) {
     if !has_addresses(service) {
@@ -69,6 +86,24 @@ mod tests {
         complete(&mut service, &ranges);
         assert_eq!(service["spec"]["ipFamilyPolicy"], policy);
         assert_eq!(service["spec"]["ipFamilies"], json!(families));
+    }
+
+    #[test]
+    fn the_second_family_goes() {
+        let two = json!({"spec": {"ipFamilyPolicy": "PreferDualStack", "clusterIP": "10.0.0.9",
+            "clusterIPs": ["10.0.0.9", "fd00::9"], "ipFamilies": ["IPv4", "IPv6"]}});
+        let mut one = two.clone();
+        trim(&mut one, &two);
+        assert_eq!(one, two);
+        one["spec"]["ipFamilyPolicy"] = "SingleStack".into();
+        trim(&mut one, &two);
+        assert_eq!(one["spec"]["clusterIPs"], json!(["10.0.0.9"]));
+        assert_eq!(one["spec"]["ipFamilies"], json!(["IPv4"]));
+        let mut other = two.clone();
+        other["spec"]["ipFamilyPolicy"] = "SingleStack".into();
+        other["spec"]["clusterIPs"] = json!(["10.0.0.9", "fd00::8"]);
+        trim(&mut other, &two);
+        assert_eq!(other["spec"]["clusterIPs"], json!(["10.0.0.9", "fd00::8"]), "what the client says stays");
     }
 
     #[test]

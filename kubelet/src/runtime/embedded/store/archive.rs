@@ -84,7 +84,10 @@ impl Store {
             }
             io::Result::Ok(())
         };
-        read().map_err(at(file))?;
+        read().map_err(|error| match error.raw_os_error() {
+            Some(_) => at(file)(error),
+            None => StoreError::Invalid(format!("{} is no whole image archive: {error}", file.display())),
+        })?;
         // Old versions of docker write a layer that occurs twice as a link.
         for (path, target) in links {
             let target = plain_path(&path.parent().unwrap_or(Path::new("")).join(target));
