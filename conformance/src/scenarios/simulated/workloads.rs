@@ -152,6 +152,19 @@ pub fn job(context: &Context) -> Result<()> {
     context.wait("job/failing", "condition=Failed")?;
     let failed = r#".status.conditions[?(@.type=="Failed")].reason"#;
     same(context.value("job/failing", failed)?.as_str(), "BackoffLimitExceeded")?;
+    // Each pod knows how often its index has failed, whatever became of those before it.
+    let mut limited =
+        job("limited", json!({"completions": 1, "completionMode": "Indexed", "backoffLimitPerIndex": 1}));
+    limited["spec"]["template"]["metadata"]["labels"]["app"] = "failing".into();
+    context.apply_json(&limited)?;
+    let first = ["pods", "--selector", "job-name=limited"];
+    shows(context, "job/limited", ".status.active", "1")?;
+    context.kubectl(&[&["delete", "--wait=false"], &first[..]].concat())?;
+    context.wait("job/limited", "condition=Failed")?;
+    same(context.value("job/limited", failed)?.as_str(), "FailedIndexes")?;
+    same(context.value("job/limited", ".status.failedIndexes")?.as_str(), "0")?;
+    let count = r"jsonpath={.items[*].metadata.annotations.batch\.kubernetes\.io/job-index-failure-count}";
+    same(context.kubectl(&[&["get", "--output", count], &first[..]].concat())?.as_str(), "1")?;
     context.apply_json(&job("waiting", json!({"suspend": true})))?;
     context.wait("job/waiting", "condition=Suspended")?;
     counts(context, &["pods", "--selector", "app=waiting"], 0)?;
