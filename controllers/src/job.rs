@@ -153,18 +153,19 @@ impl Controller {
         if spec.managed_by.as_deref().is_some_and(|manager| manager != "kubernetes.io/job-controller") {
             return Ok(None);
         }
-        let Some(selector) = &spec.selector else { return Ok(None) };
-        let candidates = candidates(&self.pods, &job.metadata);
-        let claimed =
-            claim_all_with(&self.context.client, &*job, selector, candidates, Some(FINALIZER)).await?;
         let held = |pod: &&Arc<Pod>| {
             has_finalizer(&pod.metadata, FINALIZER) && !self.released.lock().contains(uid(&pod.metadata))
         };
         if is_finished(&job) || is_deleting(&job.metadata) {
-            let left: Vec<Arc<Pod>> = claimed.iter().filter(held).cloned().collect();
+            let own = self.pods.owned_by(uid(&job.metadata));
+            let left: Vec<Arc<Pod>> = own.iter().filter(held).cloned().collect();
             self.release(&left).await?;
             return Ok(None);
         }
+        let Some(selector) = &spec.selector else { return Ok(None) };
+        let candidates = candidates(&self.pods, &job.metadata);
+        let claimed =
+            claim_all_with(&self.context.client, &*job, selector, candidates, Some(FINALIZER)).await?;
         let with_finalizer: HashSet<String> =
             claimed.iter().filter(held).map(|pod| uid(&pod.metadata).to_string()).collect();
         let given_up = self.given_up.lock().clone();
