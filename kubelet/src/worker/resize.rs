@@ -6,6 +6,7 @@ use super::{Asked, Worker};
 use crate::allocation::{self, Step, event_message};
 use crate::container::resources;
 use crate::observed::Observed;
+use crate::plan::restart;
 use crate::pod;
 use crate::runtime::RuntimeError;
 use crate::runtime::types::LinuxContainerResources;
@@ -110,10 +111,12 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether no container is still to start with its new limits.
     fn all_run(&self, observed: &Observed) -> bool {
-        pod::containers(&self.pod)
-            .iter()
-            .all(|container| observed.running().any(|one| one.name == container.name))
+        let waits = |container: &Container| {
+            restart::should_restart(&self.pod, container, observed.latest(&container.name))
+        };
+        !pod::containers(&self.pod).iter().any(waits)
     }
 }
 

@@ -209,11 +209,15 @@ async fn missing_images_and_eviction() {
 async fn resized() {
     let asking = |cpu: &str| {
         manifest(&format!(
-            "{{containers: [{{name: a, image: 'x:1', resources: {{requests: {{cpu: {cpu}}}}}}}]}}"
+            "{{restartPolicy: OnFailure, containers: [
+               {{name: a, image: 'x:1', resources: {{requests: {{cpu: {cpu}}}}}}}, {{name: b, image: 'x:1'}}]}}"
         ))
     };
     let world = World::start(&asking("1"));
     world.until("ready", World::ready).await;
+    // A container that is done is not waited for.
+    world.exit("b", 0);
+    world.until("one is done", |world| !world.ready()).await;
     let pending = Pending { reason: "Infeasible", message: "too much".to_owned() };
     let asked = Asked { pod: Arc::new(pod::tests::pod(&asking("50"))), pending };
     world.inbox.update(world.inbox.pod(), Some(asked));
