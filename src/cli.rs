@@ -3,7 +3,8 @@ use crate::cluster::{Cluster, paths};
 use crate::pod_network::Bridge;
 use crate::{commands, supervisor};
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use knarr_kubelet::runtime::choose::SHIM;
 use std::future::Future;
 use std::io::Write;
@@ -160,13 +161,16 @@ impl Cli {
             Command::Simulated(args) => {
                 component(|shutdown| knarr_kubelet::simulated::run(*args, shutdown), 1)
             }
-            Command::Kubelet(args) => component(
-                |shutdown| {
-                    let network = Arc::new(Bridge::new(&args.cni_conf_dir));
-                    knarr_kubelet::run(*args, network, shutdown)
-                },
-                1,
-            ),
+            Command::Kubelet(mut args) => {
+                configure(&mut args)?;
+                component(
+                    |shutdown| {
+                        let network = Arc::new(Bridge::new(&args.cni_conf_dir));
+                        knarr_kubelet::run(*args, network, shutdown)
+                    },
+                    1,
+                )
+            }
             Command::RuntimeShim(args) => {
                 // On its only thread: it forks.
                 knarr_kubelet::runtime::embedded::shim::run(&args.directory)?;
@@ -180,6 +184,17 @@ impl Cli {
 /// Whether a command line would be understood, without running it.
 pub fn check(args: &[String]) -> Result<(), clap::Error> {
     Cli::try_parse_from(std::iter::once("knarr").chain(args.iter().map(String::as_str))).map(|_| ())
+}
+
+/// Takes the settings of the kubelet's file over, where flags do not say otherwise.
+fn configure(args: &mut knarr_kubelet::Args) -> Result<()> {
+    let Some(file) = args.config.clone() else { return Ok(()) };
+    let flags = Cli::command().get_matches();
+    let is_given = |name: &str| {
+        let flags = flags.subcommand_matches("kubelet");
+        flags.is_some_and(|flags| flags.value_source(name) == Some(ValueSource::CommandLine))
+    };
+    Ok(knarr_kubelet::config::load(args, &file, is_given)?)
 }
 
 /// Runs a command of the user's on one thread.
@@ -207,7 +222,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -12,6 +12,9 @@ use crate::eviction::thresholds::{self, Thresholds};
 /// Flags of the kubelet.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
+    /// File with a KubeletConfiguration of kubelet.config.k8s.io/v1beta1; flags that are given too win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Path to the kubeconfig of the API server; without it only static pods run
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,

@@ -23,6 +23,7 @@ mod backoff;
 mod certificates;
 mod cgroups;
 pub mod cleanup;
+pub mod config;
 mod container;
 mod context;
 mod csi;

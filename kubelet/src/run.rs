@@ -202,6 +202,7 @@ fn config(args: &Args) -> serde_json::Value {
         "containerRuntimeEndpoint": args.container_runtime_endpoint,
         "podLogsDir": args.pod_logs_dir,
         "registerNode": args.register_node,
+        "evictionHard": args.eviction_hard.settings(),
         "imageGCHighThresholdPercent": args.image_gc_high_threshold,
         "imageGCLowThresholdPercent": args.image_gc_low_threshold,
         "rotateCertificates": args.rotate_certificates,

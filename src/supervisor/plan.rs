@@ -407,12 +407,18 @@ fn kubelet(cluster: &Cluster) -> Flags {
         .set("cluster-dns", listed(&cluster_dns(state)[..1]))
         .set("cluster-domain", cluster_domain(state))
         .set("cgroup-root", format!("/knarr-{}", state.name))
-        // The disk is the machine's own and often almost full; pods have not filled it.
-        .set("eviction-hard", "memory.available<100Mi")
-        // Images that were loaded could not be pulled again.
-        .set("image-gc-high-threshold", 100)
         .set("pod-infra-container-image", containerd::PAUSE_IMAGE)
         .file("client-ca-file", &paths.pki("ca.crt"));
+    // A file of settings says itself what is kept free.
+    let given = state.extra_args.get("kubelet").into_iter().flatten();
+    let flags = match given.into_iter().any(|flag| flag == "--config" || flag.starts_with("--config=")) {
+        true => flags,
+        false => flags
+            // The disk is the machine's own and often almost full; pods have not filled it.
+            .set("eviction-hard", "memory.available<100Mi")
+            // Images that were loaded could not be pulled again.
+            .set("image-gc-high-threshold", 100),
+    };
     if state.joined.is_some() {
         return flags
             .file("bootstrap-kubeconfig", &paths.kubeconfig("bootstrap"))

@@ -1,5 +1,6 @@
 //! `--eviction-hard`: how much of what the node must keep free.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use knarr_api::quantity::Quantity;
@@ -106,6 +107,15 @@ impl Thresholds {
         short
     }
 
+    /// The thresholds as a configuration file has them.
+    pub fn settings(&self) -> BTreeMap<&'static str, String> {
+        let text = |amount: Amount| match amount {
+            Amount::Absolute(amount) => amount.to_string(),
+            Amount::Percent(percent) => format!("{percent}%"),
+        };
+        self.0.iter().map(|(signal, amount)| (signal.name(), text(*amount))).collect()
+    }
+
     /// What is held back from pods, so that they do not come near a threshold: bytes of memory and of disk.
     pub fn reserved(&self, machine: &Machine) -> (i64, i64) {
         let of = |signal, capacity: i64| {
@@ -151,7 +161,9 @@ mod tests {
 
     #[test]
     fn settings() {
-        assert!(DEFAULT.parse::<Thresholds>().is_ok());
+        let default: Thresholds = DEFAULT.parse().unwrap();
+        assert_eq!(default.settings()["memory.available"], (100 << 20).to_string());
+        assert_eq!(default.settings()["nodefs.inodesFree"], "5%");
         assert_eq!("".parse::<Thresholds>(), Ok(Thresholds::default()));
         for bad in
             ["memory.available", "x<1", "memory.available<x", "memory.available<100%", "pid.available<-1"]

@@ -1,0 +1,404 @@
+//! The file of `--config`: a `KubeletConfiguration` of `kubelet.config.k8s.io/v1beta1`.
+//!
+//! What flags say wins over the file, and the file over defaults. A setting that this kubelet does not have is refused
+//! unless it says what is done anyhow, so that nobody relies on it in vain.
+//!
+//! Source: API page "Kubelet Configuration (v1beta1)".
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Taint;
+use knarr_component::flags::duration;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::args::Args;
+
+/// Group and version of the file.
+const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to load kubelet config file {path}: {source}")]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no such document.
+    #[error("failed to load kubelet config file {path}: {source}")]
+    Form {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: serde_yaml_ng::Error,
+    },
+    /// It is of another kind.
+    #[error(
+        "no kind {kind:?} is registered for version {version:?}: a KubeletConfiguration of {API_VERSION} is expected"
+    )]
+    Kind {
+        /// Its kind.
+        kind: String,
+        /// Its version.
+        version: String,
+    },
+    /// The original has no such setting.
+    #[error("strict decoding error: unknown field {0:?}")]
+    Unknown(String),
+    /// This kubelet does not do that.
+    #[error("kubelet configuration: {field}: {value} is not supported")]
+    Unsupported {
+        /// Path of the setting.
+        field: String,
+        /// What is asked for.
+        value: Value,
+    },
+    /// A setting makes no sense.
+    #[error("kubelet configuration: {field}: {problem}")]
+    Invalid {
+        /// Path of the setting.
+        field: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// The settings that this kubelet has.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Configuration {
+    api_version: String,
+    kind: String,
+    address: Option<IpAddr>,
+    authentication: Authentication,
+    cgroup_root: Option<String>,
+    #[serde(rename = "clusterDNS")]
+    cluster_dns: Option<Vec<IpAddr>>,
+    cluster_domain: Option<String>,
+    container_runtime_endpoint: Option<String>,
+    eviction_hard: Option<BTreeMap<String, String>>,
+    #[serde(rename = "imageGCHighThresholdPercent")]
+    image_gc_high: Option<u8>,
+    #[serde(rename = "imageGCLowThresholdPercent")]
+    image_gc_low: Option<u8>,
+    #[serde(rename = "imageMinimumGCAge")]
+    image_minimum_age: Option<String>,
+    max_pods: Option<usize>,
+    pod_logs_dir: Option<PathBuf>,
+    port: Option<u16>,
+    register_node: Option<bool>,
+    register_with_taints: Option<Vec<Taint>>,
+    #[serde(rename = "resolvConf")]
+    resolv_conf: Option<PathBuf>,
+    rotate_certificates: Option<bool>,
+    #[serde(rename = "serverTLSBootstrap")]
+    server_bootstrap: Option<bool>,
+    static_pod_path: Option<PathBuf>,
+    tls_cert_file: Option<PathBuf>,
+    tls_private_key_file: Option<PathBuf>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Authentication {
+    x509: X509,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct X509 {
+    #[serde(rename = "clientCAFile")]
+    client_ca_file: Option<PathBuf>,
+}
+
+/// Settings of the original that have one value here, the one that is given; where none is, nothing may be said.
+const FIXED: &[(&str, &str)] = &[
+    ("allowedUnsafeSysctls", ""),
+    ("authentication.anonymous.enabled", "false"),
+    ("authentication.webhook.cacheTTL", ""),
+    ("authentication.webhook.enabled", "true"),
+    ("authorization.mode", "Webhook"),
+    ("authorization.webhook", ""),
+    ("cgroupDriver", "cgroupfs"),
+    ("cgroupsPerQOS", "true"),
+    ("configMapAndSecretChangeDetectionStrategy", "Watch"),
+    ("containerLogMaxFiles", "5"),
+    ("containerLogMaxSize", "10Mi"),
+    ("containerLogMaxWorkers", "1"),
+    ("containerLogMonitorInterval", "10s"),
+    ("contentType", "application/json"),
+    ("cpuCFSQuota", "true"),
+    ("cpuCFSQuotaPeriod", "100ms"),
+    ("cpuManagerPolicy", "none"),
+    ("cpuManagerPolicyOptions", ""),
+    ("cpuManagerReconcilePeriod", ""),
+    ("crashLoopBackOff", ""),
+    ("enableContentionProfiling", "false"),
+    ("enableControllerAttachDetach", "true"),
+    ("enableDebugFlagsHandler", "false"),
+    ("enableDebuggingHandlers", "true"),
+    ("enableProfilingHandler", "false"),
+    ("enableServer", "true"),
+    ("enableSystemLogHandler", "false"),
+    ("enableSystemLogQuery", "false"),
+    ("enforceNodeAllocatable", ""),
+    ("eventBurst", ""),
+    ("eventRecordQPS", ""),
+    ("evictionMaxPodGracePeriod", ""),
+    ("evictionMinimumReclaim", ""),
+    ("evictionPressureTransitionPeriod", "5m"),
+    ("evictionSoft", ""),
+    ("evictionSoftGracePeriod", ""),
+    ("failCgroupV1", "false"),
+    ("failSwapOn", "false"),
+    ("featureGates", ""),
+    ("fileCheckFrequency", ""),
+    ("hairpinMode", "promiscuous-bridge"),
+    ("healthzBindAddress", ""),
+    ("healthzPort", "0"),
+    ("httpCheckFrequency", ""),
+    ("imageMaximumGCAge", ""),
+    ("imagePullCredentialsVerificationPolicy", "NeverVerify"),
+    ("imageServiceEndpoint", ""),
+    ("kernelMemcgNotification", "false"),
+    ("kubeAPIBurst", ""),
+    ("kubeAPIQPS", ""),
+    ("kubeletCgroups", ""),
+    ("kubeReserved", ""),
+    ("kubeReservedCgroup", ""),
+    ("localStorageCapacityIsolation", "true"),
+    ("logging", ""),
+    ("makeIPTablesUtilChains", "false"),
+    ("maxOpenFiles", ""),
+    ("maxParallelImagePulls", ""),
+    ("memoryManagerPolicy", "None"),
+    ("memorySwap", ""),
+    ("memoryThrottlingFactor", ""),
+    ("nodeLeaseDurationSeconds", "40"),
+    ("nodeStatusMaxImages", "50"),
+    ("nodeStatusReportFrequency", "5m"),
+    ("nodeStatusUpdateFrequency", "10s"),
+    ("oomScoreAdj", ""),
+    ("podCIDR", ""),
+    ("podPidsLimit", "-1"),
+    ("podsPerCore", "0"),
+    ("preloadedImagesVerificationAllowlist", ""),
+    ("protectKernelDefaults", "false"),
+    ("providerID", ""),
+    ("qosReserved", ""),
+    ("readOnlyPort", "0"),
+    ("reservedMemory", ""),
+    ("reservedSystemCPUs", ""),
+    ("runOnce", "false"),
+    ("runtimeRequestTimeout", ""),
+    ("seccompDefault", "false"),
+    ("serializeImagePulls", "false"),
+    ("showHiddenMetricsForVersion", ""),
+    ("shutdownGracePeriod", ""),
+    ("shutdownGracePeriodByPodPriority", ""),
+    ("shutdownGracePeriodCriticalPods", ""),
+    ("streamingConnectionIdleTimeout", ""),
+    ("syncFrequency", "1m"),
+    ("systemCgroups", ""),
+    ("systemReserved", ""),
+    ("tlsCipherSuites", ""),
+    ("tlsCurvePreferences", ""),
+    ("tlsMinVersion", "VersionTLS12"),
+    ("topologyManagerPolicy", "none"),
+    ("topologyManagerPolicyOptions", ""),
+    ("topologyManagerScope", "container"),
+    ("tracing", ""),
+    ("userNamespaces", ""),
+    ("volumePluginDir", ""),
+    ("volumeStatsAggPeriod", ""),
+];
+
+/// Whether a setting leaves all to the defaults.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(_) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => ["", "0", "0s"].contains(&text.as_str()),
+        Value::Array(list) => list.iter().all(says_nothing),
+        Value::Object(members) => members.values().all(says_nothing),
+    }
+}
+
+/// Looks whether a setting asks for what is done anyhow.
+fn check(field: &str, value: &Value) -> Result<(), ConfigError> {
+    if let Some((_, fixed)) = FIXED.iter().find(|(name, _)| *name == field) {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        if says_nothing(value) || (!fixed.is_empty() && text == *fixed) {
+            return Ok(());
+        }
+        return Err(ConfigError::Unsupported { field: field.to_owned(), value: value.clone() });
+    }
+    let inner = format!("{field}.");
+    match value {
+        Value::Object(members) if FIXED.iter().any(|(name, _)| name.starts_with(&inner)) => {
+            members.iter().try_for_each(|(name, value)| check(&format!("{inner}{name}"), value))
+        }
+        _ => Err(ConfigError::Unknown(field.to_owned())),
+    }
+}
+
+/// Takes settings over from a file into the arguments, but for those that were given as flags: `is_given` tells by the
+/// name of an argument.
+pub fn load(args: &mut Args, path: &Path, is_given: impl Fn(&str) -> bool) -> Result<(), ConfigError> {
+    let read = |source| ConfigError::Read { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(read)?;
+    let form = |source| ConfigError::Form { path: path.to_owned(), source };
+    apply(args, serde_yaml_ng::from_str(&text).map_err(form)?, is_given)
+}
+
+fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) -> Result<(), ConfigError> {
+    if (from.api_version.as_str(), from.kind.as_str()) != (API_VERSION, "KubeletConfiguration") {
+        return Err(ConfigError::Kind { kind: from.kind, version: from.api_version });
+    }
+    from.others.iter().try_for_each(|(field, value)| check(field, value))?;
+    let authentication = from.authentication.others.iter();
+    authentication
+        .into_iter()
+        .try_for_each(|(field, value)| check(&format!("authentication.{field}"), value))?;
+    let minimum = from.image_minimum_age.filter(|text| text != "0s").map(|text| duration(&text)).transpose();
+    let minimum = minimum.map_err(|problem| ConfigError::Invalid { field: "imageMinimumGCAge", problem })?;
+    let hard = from.eviction_hard.map(|hard| {
+        let signals: Vec<String> = hard.iter().map(|(signal, amount)| format!("{signal}<{amount}")).collect();
+        signals.join(",").parse()
+    });
+    let hard = hard.transpose().map_err(|problem| ConfigError::Invalid { field: "evictionHard", problem })?;
+    let taint = |taint: Taint| match taint.value.filter(|value| !value.is_empty()) {
+        Some(value) => format!("{}={value}:{}", taint.key, taint.effect),
+        None => format!("{}:{}", taint.key, taint.effect),
+    };
+    let taints = from.register_with_taints.map(|taints| taints.into_iter().map(taint).collect());
+    macro_rules! take {
+        ($($argument:ident: $value:expr,)*) => {$(
+            if let Some(value) = $value && !is_given(stringify!($argument)) {
+                args.$argument = value;
+            }
+        )*};
+    }
+    take! {
+        address: from.address,
+        cgroup_root: from.cgroup_root.filter(|root| !root.is_empty()),
+        client_ca_file: from.authentication.x509.client_ca_file.map(Some),
+        cluster_dns: from.cluster_dns,
+        cluster_domain: from.cluster_domain,
+        container_runtime_endpoint: from.container_runtime_endpoint.filter(|endpoint| !endpoint.is_empty()),
+        eviction_hard: hard,
+        image_gc_high_threshold: from.image_gc_high,
+        image_gc_low_threshold: from.image_gc_low,
+        max_pods: from.max_pods,
+        minimum_image_ttl_duration: minimum,
+        pod_logs_dir: from.pod_logs_dir,
+        pod_manifest_path: from.static_pod_path.map(Some),
+        port: from.port,
+        register_node: from.register_node,
+        register_with_taints: taints,
+        resolv_conf: from.resolv_conf,
+        rotate_certificates: from.rotate_certificates,
+        rotate_server_certificates: from.server_bootstrap,
+        tls_cert_file: from.tls_cert_file.map(Some),
+        tls_private_key_file: from.tls_private_key_file.map(Some),
+    }
+    let percentages = [
+        ("imageGCHighThresholdPercent", args.image_gc_high_threshold),
+        ("imageGCLowThresholdPercent", args.image_gc_low_threshold),
+    ];
+    match percentages.into_iter().find(|(_, percentage)| *percentage > 100) {
+        Some((field, percentage)) => {
+            Err(ConfigError::Invalid { field, problem: format!("{percentage} is no percentage") })
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn with(settings: &str, given: &[&str]) -> Result<Args, ConfigError> {
+        let mut args = Flags::parse_from(["kubelet"]).args;
+        let text = format!("apiVersion: {API_VERSION}\nkind: KubeletConfiguration\n{settings}");
+        let from = serde_yaml_ng::from_str(&text).expect("configuration");
+        apply(&mut args, from, |name| given.contains(&name))?;
+        Ok(args)
+    }
+
+    /// What kubeadm writes for a node, without the settings that are not here.
+    const KUBEADM: &str = "
+authentication: {anonymous: {enabled: false}, webhook: {cacheTTL: 0s, enabled: true}, x509: {clientCAFile: /pki/ca.crt}}
+authorization: {mode: Webhook, webhook: {cacheAuthorizedTTL: 0s, cacheUnauthorizedTTL: 0s}}
+clusterDNS: [10.96.0.10]
+clusterDomain: example.org
+cpuManagerReconcilePeriod: 0s
+crashLoopBackOff: {}
+evictionPressureTransitionPeriod: 0s
+imageMinimumGCAge: 0s
+logging: {flushFrequency: 0, options: {json: {infoBufferSize: '0'}, text: {infoBufferSize: '0'}}, verbosity: 0}
+memorySwap: {}
+rotateCertificates: true
+shutdownGracePeriod: 0s
+staticPodPath: /etc/kubernetes/manifests
+maxPods: 50
+evictionHard: {memory.available: 200Mi}
+registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: NoExecute}]
+";
+
+    #[test]
+    fn settings_are_taken_over_unless_flags_say_otherwise() {
+        let args = with(KUBEADM, &["cluster_domain"]).expect("settings");
+        assert_eq!(args.client_ca_file.as_deref(), Some(Path::new("/pki/ca.crt")));
+        assert_eq!(args.cluster_dns, ["10.96.0.10".parse::<IpAddr>().expect("address")]);
+        assert_eq!((args.cluster_domain.as_str(), args.max_pods), ("cluster.local", 50));
+        assert!(args.rotate_certificates && args.register_node);
+        assert_eq!(args.register_with_taints, ["a=b:NoSchedule", "c:NoExecute"]);
+        assert_eq!(args.minimum_image_ttl_duration.as_secs(), 120);
+        assert_eq!(args.eviction_hard, "memory.available<200Mi".parse().expect("threshold"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused() {
+        let refused = |settings: &str, text: &str| {
+            assert_eq!(with(settings, &[]).expect_err(settings).to_string(), text);
+        };
+        refused("maxPod: 5", "strict decoding error: unknown field \"maxPod\"");
+        refused(
+            "shutdownGracePeriod: 30s",
+            "kubelet configuration: shutdownGracePeriod: \"30s\" is not supported",
+        );
+        refused("cgroupsPerQOS: false", "kubelet configuration: cgroupsPerQOS: false is not supported");
+        refused(
+            "authorization: {mode: AlwaysAllow}",
+            "kubelet configuration: authorization.mode: \"AlwaysAllow\" is not supported",
+        );
+        refused(
+            "imageGCHighThresholdPercent: 101",
+            "kubelet configuration: imageGCHighThresholdPercent: 101 is no percentage",
+        );
+        assert!(with("cgroupsPerQOS: true", &[]).is_ok());
+    }
+}
