@@ -93,6 +93,8 @@ pub fn program_layer(path: &str, program: &[u8]) -> Result<Vec<u8>> {
 pub fn folder_layer(folder: &Path) -> Result<Vec<u8>> {
     let mut layer = tar::Builder::new(Vec::new());
     layer.follow_symlinks(false);
+    // Container runtimes do not know the form of files with holes.
+    layer.sparse(false);
     layer.mode(tar::HeaderMode::Deterministic);
     layer.append_dir_all(".", folder).with_context(|| format!("cannot read {}", folder.display()))?;
     Ok(layer.into_inner()?)
@@ -113,5 +115,23 @@ fn architecture() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folder_layer;
+
+    #[test]
+    fn files_with_holes_are_written_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(folder.path().join("holes")).unwrap();
+        file.set_len(1 << 20).unwrap();
+        let layer = folder_layer(folder.path()).unwrap();
+        let mut archive = tar::Archive::new(layer.as_slice());
+        let entries = archive.entries().unwrap().map(|entry| entry.unwrap().header().clone());
+        let kinds: Vec<_> =
+            entries.filter(|header| header.size().unwrap() > 0).map(|header| header.entry_type()).collect();
+        assert_eq!(kinds, [tar::EntryType::Regular]);
     }
 }

@@ -159,6 +159,7 @@ impl Store {
     pub fn save(&self, images: &[String], out: impl Write) -> Result<()> {
         let _busy = self.busy()?;
         let mut archive = tar::Builder::new(out);
+        archive.sparse(false);
         let mut index = Manifest { schema_version: 2, ..Manifest::default() };
         let mut saved = Vec::new();
         let mut blobs = BTreeMap::new();
