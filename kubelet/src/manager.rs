@@ -56,8 +56,8 @@ impl Manager {
             self.retry(&inboxes);
             return;
         }
-        let given = allocation::as_reported(&pod);
-        let inbox = Inbox::new(Arc::new(given.clone()));
+        let given = Arc::new(allocation::as_reported(&pod));
+        let inbox = Inbox::new(Arc::clone(&given));
         self.give(&inbox, &pod, &given, &inboxes);
         if let Some(refusal) = self.refuse(&pod, &inboxes) {
             tracing::info!(pod = pod::full_name(&pod), refusal.reason, refusal.message, "pod refused");

@@ -106,14 +106,15 @@ pub(super) fn choose(
     if kept.is_some() || scheduler_chooses {
         return kept.cloned();
     }
-    let suitable = volumes.iter().filter(fits).filter(|volume| suits(volume, claim));
+    let suitable = volumes.iter().filter(|volume| suits(volume, claim));
     suitable.min_by_key(|volume| (capacity(volume), name(&volume.metadata).to_string())).cloned()
 }
 
-/// Whether a volume that fits is free, and of the kind that is asked for.
+/// Whether a volume is free, and what is asked for.
 fn suits(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     let selector = claim.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     is_kept_for(volume, claim).is_none()
+        && !is_deleting(&volume.metadata)
         && !matches!(volume_phase(volume), "Released" | "Failed" | "Bound")
         && mismatch(claim, volume).is_none()
         && selector.is_none_or(|selector| matches(selector, volume.metadata.labels.as_ref()))

@@ -1,6 +1,6 @@
 //! Changing limits of running containers in place.
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Container;
 
 use super::{Asked, Worker};
 use crate::allocation::{self, Step, event_message};
@@ -46,11 +46,10 @@ impl Worker {
 
     /// Applies changed limits to containers that run; answers whether some container was stopped.
     pub(super) async fn resize(&mut self, observed: &Observed) -> bool {
-        let before = allocation::as_reported(&self.pod);
         let mut outcome = Outcome::default();
         for running in observed.running() {
             let Some(container) = pod::find_container(&self.pod, &running.name) else { continue };
-            self.resize_container(&container, &running.id, &before, &mut outcome).await;
+            self.resize_container(&container, &running.id, &mut outcome).await;
         }
         self.applied.retain(|id, _| observed.running().any(|running| running.id == *id));
         if let Some(error) = &outcome.error {
@@ -65,19 +64,14 @@ impl Worker {
         outcome.stopped
     }
 
-    async fn resize_container(
-        &mut self,
-        container: &Container,
-        id: &str,
-        before: &Pod,
-        outcome: &mut Outcome,
-    ) {
+    async fn resize_container(&mut self, container: &Container, id: &str, outcome: &mut Outcome) {
         let memory = self.context.facts.memory;
         let wanted = resources::container(&self.pod, container, memory);
         let applied = self.applied.entry(id.to_owned()).or_insert_with(|| {
             // It was made by a kubelet before this one, which has told what it gave.
-            let then = pod::find_container(before, &container.name);
-            then.map_or_else(|| wanted.clone(), |then| resources::container(before, &then, memory))
+            let before = allocation::as_reported(&self.pod);
+            let then = pod::find_container(&before, &container.name);
+            then.map_or_else(|| wanted.clone(), |then| resources::container(&before, &then, memory))
         });
         let change = change(container, applied, &wanted);
         if change == Change::Nothing {

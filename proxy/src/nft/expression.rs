@@ -83,13 +83,13 @@ pub(super) fn write(batch: &mut Batch<'_>, out: &mut Attributes<'_>, family: Fam
                 a.number(1, FIRST);
                 a.number(2, 0);
             });
-            bits(out, states.to_ne_bytes(), [0; 4]);
+            bits(out, &states.to_ne_bytes(), &[0; 4]);
             compare(out, if *is { DIFFERENT } else { EQUAL }, &[0; 4]);
         }
         Statement::Redirect => redirect(out, family),
         Statement::Marked(mark) => {
             meta(out, META_MARK, FIRST);
-            bits(out, mark.to_ne_bytes(), [0; 4]);
+            bits(out, &mark.to_ne_bytes(), &[0; 4]);
             compare(out, EQUAL, &mark.to_ne_bytes());
         }
         Statement::Mark(mark) => set_mark(out, !mark, *mark),
@@ -205,11 +205,7 @@ fn compare(out: &mut Attributes<'_>, how: u32, with: &[u8]) {
 }
 
 /// Keeps the bits of a mask in the first register and turns others over.
-fn bits<const N: usize>(out: &mut Attributes<'_>, mask: [u8; N], turn: [u8; N]) {
-    masked(out, &mask, &turn);
-}
-
-fn masked(out: &mut Attributes<'_>, mask: &[u8], turn: &[u8]) {
+fn bits(out: &mut Attributes<'_>, mask: &[u8], turn: &[u8]) {
     expression(out, "bitwise", |a| {
         a.number(1, FIRST);
         a.number(2, FIRST);
@@ -221,7 +217,7 @@ fn masked(out: &mut Attributes<'_>, mask: &[u8], turn: &[u8]) {
 
 fn set_mark(out: &mut Attributes<'_>, keep: u32, turn: u32) {
     meta(out, META_MARK, FIRST);
-    bits(out, keep.to_ne_bytes(), turn.to_ne_bytes());
+    bits(out, &keep.to_ne_bytes(), &turn.to_ne_bytes());
     expression(out, "meta", |a| {
         a.number(2, META_MARK);
         a.number(3, FIRST);
@@ -303,7 +299,7 @@ fn address(
         }
         _ => {
             payload(out, NETWORK, at, whole, FIRST);
-            masked(out, &address_bytes(&range.netmask()), &vec![0; bytes.len()]);
+            bits(out, &address_bytes(&range.netmask()), &vec![0; bytes.len()]);
             compare(out, how, &bytes);
         }
     }
