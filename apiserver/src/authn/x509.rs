@@ -3,14 +3,17 @@
 //! The handshake takes any certificate whose key the client proves to hold ([`AcceptAny`]); the chain is verified by
 //! [`Verifier`], so that a bad one is a 401 and not a broken handshake.
 use super::authenticated;
+use crate::certs::unusual::{self, Purpose};
 use crate::clock::now_seconds;
 use crate::user::User;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -41,6 +44,7 @@ impl Identity {
 
 /// Verifies chains against a certificate authority.
 pub struct Verifier {
+    authorities: Vec<CertificateDer<'static>>,
     inner: Arc<dyn ClientCertVerifier>,
 }
 
@@ -61,14 +65,15 @@ impl Verifier {
     /// # Errors
     /// Malformed PEM, or no certificate in it.
     pub fn new(pem: &[u8], provider: Arc<CryptoProvider>) -> Result<Self, CaError> {
+        let authorities = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate?).map_err(|e| CaError::Roots(e.to_string()))?;
+        for certificate in &authorities {
+            roots.add(certificate.clone()).map_err(|e| CaError::Roots(e.to_string()))?;
         }
         let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|e| CaError::Roots(e.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { authorities, inner })
     }
 
     /// The subjects of the authorities, to be named to clients.
@@ -94,8 +99,12 @@ impl Verifier {
     }
 
     fn trusted(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<(), String> {
-        let verdict = self.inner.verify_client_cert(leaf, intermediates, UnixTime::now());
-        verdict.map(drop).map_err(|e| format!("x509: {e}"))
+        let now = UnixTime::now();
+        let verdict = match unusual::verdict(leaf, &self.authorities, Purpose::Client, now) {
+            Some(verdict) => verdict.map_err(Error::from),
+            None => self.inner.verify_client_cert(leaf, intermediates, now).map(drop),
+        };
+        verdict.map_err(|e| format!("x509: {e}"))
     }
 }
 
@@ -177,8 +186,12 @@ impl ClientCertVerifier for AcceptAny {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // With the key alone: of certificates of version 1 the function for certificates reads nothing.
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+            .map_err(|_| Error::from(CertificateError::BadEncoding))?;
+        let key = SubjectPublicKeyInfoDer::from(parsed.public_key().raw);
         let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+        verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
