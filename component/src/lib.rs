@@ -7,6 +7,7 @@
 
 pub mod backoff;
 pub mod client;
+pub mod delegation;
 pub mod events;
 pub mod flags;
 pub mod health;
@@ -17,5 +18,6 @@ pub mod placement;
 pub mod queue;
 pub mod runner;
 pub mod selector;
+pub mod serving;
 pub mod shutdown;
 pub mod store;

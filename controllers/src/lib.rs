@@ -5,6 +5,7 @@
 //! driver that reads informers, asks for a decision and carries it out. [`manager`] lists all
 //! controllers and starts those that the flags select.
 
+mod account_names;
 pub mod args;
 mod cache;
 mod conditions;

@@ -23,7 +23,7 @@ use knarr_component::events::Recorder;
 use knarr_component::health::Health;
 use knarr_component::lease::Elector;
 use knarr_component::store::Key;
-use knarr_component::{client, log};
+use knarr_component::{client, log, serving};
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
@@ -32,6 +32,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Notify, Semaphore, watch as channel};
 use tokio_util::sync::CancellationToken;
+
+/// The original's name of this process.
+const NAME: &str = "kube-scheduler";
 
 /// Runs the scheduler until `shutdown`.
 ///
@@ -46,7 +49,8 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let kubeconfig = settings.kubeconfig.take().or_else(|| args.connection.kubeconfig.clone());
     let client = client::connect(kubeconfig.as_deref(), "scheduler").await?;
     let health = Health::new();
-    let started = health.start(&args.serving, DEFAULT_PORT, shutdown.clone()).await;
+    let router = health.router();
+    let started = serving::start(&args.server, DEFAULT_PORT, NAME, router, shutdown.clone()).await;
     started.context("cannot serve health and metrics")?;
     let election = settings.leader_election.take().unwrap_or_else(|| args.leader_election.clone());
     if !election.leader_elect {
@@ -54,7 +58,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     }
     let host = host_name();
     let identity = format!("{host}_{}", std::process::id());
-    let elector = Elector::new(client.clone(), &election, "kube-scheduler", identity);
+    let elector = Elector::new(client.clone(), &election, NAME, identity);
     let elector = match knarr_api::gates::enabled("CoordinatedLeaderElection") {
         true => elector.coordinated(),
         false => elector,
