@@ -11,6 +11,7 @@ mod cache;
 mod conditions;
 mod context;
 mod control;
+mod edit;
 mod expectations;
 mod freshness;
 mod history;

@@ -1,15 +1,14 @@
 //! Publishes the certificate authority of the API server as config map `kube-root-ca.crt` to each
 //! namespace, from where it is mounted into pods beside their tokens.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use knarr_component::{informer::Informer, queue::Queue, runner::SyncResult, store::Key};
 use kube::{
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ObjectMeta, PostParams},
     runtime::watcher::Config,
 };
-use serde_json::json;
 
 use crate::{
     context::Context,
@@ -100,12 +99,11 @@ async fn sync(
             api.create(&PostParams::default(), &map).await
         }
         Step::Repair => {
-            let known = maps.get(&Key::new(space, CONFIG_MAP)).and_then(|map| map.data.clone());
-            let mut data: BTreeMap<String, Option<&str>> =
-                known.unwrap_or_default().into_keys().map(|key| (key, None)).collect();
-            data.insert(DATA_KEY.to_string(), Some(&certificates));
-            let patch = json!({"metadata": {"annotations": annotations}, "data": data});
-            api.patch(CONFIG_MAP, &PatchParams::default(), &Patch::Merge(patch)).await
+            let Some(known) = maps.get(&Key::new(space, CONFIG_MAP)) else { return Ok(None) };
+            let mut map = (*known).clone();
+            map.metadata.annotations.get_or_insert_default().extend(annotations);
+            map.data = Some(Map::from([(DATA_KEY.to_string(), certificates.to_string())]));
+            api.replace(CONFIG_MAP, &PostParams::default(), &map).await
         }
     };
     match result {

@@ -1,5 +1,6 @@
 //! Feeds the queue and the cache from informers, asks the algorithm, binds pods, makes room and reports failures.
 mod bind;
+mod counts;
 mod evict;
 mod extend;
 mod extend_preemption;
@@ -11,6 +12,7 @@ use crate::algorithm::{Algorithm, Unschedulable};
 use crate::args::{Args, DEFAULT_PORT};
 use crate::cache::Cache;
 use crate::config::Settings;
+use crate::metrics::{Metrics, Took};
 use crate::plugin::Event;
 use crate::plugins::{Plan, claims_of, plan};
 use crate::pod::PodView;
@@ -18,6 +20,7 @@ use crate::preemption::{Eviction, NoRoom};
 use crate::profile::Profile;
 use crate::queue::Queue;
 use anyhow::{Context, Result};
+use counts::Counts;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use knarr_component::events::Recorder;
 use knarr_component::health::Health;
@@ -26,7 +29,6 @@ use knarr_component::store::Key;
 use knarr_component::{client, log, serving};
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -100,9 +102,7 @@ struct Scheduler {
     /// Changes whenever volumes, claims on them or claims on devices do.
     storage_changed: channel::Sender<()>,
     bindings: Arc<Semaphore>,
-    scheduled: Counter,
-    unschedulable: Counter,
-    preemptions: Counter,
+    metrics: Metrics,
 }
 
 /// What is to be done for a pod.
@@ -142,7 +142,8 @@ async fn lead(
     for extender in settings.extenders {
         extenders.push(extend::Connected::new(extender).await?);
     }
-    let queue = Queue::new(settings.first_backoff, settings.longest_backoff);
+    let metrics = Metrics::default();
+    let queue = Queue::new(settings.first_backoff, settings.longest_backoff).with_metrics(metrics.clone());
     let recorder = |profile: &Profile| {
         (profile.name.clone(), Recorder::new(client.clone(), &profile.name, "", stop.clone()))
     };
@@ -154,16 +155,12 @@ async fn lead(
         wake: Notify::new(),
         storage_changed: channel::Sender::new(()),
         bindings: Arc::new(Semaphore::new(args.parallel_bindings.max(1))),
-        scheduled: Counter::default(),
-        unschedulable: Counter::default(),
-        preemptions: Counter::default(),
+        metrics,
     });
+    let counts = Counts(Arc::downgrade(&scheduler));
     health.metrics(|registry| {
-        let (scheduled, failed) = (scheduler.scheduled.clone(), scheduler.unschedulable.clone());
-        registry.register("scheduler_pods_scheduled", "Pods that were bound", scheduled);
-        registry.register("scheduler_pods_unschedulable", "Attempts that found no node", failed);
-        let preemptions = scheduler.preemptions.clone();
-        registry.register("scheduler_preemption_attempts", "Times that room was made", preemptions);
+        scheduler.metrics.register(registry);
+        registry.register_collector(Box::new(counts));
     });
     // Before everything is known a pod might be placed where there is no room.
     scheduler.watch(&stop).await;
@@ -223,20 +220,41 @@ impl Scheduler {
     fn decide(&self, algorithm: &mut Algorithm, pod: &Arc<PodView>) -> Decision {
         let now = Instant::now();
         let mut state = self.state.lock();
-        match algorithm.schedule(pod, state.cache.world_mut()) {
+        let found = algorithm.schedule(pod, state.cache.world_mut());
+        self.tell_times(algorithm, pod, now);
+        match found {
             Ok(node) => state.settle(pod, &node),
-            Err(failure) => Decision::Wait(state.make_room(algorithm, pod, failure, now)),
+            Err(failure) => {
+                let started = Instant::now();
+                let waiting = state.make_room(algorithm, pod, failure, now);
+                self.tell_preemption(algorithm, pod, &waiting, started);
+                Decision::Wait(waiting)
+            }
         }
     }
 
+    /// That room was looked for, where the profile does.
+    fn tell_preemption(&self, algorithm: &Algorithm, pod: &PodView, waiting: &Waiting, started: Instant) {
+        if algorithm.profile().preemption.is_none() {
+            return;
+        }
+        let status = if waiting.eviction.is_some() { "Success" } else { "Unschedulable" };
+        let part = Took { point: "PostFilter", plugin: None, status, time: started.elapsed() };
+        self.metrics.took(&pod.scheduler, part);
+        self.metrics.preempted(waiting.eviction.as_ref().map(|eviction| eviction.victims.len()));
+    }
+
+    /// What a pod's attempt told of its times, which began then.
+    fn tell_times(&self, algorithm: &mut Algorithm, pod: &PodView, started: Instant) {
+        self.metrics.decided(&pod.scheduler, started.elapsed(), &algorithm.took());
+    }
+
     async fn put_off(self: &Arc<Self>, pod: &Arc<PodView>, waiting: Waiting) {
-        self.unschedulable.inc();
         self.report(pod, waiting.reason, &waiting.message, waiting.promise.as_deref()).await;
         for other in &waiting.displaced {
             self.break_promise(other).await;
         }
         if let Some(eviction) = waiting.eviction {
-            self.preemptions.inc();
             self.evict(pod, &eviction).await;
         }
     }

@@ -23,6 +23,20 @@ pub enum Event {
     Namespace,
 }
 
+impl Event {
+    /// The original's name of it in metrics; of several that are one here, the commonest.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Node => "NodeUpdate",
+            Self::PodGone => "AssignedPodDelete",
+            Self::PodPlaced => "AssignedPodAdd",
+            Self::Volume => "PersistentVolumeClaimUpdate",
+            Self::Device => "ResourceClaimUpdate",
+            Self::Namespace => "NamespaceUpdate",
+        }
+    }
+}
+
 /// A part of the message that says why a pod has no node, in the original's words: `Insufficient cpu`.
 pub type Reason = Cow<'static, str>;
 
@@ -76,6 +90,15 @@ pub enum Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
+    /// What it is in metrics.
+    pub fn status(&self) -> &'static str {
+        match self {
+            Self::Skip => "Skip",
+            Self::Check(_) | Self::Only(..) => "Success",
+            Self::Refuse(_) => "UnschedulableAndUnresolvable",
+        }
+    }
+
     /// A check that looks at a node alone.
     pub fn check(check: impl Fn(&NodeInfo) -> Option<Refusal> + 'a) -> Self {
         Self::Check(Box::new(check))

@@ -147,11 +147,13 @@ impl Scheduler {
 
     /// Decides with extenders, which are asked without holding the state.
     pub(super) async fn decide_extended(&self, algorithm: &mut Algorithm, pod: &Arc<PodView>) -> Decision {
+        let started = Instant::now();
         let candidates = {
             let mut state = self.state.lock();
             let nodes = state.cache.world().nodes().len();
             algorithm.candidates(pod, state.cache.world_mut()).map(|candidates| (candidates, nodes))
         };
+        self.tell_times(algorithm, pod, started);
         let asked = match candidates {
             Ok((candidates, nodes)) => match self.ask_extenders(pod, candidates, nodes).await {
                 Ok(asked) => asked,
@@ -161,10 +163,16 @@ impl Scheduler {
         };
         match asked {
             Ok(candidates) => self.state.lock().settle(pod, &best(candidates)),
-            Err(failure) => match self.make_room_extended(algorithm, pod, failure).await {
-                Ok(waiting) => Decision::Wait(waiting),
-                Err(error) => self.extender_failed(pod, &error),
-            },
+            Err(failure) => {
+                let started = Instant::now();
+                match self.make_room_extended(algorithm, pod, failure).await {
+                    Ok(waiting) => {
+                        self.tell_preemption(algorithm, pod, &waiting, started);
+                        Decision::Wait(waiting)
+                    }
+                    Err(error) => self.extender_failed(pod, &error),
+                }
+            }
         }
     }
 

@@ -257,7 +257,8 @@ impl Scheduler {
                 if self.recorders.contains_key(&pod.scheduler) {
                     match pod.may_be_tried() {
                         true => state.queue.set(Arc::clone(pod)),
-                        false => state.queue.remove(&pod.key),
+                        false if pod.deleting => state.queue.remove(&pod.key),
+                        false => state.queue.hold(&pod.key),
                     }
                 }
             }
