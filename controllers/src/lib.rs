@@ -17,6 +17,7 @@ mod freshness;
 mod history;
 mod manager;
 mod meta;
+mod metrics;
 mod node_affinity;
 mod pods;
 mod queue_names;

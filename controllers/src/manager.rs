@@ -9,7 +9,7 @@ use knarr_component::{
     health::Health,
     informer::Informers,
     lease::Elector,
-    log, queue, serving,
+    log, metrics as client_metrics, serving,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use crate::{
     args::{Args, CloudProvider},
     cache,
     context::Context,
+    metrics,
 };
 
 /// The original's name of this process.
@@ -116,7 +117,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     };
     let client = client::from_config(config, kubeconfig, "controllers")?;
     let health = Health::new();
-    health.metrics(queue::metrics::register);
+    health.metrics(|registry| {
+        client_metrics::of_clients(registry);
+        metrics::register(registry);
+    });
     health.settings("kubecontrollermanager.config.k8s.io", settings(&args, &selected));
     let served = serving::start(&args.server, PORT, NAME, health.router(), shutdown.clone()).await?;
     if let Some(address) = served {

@@ -1,7 +1,7 @@
 //! Publishes the certificate authority of the API server as config map `kube-root-ca.crt` to each
 //! namespace, from where it is mounted into pods beside their tokens.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use knarr_component::{informer::Informer, queue::Queue, runner::SyncResult, store::Key};
@@ -13,6 +13,7 @@ use kube::{
 use crate::{
     context::Context,
     meta::{Map, is_code, is_namespace_terminating, name, namespace},
+    metrics,
     service_account::is_active,
 };
 
@@ -82,6 +83,7 @@ async fn sync(
     if !spaces.get(&Key::new("", space)).is_some_and(|space| is_active(&space)) {
         return Ok(None);
     }
+    let started = Instant::now();
     let api = context.api::<ConfigMap>(space);
     let annotations = Map::from([(DESCRIPTION.0.to_string(), DESCRIPTION.1.to_string())]);
     let result = match step(maps.get(&Key::new(space, CONFIG_MAP)).as_deref(), &certificates) {
@@ -106,6 +108,13 @@ async fn sync(
             api.replace(CONFIG_MAP, &PostParams::default(), &map).await
         }
     };
+    let code = match &result {
+        Ok(_) => "200".to_string(),
+        Err(kube::Error::Api(status)) => status.code.to_string(),
+        Err(_) => "500".to_string(),
+    };
+    metrics::ROOT_CA_SYNCS.one(&[&code]);
+    metrics::ROOT_CA_TIME.took(&[&code], started.elapsed());
     match result {
         Err(error) if !is_code(&error, 409) && !is_code(&error, 404) && !is_namespace_terminating(&error) => {
             Err(error.into())

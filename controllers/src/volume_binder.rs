@@ -2,6 +2,7 @@
 //! run in the cluster.
 
 mod choose;
+mod count;
 
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ struct Controller {
 
 /// Runs the controller.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    count::count(&context);
     let controller = Arc::new(Controller {
         claims: context.informers.get(),
         volumes: context.informers.get(),

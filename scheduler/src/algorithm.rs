@@ -34,11 +34,28 @@ pub struct Unschedulable {
     pub events: Vec<Event>,
     /// What came of preemption, when it made no room.
     pub preemption: Option<String>,
+    /// What the plugin of resource claims says when it is asked, before preemption, whether claims can be given back.
+    pub claims: Claims,
+    /// Why the attempt cannot go on, where a plugin failed rather than refused.
+    pub fault: Option<String>,
+}
+
+/// What the plugin of resource claims says once no node was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Claims {
+    /// Nothing: the profile has not got it.
+    #[default]
+    NotAsked,
+    /// There is nothing to give back.
+    Nothing,
+    /// Another plugin refused the pod before it had seen it. That is a failure of its own, which ends the attempt before
+    /// preemption is asked.
+    Unseen,
 }
 
 impl Unschedulable {
-    /// The message of the `PodScheduled` condition, as the original words it.
-    pub fn message(&self) -> String {
+    /// Why no node was found, before anything was done about it.
+    pub fn refusal(&self) -> String {
         if self.nodes == 0 {
             return "no nodes available to schedule pods".to_owned();
         }
@@ -51,9 +68,24 @@ impl Unschedulable {
             None if parts.is_empty() => {}
             None => message.push_str(&format!(" {}.", parts.join(", "))),
         }
-        if let Some(preemption) = &self.preemption {
-            // The plugin of resource claims is asked before preemption, and has nothing to give back.
-            message.push_str(&format!(" no new claims to deallocate, preemption: {preemption}"));
+        message
+    }
+
+    /// The message of the `PodScheduled` condition, as the original words it.
+    pub fn message(&self) -> String {
+        let mut message = self.refusal();
+        if self.nodes == 0 {
+            return message;
+        }
+        let claims = match self.claims {
+            Claims::NotAsked => None,
+            Claims::Nothing => Some("no new claims to deallocate".to_owned()),
+            Claims::Unseen => Some("not found".to_owned()),
+        };
+        let preemption = self.preemption.as_ref().map(|text| format!("preemption: {text}"));
+        let asked: Vec<String> = claims.into_iter().chain(preemption).collect();
+        if !asked.is_empty() {
+            message.push_str(&format!(" {}", asked.join(", ")));
         }
         message
     }
@@ -275,7 +307,8 @@ impl Algorithm {
         world: &'n World,
     ) -> Result<Vec<&'n NodeInfo>, Box<Unschedulable>> {
         let nodes = world.nodes();
-        let mut failure = Box::new(Unschedulable { nodes: nodes.len(), ..Unschedulable::default() });
+        let claims = self.profile.claims();
+        let mut failure = Box::new(Unschedulable { nodes: nodes.len(), claims, ..Unschedulable::default() });
         if nodes.is_empty() {
             failure.events.push(Event::Node);
             return Err(failure);
@@ -286,6 +319,9 @@ impl Algorithm {
         let mut checks = match Checks::prepare_timed(&self.profile.filters, pod, world, sampled) {
             Ok(checks) => checks,
             Err((filter, reason)) => {
+                if self.profile.is_before_claims(filter.name()) {
+                    failure.claims = Claims::Unseen;
+                }
                 failure.whole = Some(reason);
                 failure.may_change_by(filter.events());
                 self.took.push(point("PreFilter", "UnschedulableAndUnresolvable", started));
@@ -363,6 +399,10 @@ fn search<'n>(
             }
             continue;
         };
+        if refusal.fault {
+            failure.fault = refusal.reasons.into_iter().next().map(Reason::into_owned);
+            return Err(failure);
+        }
         if refusal.passing {
             failure.passing.push(info.node.name.clone());
         }

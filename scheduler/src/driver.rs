@@ -22,7 +22,7 @@ use crate::queue::Queue;
 use anyhow::{Context, Result};
 use counts::Counts;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use knarr_component::events::Recorder;
+use knarr_component::events::series::Reporter;
 use knarr_component::health::Health;
 use knarr_component::lease::Elector;
 use knarr_component::store::Key;
@@ -51,6 +51,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let kubeconfig = settings.kubeconfig.take().or_else(|| args.connection.kubeconfig.clone());
     let client = client::connect(kubeconfig.as_deref(), "scheduler").await?;
     let health = Health::new();
+    health.metrics(knarr_component::metrics::of_clients);
     let router = health.router();
     let started = serving::start(&args.server, DEFAULT_PORT, NAME, router, shutdown.clone()).await;
     started.context("cannot serve health and metrics")?;
@@ -94,7 +95,7 @@ struct State {
 /// The scheduler while it leads.
 struct Scheduler {
     /// What reports as each scheduler name.
-    recorders: HashMap<String, Recorder>,
+    reporters: HashMap<String, Reporter>,
     client: Client,
     extenders: Vec<extend::Connected>,
     state: Mutex<State>,
@@ -144,11 +145,12 @@ async fn lead(
     }
     let metrics = Metrics::default();
     let queue = Queue::new(settings.first_backoff, settings.longest_backoff).with_metrics(metrics.clone());
-    let recorder = |profile: &Profile| {
-        (profile.name.clone(), Recorder::new(client.clone(), &profile.name, "", stop.clone()))
+    let host = host_name();
+    let reporter = |profile: &Profile| {
+        (profile.name.clone(), Reporter::new(client.clone(), &profile.name, &host, stop.clone()))
     };
     let scheduler = Arc::new(Scheduler {
-        recorders: profiles.iter().map(recorder).collect(),
+        reporters: profiles.iter().map(reporter).collect(),
         client: client.clone(),
         state: Mutex::new(State { queue, ..State::default() }),
         extenders,
@@ -224,6 +226,7 @@ impl Scheduler {
         self.tell_times(algorithm, pod, now);
         match found {
             Ok(node) => state.settle(pod, &node),
+            Err(failure) if failure.fault.is_some() => state.fail(pod, *failure),
             Err(failure) => {
                 let started = Instant::now();
                 let waiting = state.make_room(algorithm, pod, failure, now);
@@ -278,7 +281,7 @@ impl State {
         let info = world.nodes().get(node);
         let mut plan = info.and_then(|info| plan(pod, &world.storage, &info.node)).unwrap_or_default();
         if let (Some(info), Ok(claims)) = (info, claims_of(pod, world)) {
-            plan.devices = world.devices.allocate(&claims, &info.node).unwrap_or_default();
+            plan.devices = world.devices.allocate(&claims, &info.node).ok().flatten().unwrap_or_default();
         }
         for allocation in &plan.devices {
             if allocation.allocation.is_some() {
@@ -307,6 +310,13 @@ impl State {
         for claim in &plan.provision {
             storage.selected.remove(&claim.key);
         }
+    }
+
+    /// A plugin failed: the pod is tried again after its back-off.
+    fn fail(&mut self, pod: &PodView, failure: Unschedulable) -> Decision {
+        self.queue.failed(&pod.key, Instant::now());
+        let reason = "SchedulerError";
+        Decision::Wait(Waiting { reason, ..Waiting::new(failure.fault.unwrap_or_default()) })
     }
 
     /// Sees whether less important pods can leave for the pod, and puts it off.

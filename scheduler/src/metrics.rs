@@ -1,6 +1,7 @@
 //! What the scheduler tells of itself, by the original's names, labels and buckets.
 //!
 //! Source: the page "Kubernetes Metrics Reference" of v1.36.
+use knarr_component::metrics::Buckets;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -9,28 +10,14 @@ use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// `count` buckets, each `factor` times the former.
-#[derive(Clone, Copy, Debug)]
-pub struct Buckets {
-    first: f64,
-    factor: f64,
-    count: i32,
-}
-
-impl MetricConstructor<Histogram> for Buckets {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new((0..self.count).map(|power| self.first * self.factor.powi(power)))
-    }
-}
-
 type Histograms<L> = Family<L, Histogram, Buckets>;
 
-const ATTEMPT: Buckets = Buckets { first: 0.001, factor: 2.0, count: 15 };
-const WHOLE: Buckets = Buckets { first: 0.01, factor: 2.0, count: 20 };
-const TRIES: Buckets = Buckets { first: 1.0, factor: 2.0, count: 5 };
-const VICTIMS: Buckets = Buckets { first: 1.0, factor: 2.0, count: 7 };
-const POINT: Buckets = Buckets { first: 0.0001, factor: 2.0, count: 12 };
-const PLUGIN: Buckets = Buckets { first: 0.00001, factor: 1.5, count: 20 };
+const ATTEMPT: Buckets = Buckets::exponential(0.001, 2.0, 15);
+const WHOLE: Buckets = Buckets::exponential(0.01, 2.0, 20);
+const TRIES: Buckets = Buckets::exponential(1.0, 2.0, 5);
+const VICTIMS: Buckets = Buckets::exponential(1.0, 2.0, 7);
+const POINT: Buckets = Buckets::exponential(0.0001, 2.0, 12);
+const PLUGIN: Buckets = Buckets::exponential(0.00001, 1.5, 20);
 
 /// What came of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

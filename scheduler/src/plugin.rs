@@ -47,17 +47,25 @@ pub struct Refusal {
     pub reasons: Vec<Reason>,
     /// Other pods' leaving could change it, so that preemption may help.
     pub passing: bool,
+    /// The plugin failed: the attempt ends with this reason, whatever other nodes say.
+    pub fault: bool,
 }
 
 impl Refusal {
+    /// A failure of a plugin, in the original's words.
+    pub fn fault(plugin: &str, reason: &str) -> Self {
+        let reason = format!("running {plugin:?} filter plugin: {reason}");
+        Self { reasons: vec![reason.into()], passing: false, fault: true }
+    }
+
     /// One that ends when other pods leave.
     pub fn passing(reason: impl Into<Reason>) -> Self {
-        Self { reasons: vec![reason.into()], passing: true }
+        Self { reasons: vec![reason.into()], passing: true, fault: false }
     }
 
     /// One that other pods' leaving does not change.
     pub fn lasting(reason: impl Into<Reason>) -> Self {
-        Self { reasons: vec![reason.into()], passing: false }
+        Self { reasons: vec![reason.into()], passing: false, fault: false }
     }
 }
 

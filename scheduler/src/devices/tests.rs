@@ -69,11 +69,11 @@ fn user() -> PodView {
 fn check(objects: &[Value], expected: &str) {
     let mut world = stored(objects);
     let found = match Algorithm::new(Profile::default()).schedule(&user(), &mut world) {
-        Err(failure) => failure.message(),
+        Err(failure) => failure.refusal(),
         Ok(node) => {
             let claims: Vec<_> =
                 world.devices.claims.values().filter(|c| c.key.name == "c").cloned().collect();
-            let allocated = world.devices.allocate(&claims, &world.nodes()[&node].node).unwrap();
+            let allocated = world.devices.allocate(&claims, &world.nodes()[&node].node).unwrap().unwrap();
             let results = allocated[0].allocation.clone().unwrap_or_default();
             let results = results["devices"]["results"].as_array().cloned().unwrap_or_default();
             let devices = results.iter().map(|result| {
@@ -231,7 +231,7 @@ fn shares_of_one_device() {
     check(&[claim(distinct), any(), shared()], &full);
     let world = stored(&[wants(1, "4500M"), any(), shared()]);
     let claims: Vec<_> = world.devices.claims.values().cloned().collect();
-    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap();
+    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap().unwrap();
     let result = &allocated[0].allocation.as_ref().unwrap()["devices"]["results"][0];
     assert_eq!(result["consumedCapacity"], json!({"bandwidth": "5G"}));
     assert_eq!(result["shareID"].as_str().unwrap().len(), 36);
@@ -246,7 +246,7 @@ fn devices_that_must_be_prepared_come_last() {
     check(&[claim(exactly(json!({}))), any(), devices.clone()], "n1 r=b");
     let world = stored(&[claim(exactly(json!({"count": 2}))), any(), devices]);
     let claims: Vec<_> = world.devices.claims.values().cloned().collect();
-    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap();
+    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap().unwrap();
     let results = allocated[0].allocation.as_ref().unwrap()["devices"]["results"].clone();
     assert_eq!(results[1]["bindingConditions"], json!(["Attached"]));
     assert_eq!(results[1]["bindingFailureConditions"], json!(["Broken"]));
@@ -307,4 +307,22 @@ fn older_claims_do_not_replace_newer_ones() {
         let known = devices.claims.values().next().unwrap();
         assert_eq!(known.value.metadata.resource_version.as_deref(), Some(kept));
     }
+}
+
+#[test]
+fn selectors_without_an_answer_end_the_attempt() {
+    let lacking = "device.attributes['gpu.example.com'].model == 'x'";
+    let fault = |objects: &[Value]| {
+        let failure = Algorithm::new(Profile::default()).schedule(&user(), &mut stored(objects));
+        failure.unwrap_err().fault
+    };
+    let (any, devices) = (class("device.driver == 'gpu.example.com'"), slice("n2", &[("a", json!({}))]));
+    let own = exactly(json!({"selectors": [{"cel": {"expression": lacking}}]}));
+    let start = "running \"DynamicResources\" filter plugin: ";
+    let found = fault(&[claim(own), any, devices.clone()]);
+    let expected = format!("{start}claim default/c: selector #0: runtime error: no such key: model");
+    assert_eq!(found.as_deref(), Some(&*expected));
+    let found = fault(&[claim(exactly(json!({}))), class(lacking), devices]);
+    let expected = format!("{start}class gpu: selector #0: runtime error: no such key: model");
+    assert_eq!(found.as_deref(), Some(&*expected));
 }

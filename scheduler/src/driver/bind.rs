@@ -8,6 +8,7 @@ use crate::storage::{Claim, SELECTED_NODE, Volume};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use knarr_component::client::message;
 use knarr_component::events::Type;
+use knarr_component::events::series::Report;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -57,8 +58,9 @@ impl Scheduler {
     }
 
     fn is_bound(&self, pod: &PodView, node: &str) {
-        let message = format!("Successfully assigned {} to {node}", pod.key);
-        self.event(pod, reference(pod), Type::Normal, "Scheduled", message);
+        let note = format!("Successfully assigned {} to {node}", pod.key);
+        let (kind, reason, action) = (Type::Normal, "Scheduled", "Binding");
+        self.event(pod, Report { regarding: reference(pod), related: None, kind, reason, action, note });
         self.state.lock().queue.placed(&pod.key, Instant::now());
     }
 

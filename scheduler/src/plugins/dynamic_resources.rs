@@ -79,8 +79,9 @@ impl Filter for DynamicResources {
                 return Some(Refusal::lasting("resourceclaim not available on the node"));
             }
             match world.devices.allocate(&claims, &info.node) {
-                Some(_) => None,
-                None => Some(Refusal::lasting("cannot allocate all claims")),
+                Ok(Some(_)) => None,
+                Ok(None) => Some(Refusal::lasting("cannot allocate all claims")),
+                Err(fault) => Some(Refusal::fault(self.name(), &fault)),
             }
         })
     }

@@ -57,7 +57,7 @@ impl NodeResourcesFit {
     }
 
     fn lacking(&self, pod: &PodView, info: &NodeInfo) -> Option<Refusal> {
-        let mut refusal = Refusal { reasons: Vec::new(), passing: true };
+        let mut refusal = Refusal { reasons: Vec::new(), passing: true, fault: false };
         if info.pods.len() as i64 + 1 > info.node.max_pods {
             refusal.reasons.push("Too many pods".into());
         }

@@ -183,7 +183,7 @@ impl Filter for VolumeBinding {
             if let Err(reason) = assign(&waiting, storage, &info.node) {
                 reasons.push(reason.into());
             }
-            (!reasons.is_empty()).then_some(Refusal { reasons, passing: false })
+            (!reasons.is_empty()).then_some(Refusal { reasons, passing: false, fault: false })
         })
     }
 
