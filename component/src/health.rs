@@ -162,10 +162,10 @@ async fn configz(State(health): State<Health>) -> Response {
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
 async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
-    let mut text = String::new();
-    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &health.0.metrics.lock()) {
-        return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
-    }
+    let text = match crate::metrics::text(&health.0.metrics.lock()) {
+        Ok(text) => text,
+        Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    };
     let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accepted.contains(OPEN_METRICS) {
         let form = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores";

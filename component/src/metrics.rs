@@ -1,7 +1,7 @@
 //! Metrics of a process that are counted where things happen: statics with a name, labels and what they mean. A process
 //! registers those of its crates.
 
-use std::{fmt, sync::LazyLock, time::Duration};
+use std::{borrow::Cow, fmt, sync::LazyLock, time::Duration};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -266,7 +266,16 @@ pub static LEADING: Level = Level::new(
 /// A collector of somebody's that fails.
 pub fn text(registry: &Registry) -> Result<String, fmt::Error> {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, registry).map(|()| text)
+    prometheus_client::encoding::text::encode(&mut text, registry)?;
+    Ok(text.lines().fold(String::with_capacity(text.len()), |all, line| all + &bare(line) + "\n"))
+}
+
+/// A line without the braces around no labels at all.
+fn bare(line: &str) -> Cow<'_, str> {
+    match line.split_once('{') {
+        Some((name, rest)) if rest.starts_with("} ") => format!("{name}{}", &rest[1..]).into(),
+        _ => line.into(),
+    }
 }
 
 /// Registers what every client process tells: its queues, its requests and its leases.
