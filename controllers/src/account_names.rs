@@ -1,7 +1,7 @@
 //! ServiceAccounts of the controllers, as the original names them and as its roles are bound to.
 
 /// Controller and account. What the original lacks has neither an account nor a role there, and acts as the process.
-const ACCOUNTS: [(&str, &str); 42] = [
+const ACCOUNTS: [(&str, &str); 43] = [
     ("bootstrap-signer-controller", "bootstrap-signer"),
     ("certificatesigningrequest-approving-controller", "certificate-controller"),
     ("certificatesigningrequest-cleaner-controller", "certificate-controller"),
@@ -19,6 +19,10 @@ const ACCOUNTS: [(&str, &str); 42] = [
     ("garbage-collector-controller", "generic-garbage-collector"),
     ("horizontal-pod-autoscaler-controller", "horizontal-pod-autoscaler"),
     ("job-controller", "job-controller"),
+    (
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        "kube-apiserver-serving-clustertrustbundle-publisher",
+    ),
     ("legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"),
     ("namespace-controller", "namespace-controller"),
     ("node-ipam-controller", "node-controller"),

@@ -117,6 +117,16 @@ pub struct Args {
     /// `external` where a cloud controller manager cares for addresses of Services and routes between nodes.
     #[arg(long, value_name = "NAME", value_parser = cloud_provider)]
     pub cloud_provider: Option<CloudProvider>,
+    /// Whether a cloud's routes lead to nodes' ranges of pods. As in the original they are made by a cloud controller
+    /// manager, never by this program, whatever is said here.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, default_value_t = true)]
+    pub configure_cloud_routes: bool,
+    /// How often a cloud controller manager looks at its routes; see --configure-cloud-routes.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub route_reconciliation_period: Duration,
+    /// How parts of the ranges of pods are chosen: RangeAllocator, which is this program's own way; others are clouds'.
+    #[arg(long, default_value = "RangeAllocator", value_parser = ["RangeAllocator"])]
+    pub cidr_allocator_type: String,
     /// Addresses for Services of type LoadBalancer; without any they get those of the nodes.
     #[arg(long, value_delimiter = ',', value_name = "CIDR", value_parser = network)]
     pub load_balancer_addresses: Vec<IpNet>,

@@ -97,6 +97,14 @@ controllers! {
 const NOT_BY_DEFAULT: &[&str] =
     &["bootstrap-signer-controller", "kubelet-serving-approving-controller", "token-cleaner-controller"];
 
+/// Those that the original knows by name and leaves to cloud controller managers.
+const OF_CLOUDS: &[(&str, &str)] =
+    &[("cloud-node-lifecycle-controller", "cloud-node-lifecycle"), ("node-route-controller", "route")];
+
+fn is_of_clouds(name: &str) -> bool {
+    OF_CLOUDS.iter().any(|(known, alias)| *known == name || *alias == name)
+}
+
 /// The names of all controllers.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CONTROLLERS.iter().map(|controller| controller.name)
@@ -203,6 +211,9 @@ fn settings(args: &Args, selected: &BTreeSet<&str>) -> serde_json::Value {
             "ClusterName": args.cluster_name, "ClusterCIDR": cidrs(&args.cluster_cidr),
             "AllocateNodeCIDRs": args.allocate_node_cidrs,
             "NodeMonitorPeriod": seconds(args.node_monitor_period),
+            "ConfigureCloudRoutes": args.configure_cloud_routes,
+            "RouteReconciliationPeriod": seconds(args.route_reconciliation_period),
+            "CIDRAllocatorType": args.cidr_allocator_type,
         },
         "NodeIPAMController": {
             "ServiceCIDR": cidrs(&args.service_cluster_ip_range),
@@ -254,6 +265,9 @@ fn hostname() -> String {
 /// The names that `--controllers` selects. What is removed stays removed wherever it stands.
 fn select(flags: &[String]) -> Result<BTreeSet<&'static str>, String> {
     let find = |name: &str| {
+        if is_of_clouds(name) {
+            return Err(format!("--controllers: {name:?} is run by a cloud controller manager only"));
+        }
         let found = CONTROLLERS.iter().find(|known| known.name == name || known.alias == name);
         found.map(|known| known.name).ok_or_else(|| {
             format!(
@@ -265,6 +279,7 @@ fn select(flags: &[String]) -> Result<BTreeSet<&'static str>, String> {
     let (mut selected, mut removed) = (BTreeSet::new(), BTreeSet::new());
     for flag in flags.iter().map(|flag| flag.trim()) {
         match flag.strip_prefix('-') {
+            Some(name) if is_of_clouds(name) => {}
             Some(name) => drop(removed.insert(find(name)?)),
             None if flag == "*" => selected.extend(names().filter(|name| !NOT_BY_DEFAULT.contains(name))),
             None => drop(selected.insert(find(flag)?)),
@@ -291,6 +306,8 @@ mod tests {
         check("namespace,garbagecollector", Ok(&["garbage-collector-controller", "namespace-controller"]));
         check("-deployment,deployment-controller", Ok(&[]));
         check("nothing", Err(()));
+        check("-route,namespace", Ok(&["namespace-controller"]));
+        check("node-route-controller", Err(()));
         let all_but_one = select(&["*".into(), "-deployment".into()]).unwrap();
         assert_eq!(all_but_one.len(), CONTROLLERS.len() - NOT_BY_DEFAULT.len() - 1);
         let one_more = select(&["*".into(), "tokencleaner".into()]).unwrap();

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 pub mod conditions;
 mod counters;
+pub mod extended;
 mod shares;
 
 use counters::Counters;

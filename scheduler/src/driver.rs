@@ -280,7 +280,9 @@ impl State {
         let world = self.cache.world_mut();
         let info = world.nodes().get(node);
         let mut plan = info.and_then(|info| plan(pod, &world.storage, &info.node)).unwrap_or_default();
-        if let (Some(info), Ok(claims)) = (info, claims_of(pod, world)) {
+        if let (Some(info), Ok(mut claims)) = (info, claims_of(pod, world)) {
+            plan.special = world.devices.special(pod, info);
+            claims.extend(plan.special.iter().map(|special| Arc::clone(&special.claim)));
             plan.devices = world.devices.allocate(&claims, &info.node).ok().flatten().unwrap_or_default();
         }
         for allocation in &plan.devices {

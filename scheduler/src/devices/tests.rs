@@ -326,3 +326,42 @@ fn selectors_without_an_answer_end_the_attempt() {
     let expected = format!("{start}class gpu: selector #0: runtime error: no such key: model");
     assert_eq!(found.as_deref(), Some(&*expected));
 }
+
+/// A pod that asks for an extended resource gets a claim where a class serves it, and none where the node has it.
+#[test]
+fn extended_resources_by_classes() {
+    let wanted = |resource: &str, amount: &str| {
+        let requests = json!({"cpu": "1", resource: amount});
+        pod("x", json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": requests}}]}))
+    };
+    let mut served = class("device.driver == 'gpu.example.com'");
+    served["spec"]["extendedResourceName"] = "example.com/gpu".into();
+    let objects = [served, slice("n2", &[("a", json!({})), ("b", json!({}))])];
+    let place = |resource: &str, amount: &str| {
+        let (mut world, user) = (stored(&objects), wanted(resource, amount));
+        let found = Algorithm::new(Profile::default()).schedule(&user, &mut world);
+        let node = found.map_err(|failure| failure.refusal())?;
+        let special = world.devices.special(&user, &world.nodes()[&node]);
+        Ok((node, special.map(|special| special.mappings[0]["requestName"].clone())))
+    };
+    let by_claim = Ok(("n2".to_owned(), Some(json!("container-0-request-0"))));
+    assert_eq!(place("example.com/gpu", "2"), by_claim);
+    assert_eq!(place("deviceclass.resource.kubernetes.io/gpu", "1"), by_claim);
+    assert_eq!(place("example.com/gpu", "3"), Err(none("2 cannot allocate all claims")));
+    assert_eq!(place("example.com/other", "1"), Err(none("2 Insufficient example.com/other")));
+    let mut world = stored(&objects);
+    let mut plugged = crate::node::NodeView::new(node("n1", json!({}), json!({})));
+    plugged.allocatable.others.insert("example.com/gpu".to_owned(), 1);
+    world.set_node(Arc::new(plugged));
+    let user = wanted("example.com/gpu", "1");
+    assert!(world.devices.special(&user, &world.nodes()["n1"]).is_none());
+    assert!(world.devices.special(&user, &world.nodes()["n2"]).is_some());
+    // Once it is made it is a claim like others.
+    let made = PodView { extended_claim: Some("made".to_owned()), ..user };
+    let mut known = claim(exactly(json!({})));
+    known["metadata"]["name"] = "made".into();
+    let known = Arc::new(views::resource_claim(serde_json::from_value(known).unwrap()));
+    world.devices.set_claim(&known);
+    assert!(world.devices.special(&made, &world.nodes()["n2"]).is_none());
+    assert!(world.devices.made_for(&made).is_some());
+}

@@ -96,7 +96,7 @@ impl Scheduler {
         let started = Instant::now();
         let reserved = self.reserve_devices(pod, plan).await;
         let bound = match &reserved {
-            Ok(()) => {
+            Ok(_) => {
                 let bound = tokio::time::timeout(timeout, self.bind_volumes(node, plan)).await;
                 bound.unwrap_or(Err(VolumesError::Timeout))
             }
@@ -104,14 +104,20 @@ impl Scheduler {
         };
         self.state.lock().forget_plan(plan);
         self.took(pod, "PreBind", reserved.is_ok() && bound.is_ok(), started);
-        if let Err(error) = reserved {
-            self.take_back(pod);
-            let message = format!("running PreBind plugin \"DynamicResources\": {error}");
-            return self.report(pod, "SchedulerError", &message, None).await;
-        }
+        let made = match reserved {
+            Ok(made) => made,
+            Err(error) => {
+                self.take_back(pod);
+                let message = format!("running PreBind plugin \"DynamicResources\": {error}");
+                return self.report(pod, "SchedulerError", &message, None).await;
+            }
+        };
         match bound {
             Ok(()) => self.bind(pod, node).await,
             Err(error) => {
+                if let Some(claim) = made {
+                    self.drop_special(pod, &claim).await;
+                }
                 self.take_back(pod);
                 let message = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {error}");
                 self.report(pod, "SchedulerError", &message, None).await;
