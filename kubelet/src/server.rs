@@ -25,7 +25,8 @@ mod pods;
 mod stats;
 pub mod tls;
 
-use auth::{Access, Identity};
+use auth::Access;
+use knarr_component::delegation::Identity;
 
 /// What all handlers share.
 pub struct Server {
@@ -132,7 +133,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, route
         }
     };
     let identity =
-        stream.get_ref().1.peer_certificates().and_then(|chain| auth::of_certificate(chain.first()?));
+        stream.get_ref().1.peer_certificates().and_then(|chain| Identity::of_certificate(chain.first()?));
     let router = router.layer(axum::Extension(identity));
     let service = TowerToHyperService::new(router);
     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());

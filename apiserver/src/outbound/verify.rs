@@ -1,5 +1,5 @@
 //! How servers' certificates are verified: as webpki does, and those that it takes for nobody's as the original does.
-use crate::certs::unusual::{self, Purpose};
+use knarr_reload::unusual::{self, Purpose};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
