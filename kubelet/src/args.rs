@@ -8,6 +8,7 @@ use std::time::Duration;
 use knarr_component::flags::{Logging, duration};
 
 use crate::eviction::thresholds::{self, Thresholds};
+use crate::topology::{Policy, Scope};
 
 /// Flags of the kubelet.
 #[derive(Debug, Clone, clap::Args)]
@@ -115,6 +116,12 @@ pub struct Args {
     /// How long an unused image stays at least
     #[arg(long, default_value = "2m", value_parser = duration)]
     pub minimum_image_ttl_duration: Duration,
+    /// How strictly what containers get of the node is kept together: none, best-effort, restricted, single-numa-node
+    #[arg(long, value_name = "POLICY", default_value = "none")]
+    pub topology_manager_policy: Policy,
+    /// What is kept together: container or pod
+    #[arg(long, value_name = "SCOPE", default_value = "container")]
+    pub topology_manager_scope: Scope,
     /// Image of pods' sandboxes, which is never removed
     #[arg(long, value_name = "IMAGE")]
     pub pod_infra_container_image: Option<String>,

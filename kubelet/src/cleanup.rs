@@ -119,6 +119,7 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
         }
         remove_rest(&pods_dir.join(uid), &context.cgroups, uid)?;
     }
+    context.grants.devices.retain(|uid| known.contains(uid));
     let logs = &context.facts.pod_logs_dir;
     for name in directories(logs) {
         let uid = name.rsplit('_').next().unwrap_or_default();

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::Taint;
 use knarr_component::flags::duration;
@@ -102,6 +103,8 @@ struct Configuration {
     static_pod_path: Option<PathBuf>,
     tls_cert_file: Option<PathBuf>,
     tls_private_key_file: Option<PathBuf>,
+    topology_manager_policy: Option<String>,
+    topology_manager_scope: Option<String>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -214,9 +217,7 @@ const FIXED: &[(&str, &str)] = &[
     ("tlsCipherSuites", ""),
     ("tlsCurvePreferences", ""),
     ("tlsMinVersion", "VersionTLS12"),
-    ("topologyManagerPolicy", "none"),
     ("topologyManagerPolicyOptions", ""),
-    ("topologyManagerScope", "container"),
     ("tracing", ""),
     ("userNamespaces", ""),
     ("volumePluginDir", ""),
@@ -265,6 +266,15 @@ pub fn load(args: &mut Args, path: &Path, is_given: impl Fn(&str) -> bool) -> Re
     apply(args, serde_yaml_ng::from_str(&text).map_err(form)?, is_given)
 }
 
+/// A word of the file, if it is there.
+fn parsed<T: FromStr<Err = String>>(
+    field: &'static str,
+    text: Option<String>,
+) -> Result<Option<T>, ConfigError> {
+    let text = text.filter(|text| !text.is_empty()).map(|text| text.parse());
+    text.transpose().map_err(|problem| ConfigError::Invalid { field, problem })
+}
+
 fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) -> Result<(), ConfigError> {
     if (from.api_version.as_str(), from.kind.as_str()) != (API_VERSION, "KubeletConfiguration") {
         return Err(ConfigError::Kind { kind: from.kind, version: from.api_version });
@@ -281,6 +291,8 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         signals.join(",").parse()
     });
     let hard = hard.transpose().map_err(|problem| ConfigError::Invalid { field: "evictionHard", problem })?;
+    let policy = parsed("topologyManagerPolicy", from.topology_manager_policy)?;
+    let scope = parsed("topologyManagerScope", from.topology_manager_scope)?;
     let taint = |taint: Taint| match taint.value.filter(|value| !value.is_empty()) {
         Some(value) => format!("{}={value}:{}", taint.key, taint.effect),
         None => format!("{}:{}", taint.key, taint.effect),
@@ -315,6 +327,8 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         rotate_server_certificates: from.server_bootstrap,
         tls_cert_file: from.tls_cert_file.map(Some),
         tls_private_key_file: from.tls_private_key_file.map(Some),
+        topology_manager_policy: policy,
+        topology_manager_scope: scope,
     }
     let percentages = [
         ("imageGCHighThresholdPercent", args.image_gc_high_threshold),

@@ -14,6 +14,7 @@ use crate::container::field::Surroundings;
 use crate::container::resolv::ClusterDns;
 use crate::csi::Csi;
 use crate::eviction::Evictions;
+use crate::grants::Grants;
 use crate::pod;
 use crate::runtime::SharedRuntime;
 use crate::runtime::types::DnsConfig;
@@ -58,6 +59,8 @@ pub struct Context {
     pub facts: Facts,
     /// The machine's cgroups.
     pub cgroups: Cgroups,
+    /// What pods are granted of the node's own.
+    pub grants: Arc<Grants>,
     /// Drivers of volumes.
     pub csi: Arc<Csi>,
     /// Objects and tokens of pods.

@@ -12,8 +12,8 @@
 //! - Nothing of the cluster is watched but the node's own pods, services, and the config maps and secrets
 //!   that its pods refer to.
 //!
-//! Absent on purpose or for now: volumes that the host's tools mount (NFS, iSCSI, …), device
-//! plugins, checkpoints, user namespaces.
+//! Absent on purpose or for now: volumes that the host's tools mount (NFS, iSCSI, …), checkpoints of containers, user
+//! namespaces.
 
 mod admission;
 mod allocation;
@@ -22,15 +22,18 @@ mod args;
 mod backoff;
 mod certificates;
 mod cgroups;
+mod checkpoint;
 pub mod cleanup;
 pub mod config;
 mod container;
 mod context;
 mod csi;
+mod devices;
 mod events;
 mod eviction;
 mod folder;
 pub mod fuzzing;
+mod grants;
 mod grpc;
 mod hex;
 pub mod images;
@@ -52,6 +55,7 @@ pub mod simulated;
 mod static_pods;
 mod status;
 pub mod streaming;
+mod topology;
 mod volumes;
 mod worker;
 

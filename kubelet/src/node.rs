@@ -86,15 +86,15 @@ impl NodeKeeper {
         let mut told: Option<String> = None;
         let csi = Arc::clone(&self.manager.context().csi);
         let mut volumes = csi.in_use();
+        let mut devices = self.manager.context().grants.devices.amounts();
         let csi_node = CsiNodeKeeper { client: self.client.clone(), name: self.name.clone() };
         if let Err(error) = csi_node.ensure().await {
             tracing::warn!(%error, "CSINode not made");
         }
         loop {
             let in_use = volumes.borrow_and_update().clone();
-            let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone());
-            self.manager
-                .set_node(node.metadata.labels.clone().unwrap_or_default(), taints.unwrap_or_default());
+            self.manager.set_node(&node);
+            devices.mark_unchanged();
             let health = self.health().await;
             let ready = health.problem.is_none();
             if let Some(problem) = health.problem.as_ref().filter(|problem| told.as_ref() != Some(problem)) {
@@ -141,6 +141,7 @@ impl NodeKeeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = volumes.changed() => {}
+                _ = devices.changed() => {}
                 () = tokio::time::sleep(period) => {}
             }
         }
@@ -206,6 +207,7 @@ impl NodeKeeper {
             max_pods: self.max_pods,
             health,
             pressures: self.manager.context().evictions.pressures(),
+            devices: self.manager.context().grants.devices.amounts().borrow().clone(),
             images,
             now: Timestamp::now(),
         });

@@ -23,7 +23,9 @@ use crate::container::resolv::{self, ClusterDns};
 use crate::context::{Context, Facts, Services};
 use crate::csi::node::CsiNodeKeeper;
 use crate::csi::{Csi, Registrar};
+use crate::devices::{self, Devices};
 use crate::eviction::Evictions;
+use crate::grants::{Grants, Nearness};
 use crate::images::collect;
 use crate::logs::rotate;
 use crate::manager::Manager;
@@ -36,7 +38,7 @@ use crate::runtime::types::VersionResponse;
 use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
 use crate::volumes::Lookup;
-use crate::{admission, certificates, cleanup, images, plugins, static_pods};
+use crate::{admission, certificates, cleanup, images, plugins, static_pods, topology};
 
 /// How long a stopping kubelet waits for the runtime to end what it was told to make or remove. It is below the
 /// supervisor's patience.
@@ -96,6 +98,15 @@ pub async fn run(
         let addresses: Vec<_> = facts.ips.iter().filter_map(|ip| ip.parse().ok()).collect();
         certificates::keep(&args, &facts.name, &addresses, client, &shutdown);
     }
+    let nearness = Nearness {
+        nodes: topology::machine_nodes(),
+        policy: args.topology_manager_policy,
+        scope: args.topology_manager_scope,
+    };
+    let devices = Devices::open(&args.root_dir, shutdown.clone());
+    if let Err(error) = devices.listen() {
+        tracing::error!(%error, "device plugins cannot announce themselves");
+    }
     let server_client = client.clone();
     let (changes, changed) = mpsc::unbounded_channel();
     let objects = client.clone().map(|client| Arc::new(ApiLookup::new(client, changes)));
@@ -104,6 +115,7 @@ pub async fn run(
         runtime_name: version.runtime_name.clone(),
         cgroups,
         evictions: Evictions::new(args.eviction_hard.clone()),
+        grants: Arc::new(Grants::new(devices, nearness)),
         csi: Csi::new(args.root_dir.clone(), &facts.name),
         lookup: match &objects {
             Some(objects) => Arc::clone(objects) as Arc<dyn Lookup>,
@@ -129,6 +141,7 @@ pub async fn run(
         max_pods: args.max_pods,
         has_app_armor: std::fs::read_to_string(APP_ARMOR).is_ok_and(|text| text.trim() == "Y"),
         pressures: Default::default(),
+        extended: Default::default(),
     };
     let manager = Manager::new(Arc::clone(&context), node, shutdown.clone());
     let pulse = Arc::new(Pulse::default());
@@ -207,6 +220,8 @@ fn config(args: &Args) -> serde_json::Value {
         "imageGCLowThresholdPercent": args.image_gc_low_threshold,
         "rotateCertificates": args.rotate_certificates,
         "serverTLSBootstrap": args.rotate_server_certificates,
+        "topologyManagerPolicy": args.topology_manager_policy.as_str(),
+        "topologyManagerScope": args.topology_manager_scope.as_str(),
     })
 }
 
@@ -243,7 +258,9 @@ impl Tasks<'_> {
         let node = CsiNodeKeeper { client, name: context.facts.name.clone() };
         let csi = Registrar { csi: Arc::clone(&context.csi), node };
         let directory = self.args.root_dir.join("plugins_registry");
-        tokio::spawn(plugins::run(directory, vec![Box::new(csi)], self.shutdown.clone()));
+        let devices = devices::Registrar(Arc::clone(&context.grants.devices));
+        let handlers: Vec<Box<dyn plugins::Handler>> = vec![Box::new(csi), Box::new(devices)];
+        tokio::spawn(plugins::run(directory, handlers, self.shutdown.clone()));
     }
 
     fn keep_node(&self, client: Client, machine: Machine, pulse: Arc<Pulse>, version: VersionResponse) {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::admission::Refusal;
 use crate::allocation::Resize;
 use crate::observed::Observed;
 use crate::plan::{ProbeResults, Waiting};
@@ -27,6 +28,14 @@ pub struct Verdict {
     pub message: String,
     /// What that means for the pod.
     pub kind: VerdictKind,
+}
+
+impl Verdict {
+    /// The node does not take a pod.
+    pub fn refusal(refusal: &Refusal) -> Self {
+        let message = format!("Pod was rejected: {}", refusal.message);
+        Self { reason: refusal.reason.clone(), message, kind: VerdictKind::Refused }
+    }
 }
 
 /// How the kubelet ends a pod.

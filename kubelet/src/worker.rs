@@ -171,6 +171,8 @@ pub struct Worker {
     resize: Resize,
     /// Calls that make something in the runtime; they go on when the pod is told to stop meanwhile.
     under_way: Unbroken,
+    /// The node has granted the pod what it needs of the node's own.
+    granted: bool,
     /// The first look at the pod has been taken.
     adopted: bool,
     finished: bool,
@@ -202,6 +204,7 @@ impl Worker {
             applied: HashMap::new(),
             resize: Resize::default(),
             under_way: Unbroken::default(),
+            granted: false,
             adopted: false,
             finished: false,
         }

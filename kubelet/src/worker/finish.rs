@@ -29,6 +29,7 @@ impl Worker {
         if !self.remove_files(&uid, !gone).await {
             return RETRY;
         }
+        self.context.grants.release(&uid);
         if !gone {
             self.report(&observed, &ProbeResults::default(), true, true);
             return RESYNC;

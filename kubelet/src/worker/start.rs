@@ -279,6 +279,11 @@ impl Worker {
             devices: self
                 .devices(container)
                 .map_err(|error| StartError::new("CreateContainerConfigError", error))?,
+            extras: context
+                .grants
+                .prepare(&self.pod, container)
+                .await
+                .map_err(|error| StartError::new("CreateContainerConfigError", error))?,
             resources: resources::container(&self.pod, container, context.facts.memory),
             restarts,
             target,

@@ -24,6 +24,9 @@ impl Worker {
         if let Some(wait) = self.check_deadline() {
             return wait;
         }
+        if !self.granted && !self.ask_for_grants().await {
+            return Duration::ZERO;
+        }
         let mut retry = RESYNC;
         for _ in 0..MAX_ROUNDS {
             let observed = match self.observe().await {
@@ -77,6 +80,20 @@ impl Worker {
         if let Ok(observed) = self.observe().await {
             self.report(&observed, probes, false, false);
         }
+    }
+
+    /// Gets what the pod needs of the node's own, before anything of it is made. A pod that has begun has got it before.
+    async fn ask_for_grants(&mut self) -> bool {
+        let begun = self.pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if !begun && let Err(refusal) = self.context.grants.admit(&self.pod).await {
+            tracing::info!(pod = pod::full_name(&self.pod), refusal.reason, refusal.message, "pod refused");
+            self.events.warning(&refusal.reason, refusal.message.as_str());
+            self.verdict = Some(Verdict::refusal(&refusal));
+            self.begin_termination();
+            return false;
+        }
+        self.granted = true;
+        true
     }
 
     /// Ends a pod that has run longer than it may.

@@ -11,7 +11,9 @@ use crate::api::Standalone;
 use crate::cgroups::Cgroups;
 use crate::context::Facts;
 use crate::csi::Csi;
+use crate::devices::Devices;
 use crate::eviction::Evictions;
+use crate::grants::{Grants, Nearness};
 use crate::runtime::Runtime;
 use crate::runtime::fake::FakeRuntime;
 use crate::status::VerdictKind;
@@ -41,6 +43,10 @@ impl World {
                 ..Default::default()
             },
             cgroups: Cgroups::new(dir.path(), "/"),
+            grants: Arc::new(Grants::new(
+                Devices::open(dir.path(), CancellationToken::new()),
+                Nearness::default(),
+            )),
             csi: Csi::new(dir.path().join("root"), "n"),
             lookup: Arc::new(Standalone),
             services: Arc::new(Standalone),
