@@ -83,6 +83,8 @@ struct Configuration {
     cluster_dns: Option<Vec<IpAddr>>,
     cluster_domain: Option<String>,
     container_runtime_endpoint: Option<String>,
+    cpu_manager_policy: Option<String>,
+    cpu_manager_policy_options: Option<BTreeMap<String, String>>,
     eviction_hard: Option<BTreeMap<String, String>>,
     #[serde(rename = "imageGCHighThresholdPercent")]
     image_gc_high: Option<u8>,
@@ -90,23 +92,46 @@ struct Configuration {
     image_gc_low: Option<u8>,
     #[serde(rename = "imageMinimumGCAge")]
     image_minimum_age: Option<String>,
+    kube_reserved: Option<BTreeMap<String, String>>,
     max_pods: Option<usize>,
+    memory_manager_policy: Option<String>,
     pod_logs_dir: Option<PathBuf>,
     port: Option<u16>,
     register_node: Option<bool>,
     register_with_taints: Option<Vec<Taint>>,
+    #[serde(rename = "reservedSystemCPUs")]
+    reserved_cpus: Option<String>,
+    reserved_memory: Option<Vec<ReservedMemory>>,
     #[serde(rename = "resolvConf")]
     resolv_conf: Option<PathBuf>,
     rotate_certificates: Option<bool>,
     #[serde(rename = "serverTLSBootstrap")]
     server_bootstrap: Option<bool>,
     static_pod_path: Option<PathBuf>,
+    system_reserved: Option<BTreeMap<String, String>>,
     tls_cert_file: Option<PathBuf>,
     tls_private_key_file: Option<PathBuf>,
     topology_manager_policy: Option<String>,
     topology_manager_scope: Option<String>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct ReservedMemory {
+    numa_node: u32,
+    limits: BTreeMap<String, String>,
+}
+
+/// The list as the flag has it.
+fn reserved_memory(list: &[ReservedMemory]) -> String {
+    let of_node = |node: &ReservedMemory| {
+        let amounts: Vec<String> =
+            node.limits.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
+        format!("{}:{}", node.numa_node, amounts.join(","))
+    };
+    list.iter().map(of_node).collect::<Vec<String>>().join(";")
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -142,8 +167,6 @@ const FIXED: &[(&str, &str)] = &[
     ("contentType", "application/json"),
     ("cpuCFSQuota", "true"),
     ("cpuCFSQuotaPeriod", "100ms"),
-    ("cpuManagerPolicy", "none"),
-    ("cpuManagerPolicyOptions", ""),
     ("cpuManagerReconcilePeriod", ""),
     ("crashLoopBackOff", ""),
     ("enableContentionProfiling", "false"),
@@ -177,14 +200,12 @@ const FIXED: &[(&str, &str)] = &[
     ("kubeAPIBurst", ""),
     ("kubeAPIQPS", ""),
     ("kubeletCgroups", ""),
-    ("kubeReserved", ""),
     ("kubeReservedCgroup", ""),
     ("localStorageCapacityIsolation", "true"),
     ("logging", ""),
     ("makeIPTablesUtilChains", "false"),
     ("maxOpenFiles", ""),
     ("maxParallelImagePulls", ""),
-    ("memoryManagerPolicy", "None"),
     ("memorySwap", ""),
     ("memoryThrottlingFactor", ""),
     ("nodeLeaseDurationSeconds", "40"),
@@ -200,8 +221,6 @@ const FIXED: &[(&str, &str)] = &[
     ("providerID", ""),
     ("qosReserved", ""),
     ("readOnlyPort", "0"),
-    ("reservedMemory", ""),
-    ("reservedSystemCPUs", ""),
     ("runOnce", "false"),
     ("runtimeRequestTimeout", ""),
     ("seccompDefault", "false"),
@@ -213,7 +232,6 @@ const FIXED: &[(&str, &str)] = &[
     ("streamingConnectionIdleTimeout", ""),
     ("syncFrequency", "1m"),
     ("systemCgroups", ""),
-    ("systemReserved", ""),
     ("tlsCipherSuites", ""),
     ("tlsCurvePreferences", ""),
     ("tlsMinVersion", "VersionTLS12"),
@@ -291,6 +309,8 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         signals.join(",").parse()
     });
     let hard = hard.transpose().map_err(|problem| ConfigError::Invalid { field: "evictionHard", problem })?;
+    let cpu_policy = parsed("cpuManagerPolicy", from.cpu_manager_policy)?;
+    let memory_policy = parsed("memoryManagerPolicy", from.memory_manager_policy)?;
     let policy = parsed("topologyManagerPolicy", from.topology_manager_policy)?;
     let scope = parsed("topologyManagerScope", from.topology_manager_scope)?;
     let taint = |taint: Taint| match taint.value.filter(|value| !value.is_empty()) {
@@ -312,19 +332,26 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         cluster_dns: from.cluster_dns,
         cluster_domain: from.cluster_domain,
         container_runtime_endpoint: from.container_runtime_endpoint.filter(|endpoint| !endpoint.is_empty()),
+        cpu_manager_policy: cpu_policy,
+        cpu_manager_policy_options: from.cpu_manager_policy_options,
         eviction_hard: hard,
         image_gc_high_threshold: from.image_gc_high,
         image_gc_low_threshold: from.image_gc_low,
+        kube_reserved: from.kube_reserved,
         max_pods: from.max_pods,
+        memory_manager_policy: memory_policy,
         minimum_image_ttl_duration: minimum,
         pod_logs_dir: from.pod_logs_dir,
         pod_manifest_path: from.static_pod_path.map(Some),
         port: from.port,
         register_node: from.register_node,
         register_with_taints: taints,
+        reserved_cpus: from.reserved_cpus,
+        reserved_memory: from.reserved_memory.map(|list| reserved_memory(&list)),
         resolv_conf: from.resolv_conf,
         rotate_certificates: from.rotate_certificates,
         rotate_server_certificates: from.server_bootstrap,
+        system_reserved: from.system_reserved,
         tls_cert_file: from.tls_cert_file.map(Some),
         tls_private_key_file: from.tls_private_key_file.map(Some),
         topology_manager_policy: policy,
@@ -378,6 +405,11 @@ rotateCertificates: true
 shutdownGracePeriod: 0s
 staticPodPath: /etc/kubernetes/manifests
 maxPods: 50
+cpuManagerPolicy: static
+cpuManagerPolicyOptions: {full-pcpus-only: 'true'}
+reservedMemory: [{numaNode: 1, limits: {memory: 1Gi, hugepages-2Mi: 4Mi}}]
+systemReserved: {cpu: 100m}
+topologyManagerPolicy: single-numa-node
 evictionHard: {memory.available: 200Mi}
 registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: NoExecute}]
 ";
@@ -390,6 +422,9 @@ registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: No
         assert_eq!((args.cluster_domain.as_str(), args.max_pods), ("cluster.local", 50));
         assert!(args.rotate_certificates && args.register_node);
         assert_eq!(args.register_with_taints, ["a=b:NoSchedule", "c:NoExecute"]);
+        assert_eq!(args.reserved_memory, "1:hugepages-2Mi=4Mi,memory=1Gi");
+        assert_eq!(args.system_reserved["cpu"], "100m");
+        assert_eq!(args.topology_manager_policy.as_str(), "single-numa-node");
         assert_eq!(args.minimum_image_ttl_duration.as_secs(), 120);
         assert_eq!(args.eviction_hard, "memory.available<200Mi".parse().expect("threshold"));
     }
@@ -403,6 +438,10 @@ registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: No
         refused(
             "shutdownGracePeriod: 30s",
             "kubelet configuration: shutdownGracePeriod: \"30s\" is not supported",
+        );
+        refused(
+            "cpuManagerPolicy: dynamic",
+            "kubelet configuration: cpuManagerPolicy: unknown policy: \"dynamic\"",
         );
         refused("cgroupsPerQOS: false", "kubelet configuration: cgroupsPerQOS: false is not supported");
         refused(

@@ -304,6 +304,25 @@ impl Devices {
         Ok(extras)
     }
 
+    /// What a container holds, by resource, with the memory nodes of that.
+    pub fn held(&self, uid: &str, container: &str) -> Vec<(String, Vec<String>, Vec<u32>)> {
+        let state = self.state.lock();
+        let own = state.books.held.iter().filter(|((pod, name, _), _)| pod == uid && name == container);
+        own.map(|((_, _, resource), holding)| state.books.described(resource, &holding.ids)).collect()
+    }
+
+    /// All devices that are well, one by one, with their memory nodes.
+    pub fn healthy(&self) -> Vec<(String, Vec<String>, Vec<u32>)> {
+        let state = self.state.lock();
+        let mut all = Vec::new();
+        for (resource, devices) in &state.books.devices {
+            for (id, _) in devices.iter().filter(|(_, device)| device.is_healthy) {
+                all.push(state.books.described(resource, &Ids::from([id.clone()])));
+            }
+        }
+        all
+    }
+
     /// Takes away what pods hold but those to keep.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         if self.state.lock().books.retain(keep)
@@ -407,9 +426,9 @@ impl Handler for Registrar {
         self.0.register(&plugin.name, plugin.endpoint.clone(), None).await
     }
 
-    async fn deregister(&self, name: &str) {
+    async fn deregister(&self, plugin: &Plugin) {
         // Its list of devices ends by itself.
-        tracing::info!(resource = name, "the socket of a device plugin is gone");
+        tracing::info!(resource = plugin.name, "the socket of a device plugin is gone");
     }
 }
 

@@ -1,4 +1,5 @@
-//! What pods are granted of the node's own: devices, as near to each other as the node's settings demand.
+//! What pods are granted of the node's own: devices of plugins, CPUs and memory, as near to each other as the node's
+//! settings demand, and devices of claims.
 //!
 //! A pod asks once, before anything of it is made; it is refused as a whole if one of its containers cannot get what it
 //! needs. Pods are granted one after the other.
@@ -7,10 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
+use tokio::sync::watch;
 
 use crate::admission::{Refusal, is_extended};
+use crate::cpus::CpuManager;
 use crate::devices::{Devices, Extras, Ids};
+use crate::dra::Dra;
+use crate::memory::MemoryManager;
 use crate::pod;
+use crate::runtime::types::LinuxContainerResources;
+use crate::topology::cpus::CpuSet;
 use crate::topology::{self, Hints, Mask, Policy, Scope};
 
 /// How near to each other what a pod is granted should be.
@@ -29,13 +36,21 @@ pub struct Nearness {
 pub struct Grants {
     /// Devices of plugins.
     pub devices: Arc<Devices>,
+    /// Devices of claims.
+    pub dra: Arc<Dra>,
+    /// CPUs.
+    pub cpus: CpuManager,
+    /// Memory.
+    pub memory: MemoryManager,
     nearness: Nearness,
+    /// Counts changes of what all other containers share.
+    changes: watch::Sender<u64>,
     /// Held while a pod is granted what it needs.
     turn: tokio::sync::Mutex<()>,
 }
 
 /// A refusal for what only happens when the scheduler was wrong, or not asked.
-fn unexpected(error: &str) -> Refusal {
+pub fn unexpected(error: &str) -> Refusal {
     Refusal {
         reason: "UnexpectedAdmissionError".to_owned(),
         message: format!("Allocate failed due to {error}, which is unexpected"),
@@ -55,9 +70,21 @@ fn wanted(container: &Container) -> Wanted {
 }
 
 impl Grants {
-    /// Nothing is granted yet but what `devices` know.
-    pub fn new(devices: Arc<Devices>, nearness: Nearness) -> Self {
-        Self { devices, nearness, turn: tokio::sync::Mutex::default() }
+    /// Nothing is granted yet but what the parts know.
+    pub fn new(
+        devices: Arc<Devices>,
+        dra: Arc<Dra>,
+        cpus: CpuManager,
+        memory: MemoryManager,
+        nearness: Nearness,
+    ) -> Self {
+        let changes = watch::Sender::new(0);
+        Self { devices, dra, cpus, memory, nearness, changes, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Tells when the CPUs that containers share have changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Grants a pod what it needs, unless it has it.
@@ -72,8 +99,13 @@ impl Grants {
 
     async fn grant(&self, pod: &Pod) -> Result<(), Refusal> {
         let mut reusable: BTreeMap<String, Ids> = BTreeMap::new();
+        let (all, mut cpus) = (self.nearness.nodes, CpuSet::new());
         let of_pod = match self.nearness.scope {
-            Scope::Pod => Some(self.place(&[self.device_hints(pod, "", &self.of_pod(pod), &reusable)])?),
+            Scope::Pod => Some(self.place(&[
+                self.device_hints(pod, "", &self.of_pod(pod), &reusable),
+                self.cpus.hints_of_pod(pod, all),
+                self.memory.hints_of_pod(pod, all),
+            ])?),
             Scope::Container => None,
         };
         let init = pod::init_containers(pod).iter().map(|container| (container, !pod::is_sidecar(container)));
@@ -81,7 +113,11 @@ impl Grants {
             let devices = self.known(wanted(container));
             let affinity = match of_pod {
                 Some(affinity) => affinity,
-                None => self.place(&[self.device_hints(pod, &container.name, &devices, &reusable)])?,
+                None => self.place(&[
+                    self.device_hints(pod, &container.name, &devices, &reusable),
+                    self.cpus.hints(pod, container, &cpus, all),
+                    self.memory.hints(pod, container, all),
+                ])?,
             };
             for (resource, count) in devices {
                 let holder = (pod::uid(pod).to_owned(), container.name.clone(), resource.clone());
@@ -94,6 +130,10 @@ impl Grants {
                     free.retain(|id| !given.contains(id));
                 }
             }
+            if self.cpus.allocate(pod, container, &mut cpus, affinity, ends)? {
+                self.changes.send_modify(|count| *count += 1);
+            }
+            self.memory.allocate(pod, container, affinity, all)?;
         }
         Ok(())
     }
@@ -152,12 +192,32 @@ impl Grants {
 
     /// What a container that is about to be made must get.
     pub async fn prepare(&self, pod: &Pod, container: &Container) -> Result<Extras, String> {
-        self.devices.prepare(pod::uid(pod), &container.name).await
+        let mut extras = self.devices.prepare(pod::uid(pod), &container.name).await?;
+        extras.cdi_devices.extend(self.dra.devices(pod, container)?);
+        Ok(extras)
+    }
+
+    /// Confines a container to its CPUs and memory nodes. Where it has CPUs for itself, it may use them up.
+    pub fn confine(&self, pod: &Pod, container: &Container, limits: &mut LinuxContainerResources) {
+        limits.cpuset_cpus = self.cpus.cpuset(pod::uid(pod), &container.name);
+        limits.cpuset_mems = self.memory.nodes(pod::uid(pod), &container.name);
+        if !self.cpus.held(pod::uid(pod), &container.name).is_empty() {
+            limits.cpu_quota = -1;
+        }
     }
 
     /// A pod needs nothing any more.
     pub fn release(&self, uid: &str) {
-        self.devices.retain(|holder| holder != uid);
+        self.retain(|holder| holder != uid);
+    }
+
+    /// Takes back what pods have but those to keep.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        self.devices.retain(&keep);
+        self.memory.retain(&keep);
+        if self.cpus.retain(&keep) {
+            self.changes.send_modify(|count| *count += 1);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+pub mod cpus;
 mod merge;
 
 pub use merge::merge;

@@ -173,6 +173,8 @@ pub struct Worker {
     under_way: Unbroken,
     /// The node has granted the pod what it needs of the node's own.
     granted: bool,
+    /// The pod's claims of devices are prepared.
+    has_claims: bool,
     /// The first look at the pod has been taken.
     adopted: bool,
     finished: bool,
@@ -205,6 +207,7 @@ impl Worker {
             resize: Resize::default(),
             under_way: Unbroken::default(),
             granted: false,
+            has_claims: false,
             adopted: false,
             finished: false,
         }

@@ -114,6 +114,13 @@ impl Books {
         ids.iter().filter_map(of).map(|nodes| nodes.iter().copied().collect()).collect()
     }
 
+    /// Devices of a resource, and the memory nodes that they are near to.
+    pub fn described(&self, resource: &str, ids: &Ids) -> (String, Vec<String>, Vec<u32>) {
+        let nodes = self.nodes_of(resource, ids).into_iter().flat_map(Mask::nodes);
+        let nodes: Mask = nodes.collect();
+        (resource.to_owned(), ids.iter().cloned().collect(), nodes.nodes().collect())
+    }
+
     /// Chooses `count` devices of a resource for a container; `None` if it has them already. `reusable`: devices of init
     /// containers that end before this one starts. The error is the original's.
     pub fn choose(

@@ -112,6 +112,8 @@ pub fn compute(known: &Known<'_>) -> NodeStatus {
     let mut allocatable = capacity.clone();
     for (name, milli) in &known.facts.allocatable {
         let quantity = match name.as_str() {
+            "cpu" if milli % 1000 == 0 => (milli / 1000).to_string(),
+            "cpu" => format!("{milli}m"),
             "memory" => format!("{}Ki", milli / 1000 / 1024),
             "ephemeral-storage" => (milli / 1000).to_string(),
             _ => continue,

@@ -26,6 +26,10 @@ impl Worker {
         // Status first: it says how the containers ended.
         self.report(&observed, &ProbeResults::default(), true, false);
         let uid = pod::uid(&self.pod).to_owned();
+        if let Err(error) = self.context.grants.dra.release(&uid).await {
+            tracing::warn!(pod = pod::full_name(&self.pod), error, "claims not let go");
+            return RETRY;
+        }
         if !self.remove_files(&uid, !gone).await {
             return RETRY;
         }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::Worker;
 use crate::container::env::{self, Objects};
-use crate::container::{self, ConfigError, Parts, hosts, resolv, resources, sandbox, security};
+use crate::container::{self, ConfigError, Parts, hosts, resolv, sandbox, security};
 use crate::images::Puller;
 use crate::logs;
 use crate::observed::{Observed, Sandbox};
@@ -284,7 +284,7 @@ impl Worker {
                 .prepare(&self.pod, container)
                 .await
                 .map_err(|error| StartError::new("CreateContainerConfigError", error))?,
-            resources: resources::container(&self.pod, container, context.facts.memory),
+            resources: self.limits(container),
             restarts,
             target,
         };

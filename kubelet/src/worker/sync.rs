@@ -160,8 +160,11 @@ impl Worker {
         match volumes::set_up(&directory, &self.pod, csi, lookup, &around).await {
             Ok(paths) => {
                 self.volumes = Some(paths);
-                self.volumes_failed = 0;
                 self.refreshed = Some(Instant::now());
+                if needed && !self.prepare_claims().await {
+                    return false;
+                }
+                self.volumes_failed = 0;
                 true
             }
             Err(error) => {
@@ -172,6 +175,24 @@ impl Worker {
                 self.volumes.is_some()
             }
         }
+    }
+
+    /// Lets drivers prepare the devices that the pod claims.
+    async fn prepare_claims(&mut self) -> bool {
+        if self.has_claims {
+            return true;
+        }
+        match self.context.grants.dra.prepare(&self.pod, self.context.lookup.as_ref()).await {
+            Ok(()) => self.has_claims = true,
+            Err(error) => {
+                self.volumes_failed += 1;
+                // Volumes are looked at again before the next attempt.
+                self.refreshed = None;
+                let message = format!("Failed to prepare dynamic resources: {error}");
+                self.events.warning("FailedPrepareDynamicResources", message);
+            }
+        }
+        self.has_claims
     }
 
     /// Carries the plan out. Answers whether to look again at once; the error is a pause before that.

@@ -10,13 +10,17 @@ use super::*;
 use crate::api::Standalone;
 use crate::cgroups::Cgroups;
 use crate::context::Facts;
+use crate::cpus::CpuManager;
 use crate::csi::Csi;
 use crate::devices::Devices;
+use crate::dra::Dra;
 use crate::eviction::Evictions;
 use crate::grants::{Grants, Nearness};
+use crate::memory::{MemoryManager, OfNodes};
 use crate::runtime::Runtime;
 use crate::runtime::fake::FakeRuntime;
 use crate::status::VerdictKind;
+use crate::topology::cpus::{CpuSet, Cpus};
 
 struct World {
     runtime: Arc<FakeRuntime>,
@@ -45,6 +49,17 @@ impl World {
             cgroups: Cgroups::new(dir.path(), "/"),
             grants: Arc::new(Grants::new(
                 Devices::open(dir.path(), CancellationToken::new()),
+                Dra::open(dir.path()),
+                CpuManager::open(
+                    dir.path(),
+                    Default::default(),
+                    Default::default(),
+                    Cpus::default(),
+                    CpuSet::new(),
+                )
+                .expect("CPUs"),
+                MemoryManager::open(dir.path(), Default::default(), OfNodes::new(), &OfNodes::new(), 0)
+                    .expect("memory"),
                 Nearness::default(),
             )),
             csi: Csi::new(dir.path().join("root"), "n"),
