@@ -30,6 +30,8 @@ pub struct Node {
     pub has_app_armor: bool,
     /// What it runs short of.
     pub pressures: BTreeSet<Pressure>,
+    /// The machine goes down.
+    pub is_shutting_down: bool,
     /// Other resources that its object has, in thousandths, but those that plugins look after.
     pub extended: BTreeMap<String, i64>,
 }
@@ -74,6 +76,9 @@ impl Refusal {
 
 /// Checks a new pod against the node and the pods that are on it.
 pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal> {
+    if node.is_shutting_down {
+        return Err(Refusal::new("NodeShutdown", "Pod was rejected as the node is shutting down."));
+    }
     let spec = pod::spec(pod);
     if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
         let message = "Failed to admit pod as the OS field doesn't match node OS";
@@ -315,6 +320,13 @@ mod tests {
         assert!(!refused(frugal, &[Pressure::Memory]));
         assert!(refused(frugal, &[Pressure::Memory, Pressure::Disk]));
         assert!(!refused("{priority: 2000000000, containers: [{name: a}]}", &[Pressure::Disk]));
+    }
+
+    #[test]
+    fn machines_that_go_down() {
+        let node = Node { is_shutting_down: true, max_pods: 9, ..Default::default() };
+        let refusal = check(&pod::tests::pod("{spec: {containers: []}}"), &[], &node).expect_err("refused");
+        assert_eq!(refusal.reason, "NodeShutdown");
     }
 
     #[test]

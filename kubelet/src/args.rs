@@ -9,7 +9,7 @@ use knarr_component::flags::{Logging, duration};
 
 use crate::eviction::thresholds::{self, Thresholds};
 use crate::topology::{Policy, Scope};
-use crate::{cpus, memory};
+use crate::{cpus, memory, shutdown};
 
 /// Flags of the kubelet.
 #[derive(Debug, Clone, clap::Args)]
@@ -144,6 +144,9 @@ pub struct Args {
     /// What is kept together: container or pod
     #[arg(long, value_name = "SCOPE", default_value = "container")]
     pub topology_manager_scope: Scope,
+    /// How long pods get when the machine goes down; only the file says
+    #[arg(skip)]
+    pub shutdown: shutdown::Settings,
     /// Image of pods' sandboxes, which is never removed
     #[arg(long, value_name = "IMAGE")]
     pub pod_infra_container_image: Option<String>,

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::Args;
+use crate::shutdown::{self, Group};
 
 /// Group and version of the file.
 const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
@@ -107,6 +108,9 @@ struct Configuration {
     rotate_certificates: Option<bool>,
     #[serde(rename = "serverTLSBootstrap")]
     server_bootstrap: Option<bool>,
+    shutdown_grace_period: Option<String>,
+    shutdown_grace_period_by_pod_priority: Option<Vec<Group>>,
+    shutdown_grace_period_critical_pods: Option<String>,
     static_pod_path: Option<PathBuf>,
     system_reserved: Option<BTreeMap<String, String>>,
     tls_cert_file: Option<PathBuf>,
@@ -226,9 +230,6 @@ const FIXED: &[(&str, &str)] = &[
     ("seccompDefault", "false"),
     ("serializeImagePulls", "false"),
     ("showHiddenMetricsForVersion", ""),
-    ("shutdownGracePeriod", ""),
-    ("shutdownGracePeriodByPodPriority", ""),
-    ("shutdownGracePeriodCriticalPods", ""),
     ("streamingConnectionIdleTimeout", ""),
     ("syncFrequency", "1m"),
     ("systemCgroups", ""),
@@ -309,6 +310,16 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         signals.join(",").parse()
     });
     let hard = hard.transpose().map_err(|problem| ConfigError::Invalid { field: "evictionHard", problem })?;
+    let time = |field, text: Option<String>| {
+        let read = duration(text.as_deref().unwrap_or("0s"));
+        read.map_err(|problem| ConfigError::Invalid { field, problem })
+    };
+    args.shutdown = shutdown::Settings::read(
+        time("shutdownGracePeriod", from.shutdown_grace_period)?,
+        time("shutdownGracePeriodCriticalPods", from.shutdown_grace_period_critical_pods)?,
+        from.shutdown_grace_period_by_pod_priority.unwrap_or_default(),
+    )
+    .map_err(|problem| ConfigError::Invalid { field: "shutdownGracePeriod", problem })?;
     let cpu_policy = parsed("cpuManagerPolicy", from.cpu_manager_policy)?;
     let memory_policy = parsed("memoryManagerPolicy", from.memory_manager_policy)?;
     let policy = parsed("topologyManagerPolicy", from.topology_manager_policy)?;
@@ -436,9 +447,10 @@ registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: No
         };
         refused("maxPod: 5", "strict decoding error: unknown field \"maxPod\"");
         refused(
-            "shutdownGracePeriod: 30s",
-            "kubelet configuration: shutdownGracePeriod: \"30s\" is not supported",
+            "shutdownGracePeriodCriticalPods: 30s",
+            "kubelet configuration: shutdownGracePeriod: shutdownGracePeriodCriticalPods 30s must be <= shutdownGracePeriod 0ns",
         );
+        refused("podsPerCore: 5", "kubelet configuration: podsPerCore: 5 is not supported");
         refused(
             "cpuManagerPolicy: dynamic",
             "kubelet configuration: cpuManagerPolicy: unknown policy: \"dynamic\"",

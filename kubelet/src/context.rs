@@ -18,6 +18,7 @@ use crate::grants::Grants;
 use crate::pod;
 use crate::runtime::SharedRuntime;
 use crate::runtime::types::DnsConfig;
+use crate::shutdown::Shutdown;
 use crate::status::sender::Statuses;
 use crate::volumes::Lookup;
 
@@ -69,6 +70,8 @@ pub struct Context {
     pub services: Arc<dyn Services>,
     /// What the node runs short of.
     pub evictions: Arc<Evictions>,
+    /// Whether the machine goes down.
+    pub shutdown: Arc<Shutdown>,
     /// Where events go.
     pub events: Recorder,
     /// Where statuses go.

@@ -24,6 +24,8 @@ use crate::status::{Verdict, VerdictKind};
 use pressure::{Pressure, Ranked};
 use thresholds::{Signal, Thresholds};
 
+/// Seconds that containers of a pod get which is evicted.
+const GRACE: i64 = 1;
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_secs(10);
 /// A condition stays for so long after the node has recovered.
@@ -101,6 +103,8 @@ impl Evictions {
 fn evict(manager: &Manager, pod: &Pod, message: String) {
     tracing::info!(pod = pod::full_name(pod), message, "pod evicted");
     PodEvents::new(&manager.context().events, pod).warning("Evicted", message.as_str());
-    manager
-        .evict(pod::uid(pod), Verdict { reason: "Evicted".to_owned(), message, kind: VerdictKind::Evicted });
+    manager.evict(
+        pod::uid(pod),
+        Verdict { reason: "Evicted".to_owned(), message, kind: VerdictKind::Evicted(GRACE) },
+    );
 }

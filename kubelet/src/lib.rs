@@ -56,6 +56,7 @@ mod reserved;
 mod run;
 pub mod runtime;
 mod server;
+mod shutdown;
 pub mod simulated;
 mod static_pods;
 mod status;

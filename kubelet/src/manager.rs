@@ -97,6 +97,7 @@ impl Manager {
         let others = others(inboxes, pod::uid(pod));
         let mut node = self.node.lock();
         node.pressures = self.context.evictions.pressures();
+        node.is_shutting_down = self.context.shutdown.has_begun();
         admission::check(pod, &others, &node).err()
     }
 
@@ -135,6 +136,14 @@ impl Manager {
     pub fn evict(&self, uid: &str, verdict: Verdict) {
         if let Some(inbox) = self.inboxes.lock().get(uid) {
             inbox.evict(verdict);
+        }
+    }
+
+    /// Returns once nothing of a pod runs any more.
+    pub async fn ended(&self, uid: &str) {
+        let ended = self.inboxes.lock().get(uid).map(|inbox| inbox.ended.clone());
+        if let Some(ended) = ended {
+            ended.cancelled().await;
         }
     }
 

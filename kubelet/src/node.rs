@@ -16,6 +16,7 @@ use crate::csi::node::CsiNodeKeeper;
 use crate::manager::Manager;
 use crate::pleg::Pulse;
 use crate::runtime::types::{Image, VersionResponse};
+use crate::shutdown;
 
 pub mod heartbeat;
 pub mod machine;
@@ -86,6 +87,7 @@ impl NodeKeeper {
         let mut told: Option<String> = None;
         let csi = Arc::clone(&self.manager.context().csi);
         let mut volumes = csi.in_use();
+        let shutdown = Arc::clone(&self.manager.context().shutdown);
         let mut devices = self.manager.context().grants.devices.amounts();
         let csi_node = CsiNodeKeeper { client: self.client.clone(), name: self.name.clone() };
         if let Err(error) = csi_node.ensure().await {
@@ -142,6 +144,7 @@ impl NodeKeeper {
                 () = stop.cancelled() => return,
                 _ = volumes.changed() => {}
                 _ = devices.changed() => {}
+                () = shutdown.changed.notified() => {}
                 () = tokio::time::sleep(period) => {}
             }
         }
@@ -190,7 +193,11 @@ impl NodeKeeper {
     }
 
     async fn health(&self) -> Health {
-        status::health(self.manager.context().runtime.as_ref(), &self.pulse).await
+        let context = self.manager.context();
+        if context.shutdown.has_begun() {
+            return Health { problem: Some(shutdown::PROBLEM.to_owned()) };
+        }
+        status::health(context.runtime.as_ref(), &self.pulse).await
     }
 
     async fn images(&self) -> Vec<Image> {

@@ -114,6 +114,7 @@ pub async fn run(
         runtime,
         runtime_name: version.runtime_name.clone(),
         cgroups,
+        shutdown: Arc::default(),
         evictions: Evictions::new(args.eviction_hard.clone()),
         grants,
         csi: Csi::new(args.root_dir.clone(), &facts.name),
@@ -142,6 +143,7 @@ pub async fn run(
         has_app_armor: std::fs::read_to_string(APP_ARMOR).is_ok_and(|text| text.trim() == "Y"),
         pressures: Default::default(),
         extended: Default::default(),
+        is_shutting_down: false,
     };
     let manager = Manager::new(Arc::clone(&context), node, shutdown.clone());
     let pulse = Arc::new(Pulse::default());
@@ -164,6 +166,7 @@ pub async fn run(
     if let Err(error) = podresources::serve(Arc::clone(&manager), &args.root_dir, shutdown.clone()) {
         tracing::error!(%error, "nobody can be told what pods have of the node");
     }
+    tokio::spawn(crate::shutdown::run(Arc::clone(&manager), args.shutdown.clone(), shutdown.clone()));
     tokio::spawn(rotate::run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(Arc::clone(&context.evictions).run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(collect::run(Arc::clone(&manager), image_policy, shutdown.clone()));
@@ -259,6 +262,7 @@ fn config(args: &Args) -> serde_json::Value {
         "imageGCHighThresholdPercent": args.image_gc_high_threshold,
         "imageGCLowThresholdPercent": args.image_gc_low_threshold,
         "rotateCertificates": args.rotate_certificates,
+        "shutdownGracePeriodByPodPriority": args.shutdown.groups,
         "serverTLSBootstrap": args.rotate_server_certificates,
         "topologyManagerPolicy": args.topology_manager_policy.as_str(),
         "topologyManagerScope": args.topology_manager_scope.as_str(),

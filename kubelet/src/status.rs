@@ -45,8 +45,8 @@ pub enum VerdictKind {
     Refused,
     /// It has run as long as it may.
     Ended,
-    /// It goes for the good of the node, at once.
-    Evicted,
+    /// It goes for the good of the node, within so many seconds.
+    Evicted(i64),
 }
 
 /// What a status is computed from.

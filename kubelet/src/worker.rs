@@ -49,6 +49,8 @@ pub struct Inbox {
     pub wake: Arc<Notify>,
     /// Notified when the pod shall stop, to interrupt pulls and the like.
     killed: CancellationToken,
+    /// Nothing of the pod runs any more.
+    pub ended: CancellationToken,
     /// The worker has done all there was to do.
     pub done: CancellationToken,
     /// An object that the pod's volumes show has changed.
@@ -83,6 +85,7 @@ impl Inbox {
             desired: Mutex::new(Desired { pod, asked: None, verdict: None, gone: false }),
             wake: Arc::default(),
             killed: CancellationToken::new(),
+            ended: CancellationToken::new(),
             done: CancellationToken::new(),
             stale: AtomicBool::new(false),
         })
@@ -249,7 +252,13 @@ impl Worker {
                 self.under_way.settled().await;
                 Box::pin(self.terminate()).await
             }
-            Phase::Ended => Box::pin(self.after_the_end(gone)).await,
+            Phase::Ended => {
+                let wait = Box::pin(self.after_the_end(gone)).await;
+                if self.phase == Phase::Ended {
+                    self.inbox.ended.cancel();
+                }
+                wait
+            }
         }
     }
 

@@ -65,6 +65,7 @@ impl World {
             csi: Csi::new(dir.path().join("root"), "n"),
             lookup: Arc::new(Standalone),
             services: Arc::new(Standalone),
+            shutdown: Arc::default(),
             evictions: Evictions::new(Default::default()),
             events: Recorder::discarding(),
             statuses: Arc::default(),
@@ -220,7 +221,7 @@ async fn missing_images_and_eviction() {
     world.until("the pull failed", |w| reason(w).as_deref() == Some("ErrImagePull")).await;
     assert_eq!(world.phase(), "Pending");
     let (reason, message) = ("Evicted".to_owned(), "because".to_owned());
-    world.inbox.evict(Verdict { reason, message, kind: VerdictKind::Evicted });
+    world.inbox.evict(Verdict { reason, message, kind: VerdictKind::Evicted(1) });
     world.until("failed", |w| w.phase() == "Failed").await;
     assert_eq!(world.status().reason.as_deref(), Some("Evicted"));
 }
