@@ -4,7 +4,7 @@
 //! [`storage`] and [`pressure`] decide without I/O; [`measure`] looks at the disk. What is looked at: only pods with
 //! limits on their storage, and the whole node by a few system calls.
 
-mod measure;
+pub mod measure;
 pub mod pressure;
 mod storage;
 pub mod thresholds;

@@ -19,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 use crate::manager::Manager;
 
 pub mod auth;
+mod cadvisor;
+mod exposition;
 mod logs;
 mod metrics;
 mod pods;
 mod stats;
 pub mod tls;
+mod usage;
 
 use auth::{Access, Identity};
 
@@ -34,6 +37,7 @@ pub struct Server {
     /// The kubelet's settings, for `/configz`.
     pub config: serde_json::Value,
     access: Access,
+    samples: stats::Samples,
 }
 
 /// State of the handlers.
@@ -70,7 +74,7 @@ impl Server {
     /// A server of these pods. Without `client` no one but holders of a certificate is let in.
     pub fn new(manager: Arc<Manager>, config: serde_json::Value, client: Option<Client>) -> Arc<Self> {
         let node = manager.context().facts.name.clone();
-        Arc::new(Self { access: Access::new(client, node), manager, config })
+        Arc::new(Self { access: Access::new(client, node), manager, config, samples: Default::default() })
     }
 
     fn router(self: &Arc<Self>) -> Router {
@@ -91,7 +95,7 @@ impl Server {
             .route("/stats/summary", get(stats::summary))
             .route("/metrics", get(metrics::own))
             .route("/metrics/resource", get(metrics::resource))
-            .route("/metrics/cadvisor", get(metrics::cadvisor))
+            .route("/metrics/cadvisor", get(cadvisor::cadvisor))
             .route("/metrics/probes", get(metrics::probes))
             .layer(middleware::from_fn_with_state(Arc::clone(self), guard))
             .route("/healthz", get(|| async { "ok" }))

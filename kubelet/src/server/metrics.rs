@@ -1,51 +1,18 @@
 //! Metrics in Prometheus' text form.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-
 use axum::extract::State;
-use axum::http::header;
 use axum::response::IntoResponse;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
+use super::exposition::{Metric, TEXT};
 use super::{Failure, Server, Shared};
 use crate::labels;
 use crate::node::usage;
 use crate::pod;
 use crate::runtime::types::ContainerStats;
-
-/// The answer's type.
-const TEXT: [(header::HeaderName, &str); 1] =
-    [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-
-/// One metric with its help, kind and samples.
-struct Metric(String);
-
-impl Metric {
-    fn new(name: &str, kind: &str, help: &str) -> Self {
-        Self(format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"))
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.write(name, labels, value);
-        self.0.push('\n');
-    }
-
-    /// A sample with its time, in milliseconds since the epoch.
-    fn sample_at(&mut self, name: &str, labels: &[(&str, &str)], value: f64, at: i64) {
-        self.write(name, labels, value);
-        let _ = writeln!(self.0, " {at}");
-    }
-
-    fn write(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value:?}")).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        // Writing to a string cannot fail.
-        let _ = write!(self.0, "{name}{labels} {value}");
-    }
-}
 
 /// The kubelet's own metrics.
 pub async fn own(State(server): Shared) -> impl IntoResponse {
@@ -169,22 +136,6 @@ fn exposition(used: &[Used], node: &usage::Usage, now: i64) -> String {
         Metric::new(failed, "gauge", "1 if there was an error while getting container metrics, 0 otherwise");
     errors.sample(failed, &[], 0.0);
     [out, pod_cpu.0, pod_memory.0, node_cpu.0, node_memory.0, errors.0].concat()
-}
-
-/// Usage of containers under the names that cAdvisor gives it.
-pub async fn cadvisor(State(server): Shared) -> Result<impl IntoResponse, Failure> {
-    let stats = server.manager.context().runtime.list_container_stats().await.map_err(Failure::internal)?;
-    let name = "container_cpu_usage_seconds_total";
-    let mut cpu = Metric::new(name, "counter", "Cumulative cpu time consumed in seconds.");
-    let name_memory = "container_memory_working_set_bytes";
-    let mut memory = Metric::new(name_memory, "gauge", "Current working set in bytes.");
-    for stat in &stats {
-        each(stat, |labels, seconds, bytes| {
-            cpu.sample(name, labels, seconds);
-            memory.sample(name_memory, labels, bytes);
-        });
-    }
-    Ok((TEXT, cpu.0 + &memory.0))
 }
 
 fn each(stat: &ContainerStats, mut with: impl FnMut(&[(&str, &str)], f64, f64)) {
