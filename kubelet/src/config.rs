@@ -179,7 +179,7 @@ const FIXED: &[(&str, &str)] = &[
     ("enableDebuggingHandlers", "true"),
     ("enableProfilingHandler", "false"),
     ("enableServer", "true"),
-    ("enableSystemLogHandler", "false"),
+    ("enableSystemLogHandler", "true"),
     ("enableSystemLogQuery", "false"),
     ("enforceNodeAllocatable", ""),
     ("eventBurst", ""),

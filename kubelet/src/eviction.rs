@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::PodEvents;
 use crate::manager::Manager;
+use crate::metrics::{self, Name};
 use crate::pod;
 use crate::status::{Verdict, VerdictKind};
 use pressure::{Pressure, Ranked};
@@ -66,6 +67,7 @@ impl Evictions {
         let mut evicted = false;
         for (pod, usage) in limited.into_iter().zip(&usages) {
             if let Some(message) = storage::excess(pod, usage) {
+                metrics::count(Name::Evictions, &[("eviction_signal", "ephemeralpodfs.limit")]);
                 evict(manager, pod, message);
                 evicted = true;
             }
@@ -93,6 +95,7 @@ impl Evictions {
             .into_iter()
             .map(|pod| Ranked { pod, used: usages.get(pod::uid(pod)).copied().unwrap_or_default() });
         if let Some(worst) = pressure::worst(ranked, short.signal) {
+            metrics::count(Name::Evictions, &[("eviction_signal", short.signal.name())]);
             evict(manager, worst.pod, pressure::message(&worst, short));
         } else {
             tracing::warn!(signal = short.signal.name(), "the node runs short, and no pod can go");

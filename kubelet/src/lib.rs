@@ -44,6 +44,7 @@ mod last_words;
 mod logs;
 mod manager;
 mod memory;
+mod metrics;
 mod node;
 mod observed;
 mod plan;

@@ -39,6 +39,7 @@ use crate::pleg::{self, Pulse};
 use crate::reserved::Reserved;
 use crate::runtime::choose::{self, Choice};
 use crate::runtime::embedded::{PodNetwork, Registries};
+use crate::runtime::measured::Measured;
 use crate::runtime::types::VersionResponse;
 use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
@@ -90,7 +91,7 @@ pub async fn run(
             .unwrap_or_default(),
         network,
     };
-    let runtime = choose::open(&choice)?;
+    let runtime: SharedRuntime = Arc::new(Measured(choose::open(&choice)?));
     let version = wait_for_runtime(&runtime, &shutdown).await?;
     tracing::info!(name = version.runtime_name, version = version.runtime_version, "container runtime");
     let preloaded = preload(&args);
@@ -155,7 +156,7 @@ pub async fn run(
             tokio::spawn(Arc::clone(&context.statuses).run(client.clone(), shutdown.clone()));
             tasks.follow_objects(objects, changed);
             tasks.follow_plugins(client.clone());
-            tasks.keep_node(client.clone(), machine, pulse, version);
+            tasks.keep_node(client.clone(), machine, Arc::clone(&pulse), version);
             tasks.follow_pods(client);
         }
         _ => {
@@ -170,7 +171,7 @@ pub async fn run(
     tokio::spawn(rotate::run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(Arc::clone(&context.evictions).run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(collect::run(Arc::clone(&manager), image_policy, shutdown.clone()));
-    let server = Server::new(Arc::clone(&manager), config(&args), server_client);
+    let server = Server::new(Arc::clone(&manager), config(&args), server_client, pulse);
     server.serve(listener, tls, shutdown.clone()).await;
     manager.stopped().await;
     if tokio::time::timeout(SETTLE_TIMEOUT, context.runtime.settled()).await.is_err() {

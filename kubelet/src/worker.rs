@@ -20,6 +20,7 @@ use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::events::PodEvents;
 use crate::images::Pulls;
+use crate::metrics::{self, Name};
 use crate::observed::Observed;
 use crate::plan::{ProbeResults, Waiting};
 use crate::pod;
@@ -146,6 +147,15 @@ enum Phase {
     Ended,
 }
 
+/// Notes how long a step took.
+struct Timer(std::time::Instant);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        metrics::observe(Name::PodWorkerSeconds, &[("operation_type", "sync")], self.0.elapsed());
+    }
+}
+
 /// The task's state.
 pub struct Worker {
     context: Arc<Context>,
@@ -174,6 +184,8 @@ pub struct Worker {
     resize: Resize,
     /// Calls that make something in the runtime; they go on when the pod is told to stop meanwhile.
     under_way: Unbroken,
+    /// When the pod was seen first, until it runs.
+    seen: Option<std::time::Instant>,
     /// The node has granted the pod what it needs of the node's own.
     granted: bool,
     /// The pod's claims of devices are prepared.
@@ -187,6 +199,7 @@ impl Worker {
     /// A worker that reads its orders from `inbox`.
     pub fn new(context: Arc<Context>, inbox: Arc<Inbox>) -> Self {
         let pod = inbox.pod();
+        let begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         Self {
             events: PodEvents::new(&context.events, &pod),
             probes: Probes::new(Arc::clone(&context.runtime), Arc::clone(&inbox.wake)),
@@ -209,6 +222,7 @@ impl Worker {
             applied: HashMap::new(),
             resize: Resize::default(),
             under_way: Unbroken::default(),
+            seen: Some(std::time::Instant::now()).filter(|_| !begun),
             granted: false,
             has_claims: false,
             adopted: false,
@@ -238,6 +252,7 @@ impl Worker {
     /// One step; answers how long nothing needs to be done.
     async fn step(&mut self) -> Duration {
         let gone = self.take_orders();
+        let _timer = Timer(std::time::Instant::now());
         match self.phase {
             Phase::Running => {
                 let killed = self.inbox.killed.clone();
@@ -295,7 +310,7 @@ impl Worker {
     }
 
     /// Computes the status and hands it on.
-    fn report(&self, observed: &Observed, probes: &ProbeResults, ended: bool, finished: bool) {
+    fn report(&mut self, observed: &Observed, probes: &ProbeResults, ended: bool, finished: bool) {
         let status = status::compute(&status::Inputs {
             pod: &self.pod_with_newest_status(),
             observed,
@@ -308,6 +323,11 @@ impl Worker {
             runtime: &self.context.runtime_name,
             now: Timestamp::now(),
         });
+        if status.phase.as_deref() == Some("Running")
+            && let Some(seen) = self.seen.take()
+        {
+            metrics::observe(Name::PodStartSeconds, &[], seen.elapsed());
+        }
         self.context.statuses.set(&self.pod, status, finished);
     }
 

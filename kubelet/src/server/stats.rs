@@ -19,6 +19,7 @@ use crate::eviction::measure::{processes, size};
 use crate::node::usage;
 use crate::pod;
 use crate::runtime::types::{ContainerStats, FilesystemUsage, by_pod};
+use crate::volumes::disk;
 
 /// CPU time that groups had used, and when, by which is known how much they use.
 #[derive(Default)]
@@ -158,9 +159,7 @@ impl Making<'_> {
     }
 
     fn volume(&self, pod: &Pod, volume: &Volume) -> Option<(Value, u64)> {
-        let folder = self.context.pod_dir(pod::uid(pod)).join("volumes");
-        let plugins = std::fs::read_dir(folder).ok()?.flatten();
-        let path = plugins.map(|plugin| plugin.path().join(&volume.name)).find(|path| path.is_dir())?;
+        let path = disk::find(&self.context.pod_dir(pod::uid(pod)), &volume.name)?;
         let claim = volume.persistent_volume_claim.as_ref();
         let used = size(&path);
         let mut told = match claim {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Phase, RESYNC, Worker};
+use crate::metrics;
 use crate::plan::ProbeResults;
 use crate::pod;
 use crate::volumes::{disk, subpath};
@@ -60,6 +61,7 @@ impl Worker {
             return RETRY;
         }
         self.context.statuses.forget(&uid);
+        metrics::forget(&uid);
         self.finished = true;
         Duration::ZERO
     }

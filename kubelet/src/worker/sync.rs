@@ -76,7 +76,7 @@ impl Worker {
         retry.min(self.until_deadline())
     }
 
-    async fn report_again(&self, probes: &ProbeResults) {
+    async fn report_again(&mut self, probes: &ProbeResults) {
         if let Ok(observed) = self.observe().await {
             self.report(&observed, probes, false, false);
         }
