@@ -73,18 +73,29 @@ pub fn charged(
     usage
 }
 
-/// Is an object in all scopes of a quota's `spec`?
-pub fn in_scopes(spec: &Value, group: &str, plural: &str, object: &Value) -> bool {
-    let plain = items(&spec["scopes"]).iter().map(|scope| (scope, "Exists", &[][..]));
-    let selected = items(&spec["scopeSelector"]["matchExpressions"]).iter();
-    let selected = selected.map(|term| {
-        (&term["scopeName"], term["operator"].as_str().unwrap_or_default(), items(&term["values"]))
-    });
-    plain.chain(selected).all(|(scope, operator, values)| {
-        let scope = scope.as_str().unwrap_or_default();
+/// A condition that a quota, or a limit by default, sets on objects: a scope, how it is compared and with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Term<'a> {
+    /// Name of the scope.
+    pub scope: &'a str,
+    /// `Exists`, `In`, …
+    pub operator: &'a str,
+    /// With what, where the operator compares.
+    pub values: &'a [Value],
+}
+
+impl<'a> Term<'a> {
+    /// Reads a ScopedResourceSelectorRequirement.
+    pub fn of(requirement: &'a Value) -> Self {
+        let text = |field: &str| requirement[field].as_str().unwrap_or_default();
+        Self { scope: text("scopeName"), operator: text("operator"), values: items(&requirement["values"]) }
+    }
+
+    /// Whether an object is in the scope; objects of most resources are in none.
+    pub fn holds(&self, group: &str, plural: &str, object: &Value) -> bool {
         match (group, plural) {
-            ("", "pods") => pod_in_scope(object, scope, operator, values),
-            ("", "persistentvolumeclaims") if scope == "VolumeAttributesClass" => {
+            ("", "pods") => pod_in_scope(object, self.scope, self.operator, self.values),
+            ("", "persistentvolumeclaims") if self.scope == "VolumeAttributesClass" => {
                 let status = &object["status"];
                 let classes = [
                     &object["spec"]["volumeAttributesClassName"],
@@ -94,14 +105,30 @@ pub fn in_scopes(spec: &Value, group: &str, plural: &str, object: &Value) -> boo
                 let named: Vec<&str> =
                     classes.into_iter().filter_map(Value::as_str).filter(|c| !c.is_empty()).collect();
                 if named.is_empty() {
-                    selects(operator, values, None)
+                    selects(self.operator, self.values, None)
                 } else {
-                    named.into_iter().any(|class| selects(operator, values, Some(class)))
+                    named.into_iter().any(|class| selects(self.operator, self.values, Some(class)))
                 }
             }
             _ => false,
         }
-    })
+    }
+}
+
+/// The scopes of a quota by its `spec`, whichever way they are written.
+pub fn terms(spec: &Value) -> impl Iterator<Item = Term<'_>> {
+    let plain = items(&spec["scopes"]).iter();
+    let plain = plain.map(|scope| Term {
+        scope: scope.as_str().unwrap_or_default(),
+        operator: "Exists",
+        values: &[],
+    });
+    plain.chain(items(&spec["scopeSelector"]["matchExpressions"]).iter().map(Term::of))
+}
+
+/// Is an object in all scopes of a quota's `spec`?
+pub fn in_scopes(spec: &Value, group: &str, plural: &str, object: &Value) -> bool {
+    terms(spec).all(|term| term.holds(group, plural, object))
 }
 
 /// What a pod leaves out although a quota with the limits `hard` demands it of every container, as the text after

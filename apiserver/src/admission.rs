@@ -299,7 +299,7 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
         Arc::new(hard_anti_affinity::HardAntiAffinity),
         Arc::new(limit_ranger::LimitRanger { objects: objects() }),
         Arc::new(service_account::ServiceAccount { objects: objects() }),
-        Arc::new(node_restriction::NodeRestriction { objects: objects() }),
+        Arc::new(node_restriction::NodeRestriction { objects: objects(), authorizer: authorizer() }),
         Arc::new(taint_nodes::TaintNodesByCondition),
         Arc::new(always_pull_images::AlwaysPullImages),
         Arc::new(image_policy::ImagePolicyWebhook::new(&objects(), told, is_enabled("ImagePolicyWebhook"))?),
@@ -331,7 +331,7 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
         Arc::new(policy::Validating::new(world())),
         Arc::new(webhook::Validating::new(shown("ValidatingAdmissionWebhook")?)),
         // What is refused after it would be charged.
-        Arc::new(resource_quota::ResourceQuota { objects: objects() }),
+        Arc::new(resource_quota::ResourceQuota::new(objects(), told)?),
         Arc::new(always::AlwaysDeny),
     ])
 }

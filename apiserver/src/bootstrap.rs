@@ -97,8 +97,31 @@ async fn reconcile(
 /// # Errors
 /// A refusal.
 pub async fn authentication_settings(client: &Loopback, data: &Value) -> Result<(), Status> {
+    keep_map(client, "extension-apiserver-authentication", data, |found| found == data).await
+}
+
+/// Notes since which day (UTC) this cluster tells when tokens in Secrets were last used, for those who remove unused
+/// ones (KEP-2799).
+///
+/// # Errors
+/// A refusal.
+pub async fn token_tracking(client: &Loopback, today: jiff::civil::Date) -> Result<(), Status> {
+    let is_day = |found: &Value| {
+        let since = found["since"].as_str().and_then(|text| text.parse::<jiff::civil::Date>().ok());
+        since.is_some_and(|since| since <= today)
+    };
+    let data = json!({"since": today.to_string()});
+    keep_map(client, "kube-apiserver-legacy-service-account-token-tracking", &data, is_day).await
+}
+
+/// Makes a config map of `kube-system`, or repairs one whose data will not do.
+async fn keep_map(
+    client: &Loopback,
+    name: &str,
+    data: &Value,
+    will_do: impl Fn(&Value) -> bool,
+) -> Result<(), Status> {
     let collection = "/api/v1/namespaces/kube-system/configmaps";
-    let name = "extension-apiserver-authentication";
     let object = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -109,7 +132,7 @@ pub async fn authentication_settings(client: &Loopback, data: &Value) -> Result<
         Err(status) if status.code == 409 => {
             let path = format!("{collection}/{name}");
             let mut found = client.get(&path).await?;
-            if found["data"] == *data {
+            if will_do(&found["data"]) {
                 return Ok(());
             }
             found["data"] = data.clone();
@@ -195,7 +218,12 @@ fn object<const N: usize>(version: &str, kind: &str, labels: &Value, members: [(
 }
 
 /// Creates an object, or brings these parts of the one that is there to what is wanted.
-async fn ensure(client: &Loopback, collection: &str, object: &Value, parts: &[&str]) -> Result<(), Status> {
+pub(crate) async fn ensure(
+    client: &Loopback,
+    collection: &str,
+    object: &Value,
+    parts: &[&str],
+) -> Result<(), Status> {
     let path = format!("{collection}/{}", object["metadata"]["name"].as_str().unwrap_or_default());
     let mut found = match client.get(&path).await {
         Err(status) if status.code == 404 => return accept_existing(client.create(collection, object).await),

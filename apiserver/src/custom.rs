@@ -95,6 +95,24 @@ async fn settle(registry: &Registry, client: &Loopback, crd: &Value) -> Result<N
     Ok(if has_condition(&wanted, "NamesAccepted") { Next::Done } else { Next::Wait })
 }
 
+/// Says in the definition that its objects are being deleted.
+async fn tell_of_deletion(client: &Loopback, crd: &Value) -> Result<(), Status> {
+    let mut wanted = crd.clone();
+    let message = "CustomResource deletion is in progress";
+    crd::set_condition(
+        &mut wanted,
+        "Terminating",
+        true,
+        "InstanceDeletionInProgress",
+        message,
+        Timestamp::now(),
+    );
+    match wanted == *crd {
+        true => Ok(()),
+        false => client.update(&format!("{}/status", path(crd)), &wanted).await.map(drop),
+    }
+}
+
 /// Deletes the objects of a definition that is being deleted, and lets it go when there are none.
 async fn clean(registry: &Registry, client: &Loopback, crd: &Value) -> Result<Next, Status> {
     let (group, plural) =
@@ -112,7 +130,11 @@ async fn clean(registry: &Registry, client: &Loopback, crd: &Value) -> Result<Ne
             // Objects that cannot be seen must not be forgotten.
             return Ok(Next::Wait);
         }
-        for stored in registry.store.snapshot(&resource).iter(None, None) {
+        let found = registry.store.snapshot(&resource);
+        if found.iter(None, None).next().is_some() {
+            tell_of_deletion(client, crd).await?;
+        }
+        for stored in found.iter(None, None) {
             let (namespace, name) = (stored.key.namespace(), stored.key.name());
             let scope = if namespace.is_empty() { String::new() } else { format!("namespaces/{namespace}/") };
             match client.delete(&format!("/apis/{group}/{version}/{scope}{plural}/{name}")).await {

@@ -11,7 +11,7 @@ mod follow;
 mod metrics;
 pub mod shard;
 
-pub use follow::{follow, publish};
+pub use follow::{follow, keep, publish};
 pub use metrics::FlowMetrics;
 
 use crate::metrics::Metrics;

@@ -9,11 +9,13 @@ mod resolve;
 pub mod review;
 mod texts;
 mod tls;
+mod verify;
 
 pub use connector::{Stream, dial};
 pub use resolve::{ready_endpoints, service_port};
 pub use texts::{address, internal, of_handshake};
 pub use tls::Trust;
+pub use verify::Verifier;
 
 use crate::objects::Objects;
 use bytes::{Bytes, BytesMut};

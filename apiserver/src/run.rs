@@ -376,7 +376,8 @@ impl Server {
     async fn keep_flows(self: Arc<Self>) {
         self.until_done("flow control", &self.flows, || flowcontrol::publish(&self.client)).await;
         if let Some(flow) = &self.chain.flow {
-            flowcontrol::follow(flow.clone(), self.objects.clone(), self.client.clone()).await;
+            let follow = flowcontrol::follow(flow.clone(), self.objects.clone(), self.client.clone());
+            futures::join!(follow, flowcontrol::keep(&self.client));
         }
     }
 
@@ -409,6 +410,9 @@ impl Server {
         let data = authentication::settings(&self.args);
         let publish = || bootstrap::authentication_settings(client, &data);
         self.until_done("authentication settings", &published, publish).await;
+        let tracked = Step::pending("token tracking");
+        let today = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).date();
+        self.until_done("token tracking", &tracked, || bootstrap::token_tracking(client, today)).await;
     }
 
     async fn until_done<F>(&self, what: &str, step: &Step, mut work: impl FnMut() -> F)

@@ -27,6 +27,8 @@ const MIN_SECONDS: u64 = 600;
 const EXTENDED_SECONDS: u64 = 365 * 24 * 3600;
 /// Expiry that the token volume of every pod asks for.
 const WARN_AFTER_SECONDS: u64 = 3607;
+/// What holders of a token are told whose bound object is gone.
+const INVALIDATED: &str = "service account token has been invalidated";
 
 /// Why keys could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -442,15 +444,25 @@ impl Tokens {
 pub fn user_of(claims: &Claims, objects: &dyn Objects) -> Result<User, String> {
     let bound = &claims.kubernetes;
     let (namespace, account) = (&bound.namespace, &bound.serviceaccount);
-    let exists = |plural: &str, namespace: &str, reference: &Reference, what: &str| {
-        let object = objects.get("", plural, namespace, &reference.name);
-        let object = object.ok_or_else(|| format!("{what} {:?} not found", reference.name))?;
-        if !reference.uid.is_empty() && uid(&object) != reference.uid {
-            return Err(format!("{what} UID ({}) does not match claim ({})", uid(&object), reference.uid));
-        }
-        Ok(object)
+    let look_up = |plural: &str, namespace: &str, reference: &Reference| {
+        objects.get("", plural, namespace, &reference.name)
     };
-    exists("serviceaccounts", namespace, account, "service account")?;
+    let same = |object: &Value, reference: &Reference, what: &str, claim: &str| {
+        if !reference.uid.is_empty() && uid(object) != reference.uid {
+            let found = uid(object);
+            return Err(format!("{what} UID ({found}) does not match {claim} ({})", reference.uid));
+        }
+        Ok(())
+    };
+    // Whose token it is need not be told what has become of the object that it was bound to.
+    let bound_to = |plural: &str, namespace: &str, reference: &Reference, what: &str| {
+        let object = look_up(plural, namespace, reference).ok_or(INVALIDATED)?;
+        same(&object, reference, what, &format!("service account {what} ref claim"))?;
+        Ok::<_, String>(object)
+    };
+    let found = look_up("serviceaccounts", namespace, account)
+        .ok_or_else(|| format!("serviceaccounts {:?} not found", account.name))?;
+    same(&found, account, "service account", "claim")?;
     if claims.sub != format!("{}{namespace}:{}", crate::user::SERVICE_ACCOUNT_PREFIX, account.name) {
         return Err("token subject does not match its claims".to_owned());
     }
@@ -462,12 +474,12 @@ pub fn user_of(claims: &Claims, objects: &dyn Objects) -> Result<User, String> {
         extra("credential-id", format!("JTI={}", claims.jti));
     }
     if let Some(pod) = &bound.pod {
-        let found = exists("pods", namespace, pod, "pod")?;
+        let found = bound_to("pods", namespace, pod, "pod")?;
         // A pod past its grace period, give or take a minute, no longer speaks.
         if let Some(deleted) = found["metadata"]["deletionTimestamp"].as_str() {
             let until = deleted.parse::<jiff::Timestamp>().map_or(i64::MAX, |t| t.as_second() + 60);
             if i64::try_from(now_seconds()).unwrap_or(i64::MAX) > until {
-                return Err(format!("pod {:?} has been deleted", pod.name));
+                return Err(INVALIDATED.to_owned());
             }
         }
         extra("pod-name", pod.name.clone());
@@ -477,12 +489,12 @@ pub fn user_of(claims: &Claims, objects: &dyn Objects) -> Result<User, String> {
             extra("node-uid", node.uid.clone());
         }
     } else if let Some(node) = &bound.node {
-        exists("nodes", "", node, "node")?;
+        bound_to("nodes", "", node, "node")?;
         extra("node-name", node.name.clone());
         extra("node-uid", node.uid.clone());
     }
     if let Some(secret) = &bound.secret {
-        exists("secrets", namespace, secret, "secret")?;
+        bound_to("secrets", namespace, secret, "secret")?;
     }
     Ok(user)
 }

@@ -184,7 +184,52 @@ async fn pod_security_has_defaults_exemptions_and_versions() {
     assert_eq!(answer.status().as_u16(), 201);
     let warning = answer.headers()["warning"].to_str().expect("text");
     assert!(warning.contains("would violate PodSecurity \\\"restricted:v1.22\\\": "), "{warning}");
+    namespaces_ask_for_levels_that_are_known(&admin).await;
     server.stop().await;
+}
+
+async fn namespaces_ask_for_levels_that_are_known(admin: &Client) {
+    let labelled = |labels: Value| json!({"metadata": {"name": "new", "labels": labels}});
+    let (code, status) = admin
+        .post("/api/v1/namespaces", &labelled(json!({"pod-security.kubernetes.io/warn-version": "v2"})))
+        .await;
+    let text = "Namespace \"new\" is invalid: metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid value: \"v2\": must be \"latest\" or \"v1.x\"";
+    assert_eq!((code, message(&status)), (422, text));
+    // Namespace free has the pod "host"; two more that are well under baseline alone.
+    for name in ["x", "y"] {
+        admin.create("/api/v1/namespaces/free/pods", &pod(name, json!({}))).await;
+    }
+    let label = async |level: &str| {
+        let patch =
+            json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}}).to_string();
+        let media = [("content-type", "application/merge-patch+json")];
+        let answer = admin.raw(Method::PATCH, "/api/v1/namespaces/free", &media, patch).await;
+        let warnings = answer.headers().get_all("warning").iter();
+        (
+            answer.status().as_u16(),
+            warnings.map(|text| text.to_str().expect("text").to_owned()).collect::<Vec<_>>(),
+        )
+    };
+    // It is exempt by the configuration; others are not.
+    assert_eq!(label("restricted").await, (200, vec![]));
+    assert_eq!(label("strict").await.0, 422);
+    let patch =
+        json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}).to_string();
+    let media = [("content-type", "application/merge-patch+json")];
+    admin.create("/api/v1/namespaces/a/pods", &pod("w", json!({}))).await;
+    let answer = admin.raw(Method::PATCH, "/api/v1/namespaces/a?dryRun=All", &media, patch).await;
+    let warnings: Vec<&str> =
+        answer.headers().get_all("warning").iter().map(|text| text.to_str().expect("text")).collect();
+    let alike =
+        "allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile";
+    assert_eq!(
+        warnings,
+        [
+            "299 - \"existing pods in namespace \\\"a\\\" violate the new PodSecurity enforce level \\\"restricted:latest\\\"\"".to_owned(),
+            format!("299 - \"host: host namespaces, {alike}\""),
+            format!("299 - \"tuned (and 1 other pod): {alike}\""),
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

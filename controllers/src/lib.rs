@@ -55,6 +55,7 @@ mod service_load_balancer;
 mod statefulset;
 mod storage_version_migrator;
 mod taint_eviction;
+mod trust_bundle;
 mod ttl;
 mod ttl_after_finished;
 mod volume_attributes_class_protection;

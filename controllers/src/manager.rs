@@ -45,6 +45,7 @@ controllers! {
     "garbage-collector-controller" "garbagecollector" garbage_collector::run,
     "horizontal-pod-autoscaler-controller" "horizontalpodautoscaling" autoscaler::run,
     "job-controller" "job" job::run,
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller" "kube-apiserver-serving-clustertrustbundle-publisher" trust_bundle::run,
     "kubelet-serving-approving-controller" "kubeletservingapproving" certificates::run_serving_approver,
     "legacy-serviceaccount-token-cleaner-controller" "legacy-serviceaccount-token-cleaner" legacy_token_cleaner::run,
     "local-path-provisioner-controller" "local-path-provisioner" local_path::run,

@@ -85,6 +85,8 @@ pub struct Scale {
     pub watch_span: Duration,
     /// Pods of 4 KiB in lists of every form.
     pub listed_pods: usize,
+    /// Config maps of 100 kB in the list that shows what lists take of memory.
+    pub large_objects: usize,
     /// CustomResourceDefinitions at once.
     pub definitions: usize,
     /// Objects of 1 KiB in the database of a server that is restarted.
@@ -119,6 +121,7 @@ impl Scale {
             watchers: 1_000,
             watch_span: Duration::from_secs(pick(8, 2) as u64),
             listed_pods: pick(10_000, 1_000),
+            large_objects: pick(1_000, 100),
             definitions: pick(500, 50),
             restart_objects: pick(100_000, 5_000),
             leases: pick(1_000, 100),

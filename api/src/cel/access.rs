@@ -1,7 +1,7 @@
 //! Expressions about who asks for what: mappings and rules of JSON Web Tokens see `claims` or `user`, match conditions
 //! of authorizers see `request`, the spec of a SubjectAccessReview.
 use super::PER_CALL_LIMIT;
-use super::admission::{Compiled, compile};
+use super::admission::{Compiled, compile_dynamic};
 use super::check::Env;
 use super::eval::{Context, EvalError, Program, Variables};
 use super::library::Out;
@@ -82,7 +82,7 @@ impl Variable {
     /// # Errors
     /// What is wrong with it.
     pub fn compile(&self, text: &str, wanted: &[Type]) -> Compiled {
-        compile(&self.environment(), text, wanted)
+        compile_dynamic(&self.environment(), text, wanted)
     }
 
     /// The variable with a value.

@@ -196,11 +196,24 @@ impl<'a> Variables<'a> for Input<'a> {
 /// An expression that was accepted, or why it does not compile.
 pub type Compiled = Result<Program, String>;
 
-/// Compiles an expression that must have one of the given types; any when there are none.
+/// Compiles an expression that must have one of the given types; any when there are none. One whose type is not known
+/// before it is evaluated has none of them.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn compile(env: &Env, text: &str, wanted: &[Type]) -> Compiled {
+    let program = compile_dynamic(env, text, wanted)?;
+    match *program.checked().result() == Type::Dyn && !wanted.is_empty() {
+        true => Err(other_type(wanted)),
+        false => Ok(program),
+    }
+}
+
+/// Compiles an expression that must have one of the given types, or one that is not known before it is evaluated.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn compile_dynamic(env: &Env, text: &str, wanted: &[Type]) -> Compiled {
     let checked =
         super::compile(env, text).map_err(|issues: Issues| format!("compilation failed: {issues}"))?;
     let found = checked.result();
@@ -209,15 +222,19 @@ pub fn compile(env: &Env, text: &str, wanted: &[Type]) -> Compiled {
     if wanted.is_empty() || *found == Type::Dyn || wanted.iter().any(fits) {
         return Ok(Program::new(checked));
     }
+    Err(other_type(wanted))
+}
+
+fn other_type(wanted: &[Type]) -> String {
     let name = |ty: &Type| match ty {
         Type::Null => "null_type".to_owned(),
         ty => ty.to_string(),
     };
     let names: Vec<String> = wanted.iter().map(name).collect();
-    Err(match names.as_slice() {
+    match names.as_slice() {
         [one] => format!("must evaluate to {one}"),
         several => format!("must evaluate to one of [{}]", several.join(" ")),
-    })
+    }
 }
 
 /// The variables of a policy, each of which may use those before it.

@@ -53,7 +53,7 @@ pub enum Fault {
 /// Why it is not accepted.
 pub fn check(text: &str) -> Result<(), Fault> {
     let env = Env::new([("device".to_owned(), DEVICE.clone())]);
-    let program = admission::compile(&env, text, &[Type::Bool]).map_err(Fault::Invalid)?;
+    let program = admission::compile_dynamic(&env, text, &[Type::Bool]).map_err(Fault::Invalid)?;
     let root = |name: &str| (name == "device").then(|| DEVICE.clone());
     if cost::estimate(program.checked(), &root).max > MAX_COST { Err(Fault::Expensive) } else { Ok(()) }
 }
@@ -124,7 +124,7 @@ impl Selector {
     /// What is wrong with it.
     pub fn compile(text: &str) -> Result<Self, String> {
         let env = Env::new([("device".to_owned(), DEVICE.clone())]);
-        admission::compile(&env, text, &[Type::Bool]).map(Self)
+        admission::compile_dynamic(&env, text, &[Type::Bool]).map(Self)
     }
 
     /// Whether it selects a device.

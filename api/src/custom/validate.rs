@@ -33,11 +33,33 @@ pub fn validate_default(schema: &Value, default: &Value, path: &str) -> ErrorLis
     types::collect_patterns(schema, &mut patterns);
     let mut walk = Walk { patterns: &patterns, errors: ErrorList::new() };
     walk.value(schema, default, None, path);
+    if has_unknown(schema, default) {
+        walk.errors.insert(0, Error::invalid(path, default, "must not have unknown fields"));
+    }
     if !walk.errors.is_empty() {
         return walk.errors;
     }
     let rules = rules::Rules::of_part(schema);
     rules.map(|rules| rules.validate_default(default, path)).unwrap_or_default()
+}
+
+/// Whether a value holds members that pruning by the schema would take away.
+fn has_unknown(schema: &Value, value: &Value) -> bool {
+    let additional = &schema["additionalProperties"];
+    match value {
+        Value::Object(members) => members.iter().any(|(name, member)| match schema["properties"].get(name) {
+            Some(property) => has_unknown(property, member),
+            None if additional.is_object() => has_unknown(additional, member),
+            None => {
+                let whole = matches!(name.as_str(), "apiVersion" | "kind" | "metadata");
+                additional != &Value::Bool(true)
+                    && schema["x-kubernetes-preserve-unknown-fields"] != true
+                    && !(whole && schema["x-kubernetes-embedded-resource"] == true)
+            }
+        }),
+        Value::Array(items) => items.iter().any(|item| has_unknown(&schema["items"], item)),
+        _ => false,
+    }
 }
 
 struct Walk<'a> {

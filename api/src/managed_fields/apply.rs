@@ -171,9 +171,10 @@ struct Owners<'a> {
 }
 
 impl Owners<'_> {
-    /// What those own whose entries speak of a version for which `of` holds.
+    /// What those own whose entries speak of a version for which `of` holds; and the object's name, of which entries
+    /// do not tell, so that its metadata stay.
     fn fields(&self, of: impl Fn(&str) -> bool) -> Set {
-        let mut owned = Set::default();
+        let mut owned = Set::trusted(serde_json::json!({"f:metadata": {"f:name": {}}}));
         let all = self.others.iter().chain(std::iter::once(self.own));
         all.filter(|e| of(&e.api_version)).for_each(|e| owned.union(e.fields.clone()));
         owned

@@ -161,6 +161,7 @@ proptest! {
             let next = real(live.as_ref(), step, at as i64);
             prop_assert_eq!(next.is_some(), passes, "step {} {:?} on {:?}", at, step, live);
             let Some(mut next) = next else { continue };
+            prop_assert_eq!(&next["metadata"]["name"], "a", "step {} {:?} on {:?}", at, step, live);
             next["metadata"]["uid"] = json!("u");
             prop_assert_eq!(&flatten(&next), &oracle, "step {} {:?} on {:?}", at, step, live);
             // An object whose entries are all gone is not tracked any more.

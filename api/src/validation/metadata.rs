@@ -6,7 +6,7 @@ use crate::{Value, names};
 /// All keys and values of annotations together.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
 /// Finalizers that need no domain.
-const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+pub(super) const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 /// Members that an update may not change.
 const IMMUTABLE: [&str; 6] =
     ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
@@ -119,6 +119,10 @@ fn finalizers(finalizers: &At<'_>) {
     if names.contains(&"orphan") && names.contains(&"foregroundDeletion") {
         finalizers.invalid("finalizer orphan and foregroundDeletion cannot be both set");
     }
+}
+
+/// Finalizers of kinds whose finalizers name their owner.
+pub(super) fn owned_finalizers(finalizers: &At<'_>) {
     for finalizer in finalizers.items() {
         if !finalizer.text().contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.text()) {
             finalizer.invalid("name is neither a standard finalizer name nor is it fully qualified");

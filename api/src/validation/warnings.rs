@@ -63,6 +63,9 @@ pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
             pod(&template.get("spec"), &mut out);
         }
     }
+    if super::row(kind).is_none() {
+        finalizers(&at.get("metadata.finalizers"), old, &mut out);
+    }
     match (group, name) {
         ("", "Pod") if old.is_none() => {
             host_name(&at, "this is used in the Pod's hostname", &mut out);
@@ -94,6 +97,22 @@ pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
         _ => {}
     }
     out
+}
+
+/// Custom resources may have finalizers of any name; new ones should tell whose they are.
+fn finalizers(list: &At<'_>, old: Option<&Value>, out: &mut Vec<String>) {
+    let before = old.and_then(|old| old["metadata"]["finalizers"].as_array());
+    let is_new = |finalizer: &At<'_>| before.is_none_or(|before| !before.contains(finalizer.value()));
+    let mut names: Vec<&str> = list.items().filter(is_new).map(|finalizer| finalizer.text()).collect();
+    names.retain(|name| !name.contains('/') && !super::metadata::STANDARD_FINALIZERS.contains(name));
+    names.sort_unstable();
+    let path = list.path();
+    out.extend(names.into_iter().map(|name| {
+        format!(
+            "{path}: {name:?}: prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts \
+             with other finalizer writers"
+        )
+    }));
 }
 
 fn note_if_set(at: &At<'_>, note: &str, out: &mut Vec<String>) {

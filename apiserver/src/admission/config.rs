@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Plugins that can be told something here.
-const CONFIGURABLE: [&str; 7] = [
+const CONFIGURABLE: [&str; 8] = [
     "EventRateLimit",
     "ImagePolicyWebhook",
     "MutatingAdmissionWebhook",
     "PodNodeSelector",
     "PodSecurity",
     "PodTolerationRestriction",
+    "ResourceQuota",
     "ValidatingAdmissionWebhook",
 ];
 

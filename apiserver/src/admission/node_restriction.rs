@@ -1,11 +1,14 @@
 //! NodeRestriction: a kubelet writes its own Node and the pods on it, and nobody else's.
+mod audiences;
+
 use super::certificates::common_name;
 use super::{Attributes, Operation, Plugin, array};
+use crate::authz::Authorizer;
 use crate::authz::node::{self, MIRROR, is_mirror};
 use crate::objects::Objects;
 use async_trait::async_trait;
-use knarr_api::Value;
 use knarr_api::status::Status;
+use knarr_api::{Value, gates};
 use std::sync::Arc;
 
 /// Labels under these domains are not a kubelet's to set, but for those below.
@@ -31,6 +34,8 @@ const KUBELET_SIGNERS: [&str; 2] =
 pub struct NodeRestriction {
     /// Where pods are looked up.
     pub objects: Arc<dyn Objects>,
+    /// Says for whom else a kubelet may ask for tokens.
+    pub authorizer: Authorizer,
 }
 
 #[async_trait]
@@ -115,6 +120,9 @@ impl NodeRestriction {
         }
         if pod["spec"]["nodeName"] != node {
             return Err("node requested token bound to a pod scheduled on a different node".to_owned());
+        }
+        if gates::enabled("ServiceAccountNodeAudienceRestriction") {
+            audiences::check(&*self.objects, &self.authorizer, attributes, request, &pod)?;
         }
         Ok(())
     }
@@ -277,8 +285,11 @@ fn own_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
     if forbidden.is_empty() {
         return Ok(());
     }
-    let action = if attributes.operation == Operation::Create { "set" } else { "modify" };
-    Err(format!("is not allowed to {action} the following labels: {}", forbidden.join(", ")))
+    let what = match attributes.operation {
+        Operation::Create => "set the following labels",
+        _ => "modify labels",
+    };
+    Err(format!("is not allowed to {what}: {}", forbidden.join(", ")))
 }
 
 fn changed_labels<'a>(old: &'a Value, new: &'a Value) -> Vec<&'a str> {

@@ -6,37 +6,31 @@
 //! Source: the Pod Security Standards page and KEP-2579. A version label pins the controls to what they were in that
 //! version; the annotations that told seccomp profiles before v1.19 are not looked at.
 mod checks;
+mod policy;
 
 use super::config::Configurations;
 use super::{Attributes, Operation, Plugin};
 use crate::config_file::ConfigError;
 use crate::objects::Objects;
 use async_trait::async_trait;
-use checks::{LATEST, Level, violations};
+use checks::{title, violations};
 use knarr_api::Value;
 use knarr_api::status::Status;
+use policy::{Defaults, Policies, Policy};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const NAME: &str = "PodSecurity";
 const LABEL: &str = "pod-security.kubernetes.io/";
+/// Pods that are looked at when a namespace asks for more.
+const CHECKED: usize = 3000;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Configuration {
     defaults: Defaults,
     exemptions: Exemptions,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct Defaults {
-    enforce: String,
-    enforce_version: String,
-    audit: String,
-    audit_version: String,
-    warn: String,
-    warn_version: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -53,55 +47,6 @@ pub struct PodSecurity {
     configured: Configuration,
 }
 
-/// What a mode asks of pods; no level: nothing.
-struct Policy {
-    level: Option<Level>,
-    /// As its label says, `latest` or `v1.25`.
-    version: String,
-}
-
-impl Policy {
-    fn minor(&self) -> u32 {
-        self.version.strip_prefix("v1.").and_then(|minor| minor.parse().ok()).unwrap_or(LATEST)
-    }
-
-    fn name(&self) -> String {
-        match self.level {
-            Some(level) => format!("{level}:{}", self.version),
-            None => format!("privileged:{}", self.version),
-        }
-    }
-}
-
-impl Defaults {
-    /// Level and version of a mode, as configured.
-    fn of(&self, mode: &str) -> (&str, &str) {
-        match mode {
-            "enforce" => (&self.enforce, &self.enforce_version),
-            "audit" => (&self.audit, &self.audit_version),
-            _ => (&self.warn, &self.warn_version),
-        }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        for mode in ["enforce", "audit", "warn"] {
-            let (level, version) = self.of(mode);
-            if !matches!(level, "" | "privileged" | "baseline" | "restricted") {
-                return Err(format!(
-                    "defaults.{mode}: Invalid value: {level:?}: must be one of privileged, baseline, restricted"
-                ));
-            }
-            let minor = version.strip_prefix("v1.").is_some_and(|minor| minor.parse::<u32>().is_ok());
-            if !matches!(version, "" | "latest") && !minor {
-                return Err(format!(
-                    "defaults.{mode}-version: Invalid value: {version:?}: must be \"latest\" or \"v1.x\""
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
 #[async_trait]
 impl Plugin for PodSecurity {
     fn name(&self) -> &'static str {
@@ -112,34 +57,41 @@ impl Plugin for PodSecurity {
         let pods = attributes.kind.gvk.group.is_empty()
             && &*attributes.kind.plural == "pods"
             && matches!(attributes.subresource, "" | "ephemeralcontainers");
+        let whole = attributes.subresource.is_empty();
         matches!(operation, Operation::Create | Operation::Update)
-            && (pods || attributes.subresource.is_empty() && template_path(attributes).is_some())
+            && (pods || whole && (template_path(attributes).is_some() || is_namespace(attributes)))
     }
 
     async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        if is_namespace(attributes) {
+            return self.judge_namespace(attributes);
+        }
         let notes = &attributes.notes;
         if let Some(exempt) = self.exempt(attributes) {
             notes.annotate(format!("{LABEL}exempt"), exempt);
             return Ok(());
         }
-        let [warn, audit, enforce] = ["warn", "audit", "enforce"].map(|mode| self.policy(attributes, mode));
-        if let Some(found) = found(attributes, &warn) {
-            notes.warn(format!("would violate PodSecurity {:?}: {found}", warn.name()));
+        let namespace = self.objects.get("", "namespaces", "", attributes.namespace);
+        let labels = namespace.as_ref().map_or(&Value::Null, |namespace| &namespace["metadata"]["labels"]);
+        let (Policies { enforce, audit, warn }, errors) = self.configured.defaults.policies(labels);
+        if !errors.is_empty() {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            notes.annotate(format!("{LABEL}error"), format!("Failed to parse policy: {}", errors.join(", ")));
         }
-        if let Some(found) = found(attributes, &audit) {
-            let text = format!("would violate PodSecurity {:?}: {found}", audit.name());
+        if let Some(found) = found(attributes, audit) {
+            let text = format!("would violate PodSecurity \"{audit}\": {found}");
             notes.annotate(format!("{LABEL}audit-violations"), text);
         }
-        if &*attributes.kind.plural != "pods" {
-            return Ok(());
-        }
-        notes.annotate(format!("{LABEL}enforce-policy"), enforce.name());
-        match found(attributes, &enforce) {
-            Some(found) => {
-                Err(attributes.forbidden(format!("violates PodSecurity {:?}: {found}", enforce.name())))
+        if &*attributes.kind.plural == "pods" {
+            notes.annotate(format!("{LABEL}enforce-policy"), enforce.to_string());
+            if let Some(found) = found(attributes, enforce) {
+                return Err(attributes.forbidden(format!("violates PodSecurity \"{enforce}\": {found}")));
             }
-            None => Ok(()),
         }
+        if let Some(found) = found(attributes, warn) {
+            notes.warn(format!("would violate PodSecurity \"{warn}\": {found}"));
+        }
+        Ok(())
     }
 }
 
@@ -166,31 +118,80 @@ impl PodSecurity {
         if is_in(&exemptions.usernames, &attributes.user.name) {
             return Some("user");
         }
-        let class = attributes.object.as_ref().and_then(|object| judged(attributes, object));
-        let class = class.and_then(|pod| pod["spec"]["runtimeClassName"].as_str()).unwrap_or_default();
-        (!class.is_empty() && is_in(&exemptions.runtime_classes, class)).then_some("runtimeClass")
+        let pod = attributes.object.as_ref().and_then(|object| judged(attributes, object));
+        pod.is_some_and(|pod| self.is_exempt_class(pod)).then_some("runtimeClass")
     }
 
-    /// What a mode asks in the namespace.
-    fn policy(&self, attributes: &Attributes<'_>, mode: &str) -> Policy {
-        let namespace = self.objects.get("", "namespaces", "", attributes.namespace);
-        let label = |name: String| {
-            let labels = &namespace.as_ref()?["metadata"]["labels"];
-            labels[format!("{LABEL}{name}")].as_str().map(str::to_owned)
-        };
-        let (level, version) = self.configured.defaults.of(mode);
-        let level = label(mode.to_owned()).unwrap_or_else(|| level.to_owned());
-        let version = label(format!("{mode}-version")).unwrap_or_else(|| version.to_owned());
-        Policy {
-            level: match level.as_str() {
-                "" | "privileged" => None,
-                "baseline" => Some(Level::Baseline),
-                // An unknown level is the strictest, as in the original.
-                _ => Some(Level::Restricted),
-            },
-            version: if version.is_empty() { "latest".to_owned() } else { version },
+    /// Refuses labels that ask for nothing known, and warns of pods that would not be let in any more.
+    fn judge_namespace(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        let Some(object) = &attributes.object else { return Ok(()) };
+        let (asked, errors) = self.configured.defaults.policies(&object["metadata"]["labels"]);
+        let old = attributes.old.as_ref();
+        let before = old.map(|old| self.configured.defaults.policies(&old["metadata"]["labels"]));
+        let told =
+            |errors: &[knarr_api::field::Error]| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+        // What was stored wrong is no reason to refuse other changes.
+        if !errors.is_empty() && before.as_ref().is_none_or(|(_, before)| told(before) != told(&errors)) {
+            return Err(Status::invalid("", "Namespace", attributes.name, &errors));
         }
+        let (now, Some((Policies { enforce: before, .. }, _))) = (asked.enforce, before) else {
+            return Ok(());
+        };
+        let relaxed = now.minor == before.minor && now.level <= before.level;
+        let exempt = self.configured.exemptions.namespaces.iter().any(|exempt| exempt == attributes.name);
+        if now.level.is_some() && !relaxed && !exempt {
+            self.warn_of_pods(attributes, now);
+        }
+        Ok(())
     }
+
+    fn warn_of_pods(&self, attributes: &Attributes<'_>, policy: Policy) {
+        let Some(level) = policy.level else { return };
+        let namespace = attributes.name;
+        let pods = self.objects.list("", "pods", Some(namespace));
+        if pods.len() > CHECKED {
+            attributes.notes.warn(format!(
+                "new PodSecurity enforce level only checked against the first {CHECKED} of {} existing pods",
+                pods.len()
+            ));
+        }
+        let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for pod in pods.iter().take(CHECKED).filter(|pod| !self.is_exempt_class(pod)) {
+            let found = violations(pod, level, policy.minor);
+            if !found.is_empty() {
+                let titles: Vec<&str> = found.iter().map(|found| title(found)).collect();
+                let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+                alike.entry(titles.join(", ")).or_default().push(name);
+            }
+        }
+        if !alike.is_empty() {
+            attributes.notes.warn(format!(
+                "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level \"{policy}\""
+            ));
+        }
+        let mut lines: Vec<String> = alike.iter().map(|(reason, pods)| line(reason, pods)).collect();
+        lines.sort_unstable();
+        lines.into_iter().for_each(|line| attributes.notes.warn(line));
+    }
+
+    fn is_exempt_class(&self, pod: &Value) -> bool {
+        let class = pod["spec"]["runtimeClassName"].as_str().unwrap_or_default();
+        !class.is_empty() && self.configured.exemptions.runtime_classes.iter().any(|exempt| exempt == class)
+    }
+}
+
+/// Pods that violate the same: `a (and 2 other pods): host namespaces`.
+fn line(reason: &str, pods: &[&str]) -> String {
+    let first = pods.iter().min().copied().unwrap_or_default();
+    match pods.len() - 1 {
+        0 => format!("{first}: {reason}"),
+        1 => format!("{first} (and 1 other pod): {reason}"),
+        others => format!("{first} (and {others} other pods): {reason}"),
+    }
+}
+
+fn is_namespace(attributes: &Attributes<'_>) -> bool {
+    attributes.kind.gvk.group.is_empty() && &*attributes.kind.plural == "namespaces"
 }
 
 /// The pod of an object, or its template of pods.
@@ -202,7 +203,7 @@ fn judged<'a>(attributes: &Attributes<'_>, object: &'a Value) -> Option<&'a Valu
 }
 
 /// What violates a policy.
-fn found(attributes: &Attributes<'_>, policy: &Policy) -> Option<String> {
+fn found(attributes: &Attributes<'_>, policy: Policy) -> Option<String> {
     let level = policy.level?;
     let pod = judged(attributes, attributes.object.as_ref()?)?;
     // An update that leaves the spec alone is not judged again.
@@ -210,7 +211,7 @@ fn found(attributes: &Attributes<'_>, policy: &Policy) -> Option<String> {
     if old.is_some_and(|old| old["spec"] == pod["spec"]) {
         return None;
     }
-    let found = violations(pod, level, policy.minor());
+    let found = violations(pod, level, policy.minor);
     (!found.is_empty()).then(|| found.join(", "))
 }
 

@@ -2,7 +2,11 @@
 //!
 //! The charge is a write of the quota's `status.used` in the commit group of the object, guarded by the quota's
 //! revision: of writes that race for the last of a quota one is stored, and the others are admitted anew.
+mod limited;
+
+use super::config::Configurations;
 use super::{Attributes, Operation, Plugin};
+use crate::config_file::ConfigError;
 use crate::objects::Objects;
 use crate::registry::codec;
 use crate::storage::{Guard, Key, Revision, Write};
@@ -13,7 +17,10 @@ use knarr_api::quota::{self, Usage};
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
 use knarr_api::{Value, table};
+use limited::LimitedResource;
 use std::sync::Arc;
+
+const NAME: &str = "ResourceQuota";
 
 /// How keys of quotas begin.
 const QUOTAS: &str = "core/resourcequotas";
@@ -21,13 +28,25 @@ const QUOTAS: &str = "core/resourcequotas";
 /// The plugin.
 pub struct ResourceQuota {
     /// Where quotas are looked up.
-    pub objects: Arc<dyn Objects>,
+    objects: Arc<dyn Objects>,
+    limited: Vec<LimitedResource>,
+}
+
+impl ResourceQuota {
+    /// The plugin with its configuration.
+    ///
+    /// # Errors
+    /// A limit on no resource.
+    pub fn new(objects: Arc<dyn Objects>, configurations: &Configurations) -> Result<Self, ConfigError> {
+        let limited = limited::load(configurations, NAME)?;
+        Ok(Self { objects, limited })
+    }
 }
 
 #[async_trait]
 impl Plugin for ResourceQuota {
     fn name(&self) -> &'static str {
-        "ResourceQuota"
+        NAME
     }
 
     fn handles(&self, operation: Operation, attributes: &Attributes<'_>) -> bool {
@@ -50,8 +69,11 @@ impl Plugin for ResourceQuota {
         let mut companions = Companions::default();
         let Some(new) = &attributes.object else { return Ok(companions) };
         let now = Timestamp::now();
-        for quota in self.objects.list("", "resourcequotas", Some(attributes.namespace)) {
-            let resource = (&*attributes.kind.gvk.group, &*attributes.kind.plural);
+        let quotas = self.objects.list("", "resourcequotas", Some(attributes.namespace));
+        let resource = (&*attributes.kind.gvk.group, &*attributes.kind.plural);
+        let write = limited::Written { resource, new, old: attributes.old.as_ref(), now };
+        limited::check(&self.limited, &quotas, &write).map_err(|uncovered| uncovered.refusal(attributes))?;
+        for quota in quotas {
             let used = charge(&quota, resource, new, attributes.old.as_ref(), now)
                 .map_err(|refusal| attributes.forbidden(refusal))?;
             if used.is_some() || is_awaited(&quota, resource) {

@@ -2,6 +2,7 @@
 use super::FlowControl;
 use super::bootstrap;
 use super::config::Config;
+use crate::bootstrap::ensure;
 use crate::loopback::Loopback;
 use crate::objects::{Change, Objects};
 use futures::StreamExt;
@@ -12,36 +13,41 @@ use knarr_api::time::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const PATH: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
 
+/// Objects that nobody may take over or do without.
+const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
+
+/// Time between two looks at what must be there, as in the original.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// Creates the objects that every cluster is born with, and brings their specs up to date where nobody has taken them
-/// over (annotation `apf.kubernetes.io/autoupdate-spec`).
+/// over (annotation `apf.kubernetes.io/autoupdate-spec`) or may.
 ///
 /// # Errors
 /// The first refusal.
 pub async fn publish(client: &Loopback) -> Result<(), Status> {
     for object in bootstrap::objects() {
         let collection = format!("{PATH}/{}", plural(&object));
-        match client.create(&collection, &object).await {
-            Err(status) if status.code == 409 => {}
-            answer => {
-                answer?;
-                continue;
-            }
-        }
-        let path = format!("{collection}/{}", name(&object));
-        let mut found = client.get(&path).await?;
-        let automatic = &found["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"];
-        if automatic == "true" && found["spec"] != object["spec"] {
-            let mut wanted = object.clone();
-            wanted["metadata"] = found["metadata"].take();
-            // The server leaves what is equal but for defaults unwritten.
-            client.update(&path, &wanted).await?;
-        }
+        let found = client.get(&format!("{collection}/{}", name(&object))).await.unwrap_or_default();
+        let automatic = found["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] == "true";
+        let kept: &[&str] = if automatic || MANDATORY.contains(&name(&object)) { &["/spec"] } else { &[] };
+        ensure(client, &collection, &object, kept).await?;
     }
     Ok(())
+}
+
+/// Publishes the objects again and again, so that those that were deleted or spoilt come back.
+pub async fn keep(client: &Loopback) {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        if let Err(status) = publish(client).await {
+            tracing::warn!(%status, "the configuration of flow control could not be kept");
+        }
+    }
 }
 
 /// Takes every change of the objects over, for ever, and notes in each schema whether its level exists.

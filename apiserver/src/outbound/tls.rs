@@ -1,4 +1,5 @@
 //! Whom a called server must be vouched for by.
+use super::verify::Verifier;
 use crate::streaming::TrustAll;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -59,8 +60,12 @@ impl Trust {
         let verified = if self.insecure {
             let trusting = Arc::new(TrustAll(provider.clone()));
             builder.dangerous().with_custom_certificate_verifier(trusting)
+        } else if self.authorities.is_empty() {
+            builder.with_root_certificates(system_roots())
         } else {
-            builder.with_root_certificates(self.roots()?)
+            let given = CertificateDer::pem_slice_iter(&self.authorities).collect::<Result<_, _>>();
+            let given = given.map_err(|error| error.to_string())?;
+            builder.dangerous().with_custom_certificate_verifier(Verifier::new(given, provider)?)
         };
         let mut config = match identity.filter(|_| self.identified) {
             Some(shown) => verified.with_client_cert_resolver(shown.clone()),
@@ -69,21 +74,13 @@ impl Trust {
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(config)
     }
+}
 
-    fn roots(&self) -> Result<Arc<RootCertStore>, String> {
-        static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            Arc::new(roots)
-        });
-        if self.authorities.is_empty() {
-            return Ok(SYSTEM.clone());
-        }
+fn system_roots() -> Arc<RootCertStore> {
+    static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&self.authorities) {
-            let certificate = certificate.map_err(|error| error.to_string())?;
-            roots.add(certificate).map_err(|error| error.to_string())?;
-        }
-        Ok(Arc::new(roots))
-    }
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
+    SYSTEM.clone()
 }

@@ -229,12 +229,11 @@ fn rescaled(call: &Call<'_>, present: &Value, scale: &Value) -> Result<Wish, Sta
     }
     let mut value = present.clone();
     set(&mut value, &paths(call.row).0, replicas.into());
-    let version = object::resource_version(scale);
-    let version = if version.is_empty() { None } else { Some(version.into()) };
-    object::set_meta(&mut value, "resourceVersion", version);
-    let uid = object::uid(scale);
-    if !uid.is_empty() {
-        object::set_meta(&mut value, "uid", Some(uid.into()));
+    // What it does not name stays that of the object, also of a kind whose updates must name their version.
+    for (name, given) in [("resourceVersion", object::resource_version(scale)), ("uid", object::uid(scale))] {
+        if !given.is_empty() {
+            object::set_meta(&mut value, name, Some(given.into()));
+        }
     }
     Ok(Wish { value, applied: false, warnings: Vec::new() })
 }

@@ -156,7 +156,7 @@ fn take(accepted: &mut Value, wanted: &Value, member: &str) {
 }
 
 /// Sets a condition; its time changes only with its status.
-fn set_condition(crd: &mut Value, name: &str, status: bool, reason: &str, message: &str, now: Timestamp) {
+pub fn set_condition(crd: &mut Value, name: &str, status: bool, reason: &str, message: &str, now: Timestamp) {
     let list = object::child_mut(crd, "status").entry("conditions").or_insert_with(|| json!([]));
     if !list.is_array() {
         *list = json!([]);

@@ -1,7 +1,7 @@
 //! Connections to kubelets, pods and services: one for each request, upgraded ones piped until either side ends.
 use super::location::Target;
 use crate::audit::Record;
-use crate::outbound::{dial, of_handshake, reason};
+use crate::outbound::{Verifier, dial, of_handshake, reason};
 use crate::server::{Body, Request, RequestBody, Response};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -19,7 +19,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -69,11 +69,9 @@ impl Upstream {
         let trusting = Arc::new(TrustAll(provider.clone()));
         let verified = match config.kubelet_ca {
             Some(pem) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in CertificateDer::pem_slice_iter(&pem) {
-                    roots.add(certificate?)?;
-                }
-                builder()?.with_root_certificates(roots)
+                let given = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?;
+                let verifier = Verifier::new(given, provider).map_err(anyhow::Error::msg)?;
+                builder()?.dangerous().with_custom_certificate_verifier(verifier)
             }
             None => builder()?.dangerous().with_custom_certificate_verifier(trusting.clone()),
         };

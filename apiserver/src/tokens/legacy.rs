@@ -99,7 +99,7 @@ pub fn user(
     }
     let secret = objects.get("", "secrets", namespace, secret_name);
     let secret = secret.filter(|secret| secret["metadata"]["deletionTimestamp"].is_null());
-    let secret = secret.ok_or("service account token has been invalidated")?;
+    let secret = secret.ok_or(super::INVALIDATED)?;
     let held = secret["data"]["token"].as_str().and_then(|text| STANDARD.decode(text).ok());
     if held.as_deref() != Some(token.as_bytes()) {
         return Err("service account token does not match server's copy".to_owned());

@@ -115,6 +115,10 @@ async fn objects_live_as_those_of_other_kinds() {
         (&json!(7), &json!({"replicas": 4, "selector": "a=b"}))
     );
     assert_eq!(server.get(&path).await.expect(200)["spec"]["replicas"], 7);
+    // A scale need not name the version that it changes, as the object itself must.
+    let bare = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"},
+        "spec": {"replicas": 8}});
+    assert_eq!(server.put(&format!("{path}/scale"), &bare).await.expect(200)["spec"]["replicas"], 8);
     assert_eq!(server.delete(&path).await.expect(200)["status"], "Success");
     server.get(&path).await.code_is(404);
 }
@@ -315,6 +319,24 @@ async fn a_watch_tells_of_changes() {
 }
 
 #[tokio::test]
+async fn finalizers_may_have_any_name() {
+    let server = start().await;
+    let mut held = widget("held", json!({"size": 2}));
+    held["metadata"]["finalizers"] = json!(["resources-finalizer.example.com"]);
+    let made = server.post(WIDGETS, &held).await;
+    made.code_is(201);
+    let warning = made.headers["warning"].to_str().unwrap();
+    assert!(
+        warning.contains("metadata.finalizers: \\\"resources-finalizer.example.com\\\": prefer a domain"),
+        "{warning}"
+    );
+    let patch = json!({"spec": {"size": 3}});
+    let changed = server.patch(&format!("{WIDGETS}/held"), "merge-patch+json", &patch).await;
+    changed.code_is(200);
+    assert!(!changed.headers.contains_key("warning"), "{:?}", changed.headers);
+}
+
+#[tokio::test]
 async fn a_definition_outlives_its_objects() {
     let server = start().await;
     server.post(WIDGETS, &widget("a", json!({"size": 2}))).await.code_is(201);
@@ -329,7 +351,11 @@ async fn a_definition_outlives_its_objects() {
     let client = Loopback::new(server.registry.clone(), stop.clone());
     tokio::spawn(stop.clone().run_until_cancelled_owned(custom::keep(server.registry.clone(), client)));
     until(async || server.get(&format!("{WIDGETS}/a")).await.code == 404).await;
-    server.get(&path).await.code_is(200);
+    until(async || {
+        let told = server.get(&path).await.expect(200)["status"]["conditions"].to_string();
+        told.contains("InstanceDeletionInProgress")
+    })
+    .await;
     server
         .patch(&format!("{WIDGETS}/held"), "merge-patch+json", &json!({"metadata": {"finalizers": null}}))
         .await

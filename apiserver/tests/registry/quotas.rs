@@ -1,6 +1,7 @@
 //! Quotas: charged with the object, never exceeded, whoever races.
 use super::harness::Server;
 use knarr_api::Value;
+use knarr_apiserver::admission::config::Configurations;
 use knarr_apiserver::admission::{Chain, resource_quota::ResourceQuota};
 use knarr_apiserver::registry::Settings;
 use knarr_apiserver::storage::Options;
@@ -10,7 +11,11 @@ const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
 
 /// A server with a quota whose status is known.
 async fn start(hard: Value) -> Server {
-    let chain = |objects| Chain::new(vec![std::sync::Arc::new(ResourceQuota { objects })]);
+    let chain = |objects| {
+        Chain::new(vec![std::sync::Arc::new(
+            ResourceQuota::new(objects, &Configurations::default()).expect("a plugin"),
+        )])
+    };
     let server = Server::start_admitting(Options::default(), Settings::default(), chain).await;
     let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": hard}});
     let mut quota = server.post(QUOTAS, &quota).await.expect(201);

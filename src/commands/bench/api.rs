@@ -17,6 +17,9 @@ const NAMESPACE: &str = "bench";
 /// Workers at once.
 const CONCURRENCY: [usize; 4] = [1, 16, 64, 256];
 
+/// Bytes of a config map.
+const SMALL: usize = 1024;
+
 /// Connections a load uses at most.
 const CONNECTIONS: usize = 4;
 
@@ -120,7 +123,7 @@ async fn throughput(
                 }
                 "update" => {
                     let make = move |worker, n| {
-                        Call::json(Method::PUT, path(worker), config_map(&names(worker), &format!("{n:012}")))
+                        Call::json(Method::PUT, path(worker), watched(&names(worker), &format!("{n:012}")))
                     };
                     load::run(&pool, pid, concurrency, until, make).await?
                 }
@@ -215,19 +218,19 @@ pub fn collection(resource: &str) -> String {
 
 /// The making of a config map of 1 KiB.
 pub fn create(name: &str) -> Call {
-    Call::json(Method::POST, collection("configmaps"), config_map(name, "000000000000"))
+    Call::json(Method::POST, collection("configmaps"), config_map(name, "000000000000", SMALL))
 }
 
-/// A config map of 1 KiB as it is sent.
-fn config_map(name: &str, sent: &str) -> Bytes {
+/// A config map as it is sent, of so many bytes.
+pub fn config_map(name: &str, sent: &str, size: usize) -> Bytes {
     let head = format!(
         r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"sent":"{sent}","fill":""#
     );
-    padded(head, 1024, r#""}}"#)
+    padded(head, size, r#""}}"#)
 }
 
 fn watched(name: &str, sent: &str) -> Bytes {
-    config_map(name, sent)
+    config_map(name, sent, SMALL)
 }
 
 /// A pod of 4 KiB as it is sent, which no scheduler touches.
@@ -274,7 +277,7 @@ mod tests {
 
     #[test]
     fn bodies_have_their_size() {
-        for (body, size) in [(config_map("object-1", "000000000001"), 1024), (pod("pod-4999"), 4096)] {
+        for (body, size) in [(watched("object-1", "000000000001"), 1024), (pod("pod-4999"), 4096)] {
             assert_eq!(body.len(), size);
             assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok());
         }

@@ -21,9 +21,26 @@ pub fn cpu(pid: u32) -> Result<Duration> {
 /// Resident memory in MB, shared pages divided by their users (PSS).
 pub fn memory(pid: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).context("the process is gone")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss in smaps_rollup")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse().context("cannot read smaps_rollup")?;
-    Ok(kib / 1024.0)
+    kib(&text, "Pss:").map(|kib| kib / 1024.0)
+}
+
+/// Lets the peak of a process's resident memory begin anew; returns what it takes now, in MB.
+pub fn forget_peak(pid: u32) -> Result<f64> {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot write /proc/PID/clear_refs")?;
+    peak(pid)
+}
+
+/// The most memory in MB that was resident at once (VmHWM).
+pub fn peak(pid: u32) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+    kib(&text, "VmHWM:").map(|kib| kib / 1024.0)
+}
+
+/// A line of /proc with an amount in KiB.
+fn kib(text: &str, name: &str) -> Result<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let amount = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    amount.with_context(|| format!("/proc tells no {name}"))
 }
 
 /// Waits until a process does next to nothing for a second.
@@ -47,6 +64,10 @@ mod tests {
     fn own_figures() {
         let pid = std::process::id();
         assert!(memory(pid).unwrap() > 0.5);
+        let lowest = forget_peak(pid).unwrap();
+        let filled = std::hint::black_box(vec![1u8; 64 << 20]);
+        assert!(peak(pid).unwrap() > lowest + 32.0);
+        drop(filled);
         let before = cpu(pid).unwrap();
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_millis(60) {

@@ -60,6 +60,28 @@ fn create_by_apply() {
 }
 
 #[test]
+fn an_object_keeps_its_identity_when_no_metadata_are_applied_any_more() {
+    let maps = kind("", "configmaps");
+    for metadata in [
+        json!({"labels": {"q": "1"}}),
+        json!({"annotations": {"q": "1"}}),
+        json!({"finalizers": ["x.io/q"]}),
+        json!({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}]}),
+    ] {
+        let mut config = map(json!({"a": "1"}));
+        config["metadata"]
+            .as_object_mut()
+            .expect("an object")
+            .extend(metadata.as_object().cloned().expect("one"));
+        let first = applied(maps, None, config, &by("one", 0), false).expect("1");
+        let second = applied(maps, Some(&first), map(json!({"a": "1"})), &by("one", 1), false).expect("2");
+        let mut rest = second["metadata"].clone();
+        rest.as_object_mut().expect("an object").remove("managedFields");
+        assert_eq!(rest, json!({"name": "a", "namespace": "d", "uid": "u"}), "after {metadata}");
+    }
+}
+
+#[test]
 fn fields_left_out_are_removed_unless_others_own_them() {
     let maps = kind("", "configmaps");
     let first =

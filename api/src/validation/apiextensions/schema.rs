@@ -125,6 +125,9 @@ fn node(schema: &At<'_>, level: Level) {
     if additional.is_set() && !properties.is_empty() && !additional.is_true() {
         additional.forbidden("additionalProperties and properties are mutual exclusive");
     }
+    if properties.is_empty() && additional.value() == &Value::Bool(false) {
+        additional.forbidden("additionalProperties cannot be set to false");
+    }
     for both in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"] {
         if either && flag(both) {
             schema.get(both).invalid("must be false if x-kubernetes-int-or-string is true");

@@ -285,6 +285,18 @@ fn definitions() {
         ),
         (json!({"x-kubernetes-preserve-unknown-fields": true}), vec![]),
         (
+            json!({"type": "object", "additionalProperties": false}),
+            vec![".additionalProperties: Forbidden: additionalProperties cannot be set to false"],
+        ),
+        (
+            json!({"type": "object", "properties": {
+                "a": {"type": "object", "properties": {"y": {"type": "string"}}, "default": {"x": 1}},
+                "b": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "default": {"x": 1}},
+                "c": {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "integer"}},
+                    "default": [{"x": 1}]}}}),
+            vec![".properties[a].default: Invalid value: {\"x\":1}: must not have unknown fields"],
+        ),
+        (
             json!({"type": "object", "x-kubernetes-validations": [{"rule": ""}, {"rule": "true", "reason": "X"}]}),
             vec![
                 ".x-kubernetes-validations[0].rule: Required value: rule is not specified",

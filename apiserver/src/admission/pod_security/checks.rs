@@ -117,6 +117,11 @@ pub fn violations(pod: &Value, level: Level, minor: u32) -> Vec<String> {
     baseline.chain(restricted.iter().filter(is_there)).filter_map(|(_, control)| control(&pod)).collect()
 }
 
+/// What a violation is of, without the details that follow in parentheses.
+pub fn title(violation: &str) -> &str {
+    violation.split_once(" (").map_or(violation, |(title, _)| title)
+}
+
 struct Pod<'a> {
     pod: &'a Value,
     spec: &'a Value,

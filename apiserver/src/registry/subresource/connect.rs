@@ -13,7 +13,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 impl Registry {
-    /// Hands a stream or proxy request on, once its object is known to exist and admission lets it pass.
+    /// Hands a stream or proxy request on, once admission lets it pass and its object is known to exist.
     pub(in super::super) async fn connect(
         &self,
         context: RequestContext,
@@ -23,6 +23,9 @@ impl Registry {
         name: &str,
     ) -> Response {
         let headers = request.headers().clone();
+        if let Err(status) = self.admit_connection(&context, row, namespace, name).await {
+            return body::status(&status, &headers);
+        }
         // A Service or Pod may be named `scheme:name:port` by proxies.
         let object_name = match context.info.subresource() {
             "proxy" => crate::streaming::split_name(name).1.to_owned(),
@@ -35,9 +38,6 @@ impl Registry {
             Ok(value) => value,
             Err(error) => return body::status(&Status::internal(error), &headers),
         };
-        if let Err(status) = self.admit_connection(&context, row, namespace, name).await {
-            return body::status(&status, &headers);
-        }
         self.hooks.connect(context, request, row, value).await
     }
 
