@@ -1,7 +1,8 @@
 //! The server's TLS: its certificate from files or self-signed, HTTP/2 before HTTP/1.1, any client certificate taken.
 use anyhow::Result;
 use knarr_reload::clients::AcceptAny;
-use knarr_reload::identity::{Identity, Shown, provider};
+use knarr_reload::identity::{Identity, Shown};
+use knarr_reload::protocol::{self, Minimum};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{DistinguishedName, ServerConfig};
@@ -29,15 +30,21 @@ pub fn self_signed(addresses: &[IpAddr]) -> Result<Identity> {
     Ok((vec![certificate.der().clone()], key))
 }
 
-/// The TLS settings of the listener; `hints` are the authorities named to clients.
+/// The TLS settings of the listener; `hints` are the authorities named to clients, `suites` those of TLS 1.2 (all where
+/// there is none).
 ///
 /// # Errors
-/// The cryptography library's.
-pub fn server_config(serving: Shown, hints: Vec<DistinguishedName>) -> Result<Arc<ServerConfig>> {
-    let provider = provider();
+/// Suites that are not known; the cryptography library's.
+pub fn server_config(
+    serving: Shown,
+    hints: Vec<DistinguishedName>,
+    suites: &[String],
+    oldest: Minimum,
+) -> Result<Arc<ServerConfig>> {
+    let provider = Arc::new(protocol::suites(suites)?);
     let verifier = Arc::new(AcceptAny::new(provider.clone(), hints));
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(oldest.versions())?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(serving));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -1,4 +1,6 @@
 //! The command line: the original's flag names. Parsed here, then [`Args::complete`]d into what the server runs with.
+mod serving;
+
 use crate::audit::AuditArgs;
 use crate::authz::Mode;
 use crate::runtime_config::RuntimeConfig;
@@ -6,6 +8,7 @@ use crate::streaming::Component;
 use crate::zpages::Flags;
 use clap::{ArgAction, Args as ClapArgs};
 use ipnet::IpNet;
+use serving::ServingArgs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -53,6 +56,9 @@ pub struct Args {
     /// Key of the serving certificate.
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
+    /// What is spoken on connections.
+    #[command(flatten)]
+    pub serving: ServingArgs,
     /// Authorities whose client certificates are users.
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,

@@ -1,4 +1,5 @@
 //! The API server: storage, authentication, authorization, admission, the registry, discovery, streaming.
+mod addresses;
 pub mod admission;
 pub mod aggregator;
 pub mod audit;

@@ -5,6 +5,7 @@
 mod authentication;
 mod authorization;
 
+use crate::addresses;
 use crate::admission::{Chain as Admission, Parts, webhook};
 use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::audit::Audit;
@@ -77,7 +78,8 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     let _stop = stop.clone().drop_guard();
     let metrics = Arc::new(Metrics::default());
     let store = open_store(&args, &metrics, stop.clone()).await?;
-    let server = assemble(&args, store.clone(), metrics, shutdown.clone())?;
+    let ended = CancellationToken::new();
+    let server = assemble(&args, store.clone(), metrics, ended.clone())?;
     server.registry.sync_custom().await.context("cannot load the custom resources")?;
     tracing::info!(address = %listener.local_addr()?, took = ?started.elapsed(), "serving");
     let tasks = TaskTracker::new();
@@ -89,6 +91,8 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().count()));
     let aggregation = aggregator::keep(server.aggregator.clone(), server.client.clone());
     tasks.spawn(background.clone().run_until_cancelled_owned(aggregation));
+    let addresses = addresses::keep(server.objects.clone(), server.client.clone());
+    tasks.spawn(background.clone().run_until_cancelled_owned(addresses));
     let custom = custom::keep(server.registry.clone(), server.client.clone());
     tasks.spawn(background.clone().run_until_cancelled_owned(custom));
     if knarr_api::gates::enabled("CoordinatedLeaderElection") {
@@ -97,10 +101,12 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
         tasks.spawn(background.clone().run_until_cancelled_owned(election));
     }
     let ending = server.clone();
-    let stopping = shutdown.clone();
+    let (stopping, delay) = (shutdown.clone(), args.serving.shutdown_delay_duration);
     tasks.spawn(async move {
         stopping.cancelled().await;
         ending.stopping.undo();
+        tokio::time::sleep(delay).await;
+        ended.cancel();
     });
     listen::serve(listener, server.tls.clone(), server.chain.clone()).await;
     background.cancel();
@@ -293,13 +299,20 @@ fn assemble(
         handler: aggregator.clone(),
         open_paths: args.authorization_always_allow_paths.clone(),
         timeout: args.request_timeout,
+        streams: args.serving.http2_max_streams_per_connection,
+        strict_transport_security: args.serving.strict_transport_security(),
         shutdown: shutdown.clone(),
     };
     let client = Loopback::new(registry.clone(), shutdown);
     own.set(&client);
     Ok(Arc::new(Server {
         chain: Arc::new(chain),
-        tls: certs::server_config(serving, hints)?,
+        tls: certs::server_config(
+            serving,
+            hints,
+            &args.serving.tls_cipher_suites,
+            args.serving.tls_min_version,
+        )?,
         objects,
         client,
         registry,

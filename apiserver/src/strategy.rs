@@ -20,6 +20,7 @@ mod service;
 mod service_account;
 mod table;
 
+pub(crate) use service::ip_address;
 pub use table::{CUSTOM, RULES, Rules, rules};
 
 use crate::registry::Registry;

@@ -137,7 +137,35 @@ async fn pods_and_their_tokens() {
         "spec": {"token": bearer.token, "audiences": ["https://kubernetes.default.svc.cluster.local"]}});
     let review = admin.create("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
     assert!(!review["status"]["authenticated"].as_bool().unwrap_or_default(), "{review}");
-    assert!(review["status"]["error"].as_str().is_some_and(|e| e.contains("not found")), "{review}");
+    assert_eq!(review["status"]["error"], "service account token has been invalidated", "{review}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_every_cluster_has_comes_back() {
+    let directory = tempfile::tempdir().expect("directory");
+    let server = Server::start(directory.path(), &[]).await;
+    let admin = server.admin();
+    let service = "/api/v1/namespaces/default/services/kubernetes";
+    let address = admin.get(service).await.1["spec"]["clusterIP"].as_str().expect("an address").to_owned();
+    let settings = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    eventually(async || admin.get(settings).await.0 == 200).await;
+    for path in [service, settings] {
+        assert_eq!(admin.send(Method::DELETE, path, "").await.0, 200, "{path}");
+    }
+    for path in [service, settings] {
+        eventually(async || admin.get(path).await.0 == 200).await;
+    }
+    assert_eq!(admin.get(service).await.1["spec"]["clusterIP"], address);
+    // The address of a Service is taken again at once.
+    let path = format!("/apis/networking.k8s.io/v1/ipaddresses/{address}");
+    let before = admin.get(&path).await.1["metadata"]["uid"].clone();
+    assert_eq!(admin.send(Method::DELETE, &path, "").await.0, 200);
+    eventually(async || {
+        let (code, address) = admin.get(&path).await;
+        code == 200 && address["metadata"]["uid"] != before
+    })
+    .await;
     server.stop().await;
 }
 

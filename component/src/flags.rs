@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-pub use serving::{DelegatedAuthentication, DelegatedAuthorization, Minimum, SecureServing, Server};
+pub use serving::{DelegatedAuthentication, DelegatedAuthorization, SecureServing, Server};
 
 mod serving;
 

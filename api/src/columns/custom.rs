@@ -1,10 +1,12 @@
 //! Columns of custom resources: `additionalPrinterColumns`, whose cells are JSONPaths.
 //!
-//! Of JSONPath there is what printer columns use: members (`.a`, `['a']`, `\.` for a dot in a name), indexes, `[*]`
-//! and filters by equality (`[?(@.type=="Ready")]`). A path of another form gives empty cells.
+//! Of JSONPath there is what client-go's package knows of paths: members (`.a`, `['a']`, `\.` for a dot in a name), indexes,
+//! slices (`[-1:]`, `[0:4:2]`), unions (`[0,2]`), `[*]`, descent (`..a`), and filters that compare or ask for a member
+//! (`[?(@.type=="Ready")]`, `[?(@.weight>2)]`, `[?(@.name)]`). A path of another form gives empty cells.
 use super::{Cell, Column, Description, since};
 use crate::Value;
 use crate::time::Timestamp;
+use std::cmp::Ordering;
 
 /// A parsed path.
 #[derive(Clone, Debug, Default)]
@@ -15,13 +17,55 @@ enum Step {
     Member(String),
     /// From the end where negative.
     Index(i64),
+    /// Items from one to before another, each so many further; negative ones count from the end.
+    Slice(Option<i64>, Option<i64>, i64),
+    /// What several steps give, one after the other.
+    Union(Vec<Step>),
     All,
-    /// Items with a member at these names that is equal (or not).
-    Filter {
-        names: Vec<String>,
-        value: Value,
-        equal: bool,
-    },
+    /// A value with everything in it.
+    Descent,
+    /// Items in which a path leads to something, that compares so where it is to be compared.
+    Filter(Vec<Step>, Option<(Comparison, Value)>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Comparison {
+    Equal,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Comparison {
+    /// As they are written; what begins another comes after it.
+    const WRITTEN: [(&'static str, Self); 6] = [
+        ("==", Self::Equal),
+        ("!=", Self::Unequal),
+        ("<=", Self::LessOrEqual),
+        (">=", Self::GreaterOrEqual),
+        ("<", Self::Less),
+        (">", Self::Greater),
+    ];
+
+    fn holds(self, left: &Value, right: &Value) -> bool {
+        let order = match (left, right) {
+            (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+            (Value::Number(left), Value::Number(right)) => {
+                left.as_f64().zip(right.as_f64()).and_then(|(left, right)| left.partial_cmp(&right))
+            }
+            _ => None,
+        };
+        match self {
+            Self::Equal => order.map_or(left == right, Ordering::is_eq),
+            Self::Unequal => order.map_or(left != right, Ordering::is_ne),
+            Self::Less => order.is_some_and(Ordering::is_lt),
+            Self::LessOrEqual => order.is_some_and(Ordering::is_le),
+            Self::Greater => order.is_some_and(Ordering::is_gt),
+            Self::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
+        }
+    }
 }
 
 /// One column; validation has checked it.
@@ -46,11 +90,8 @@ pub(super) fn column(given: &Value) -> Column {
 
 impl JsonPath {
     fn find<'v>(&self, object: &'v Value) -> Vec<&'v Value> {
-        let mut found = vec![object];
         let Some(steps) = &self.0 else { return Vec::new() };
-        for step in steps {
-            found = found.into_iter().flat_map(|value| step.apply(value)).collect();
-        }
+        let mut found = walk(steps, object);
         found.retain(|value| !value.is_null());
         found
     }
@@ -78,6 +119,23 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// What a path leads to.
+fn walk<'v>(steps: &[Step], value: &'v Value) -> Vec<&'v Value> {
+    steps
+        .iter()
+        .fold(vec![value], |found, step| found.into_iter().flat_map(|value| step.apply(value)).collect())
+}
+
+/// A value and all below it, what is above first.
+fn descend<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+    found.push(value);
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| descend(item, found)),
+        Value::Object(members) => members.values().for_each(|member| descend(member, found)),
+        _ => {}
+    }
+}
+
 impl Step {
     fn apply<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
         match self {
@@ -92,10 +150,26 @@ impl Step {
                 Value::Object(members) => members.values().collect(),
                 _ => Vec::new(),
             },
-            Self::Filter { names, value: wanted, equal } => {
-                let matches = |item: &&Value| {
-                    let found = names.iter().try_fold(*item, |v, name| v.get(name));
-                    found.is_some_and(|found| (found == wanted) == *equal)
+            Self::Slice(from, to, step) => {
+                let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+                let length = items.len() as i64;
+                let place = |at: i64| if at < 0 { at + length } else { at }.clamp(0, length) as usize;
+                let (from, to) = (from.map_or(0, place), to.map_or(items.len(), place));
+                let step = usize::try_from(*step).unwrap_or(1).max(1);
+                items.get(from..to).unwrap_or_default().iter().step_by(step).collect()
+            }
+            Self::Union(steps) => steps.iter().flat_map(|step| step.apply(value)).collect(),
+            Self::Descent => {
+                let mut found = Vec::new();
+                descend(value, &mut found);
+                found
+            }
+            Self::Filter(path, condition) => {
+                let matches = |item: &&Value| match (walk(path, item).as_slice(), condition) {
+                    ([], _) => false,
+                    (_, None) => true,
+                    ([left], Some((comparison, right))) => comparison.holds(left, right),
+                    _ => false,
                 };
                 value.as_array().into_iter().flatten().filter(matches).collect()
             }
@@ -114,6 +188,10 @@ fn parse(text: &str) -> Option<Vec<Step>> {
             continue;
         }
         rest = rest.strip_prefix('.')?;
+        if let Some(after) = rest.strip_prefix('.') {
+            steps.push(Step::Descent);
+            rest = after;
+        }
         if rest.starts_with('[') {
             continue;
         }
@@ -160,30 +238,102 @@ fn bracket(text: &str) -> Option<Step> {
     if text == "*" {
         return Some(Step::All);
     }
+    if let Some(filter) = text.strip_prefix("?(").and_then(|t| t.strip_suffix(')')) {
+        return condition(filter);
+    }
+    let parts = split(text, ',');
+    if parts.len() > 1 {
+        return parts.into_iter().map(bracket).collect::<Option<_>>().map(Step::Union);
+    }
     if let Some(name) = quoted(text) {
         return Some(Step::Member(name.to_owned()));
     }
-    if let Some(filter) = text.strip_prefix("?(").and_then(|t| t.strip_suffix(')')) {
-        let (left, right, equal) = match (filter.split_once("=="), filter.split_once("!=")) {
-            (Some((left, right)), _) => (left, right, true),
-            (_, Some((left, right))) => (left, right, false),
-            _ => return None,
-        };
-        let path = parse(left.trim().strip_prefix('@')?)?;
-        let names = path.into_iter().map(|step| match step {
-            Step::Member(name) => Some(name),
-            _ => None,
-        });
-        let right = right.trim();
-        let value = match quoted(right) {
-            Some(text) => Value::from(text),
-            None => serde_json::from_str(right).ok()?,
-        };
-        return Some(Step::Filter { names: names.collect::<Option<_>>()?, value, equal });
+    let bound = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+    match *text.split(':').map(str::trim).collect::<Vec<_>>() {
+        [index] => index.parse().ok().map(Step::Index),
+        [from, to] => Some(Step::Slice(bound(from)?, bound(to)?, 1)),
+        [from, to, step] => Some(Step::Slice(bound(from)?, bound(to)?, bound(step)?.unwrap_or(1))),
+        _ => None,
     }
-    text.parse().ok().map(Step::Index)
+}
+
+/// What stands in `?(…)`.
+fn condition(filter: &str) -> Option<Step> {
+    let below = |path: &str| parse(path.trim().strip_prefix('@')?);
+    let outside = |mark: &str| {
+        let parts = split(filter, mark.chars().next().unwrap_or_default());
+        let left = parts.first().filter(|_| parts.len() > 1)?;
+        filter[left.len()..].strip_prefix(mark).map(|right| (*left, right))
+    };
+    let found = Comparison::WRITTEN
+        .iter()
+        .find_map(|(mark, comparison)| outside(mark).map(|(left, right)| (left, *comparison, right.trim())));
+    let Some((left, comparison, right)) = found else {
+        return below(filter).map(|path| Step::Filter(path, None));
+    };
+    let value = match quoted(right) {
+        Some(text) => Value::from(text),
+        None => serde_json::from_str(right).ok()?,
+    };
+    Some(Step::Filter(below(left)?, Some((comparison, value))))
+}
+
+/// The parts between separators that stand in no quotes.
+fn split(text: &str, separator: char) -> Vec<&str> {
+    let (mut parts, mut start, mut quote) = (Vec::new(), 0, None);
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (None, c) if c == separator => {
+                parts.push(&text[start..at]);
+                start = at + c.len_utf8();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
 }
 
 fn quoted(text: &str) -> Option<&str> {
-    ['\'', '"'].iter().find_map(|q| text.strip_prefix(*q)?.strip_suffix(*q))
+    ['\'', '"'].iter().find_map(|q| text.trim().strip_prefix(*q)?.strip_suffix(*q))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn paths_lead_where_those_of_the_original_do() {
+        let object = json!({
+            "l": [{"n": "a", "v": 1}, {"n": "b", "v": 2, "k": true}, {"n": "c,d", "v": 3}],
+            "m": {"x.y": "dotted", "v": 4},
+        });
+        let check = |path: &str, expected: Value| {
+            let cell = JsonPath(parse(path)).cell(&object, "string", Timestamp { seconds: 0, nanos: 0 });
+            assert_eq!(cell, expected, "{path}");
+        };
+        check(".l[0].n", json!("a"));
+        check(".l[-1].n", json!("c,d"));
+        check(".l[-1:].n", json!("c,d"));
+        check(".l[:2].n", json!("a b"));
+        check(".l[1:9].v", json!("2 3"));
+        check(".l[0:3:2].v", json!("1 3"));
+        check(".l[3:]", Value::Null);
+        check(".l[0,2].v", json!("1 3"));
+        check(".m['x.y','v']", json!("dotted 4"));
+        check(r".m.x\.y", json!("dotted"));
+        check("..v", json!("1 2 3 4"));
+        check(".l[*].v", json!("1 2 3"));
+        check(".l[?(@.k)].n", json!("b"));
+        check(".l[?(@.v>1)].v", json!("2 3"));
+        check(".l[?(@.v <= 2)].n", json!("a b"));
+        check(r#".l[?(@.n=="c,d")].v"#, json!("3"));
+        check(".l[?(@.n!='a')].v", json!("2 3"));
+        check(r#".l[?(@.n>"a")].v"#, json!("2 3"));
+        check(".l[", Value::Null);
+        check(".l[?(@.n=)].v", Value::Null);
+    }
 }

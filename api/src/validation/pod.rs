@@ -126,8 +126,10 @@ fn dns(spec: &At<'_>) {
     }
     for search in searches.items().filter(|search| search.text() != ".") {
         let text = search.text().strip_suffix('.').unwrap_or(search.text());
-        // Names of services may carry underscores.
-        for fault in names::dns_subdomain(&text.replace('_', "-")) {
+        // Names of services may carry underscores, and begin with one.
+        let labels: Vec<&str> =
+            text.split('.').map(|label| label.strip_prefix('_').unwrap_or(label)).collect();
+        for fault in names::dns_subdomain(&labels.join(".").replace('_', "-")) {
             search.invalid_text(search.text(), fault);
         }
     }

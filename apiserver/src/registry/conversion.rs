@@ -20,7 +20,7 @@ use knarr_api::{Value, json};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,6 +30,8 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 const BATCH: usize = 100;
 /// Bytes of converted objects kept a definition; when there are more, all are forgotten.
 const KEPT: usize = 8 * 1024 * 1024;
+/// For so long: the original asks a webhook each time, and another program may answer there by now.
+const AGE: Duration = Duration::from_secs(2);
 
 /// What of an object was converted: its key, its revision, and to which version.
 type Wanted = (Arc<str>, Revision, Arc<str>);
@@ -38,6 +40,17 @@ type Wanted = (Arc<str>, Revision, Arc<str>);
 struct Kept {
     objects: HashMap<Wanted, Arc<Stored>>,
     bytes: usize,
+    /// When the first of them was converted.
+    since: Option<Instant>,
+}
+
+impl Kept {
+    /// Forgets all when they are too old or too many.
+    fn renew(&mut self) {
+        if self.bytes > KEPT || self.since.is_some_and(|since| since.elapsed() > AGE) {
+            *self = Self::default();
+        }
+    }
 }
 
 /// Converts the objects of one definition.
@@ -136,7 +149,8 @@ impl Converter {
             (stored.key.as_str().into(), stored.revision, row.kind.gvk.version.clone())
         };
         {
-            let kept = self.kept.lock();
+            let mut kept = self.kept.lock();
+            kept.renew();
             out.extend(objects.iter().map(|stored| kept.objects.get(&wanted(stored)).cloned()));
         }
         let missing: Vec<usize> = (0..out.len()).filter(|at| out[*at].is_none()).collect();
@@ -158,9 +172,8 @@ impl Converter {
 
     fn keep(&self, wanted: Wanted, stored: &Arc<Stored>) {
         let mut kept = self.kept.lock();
-        if kept.bytes > KEPT {
-            *kept = Kept::default();
-        }
+        kept.renew();
+        kept.since.get_or_insert_with(Instant::now);
         kept.bytes += stored.size();
         kept.objects.insert(wanted, stored.clone());
     }

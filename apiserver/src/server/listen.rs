@@ -85,12 +85,12 @@ async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAccepto
     let shutdown = chain.shutdown.clone();
     let asked = Arc::new(AtomicBool::new(false));
     let was_asked = asked.clone();
+    let builder = builder(idle, chain.streams);
     let service = service_fn(move |request: http::Request<Incoming>| {
         was_asked.store(true, Ordering::Relaxed);
         let (chain, peer) = (chain.clone(), peer.clone());
         async move { Ok::<Response, Infallible>(answer(&chain, &peer, address, request).await) }
     });
-    let builder = builder(idle);
     let silent = async {
         // The time that a client has.
         tokio::time::sleep(patience).await;
@@ -150,7 +150,10 @@ async fn answer(
     let head = request.method() == http::Method::HEAD;
     let version = request.version();
     let request = request.map(|incoming| RequestBody::Incoming(Upload::new(incoming, version)));
-    let response = chain.serve(peer, address, request).await;
+    let mut response = chain.serve(peer, address, request).await;
+    if let Some(directives) = &chain.strict_transport_security {
+        response.headers_mut().insert(http::header::STRICT_TRANSPORT_SECURITY, directives.clone());
+    }
     if head { response.map(|_| Body::Empty) } else { response }
 }
 
@@ -166,7 +169,7 @@ fn host_fault(request: &http::Request<Incoming>) -> Option<&'static str> {
     }
 }
 
-fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
+fn builder(idle: Duration, streams: u32) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -179,7 +182,7 @@ fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(if streams == 0 { STREAMS } else { streams })
         .max_header_list_size(HEADER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

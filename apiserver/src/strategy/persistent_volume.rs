@@ -28,11 +28,27 @@ pub struct Claim;
 impl Strategy for Claim {
     fn prepare_create(&self, _scene: &Scene<'_>, value: &mut Value) {
         value["status"] = json!({"phase": "Pending"});
+        drop_unknown_source(value);
         unify_sources(value);
     }
 
     fn prepare_update(&self, _scene: &Scene<'_>, value: &mut Value, _old: &Value) {
         unify_sources(value);
+    }
+}
+
+/// `dataSource` names a claim or a snapshot; what else there is goes, as the original has it, and is for
+/// `dataSourceRef`.
+fn drop_unknown_source(value: &mut Value) {
+    let source = object::child_mut(value, "spec");
+    let known = source.get("dataSource").is_some_and(|source| {
+        matches!(
+            (source["apiGroup"].as_str().unwrap_or_default(), source["kind"].as_str().unwrap_or_default()),
+            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+        )
+    });
+    if !known {
+        source.remove("dataSource");
     }
 }
 

@@ -5,6 +5,8 @@
 mod allocate;
 mod families;
 
+pub(crate) use allocate::ip_address;
+
 use super::{Companions, Scene, Strategy};
 use crate::registry::object;
 use knarr_api::Value;

@@ -4,6 +4,7 @@ pub mod clients;
 pub mod exposition;
 mod files;
 pub mod identity;
+pub mod protocol;
 pub mod unusual;
 
 pub use files::Reloaded;

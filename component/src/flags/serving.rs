@@ -3,6 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
+use knarr_reload::protocol::{self, Minimum};
 
 use super::duration;
 
@@ -29,43 +30,17 @@ pub struct SecureServing {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub tls_cipher_suites: Vec<String>,
     /// The oldest version of TLS that is spoken.
-    #[arg(long, value_name = "VERSION", default_value = "VersionTLS12", value_parser = minimum)]
+    #[arg(long, value_name = "VERSION", default_value = "VersionTLS12", value_parser = Minimum::parse)]
     pub tls_min_version: Minimum,
     /// Streams that a client may have on one HTTP/2 connection; 0 leaves it at 200.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub http2_max_streams_per_connection: u32,
     /// Whether profiles of the process are served; they cannot be, which is the default.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = off)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = protocol::no_profiles)]
     pub profiling: bool,
     /// Whether waiting for locks is profiled; it cannot be, which is the default.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = off)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = protocol::no_profiles)]
     pub contention_profiling: bool,
-}
-
-/// A version of TLS to begin with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Minimum {
-    /// 1.2.
-    Tls12,
-    /// 1.3.
-    Tls13,
-}
-
-fn minimum(text: &str) -> Result<Minimum, String> {
-    match text {
-        "VersionTLS12" => Ok(Minimum::Tls12),
-        "VersionTLS13" => Ok(Minimum::Tls13),
-        "VersionTLS10" | "VersionTLS11" => Err("versions before TLS 1.2 are not spoken".to_owned()),
-        _ => Err("known are VersionTLS12 and VersionTLS13".to_owned()),
-    }
-}
-
-fn off(text: &str) -> Result<bool, String> {
-    match text.parse() {
-        Ok(false) => Ok(false),
-        Ok(true) => Err("there are no profiles of this program: they are the Go runtime's".to_owned()),
-        Err(_) => Err("neither true nor false".to_owned()),
-    }
 }
 
 /// Who uses the server: by certificates, and by tokens that the API server knows.

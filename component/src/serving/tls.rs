@@ -3,20 +3,15 @@
 
 use std::{path::Path, sync::Arc};
 
-use anyhow::{Context, bail};
-use knarr_reload::{
-    clients::AcceptAny,
-    identity::{Shown, provider},
-};
+use anyhow::Context;
+use knarr_reload::{clients::AcceptAny, identity::Shown, protocol};
 use rustls::{
     ServerConfig,
-    crypto::CryptoProvider,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-    version::{TLS12, TLS13},
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::flags::{Minimum, SecureServing};
+use crate::flags::SecureServing;
 
 /// Prepares TLS for the server of the component called `name`.
 ///
@@ -32,44 +27,14 @@ pub fn acceptor(flags: &SecureServing, name: &str) -> anyhow::Result<TlsAcceptor
             Shown::fixed((vec![certificate.der().clone()], PrivateKeyDer::from(key)))?
         }
     };
-    let provider = Arc::new(suites(&flags.tls_cipher_suites)?);
-    let versions: &[_] = match flags.tls_min_version {
-        Minimum::Tls12 => &[&TLS13, &TLS12],
-        Minimum::Tls13 => &[&TLS13],
-    };
+    let provider = Arc::new(protocol::suites(&flags.tls_cipher_suites)?);
     let mut config = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(versions)
+        .with_protocol_versions(flags.tls_min_version.versions())
         .context("--tls-cipher-suites")?
         .with_client_cert_verifier(Arc::new(AcceptAny::new(provider, Vec::new())))
         .with_cert_resolver(Arc::new(shown));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// The provider with only the suites of TLS 1.2 that have these names; all where none is named.
-fn suites(names: &[String]) -> anyhow::Result<CryptoProvider> {
-    let mut provider = (*provider()).clone();
-    if names.is_empty() {
-        return Ok(provider);
-    }
-    let name = |suite: &rustls::SupportedCipherSuite| {
-        let name = format!("{:?}", suite.suite());
-        name.strip_prefix("TLS13").map_or_else(|| name.clone(), |rest| format!("TLS{rest}"))
-    };
-    let known: Vec<String> = provider.cipher_suites.iter().map(name).collect();
-    // Go knows these by a shorter name too.
-    let wanted: Vec<String> = names
-        .iter()
-        .map(|name| match name.strip_suffix("_CHACHA20_POLY1305") {
-            Some(_) => format!("{name}_SHA256"),
-            None => name.clone(),
-        })
-        .collect();
-    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
-        bail!("--tls-cipher-suites: {unknown} is not supported; supported are {}", known.join(", "));
-    }
-    provider.cipher_suites.retain(|suite| suite.tls13().is_some() || wanted.contains(&name(suite)));
-    Ok(provider)
 }
 
 /// The certificate of a directory, which is made where there is none.
@@ -102,21 +67,6 @@ fn made() -> anyhow::Result<(rcgen::Certificate, rcgen::KeyPair)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cipher_suites_by_name() {
-        crate::client::ensure_crypto_provider();
-        let count = |names: &[&str]| {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            suites(&names).map(|provider| provider.cipher_suites.len()).ok()
-        };
-        let all = count(&[]).unwrap();
-        let of_13 = count(&["TLS_AES_128_GCM_SHA256"]).unwrap();
-        assert!(of_13 < all);
-        assert_eq!(count(&["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]), Some(of_13 + 1));
-        assert_eq!(count(&["TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"]), Some(of_13 + 1));
-        assert_eq!(count(&["TLS_RSA_WITH_AES_128_CBC_SHA"]), None);
-    }
 
     #[test]
     fn a_certificate_is_made_once() {

@@ -44,7 +44,9 @@ pub(super) fn companions(
         for address in wanted_addresses.difference(&held_addresses) {
             let key = Key::new(ADDRESSES, "", &address.to_string());
             out.guards.push(Guard::Absent(key.clone()));
-            let mut value = address_object(scene, *address, service);
+            let mut value = ip_address(*address, scene.namespace, object::name(service));
+            object::set_meta(&mut value, "uid", Some(uuid::Uuid::new_v4().to_string().into()));
+            object::set_meta(&mut value, "creationTimestamp", Some(object::time(scene.now)));
             let value = match scene.registry.rows.find("networking.k8s.io", "v1", "ipaddresses") {
                 Some(row) => codec::canonical(scene.registry.api, &row.stored, &mut value)?,
                 None => text(&value),
@@ -101,22 +103,19 @@ fn ports(service: &Value) -> BTreeSet<i64> {
     held
 }
 
-fn address_object(scene: &Scene<'_>, address: IpAddr, service: &Value) -> Value {
+/// The IPAddress of a Service.
+pub(crate) fn ip_address(address: IpAddr, namespace: &str, service: &str) -> Value {
     json!({
         "kind": "IPAddress",
         "apiVersion": "networking.k8s.io/v1",
         "metadata": {
             "name": address.to_string(),
-            "uid": uuid::Uuid::new_v4().to_string(),
-            "creationTimestamp": object::time(scene.now),
             "labels": {
                 "ipaddress.kubernetes.io/ip-family": families::name(address.is_ipv6()),
                 "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
             },
         },
-        "spec": {
-            "parentRef": {"resource": "services", "namespace": scene.namespace, "name": object::name(service)},
-        },
+        "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": service}},
     })
 }
 

@@ -1,0 +1,99 @@
+//! Flags about the connections of the server, as hardened manifests of the original carry them.
+use clap::{ArgAction, Args};
+use http::HeaderValue;
+use knarr_reload::protocol::{Minimum, no_profiles};
+use std::time::Duration;
+
+/// What is spoken, how much of it, and how it ends.
+#[derive(Args, Clone, Debug)]
+pub struct ServingArgs {
+    /// Cipher suites of TLS 1.2, by the names of the standard; those of TLS 1.3 are always on.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub tls_cipher_suites: Vec<String>,
+    /// The oldest version of TLS that is spoken.
+    #[arg(long, value_name = "VERSION", default_value = "VersionTLS12", value_parser = Minimum::parse)]
+    pub tls_min_version: Minimum,
+    /// Streams that a client may have on one HTTP/2 connection; 0 leaves it at 2000.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub http2_max_streams_per_connection: u32,
+    /// Parts of the header that tells browsers to speak TLS alone: `max-age=31536000,includeSubDomains,preload`.
+    #[arg(long, value_name = "DIRECTIVE", value_delimiter = ',', value_parser = directive)]
+    pub strict_transport_security_directives: Vec<String>,
+    /// How long requests are still served, while `/readyz` already fails, before the server ends.
+    #[arg(long, default_value = "0s", value_parser = super::duration)]
+    pub shutdown_delay_duration: Duration,
+    /// Whether a token's ServiceAccount must still exist; it always must.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = always)]
+    pub service_account_lookup: bool,
+    /// Whether profiles of the process are served; they cannot be, which is the default.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = no_profiles)]
+    pub profiling: bool,
+    /// Whether waiting for locks is profiled; it cannot be, which is the default.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = no_profiles)]
+    pub contention_profiling: bool,
+}
+
+impl ServingArgs {
+    /// The value of `Strict-Transport-Security`; none: it is not sent.
+    pub fn strict_transport_security(&self) -> Option<HeaderValue> {
+        let directives = &self.strict_transport_security_directives;
+        (!directives.is_empty()).then(|| HeaderValue::from_str(&directives.join("; ")).ok()).flatten()
+    }
+}
+
+fn directive(text: &str) -> Result<String, String> {
+    let is_age = |text: &str| text.strip_prefix("max-age=").is_some_and(|age| age.parse::<u64>().is_ok());
+    match text {
+        "includeSubDomains" | "preload" => Ok(text.to_owned()),
+        text if is_age(text) => Ok(text.to_owned()),
+        _ => Err("known are max-age=SECONDS, includeSubDomains and preload".to_owned()),
+    }
+}
+
+fn always(text: &str) -> Result<bool, String> {
+    match text.parse() {
+        Ok(true) => Ok(true),
+        Ok(false) => Err("tokens of accounts that are gone are never taken".to_owned()),
+        Err(_) => Err("neither true nor false".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        serving: ServingArgs,
+    }
+
+    #[test]
+    fn flags_of_hardened_manifests() {
+        let parse = |flags: &[&str]| Only::try_parse_from(["x"].iter().chain(flags)).map(|only| only.serving);
+        let found = parse(&[
+            "--profiling=false",
+            "--tls-min-version=VersionTLS13",
+            "--service-account-lookup=true",
+            "--strict-transport-security-directives=max-age=31536000,includeSubDomains",
+            "--shutdown-delay-duration=5s",
+        ])
+        .unwrap();
+        assert_eq!(
+            (found.tls_min_version, found.shutdown_delay_duration),
+            (Minimum::Tls13, Duration::from_secs(5))
+        );
+        assert_eq!(found.strict_transport_security().unwrap(), "max-age=31536000; includeSubDomains");
+        assert_eq!(parse(&[]).unwrap().strict_transport_security(), None);
+        for refused in [
+            "--profiling=true",
+            "--profiling",
+            "--tls-min-version=VersionTLS11",
+            "--service-account-lookup=false",
+            "--strict-transport-security-directives=max-age=long",
+        ] {
+            assert!(parse(&[refused]).is_err(), "{refused}");
+        }
+    }
+}
