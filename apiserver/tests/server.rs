@@ -229,7 +229,13 @@ async fn streams_reach_the_kubelet() {
     let identity =
         knarr_reload::identity::load(&certificate, &directory.path().join("tls.key")).expect("identity");
     let serving = knarr_reload::identity::Shown::fixed(identity).expect("identity");
-    let mut tls = knarr_apiserver::certs::server_config(serving, Vec::new()).expect("TLS");
+    let mut tls = knarr_apiserver::certs::server_config(
+        serving,
+        Vec::new(),
+        &[],
+        knarr_reload::protocol::Minimum::Tls12,
+    )
+    .expect("TLS");
     Arc::get_mut(&mut tls).expect("unshared").alpn_protocols.clear();
     let kubelet = tokio::spawn(kubelet(listener, TlsAcceptor::from(tls)));
 
