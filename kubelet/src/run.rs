@@ -72,7 +72,7 @@ pub async fn run(
     let reserved = Reserved::read(&args, &cpus).map_err(anyhow::Error::msg)?;
     let facts = facts(&args, &machine, &reserved);
     let cgroups = Cgroups::new(cgroups::MOUNT, &args.cgroup_root);
-    if let Err(error) = cgroups.create_roots() {
+    if let Err(error) = cgroups.create_roots(&facts.allocatable) {
         tracing::warn!(%error, "cgroups of pods not made; limits of whole pods will not hold");
     }
     let address = SocketAddr::new(args.address, args.port);

@@ -69,7 +69,7 @@ impl Worker {
             cluster_domain: &context.facts.cluster_dns.domain,
             log_directory: context.log_dir(&self.pod).to_string_lossy().into_owned(),
             cgroup_parent: context.cgroups.of_pod(&self.pod),
-            dns: resolv::config(&self.pod, &context.facts.cluster_dns, &context.facts.node_dns),
+            dns: resolv::config(&self.pod, &context.facts.cluster_dns, &context.facts.node_dns).0,
         };
         sandbox::config(&self.pod, attempt, node)
     }
@@ -94,6 +94,10 @@ impl Worker {
         if let Err(error) = self.possible_sandbox() {
             self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
             return Err(MAX_SANDBOX_RETRY);
+        }
+        let facts = &self.context.facts;
+        for warning in resolv::config(&self.pod, &facts.cluster_dns, &facts.node_dns).1 {
+            self.events.warning("DNSConfigForming", warning);
         }
         let config = self.sandbox_config(attempt);
         if let Err(error) = tokio::fs::create_dir_all(&config.log_directory).await {
@@ -307,7 +311,11 @@ impl Worker {
             restarts,
             target,
         };
-        Ok(container::config(&self.pod, container, parts))
+        let mut config = container::config(&self.pod, container, parts);
+        if let Some(context) = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()) {
+            security::locate_profile(context, &self.context.facts.root_dir.join("seccomp"));
+        }
+        Ok(config)
     }
 
     /// Fetches the config maps and secrets that the environment refers to.
