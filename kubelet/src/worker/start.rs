@@ -1,6 +1,7 @@
 //! Starting: sandboxes and containers.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ const MAX_SANDBOX_RETRY: Duration = Duration::from_secs(10);
 const API_RETRY: Duration = Duration::from_secs(1);
 /// Pause before a container is made again whose configuration was wrong.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
+
+/// A file of variables is read up to this length, in bytes.
+const MAX_ENV_FILE: u64 = 64 << 10;
 
 /// Why a container did not start: what its status says, and when to try again.
 struct StartError {
@@ -331,6 +335,17 @@ impl Worker {
             let found = self.context.lookup.secret(namespace, name).await?;
             objects.secrets.insert(name.to_owned(), found.map(Arc::unwrap_or_clone));
         }
+        for (volume, path) in env::files(container) {
+            let text = match self.volumes.as_ref().and_then(|volumes| volumes.get(volume)) {
+                Some(volume) => file_within(&volume.path, path),
+                None => {
+                    return Err(ConfigError::Invalid(format!(
+                        "cannot find the volume {volume:?} referenced by FileKeyRef"
+                    )));
+                }
+            };
+            objects.files.insert((volume.to_owned(), path.to_owned()), text);
+        }
         Ok(objects)
     }
 
@@ -346,4 +361,18 @@ impl Worker {
             let _ = tokio::fs::remove_file(&container.log_path).await;
         }
     }
+}
+
+/// The text of a file of a volume. What lies there is the pod's, so no link leads out of it, and it is not too long.
+fn file_within(volume: &Path, path: &str) -> Option<String> {
+    use std::io::Read;
+    let root = pathrs::Root::open(volume).ok()?;
+    let flags = pathrs::flags::OpenFlags::O_RDONLY | pathrs::flags::OpenFlags::O_NONBLOCK;
+    let file = root
+        .open_subpath(path, flags)
+        .ok()
+        .filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
+    let mut text = String::new();
+    file.take(MAX_ENV_FILE).read_to_string(&mut text).ok()?;
+    Some(text)
 }
