@@ -228,6 +228,52 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// The command lines of kubeadm's manifests of v1.36 (`cmd/kubeadm/app/phases/controlplane/manifests.go`), but for the
+    /// database.
+    #[test]
+    fn manifests_of_kubeadm_are_understood() {
+        let pki = "/etc/kubernetes/pki";
+        let understood = |line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(|word| word.replace("PKI", pki)).collect();
+            check(&words).map_err(|error| error.to_string())
+        };
+        let conf = "--authentication-kubeconfig=/c.conf --authorization-kubeconfig=/c.conf --kubeconfig=/c.conf \
+                    --bind-address=127.0.0.1 --leader-elect=true";
+        let controllers = format!(
+            "controllers {conf} --allocate-node-cidrs=true --client-ca-file=PKI/ca.crt --cluster-cidr=10.244.0.0/16 \
+             --cluster-name=kubernetes --cluster-signing-cert-file=PKI/ca.crt --cluster-signing-key-file=PKI/ca.key \
+             --controllers=*,bootstrapsigner,tokencleaner --requestheader-client-ca-file=PKI/front-proxy-ca.crt \
+             --root-ca-file=PKI/ca.crt --service-account-private-key-file=PKI/sa.key \
+             --service-cluster-ip-range=10.96.0.0/12 --use-service-account-credentials=true"
+        );
+        let apiserver = "apiserver --storage=sqlite::memory: --advertise-address=192.168.1.2 --allow-privileged=true \
+             --authorization-mode=Node,RBAC --client-ca-file=PKI/ca.crt --enable-admission-plugins=NodeRestriction \
+             --enable-bootstrap-token-auth=true --kubelet-client-certificate=PKI/apiserver-kubelet-client.crt \
+             --kubelet-client-key=PKI/apiserver-kubelet-client.key \
+             --kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname \
+             --proxy-client-cert-file=PKI/front-proxy-client.crt --proxy-client-key-file=PKI/front-proxy-client.key \
+             --requestheader-allowed-names=front-proxy-client \
+             --requestheader-client-ca-file=PKI/front-proxy-ca.crt \
+             --requestheader-extra-headers-prefix=X-Remote-Extra- --requestheader-group-headers=X-Remote-Group \
+             --requestheader-username-headers=X-Remote-User --secure-port=6443 \
+             --service-account-issuer=https://kubernetes.default.svc.cluster.local \
+             --service-account-key-file=PKI/sa.pub --service-account-signing-key-file=PKI/sa.key \
+             --service-cluster-ip-range=10.96.0.0/12 --tls-cert-file=PKI/apiserver.crt \
+             --tls-private-key-file=PKI/apiserver.key";
+        for line in [controllers.as_str(), &format!("scheduler {conf}"), apiserver] {
+            assert_eq!(understood(line), Ok(()), "{line}");
+        }
+        let refused = [
+            ("scheduler --profiling", "there are no profiles of this program"),
+            ("scheduler --tls-min-version=VersionTLS10", "versions before TLS 1.2 are not spoken"),
+            ("controllers --leader-elect-resource-lock=endpoints", "leases"),
+        ];
+        for (line, reason) in refused {
+            assert!(understood(line).is_err_and(|error| error.contains(reason)), "{line}");
+        }
+        assert_eq!(understood("scheduler --profiling=false --contention-profiling=false -v=4"), Ok(()));
+    }
+
     /// Every line of help that shows a use of `knarr` is one that it takes.
     #[test]
     fn examples_are_understood() {

@@ -1,6 +1,6 @@
 //! The server's TLS: its certificate from files or self-signed, HTTP/2 before HTTP/1.1, any client certificate taken.
-use crate::authn::x509::AcceptAny;
 use anyhow::Result;
+use knarr_reload::clients::AcceptAny;
 use knarr_reload::identity::{Identity, Shown, provider};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::pki_types::PrivateKeyDer;

@@ -172,7 +172,7 @@ pub struct Args {
         long,
         value_delimiter = ',',
         value_name = "NAME=URL",
-        default_value = "scheduler=http://127.0.0.1:10259/healthz,controller-manager=http://127.0.0.1:10257/healthz"
+        default_value = "scheduler=https://127.0.0.1:10259/healthz,controller-manager=https://127.0.0.1:10257/healthz"
     )]
     pub component_health: Vec<Component>,
     /// Services that extend this server are reached at their endpoints instead of their cluster addresses.

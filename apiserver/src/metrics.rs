@@ -22,7 +22,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
@@ -410,26 +410,9 @@ fn running_labels(info: &RequestInfo) -> RunningLabels {
 /// Counters that the original named without the suffix `_total`. They are kept as gauges, which grow only.
 const UNSUFFIXED: [&str; 2] = ["authenticated_user_requests", "authentication_attempts"];
 
-/// OpenMetrics in the older text format, where a counter's description carries its whole name and nothing tells the end.
+/// OpenMetrics in the older text format.
 pub fn classic(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let counters: HashSet<&str> =
-        text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
-    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
-        let described =
-            ["# HELP ", "# TYPE "].into_iter().find_map(|head| Some((head, line.strip_prefix(head)?)));
-        match described.and_then(|(head, rest)| Some((head, rest.split_once(' ')?))) {
-            Some((head, (name, rest))) if counters.contains(name) => {
-                out.extend([head, name, "_total ", rest]);
-            }
-            Some(("# TYPE ", (name, "gauge"))) if UNSUFFIXED.contains(&name) => {
-                out.extend(["# TYPE ", name, " counter"]);
-            }
-            _ => out.push_str(line),
-        }
-        out.push('\n');
-    }
-    out
+    knarr_reload::exposition::classic(text, &UNSUFFIXED)
 }
 
 /// What the kernel knows of the process, looked up when somebody asks.

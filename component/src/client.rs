@@ -5,6 +5,7 @@
 //! streams of a connection (100 to 250 are usual) and an endless watch holds its stream, so that a
 //! further connection, a *lane*, is opened when the first ones hold many.
 
+pub mod accounts;
 mod identity;
 mod lanes;
 
@@ -73,9 +74,7 @@ pub async fn load(kubeconfig: Option<&Path>) -> Result<Config, Error> {
 pub fn from_config(config: Config, kubeconfig: Option<&Path>, component: &str) -> Result<Client, Error> {
     ensure_crypto_provider();
     let shown = kubeconfig.and_then(|path| identity::shown(&config, path)).map(Arc::new);
-    let user_agent = format!("knarr-{component}/v{}", env!("CARGO_PKG_VERSION"));
-    let user_agent =
-        HeaderValue::from_str(&user_agent).map_err(|_| Error::UserAgent(component.to_string()))?;
+    let user_agent = user_agent(component)?;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
@@ -89,6 +88,14 @@ pub fn from_config(config: Config, kubeconfig: Option<&Path>, component: &str) -
         .map_response(|response| response.map(|body| body.map_err(BoxError::from)))
         .boxed();
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+fn user_agent(component: &str) -> Result<HeaderValue, Error> {
+    let (name, rest) = component
+        .split_once('/')
+        .map_or((component, String::new()), |(name, rest)| (name, format!("/{rest}")));
+    let text = format!("knarr-{name}/v{}{rest}", env!("CARGO_PKG_VERSION"));
+    HeaderValue::from_str(&text).map_err(|_| Error::UserAgent(component.to_string()))
 }
 
 /// What went wrong, in the server's own words where there are some.

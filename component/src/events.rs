@@ -5,9 +5,11 @@
 //! object cannot flood the server ([`correlator`]).
 
 pub mod correlator;
+pub mod series;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
@@ -176,7 +178,7 @@ impl Sender {
         }
     }
 
-    /// Creates or patches; whether the server has it. Only failures of the connection are retried.
+    /// Creates or patches; whether the server has it.
     async fn send(
         &self,
         object: &ObjectReference,
@@ -185,27 +187,37 @@ impl Sender {
         patch: Option<serde_json::Value>,
     ) -> bool {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace(object));
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        for _ in 0..ATTEMPTS {
-            let result = match (event, &patch) {
-                (Some(event), _) => api.create(&PostParams::default(), event).await.map(drop),
-                (None, Some(patch)) => {
-                    api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
+        let (api, patch) = (&api, patch.as_ref());
+        let write = move || {
+            Box::pin(async move {
+                match (event, patch) {
+                    (Some(event), _) => api.create(&PostParams::default(), event).await.map(drop),
+                    (None, Some(patch)) => {
+                        api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
+                    }
+                    (None, None) => Ok(()),
                 }
-                (None, None) => return false,
-            };
-            match result {
-                Ok(()) => return true,
-                Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => {
-                    tracing::debug!(event = name, %status, "event refused");
-                    return false;
-                }
-                Err(error) => tracing::debug!(event = name, %error, "event not sent"),
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-        false
+            }) as BoxFuture<'_, _>
+        };
+        deliver(name, write).await
     }
+}
+
+/// Sends until the server has it or refuses it; whether it has. Only failures of the connection are retried.
+async fn deliver<'a>(name: &str, send: impl Fn() -> BoxFuture<'a, kube::Result<()>> + Send) -> bool {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    for _ in 0..ATTEMPTS {
+        match send().await {
+            Ok(()) => return true,
+            Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => {
+                tracing::debug!(event = name, %status, "event refused");
+                return false;
+            }
+            Err(error) => tracing::debug!(event = name, %error, "event not sent"),
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+    false
 }
 
 /// Events live beside their object; those about cluster-scoped objects in `default`.

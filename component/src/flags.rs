@@ -4,6 +4,10 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
+pub use serving::{DelegatedAuthentication, DelegatedAuthorization, Minimum, SecureServing, Server};
+
+mod serving;
+
 /// How to reach the API server.
 #[derive(Debug, Clone, Args)]
 pub struct Connection {
@@ -26,8 +30,8 @@ pub struct Logging {
     pub logging_format: String,
 }
 
-/// Where health and metrics are served. The port has no default here, since each component has
-/// its own; zero means that nothing is served.
+/// Where health and metrics are served over plain HTTP, by what has no counterpart in the original. The port has no default
+/// here; zero means that nothing is served.
 #[derive(Debug, Clone, Args)]
 pub struct Serving {
     /// Address to serve health and metrics on.
@@ -53,6 +57,9 @@ pub struct LeaderElection {
     /// Time between attempts to acquire or renew.
     #[arg(long, default_value = "2s", value_parser = duration)]
     pub leader_elect_retry_period: Duration,
+    /// The kind of object that is locked.
+    #[arg(long, default_value = "leases", value_parser = ["leases"])]
+    pub leader_elect_resource_lock: String,
     /// Namespace of the lease.
     #[arg(long, default_value = "kube-system")]
     pub leader_elect_resource_namespace: String,

@@ -5,10 +5,14 @@ use std::{collections::BTreeMap, fmt::Write, net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     extract::{Path, Query, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
+use knarr_reload::exposition::classic;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -27,6 +31,8 @@ struct Inner {
     live: RwLock<BTreeMap<String, Check>>,
     ready: RwLock<BTreeMap<String, Check>>,
     metrics: Mutex<Registry>,
+    /// The process's settings, by the group of their kind.
+    settings: Mutex<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Health {
@@ -48,6 +54,11 @@ impl Health {
     /// Registers metrics.
     pub fn metrics(&self, register: impl FnOnce(&mut Registry)) {
         register(&mut self.0.metrics.lock());
+    }
+
+    /// Tells the process's settings at `/configz`, by the group of their kind.
+    pub fn settings(&self, group: &str, settings: serde_json::Value) {
+        self.0.settings.lock().insert(group.to_owned(), settings);
     }
 
     /// Binds as the flags say and serves until `stop`. Returns the bound address, or `None` when
@@ -75,12 +86,17 @@ impl Health {
 
     /// Serves on a listener until `stop`.
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-        let router = Router::new()
+        axum::serve(listener, self.router()).with_graceful_shutdown(stop.cancelled_owned()).await
+    }
+
+    /// What is served.
+    pub fn router(&self) -> Router {
+        Router::new()
             .route("/metrics", get(metrics))
+            .route("/configz", get(configz))
             .route("/{endpoint}", get(report))
             .route("/{endpoint}/{check}", get(report_one))
-            .with_state(self.clone());
-        axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+            .with_state(self.clone())
     }
 
     fn checks(&self, endpoint: &str) -> Option<BTreeMap<String, Check>> {
@@ -137,17 +153,31 @@ async fn report_one(
     }
 }
 
-async fn metrics(State(health): State<Health>) -> Response {
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &health.0.metrics.lock()) {
-        Ok(()) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
-            .into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+async fn configz(State(health): State<Health>) -> Response {
+    let settings = health.0.settings.lock().clone();
+    axum::Json(settings).into_response()
+}
+
+/// The form of metrics that a client asks for; the older one where it does not say.
+const OPEN_METRICS: &str = "application/openmetrics-text";
+
+async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
+    let text = match crate::metrics::text(&health.0.metrics.lock()) {
+        Ok(text) => text,
+        Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    };
+    let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accepted.contains(OPEN_METRICS) {
+        let form = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores";
+        return ([(CONTENT_TYPE, form)], text).into_response();
     }
+    let form = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    ([(CONTENT_TYPE, form)], classic(&text, &[])).into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -181,7 +211,10 @@ mod tests {
         check("/readyz", "500", "[-]informers failed: not synced").await;
         check("/readyz/ping", "200", "ok").await;
         check("/nothing", "404", "").await;
-        check("/metrics", "200", "# EOF").await;
+        health.metrics(|registry| registry.register("made", "Things", Counter::<u64>::default()));
+        check("/metrics", "200", "# TYPE made_total counter").await;
+        health.settings("a.k8s.io", serde_json::json!({"b": 1}));
+        check("/configz", "200", r#"{"a.k8s.io":{"b":1}}"#).await;
         stop.cancel();
         server.await.expect("no panic").expect("served");
     }

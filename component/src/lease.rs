@@ -20,7 +20,7 @@ use rand::Rng;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::flags::LeaderElection;
+use crate::{flags::LeaderElection, metrics::LEADING};
 
 /// The version that a candidate says to be.
 const VERSION: &str = "1.36.0";
@@ -105,14 +105,17 @@ impl Elector {
         Fut: Future<Output = anyhow::Result<()>>,
     {
         let mut observed = Observed::default();
+        LEADING.is(&[&self.name], 0);
         if stop.run_until_cancelled(self.acquire(&mut observed)).await.is_none() {
             return Ok(());
         }
         tracing::info!(lease = %self.name, identity = %self.identity, "became leader");
+        LEADING.is(&[&self.name], 1);
         let leading = stop.child_token();
         let result = tokio::select! {
             result = lead(leading.clone()) => result,
             () = self.renew(&mut observed) => {
+                LEADING.is(&[&self.name], 0);
                 leading.cancel();
                 return Err(Lost { namespace: self.namespace.clone(), name: self.name.clone() }.into());
             }

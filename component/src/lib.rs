@@ -7,15 +7,18 @@
 
 pub mod backoff;
 pub mod client;
+pub mod delegation;
 pub mod events;
 pub mod flags;
 pub mod health;
 pub mod informer;
 pub mod lease;
 pub mod log;
+pub mod metrics;
 pub mod placement;
 pub mod queue;
 pub mod runner;
 pub mod selector;
+pub mod serving;
 pub mod shutdown;
 pub mod store;

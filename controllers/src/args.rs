@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use knarr_component::flags::{Connection, FeatureGates, LeaderElection, Logging, Serving, duration};
+use knarr_component::flags::{Connection, FeatureGates, LeaderElection, Logging, Server, duration};
 
 /// Flags of `knarr controllers`.
 #[derive(Debug, Clone, clap::Args)]
@@ -13,7 +13,7 @@ pub struct Args {
     pub connection: Connection,
     /// Health and metrics; the port is 10257 by default.
     #[command(flatten)]
-    pub serving: Serving,
+    pub server: Server,
     /// Election of the one active instance.
     #[command(flatten)]
     pub leader_election: LeaderElection,
@@ -27,6 +27,15 @@ pub struct Args {
     /// removes one. Short names such as `deployment` work as well.
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub controllers: Vec<String>,
+    /// Each controller acts as a ServiceAccount of its own, with its own role, instead of all as the kubeconfig's user.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, default_value_t = false)]
+    pub use_service_account_credentials: bool,
+    /// Name of the cluster. As in the original it names what a cloud provider makes, so that nothing here depends on it.
+    #[arg(long, default_value = "kubernetes")]
+    pub cluster_name: String,
+    /// Address ranges of Services, of which no node gets a part.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    pub service_cluster_ip_range: Vec<IpNet>,
     /// Address ranges of pods, from which each node gets a part.
     #[arg(long, value_delimiter = ',', value_name = "CIDR")]
     pub cluster_cidr: Vec<IpNet>,
@@ -108,6 +117,16 @@ pub struct Args {
     /// `external` where a cloud controller manager cares for addresses of Services and routes between nodes.
     #[arg(long, value_name = "NAME", value_parser = cloud_provider)]
     pub cloud_provider: Option<CloudProvider>,
+    /// Whether a cloud's routes lead to nodes' ranges of pods. As in the original they are made by a cloud controller
+    /// manager, never by this program, whatever is said here.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, default_value_t = true)]
+    pub configure_cloud_routes: bool,
+    /// How often a cloud controller manager looks at its routes; see --configure-cloud-routes.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub route_reconciliation_period: Duration,
+    /// How parts of the ranges of pods are chosen: RangeAllocator, which is this program's own way; others are clouds'.
+    #[arg(long, default_value = "RangeAllocator", value_parser = ["RangeAllocator"])]
+    pub cidr_allocator_type: String,
     /// Addresses for Services of type LoadBalancer; without any they get those of the nodes.
     #[arg(long, value_delimiter = ',', value_name = "CIDR", value_parser = network)]
     pub load_balancer_addresses: Vec<IpNet>,

@@ -39,6 +39,7 @@ use crate::{
     context::Context,
     control::message,
     meta::{ignore_absent, is_code, now},
+    metrics,
     resources::{Directory, Resource},
 };
 
@@ -181,9 +182,21 @@ impl Controller {
             now: now(),
             again: false,
         };
-        if let Err(error) = self.reconcile(&mut attempt).await {
+        let started = Instant::now();
+        let result = self.reconcile(&mut attempt).await;
+        if let Err(error) = &result {
             tracing::debug!(autoscaler = %key, "{error:#}");
         }
+        let (wanted, current) = (attempt.status.desired_replicas, attempt.status.current_replicas);
+        let action = match wanted.cmp(&current.unwrap_or(wanted)) {
+            _ if result.is_err() => "none",
+            std::cmp::Ordering::Less => "scale_down",
+            std::cmp::Ordering::Equal => "none",
+            std::cmp::Ordering::Greater => "scale_up",
+        };
+        let labels = [action, if result.is_err() { "internal" } else { "none" }];
+        metrics::AUTOSCALINGS.one(&labels);
+        metrics::AUTOSCALING_TIME.took(&labels, started.elapsed());
         let (status, again) = (attempt.status, attempt.again);
         if hpa.status.as_ref() != Some(&status) {
             let updated = HorizontalPodAutoscaler { status: Some(status), ..(*hpa).clone() };

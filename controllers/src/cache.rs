@@ -100,6 +100,7 @@ fn pod_status(status: PodStatus) -> PodStatus {
         pod_ip: status.pod_ip,
         pod_ips: status.pod_ips,
         reason: status.reason,
+        extended_resource_claim_status: status.extended_resource_claim_status,
         resource_claim_statuses: status.resource_claim_statuses,
         start_time: status.start_time,
         ..Default::default()

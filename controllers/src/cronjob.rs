@@ -30,6 +30,7 @@ use crate::{
         controller_key, controller_reference, ignore_absent, is_code, is_deleting, is_namespace_terminating,
         name, namespace, uid, whole_seconds,
     },
+    metrics,
 };
 
 use schedule::{Missed, Schedule};
@@ -261,6 +262,8 @@ impl Controller {
             Ok(created) => {
                 let text = format!("Created job {}", name(&created.metadata));
                 self.recorder.normal(cron_job, "SuccessfulCreate", text);
+                let late = crate::meta::created(&created.metadata).duration_since(time).as_secs_f64();
+                metrics::CRONJOB_SKEW.saw(&[], late.max(0.0));
                 Ok(Some(created))
             }
             // Made before, and the status was not written.

@@ -23,13 +23,14 @@ use knarr_component::{
     runner::{Requeue, SyncResult},
     store::Key,
 };
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
 use crate::{
     conditions::{self, Condition},
     context::Context,
     control::{candidates, claim_all, index_orphans, message},
+    edit::{self, Part},
     freshness::Written,
     meta::{
         controller_key, controller_of, ignore_absent, is_code, is_deleting, is_namespace_terminating,
@@ -162,11 +163,9 @@ impl Controller {
             Some(revision) => {
                 let patch = json!({"metadata": {"annotations": {REVISION: revision}}});
                 let deployments = self.context.api::<Deployment>(namespace(&deployment.metadata));
-                let parameters = PatchParams::default();
-                let patched =
-                    deployments.patch(name(&deployment.metadata), &parameters, &Patch::Merge(patch)).await;
-                let Some(patched) = ignore_absent(patched)? else { return Ok(()) };
-                Some(patched)
+                let changed = edit::merge(&deployments, deployment, &patch, Part::Object).await?;
+                let Some(changed) = changed else { return Ok(()) };
+                Some(changed)
             }
         };
         if deployment.status.as_ref() == Some(&plan.status) {

@@ -29,6 +29,7 @@ use crate::{
     control::message,
     expectations::Expectations,
     meta::{ignore_absent, is_code, is_deleting, is_namespace_terminating, label, name, namespace},
+    metrics,
 };
 
 pub(crate) use select::{Port, Target, selects, services_of, targets};
@@ -68,6 +69,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     });
     let queue = Queue::new();
     watch(&controller, &queue);
+    count(&controller.slices);
     let synced = {
         let (services, pods) = (controller.services.synced(), controller.pods.synced());
         let (nodes, slices) = (controller.nodes.synced(), controller.slices.synced());
@@ -80,9 +82,40 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     context
         .work("endpointslice-controller", synced, queue, workers, move |key| {
             let controller = controller.clone();
-            async move { controller.sync(key).await }
+            async move {
+                let result = controller.sync(key).await;
+                metrics::SLICE_SYNCS.one(&[if result.is_ok() { "success" } else { "error" }]);
+                result
+            }
         })
         .await
+}
+
+/// The slices and their endpoints, counted when somebody asks.
+fn count(slices: &Informer<EndpointSlice>) {
+    let all = slices.clone();
+    metrics::SLICES.by(move || vec![(Vec::new(), all.list().len())]);
+    let all = slices.clone();
+    let endpoints =
+        move || all.list().iter().flat_map(|slice| slice.endpoints.as_deref()).map(<[_]>::len).sum();
+    metrics::ENDPOINTS.by(move || vec![(Vec::new(), endpoints())]);
+}
+
+/// What is about to be done.
+fn tell(service: &Service, changes: &reconcile::Changes) {
+    let counts = [
+        ("create", changes.create.len()),
+        ("update", changes.update.len()),
+        ("delete", changes.delete.len()),
+    ];
+    for (operation, count) in counts {
+        metrics::SLICE_CHANGES.many(&[operation], u64::try_from(count).unwrap_or_default());
+    }
+    let topology = if topology::is_auto(service) { "Auto" } else { "Disabled" };
+    let distribution = service.spec.as_ref().and_then(|spec| spec.traffic_distribution.as_deref());
+    let changed: usize = counts.iter().map(|(_, count)| count).sum();
+    // No list of slices comes near the limit.
+    metrics::SLICES_PER_SYNC.saw(&[topology, distribution.unwrap_or_default()], changed as f64);
 }
 
 fn watch(controller: &Arc<Controller>, queue: &Queue<Key>) {
@@ -163,6 +196,7 @@ impl Controller {
         for (kind, reason, message) in &changes.notes {
             self.recorder.event(reference(&*service), *kind, reason, message.as_str());
         }
+        tell(&service, &changes);
         let result = carry_out(&self.context, &self.expectations, &key, changes).await;
         if let Err(error) = &result {
             let text = error.downcast_ref().map_or_else(|| error.to_string(), message);

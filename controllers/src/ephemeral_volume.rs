@@ -11,6 +11,7 @@ use crate::{
     context::Context,
     control::message,
     meta::{controller_of, controller_reference, is_deleting, name, uid},
+    metrics,
     pods::is_finished,
 };
 
@@ -105,7 +106,9 @@ impl Controller {
             }
             let Some(claim) = claim_for(&pod, volume) else { continue };
             let api = self.context.api::<PersistentVolumeClaim>(&key.namespace);
+            metrics::EPHEMERAL_CREATED.one(&[]);
             if let Err(error) = api.create(&PostParams::default(), &claim).await {
+                metrics::EPHEMERAL_FAILED.one(&[]);
                 let text =
                     format!("ephemeral volume {}: create PVC {wanted}: {}", volume.name, message(&error));
                 self.recorder.warning(&*pod, "FailedBinding", text.clone());

@@ -8,9 +8,10 @@
 mod decide;
 mod indexes;
 mod policy;
+mod tell;
 mod track;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use futures::future::try_join_all;
@@ -38,6 +39,7 @@ use crate::{
         controller_key, controller_of, has_finalizer, ignore_absent, is_code, is_deleting, matches, name,
         namespace, uid,
     },
+    metrics,
 };
 
 pub(crate) use decide::finished_at;
@@ -98,7 +100,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let this = controller.clone();
     let jobs = context.work("job-controller", jobs_synced, queue, workers, move |key| {
         let controller = this.clone();
-        async move { controller.sync(key).await }
+        async move { controller.timed(key).await }
     });
     let left = context.work("job-controller-orphan-pods", pods_synced, orphans, 1, move |key| {
         let controller = controller.clone();
@@ -110,6 +112,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
 impl Controller {
     fn pod_changed(&self, change: &Change<'_, Pod>, queue: &Queue<Key>, orphans: &Queue<Key>) {
         let pod = change.object();
+        tell::tracked(change);
         if change.is_deletion() {
             self.given_up.lock().remove(uid(&pod.metadata));
         }
@@ -140,7 +143,18 @@ impl Controller {
         }
     }
 
-    async fn sync(&self, key: Key) -> SyncResult {
+    /// One look at a Job, which is counted.
+    async fn timed(&self, key: Key) -> SyncResult {
+        let mode = self.jobs.get(&key).map_or("NonIndexed", |job| tell::mode(&job));
+        let (started, mut action) = (Instant::now(), "reconciling");
+        let result = self.sync(key, &mut action).await;
+        let labels = [mode, if result.is_ok() { "success" } else { "error" }, action];
+        metrics::JOB_SYNCS.one(&labels);
+        metrics::JOB_SYNC_TIME.took(&labels, started.elapsed());
+        result
+    }
+
+    async fn sync(&self, key: Key, action: &mut &'static str) -> SyncResult {
         let Some(job) = self.jobs.get(&key) else {
             self.expectations.forget(&key);
             self.written.forget(&key);
@@ -178,7 +192,9 @@ impl Controller {
             may_manage: self.expectations.satisfied(&key),
         };
         let mut plan = decide::plan(&world);
+        *action = tell::action(&plan);
         let managed = self.manage_pods(&key, &job, &plan).await;
+        tell::created(&job, &plan, managed.is_ok());
         if managed.is_err() {
             // What the pods have done is counted all the same.
             world.may_manage = false;
@@ -203,6 +219,7 @@ impl Controller {
         if current.status.as_ref() != Some(&plan.status) {
             self.write_status(key, &current, plan.status.clone()).await?;
             self.report(job, plan);
+            tell::counted(job, &plan.status);
         }
         Ok(())
     }

@@ -5,16 +5,19 @@
 //! driver that reads informers, asks for a decision and carries it out. [`manager`] lists all
 //! controllers and starts those that the flags select.
 
+mod account_names;
 pub mod args;
 mod cache;
 mod conditions;
 mod context;
 mod control;
+mod edit;
 mod expectations;
 mod freshness;
 mod history;
 mod manager;
 mod meta;
+mod metrics;
 mod node_affinity;
 mod pods;
 mod queue_names;

@@ -4,10 +4,27 @@ use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc};
 
 use anyhow::Context as _;
 use knarr_api::gates;
-use knarr_component::{client, health::Health, informer::Informers, lease::Elector, log, queue};
+use knarr_component::{
+    client::{self, accounts::Accounts},
+    health::Health,
+    informer::Informers,
+    lease::Elector,
+    log, metrics as client_metrics, serving,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{args::Args, cache, context::Context};
+use crate::{
+    account_names,
+    args::{Args, CloudProvider},
+    cache,
+    context::Context,
+    metrics,
+};
+
+/// The original's name of this process.
+const NAME: &str = "kube-controller-manager";
+/// The port on which it serves.
+const PORT: u16 = 10257;
 
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
@@ -80,6 +97,14 @@ controllers! {
 const NOT_BY_DEFAULT: &[&str] =
     &["bootstrap-signer-controller", "kubelet-serving-approving-controller", "token-cleaner-controller"];
 
+/// Those that the original knows by name and leaves to cloud controller managers.
+const OF_CLOUDS: &[(&str, &str)] =
+    &[("cloud-node-lifecycle-controller", "cloud-node-lifecycle"), ("node-route-controller", "route")];
+
+fn is_of_clouds(name: &str) -> bool {
+    OF_CLOUDS.iter().any(|(known, alias)| *known == name || *alias == name)
+}
+
 /// The names of all controllers.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CONTROLLERS.iter().map(|controller| controller.name)
@@ -94,23 +119,33 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     let selected = select(&args.controllers).map_err(anyhow::Error::msg)?;
     let config = client::load(args.connection.kubeconfig.as_deref()).await?;
     let root_ca = root_ca(&args, &config)?;
-    let client = client::from_config(config, args.connection.kubeconfig.as_deref(), "controllers")?;
+    let kubeconfig = args.connection.kubeconfig.as_deref();
+    let accounts = match args.use_service_account_credentials {
+        true => Some(Accounts::new(&config, kubeconfig, "controllers")?),
+        false => None,
+    };
+    let client = client::from_config(config, kubeconfig, "controllers")?;
     let health = Health::new();
-    health.metrics(queue::metrics::register);
-    if let Some(address) = health.start(&args.serving, 10257, shutdown.clone()).await? {
+    health.metrics(|registry| {
+        client_metrics::of_clients(registry);
+        metrics::register(registry);
+    });
+    health.settings("kubecontrollermanager.config.k8s.io", settings(&args, &selected));
+    let served = serving::start(&args.server, PORT, NAME, health.router(), shutdown.clone()).await?;
+    if let Some(address) = served {
         tracing::info!(%address, "serving health and metrics");
     }
     let args = Arc::new(args);
     let lead = async |stop: CancellationToken| {
         let informers = cache::trimmed(Informers::new(client.clone(), stop.clone()));
         let context = Context::new(client.clone(), informers, stop, args.clone(), root_ca);
-        start(&context, &health, &selected).await
+        start(&context, &health, &selected, accounts.as_ref()).await
     };
     if !args.leader_election.leader_elect {
         return lead(shutdown).await;
     }
     let identity = format!("{}_{:x}", hostname(), rand::random::<u128>());
-    let elector = Elector::new(client.clone(), &args.leader_election, "kube-controller-manager", identity);
+    let elector = Elector::new(client.clone(), &args.leader_election, NAME, identity);
     let elector = match gates::enabled("CoordinatedLeaderElection") {
         true => elector.coordinated(),
         false => elector,
@@ -118,10 +153,18 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     elector.run(shutdown, lead).await
 }
 
-async fn start(context: &Context, health: &Health, selected: &BTreeSet<&str>) -> anyhow::Result<()> {
+async fn start(
+    context: &Context,
+    health: &Health,
+    selected: &BTreeSet<&str>,
+    accounts: Option<&Accounts>,
+) -> anyhow::Result<()> {
     let mut running = tokio::task::JoinSet::new();
     for controller in CONTROLLERS.iter().filter(|controller| selected.contains(controller.name)) {
-        let (name, context) = (controller.name, context.clone());
+        let (name, mut context) = (controller.name, context.clone());
+        if let (Some(accounts), Some(account)) = (accounts, account_names::of(name)) {
+            context.client = accounts.client(account)?;
+        }
         let task = (controller.start)(context);
         running.spawn(async move { (name, task.await) });
     }
@@ -140,6 +183,60 @@ async fn start(context: &Context, health: &Health, selected: &BTreeSet<&str>) ->
     }
     context.stop.cancelled().await;
     Ok(())
+}
+
+/// The settings in force, by the names of the original's kind.
+fn settings(args: &Args, selected: &BTreeSet<&str>) -> serde_json::Value {
+    let seconds = |duration: std::time::Duration| format!("{}s", duration.as_secs_f64());
+    let election = &args.leader_election;
+    let cidrs =
+        |ranges: &[ipnet::IpNet]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    serde_json::json!({
+        "Generic": {
+            "Address": args.server.serving.bind_address, "Port": args.server.serving.secure_port.unwrap_or(PORT),
+            "Controllers": args.controllers, "SelectedControllers": selected,
+            "LeaderElection": {
+                "LeaderElect": election.leader_elect,
+                "LeaseDuration": seconds(election.leader_elect_lease_duration),
+                "RenewDeadline": seconds(election.leader_elect_renew_deadline),
+                "RetryPeriod": seconds(election.leader_elect_retry_period),
+                "ResourceLock": election.leader_elect_resource_lock,
+                "ResourceName": election.leader_elect_resource_name.as_deref().unwrap_or(NAME),
+                "ResourceNamespace": election.leader_elect_resource_namespace,
+            },
+        },
+        "KubeCloudShared": {
+            "CloudProvider": {"Name": args.cloud_provider.map_or("", |CloudProvider::External| "external")},
+            "UseServiceAccountCredentials": args.use_service_account_credentials,
+            "ClusterName": args.cluster_name, "ClusterCIDR": cidrs(&args.cluster_cidr),
+            "AllocateNodeCIDRs": args.allocate_node_cidrs,
+            "NodeMonitorPeriod": seconds(args.node_monitor_period),
+            "ConfigureCloudRoutes": args.configure_cloud_routes,
+            "RouteReconciliationPeriod": seconds(args.route_reconciliation_period),
+            "CIDRAllocatorType": args.cidr_allocator_type,
+        },
+        "NodeIPAMController": {
+            "ServiceCIDR": cidrs(&args.service_cluster_ip_range),
+            "NodeCIDRMaskSizeIPv4": args.node_cidr_mask_size, "NodeCIDRMaskSizeIPv6": args.node_cidr_mask_size_ipv6,
+        },
+        "NodeLifecycleController": {
+            "NodeEvictionRate": args.node_eviction_rate,
+            "SecondaryNodeEvictionRate": args.secondary_node_eviction_rate,
+            "NodeMonitorGracePeriod": seconds(args.node_monitor_grace_period),
+            "NodeStartupGracePeriod": seconds(args.node_startup_grace_period),
+            "LargeClusterSizeThreshold": args.large_cluster_size_threshold,
+            "UnhealthyZoneThreshold": args.unhealthy_zone_threshold,
+        },
+        "PodGCController": {"TerminatedPodGCThreshold": args.terminated_pod_gc_threshold},
+        "CSRSigningController": {
+            "ClusterSigningCertFile": args.cluster_signing_cert_file,
+            "ClusterSigningKeyFile": args.cluster_signing_key_file,
+            "ClusterSigningDuration": seconds(args.cluster_signing_duration),
+        },
+        "SAController": {
+            "ServiceAccountKeyFile": args.service_account_private_key_file, "RootCAFile": args.root_ca_file,
+        },
+    })
 }
 
 /// The certificate authority that pods should trust, in PEM.
@@ -168,6 +265,9 @@ fn hostname() -> String {
 /// The names that `--controllers` selects. What is removed stays removed wherever it stands.
 fn select(flags: &[String]) -> Result<BTreeSet<&'static str>, String> {
     let find = |name: &str| {
+        if is_of_clouds(name) {
+            return Err(format!("--controllers: {name:?} is run by a cloud controller manager only"));
+        }
         let found = CONTROLLERS.iter().find(|known| known.name == name || known.alias == name);
         found.map(|known| known.name).ok_or_else(|| {
             format!(
@@ -179,6 +279,7 @@ fn select(flags: &[String]) -> Result<BTreeSet<&'static str>, String> {
     let (mut selected, mut removed) = (BTreeSet::new(), BTreeSet::new());
     for flag in flags.iter().map(|flag| flag.trim()) {
         match flag.strip_prefix('-') {
+            Some(name) if is_of_clouds(name) => {}
             Some(name) => drop(removed.insert(find(name)?)),
             None if flag == "*" => selected.extend(names().filter(|name| !NOT_BY_DEFAULT.contains(name))),
             None => drop(selected.insert(find(flag)?)),
@@ -205,6 +306,8 @@ mod tests {
         check("namespace,garbagecollector", Ok(&["garbage-collector-controller", "namespace-controller"]));
         check("-deployment,deployment-controller", Ok(&[]));
         check("nothing", Err(()));
+        check("-route,namespace", Ok(&["namespace-controller"]));
+        check("node-route-controller", Err(()));
         let all_but_one = select(&["*".into(), "-deployment".into()]).unwrap();
         assert_eq!(all_but_one.len(), CONTROLLERS.len() - NOT_BY_DEFAULT.len() - 1);
         let one_more = select(&["*".into(), "tokencleaner".into()]).unwrap();

@@ -97,7 +97,8 @@ impl Controller {
             self.pending.lock().retain(|(pending, _)| *pending != key.name);
             return Ok(None);
         };
-        let mut used = Vec::new();
+        // Nor do the addresses of Services, where they lie within the pods'.
+        let mut used = self.context.args.service_cluster_ip_range.clone();
         for other in self.nodes.list() {
             used.extend(ranges_of(&other));
         }

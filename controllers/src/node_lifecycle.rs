@@ -29,7 +29,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{ignore_absent, is_code, label, name, now},
-    pods,
+    metrics, pods,
     taint_eviction::{BY_NODE, index_by_node},
     taints::taints,
 };
@@ -163,9 +163,11 @@ impl Controller {
 
     /// One look at all nodes.
     async fn monitor(&self) {
+        let started = Instant::now();
         let nodes = self.nodes.list();
         let mut zones: HashMap<String, Vec<Ready>> = HashMap::new();
         for node in &nodes {
+            let looked = Instant::now();
             let state = match self.check_node(node).await {
                 Ok(state) => state,
                 Err(error) => {
@@ -173,8 +175,11 @@ impl Controller {
                     ready(node)
                 }
             };
+            metrics::NODE_TIME.took(&[], looked.elapsed());
             zones.entry(zone(node)).or_default().push(state);
         }
+        metrics::ALL_NODES_TIME.took(&[], started.elapsed());
+        tell(&zones);
         let all_lost = self.evictions.lock().observe(&zones);
         for node in &nodes {
             let state = self.heard.lock().get(name(&node.metadata)).map_or(Ready::Yes, |heard| heard.ready);
@@ -266,7 +271,24 @@ impl Controller {
         if is_new && !self.evictions.lock().may_evict(&zone(&node), Instant::now()) {
             return Ok(());
         }
-        self.set_taints(&node, changed).await
+        self.set_taints(&node, changed).await?;
+        if is_new {
+            metrics::EVICTIONS.one(&[&zone(&node)]);
+        }
+        Ok(())
+    }
+}
+
+/// How large and how healthy zones are.
+fn tell(zones: &HashMap<String, Vec<Ready>>) {
+    for level in [&metrics::ZONE_SIZE, &metrics::ZONE_HEALTH, &metrics::ZONE_UNHEALTHY] {
+        level.clear();
+    }
+    for (zone, states) in zones {
+        let ready = states.iter().filter(|state| **state == Ready::Yes).count();
+        metrics::ZONE_SIZE.is(&[zone], states.len());
+        metrics::ZONE_HEALTH.is(&[zone], 100 * ready / states.len().max(1));
+        metrics::ZONE_UNHEALTHY.is(&[zone], states.len() - ready);
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{created, ignore_absent, is_deleting, name, namespace},
+    metrics,
     node_lifecycle::is_ready,
     pods,
     taints::{OUT_OF_SERVICE, taints},
@@ -35,6 +36,18 @@ enum Why {
     Unscheduled,
     /// Deleted on a node that is off.
     OutOfService,
+}
+
+impl Why {
+    /// The original's word for it in metrics.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Surplus => "terminated",
+            Self::Orphan => "orphaned",
+            Self::Unscheduled => "unscheduled",
+            Self::OutOfService => "out-of-service",
+        }
+    }
 }
 
 /// Nodes that do not answer and were marked as off.
@@ -97,7 +110,10 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             let gone = gone_nodes(&context, &all, &nodes, &mut missing).await;
             let off = out_of_service(&nodes.list());
             for (pod, why) in doomed(&all, &gone, &off, context.args.terminated_pod_gc_threshold) {
+                let labels = [namespace(&pod.metadata), why.reason()];
+                metrics::PODS_COLLECTED.one(&labels);
                 if let Err(error) = remove(&context, &pod, why).await {
+                    metrics::PODS_NOT_COLLECTED.one(&labels);
                     tracing::warn!(pod = %Key::of(&pod.metadata), %error, "cannot remove pod");
                 }
             }

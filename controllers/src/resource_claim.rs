@@ -61,7 +61,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let (added, known) = (queue.clone(), controller.claims.clone());
     controller.pods.on_change(move |change| {
         let pod = change.object();
-        if claims_of(pod).is_empty() {
+        if claims_of(pod).is_empty() && !has_special_claim(pod) {
             return;
         }
         if !change.is_deletion() && !is_done(pod) {
@@ -111,6 +111,11 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         })
         .await
+}
+
+/// Whether the scheduler made a claim for the pod's extended resources.
+fn has_special_claim(pod: &Pod) -> bool {
+    pod.status.as_ref().is_some_and(|status| status.extended_resource_claim_status.is_some())
 }
 
 impl Controller {

@@ -1,19 +1,19 @@
 //! Publishes the certificate authority of the API server as config map `kube-root-ca.crt` to each
 //! namespace, from where it is mounted into pods beside their tokens.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{sync::Arc, time::Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use knarr_component::{informer::Informer, queue::Queue, runner::SyncResult, store::Key};
 use kube::{
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ObjectMeta, PostParams},
     runtime::watcher::Config,
 };
-use serde_json::json;
 
 use crate::{
     context::Context,
     meta::{Map, is_code, is_namespace_terminating, name, namespace},
+    metrics,
     service_account::is_active,
 };
 
@@ -83,6 +83,7 @@ async fn sync(
     if !spaces.get(&Key::new("", space)).is_some_and(|space| is_active(&space)) {
         return Ok(None);
     }
+    let started = Instant::now();
     let api = context.api::<ConfigMap>(space);
     let annotations = Map::from([(DESCRIPTION.0.to_string(), DESCRIPTION.1.to_string())]);
     let result = match step(maps.get(&Key::new(space, CONFIG_MAP)).as_deref(), &certificates) {
@@ -100,14 +101,20 @@ async fn sync(
             api.create(&PostParams::default(), &map).await
         }
         Step::Repair => {
-            let known = maps.get(&Key::new(space, CONFIG_MAP)).and_then(|map| map.data.clone());
-            let mut data: BTreeMap<String, Option<&str>> =
-                known.unwrap_or_default().into_keys().map(|key| (key, None)).collect();
-            data.insert(DATA_KEY.to_string(), Some(&certificates));
-            let patch = json!({"metadata": {"annotations": annotations}, "data": data});
-            api.patch(CONFIG_MAP, &PatchParams::default(), &Patch::Merge(patch)).await
+            let Some(known) = maps.get(&Key::new(space, CONFIG_MAP)) else { return Ok(None) };
+            let mut map = (*known).clone();
+            map.metadata.annotations.get_or_insert_default().extend(annotations);
+            map.data = Some(Map::from([(DATA_KEY.to_string(), certificates.to_string())]));
+            api.replace(CONFIG_MAP, &PostParams::default(), &map).await
         }
     };
+    let code = match &result {
+        Ok(_) => "200".to_string(),
+        Err(kube::Error::Api(status)) => status.code.to_string(),
+        Err(_) => "500".to_string(),
+    };
+    metrics::ROOT_CA_SYNCS.one(&[&code]);
+    metrics::ROOT_CA_TIME.took(&[&code], started.elapsed());
     match result {
         Err(error) if !is_code(&error, 409) && !is_code(&error, 404) && !is_namespace_terminating(&error) => {
             Err(error.into())

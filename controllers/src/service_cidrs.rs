@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use crate::{
     context::Context,
+    edit,
     meta::{has_finalizer, ignore_absent, is_deleting},
-    volume_protection::without,
 };
 
 const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
@@ -146,8 +146,7 @@ impl Controller {
                 ignore_absent(api.patch_status(&key.name, &params, &Patch::Strategic(patch)).await)?;
             }
             Step::Release => {
-                let patch = without(FINALIZER, cidr.metadata.uid.as_deref());
-                ignore_absent(api.patch(&key.name, &params, &patch).await)?;
+                edit::release(&api, &*cidr, FINALIZER).await?;
             }
         }
         Ok(None)

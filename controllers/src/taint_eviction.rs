@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::{
     context::Context,
     meta::{is_deleting, name, uid},
-    pods,
+    metrics, pods,
     taints::{NO_EXECUTE, Stay, stay, taints},
 };
 
@@ -128,9 +128,12 @@ impl Controller {
         if !wait.is_zero() {
             return Ok(Some(Requeue::After(wait)));
         }
+        let started = Instant::now();
         self.recorder.normal(&*pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
         let message = "Taint manager: deleting due to NoExecute taint";
         pods::disrupt(&self.context, &pod, "DeletionByTaintManager", message).await?;
+        metrics::TAINT_DELETIONS.one(&[]);
+        metrics::TAINT_DELETION_TIME.took(&[], started.elapsed());
         Ok(None)
     }
 }

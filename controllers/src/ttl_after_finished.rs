@@ -16,6 +16,7 @@ use crate::{
     context::Context,
     job::finished_at,
     meta::{ignore_absent, is_deleting},
+    metrics,
 };
 
 /// Time until a Job expires, zero when it has; `None` when it never does or has not ended.
@@ -61,10 +62,18 @@ async fn sync(context: &Context, job: Option<Arc<Job>>, key: &Key) -> SyncResult
         Some(left) if left.is_zero() => {
             let parameters = DeleteParams {
                 propagation_policy: Some(PropagationPolicy::Foreground),
-                preconditions: Some(Preconditions { uid: fresh.metadata.uid, resource_version: None }),
+                preconditions: Some(Preconditions {
+                    uid: fresh.metadata.uid.clone(),
+                    resource_version: None,
+                }),
                 ..Default::default()
             };
             ignore_absent(api.delete(&key.name, &parameters).await)?;
+            let ttl =
+                fresh.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished).unwrap_or_default();
+            let late = finished_at(&fresh)
+                .map(|end| Timestamp::now().duration_since(end).as_secs_f64() - f64::from(ttl));
+            metrics::TTL_TIME.saw(&[], late.unwrap_or_default().max(0.0));
             Ok(None)
         }
         left => Ok(left.map(Requeue::After)),

@@ -5,13 +5,12 @@ use k8s_openapi::api::{
     storage::v1::VolumeAttributesClass,
 };
 use knarr_component::{informer::Informer, queue::Queue, runner::SyncResult, store::Key};
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::{
     context::Context,
-    meta::{has_finalizer, ignore_absent, is_deleting},
-    volume_protection::without,
+    edit::{self, Part},
+    meta::{has_finalizer, is_deleting},
 };
 
 const FINALIZER: &str = "kubernetes.io/vac-protection";
@@ -97,19 +96,19 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
                     claims.list().iter().any(|claim| classes_of_claim(claim).contains(&key.name.as_str()))
                         || volumes.list().iter().any(|volume| class_of_volume(volume) == Some(&key.name))
                 };
-                let patch = match step(&class, is_used) {
-                    Step::Nothing => return Ok(None),
-                    Step::Release => without(FINALIZER, class.metadata.uid.as_deref()),
+                let api = context.api_all::<VolumeAttributesClass>();
+                match step(&class, is_used) {
+                    Step::Nothing => {}
+                    Step::Release => edit::release(&api, &*class, FINALIZER).await?,
                     Step::Protect => {
                         let mut finalizers = class.metadata.finalizers.clone().unwrap_or_default();
                         finalizers.push(FINALIZER.to_string());
-                        Patch::Merge(json!({"metadata": {
+                        let change = json!({"metadata": {
                             "resourceVersion": class.metadata.resource_version, "finalizers": finalizers,
-                        }}))
+                        }});
+                        edit::merge(&api, &*class, &change, Part::Object).await?;
                     }
-                };
-                let api = context.api_all::<VolumeAttributesClass>();
-                ignore_absent(api.patch(&key.name, &PatchParams::default(), &patch).await)?;
+                }
                 SyncResult::Ok(None)
             }
         })

@@ -2,6 +2,7 @@
 //! run in the cluster.
 
 mod choose;
+mod count;
 
 use std::sync::Arc;
 
@@ -17,13 +18,13 @@ use knarr_component::{
     runner::SyncResult,
     store::Key,
 };
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::{
     context::Context,
+    edit::{self, Part},
     local_path::PROVISIONED_BY,
-    meta::{annotation, created, ignore_absent, is_deleting, name, namespace, uid},
+    meta::{annotation, created, is_deleting, name, namespace, uid},
     pods,
 };
 
@@ -71,6 +72,7 @@ struct Controller {
 
 /// Runs the controller.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    count::count(&context);
     let controller = Arc::new(Controller {
         claims: context.informers.get(),
         volumes: context.informers.get(),
@@ -209,7 +211,7 @@ impl Controller {
             }
         };
         match chosen {
-            Some(volume) => self.bind(&key, &claim, &volume).await?,
+            Some(volume) => Box::pin(self.bind(&key, &claim, &volume)).await?,
             None => self.set_claim_phase(&key, &claim, json!({"phase": "Pending"}), "Pending").await?,
         }
         Ok(None)
@@ -262,12 +264,12 @@ impl Controller {
         }
         let classes = self.classes.list();
         let Some(class) = default_class(&classes) else { return Ok(false) };
-        let patch = Patch::Merge(json!({
+        let change = json!({
             "metadata": {"resourceVersion": claim.metadata.resource_version},
             "spec": {"storageClassName": class.metadata.name},
-        }));
+        });
         let api = self.context.api::<PersistentVolumeClaim>(&key.namespace);
-        ignore_absent(api.patch(&key.name, &PatchParams::default(), &patch).await)?;
+        edit::merge(&api, claim, &change, Part::Object).await?;
         Ok(true)
     }
 
@@ -281,11 +283,9 @@ impl Controller {
         }
         let annotations: serde_json::Map<String, Value> =
             PROVISIONER.iter().map(|known| ((*known).to_string(), json!(wanted))).collect();
-        let patch = Patch::Merge(json!({
-            "metadata": {"uid": claim.metadata.uid, "annotations": annotations},
-        }));
+        let change = json!({"metadata": {"annotations": annotations}});
         let api = self.context.api::<PersistentVolumeClaim>(&key.namespace);
-        ignore_absent(api.patch(&key.name, &PatchParams::default(), &patch).await)?;
+        edit::merge(&api, claim, &change, Part::Object).await?;
         Ok(())
     }
 
@@ -335,6 +335,7 @@ impl Controller {
         let volume_key = name(&volume.metadata);
         let bound =
             spec.claim_ref.as_ref().is_some_and(|known| known.uid.as_deref() == Some(uid(&claim.metadata)));
+        let mut current = None;
         if !bound {
             let mut patch = json!({
                 "metadata": {"resourceVersion": volume.metadata.resource_version},
@@ -343,25 +344,24 @@ impl Controller {
             if spec.claim_ref.is_none() {
                 patch["metadata"]["annotations"] = json!({BY_CONTROLLER: "yes"});
             }
-            volumes
-                .patch(volume_key, &PatchParams::default(), &Patch::Merge(patch))
-                .await
-                .context("cannot bind volume")?;
+            current =
+                edit::merge(&volumes, volume, &patch, Part::Object).await.context("cannot bind volume")?;
+            anyhow::ensure!(current.is_some(), "cannot bind volume: it is gone");
         }
-        self.set_volume_phase(volume, "Bound", "").await?;
+        self.set_volume_phase(current.as_ref().unwrap_or(volume), "Bound", "").await?;
         let mut annotations = json!({COMPLETED: "yes"});
         if volume_name(claim).is_none() {
             annotations[BY_CONTROLLER] = json!("yes");
         }
         let patch = json!({
-            "metadata": {"uid": claim.metadata.uid, "annotations": annotations},
+            "metadata": {"annotations": annotations},
             "spec": {"volumeName": volume_key},
         });
         let claims = self.context.api::<PersistentVolumeClaim>(&key.namespace);
-        let patched = claims.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        ignore_absent(patched).context("cannot bind claim")?;
+        let changed = edit::merge(&claims, claim, &patch, Part::Object).await.context("cannot bind claim")?;
+        let Some(changed) = changed else { return Ok(()) };
         let status = json!({"phase": "Bound", "accessModes": spec.access_modes, "capacity": spec.capacity});
-        self.set_claim_phase(key, claim, status, "Bound").await
+        self.set_claim_phase(key, &changed, status, "Bound").await
     }
 
     /// A bound claim whose volume is gone has lost its data.
@@ -379,7 +379,13 @@ impl Controller {
                     let text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!";
                     self.recorder.warning(claim, "ClaimLost", text);
                 }
-                self.set_claim_phase(key, claim, json!({"phase": "Lost"}), "Lost").await?;
+                self.set_claim_phase(
+                    key,
+                    claim,
+                    json!({"phase": "Lost", "accessModes": null, "capacity": null}),
+                    "Lost",
+                )
+                .await?;
             }
         }
         Ok(None)
@@ -398,7 +404,7 @@ impl Controller {
         if phase == Some("Bound") && complete && volume_phase(volume) == "Bound" {
             return Ok(());
         }
-        self.bind(key, claim, volume).await
+        Box::pin(self.bind(key, claim, volume)).await
     }
 
     async fn set_claim_phase(
@@ -412,8 +418,7 @@ impl Controller {
             return Ok(());
         }
         let api = self.context.api::<PersistentVolumeClaim>(&key.namespace);
-        let patch = Patch::Merge(json!({"metadata": {"uid": claim.metadata.uid}, "status": status}));
-        ignore_absent(api.patch_status(&key.name, &PatchParams::default(), &patch).await)?;
+        edit::merge(&api, claim, &json!({"status": status}), Part::Status).await?;
         Ok(())
     }
 
@@ -427,8 +432,8 @@ impl Controller {
             return Ok(());
         }
         let api = self.context.api_all::<PersistentVolume>();
-        let patch = Patch::Merge(json!({"status": {"phase": phase, "message": message}}));
-        ignore_absent(api.patch_status(name(&volume.metadata), &PatchParams::default(), &patch).await)?;
+        let change = json!({"status": {"phase": phase, "message": message}});
+        edit::merge(&api, volume, &change, Part::Status).await?;
         Ok(())
     }
 

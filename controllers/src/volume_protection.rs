@@ -12,12 +12,11 @@ use knarr_component::{
     runner::SyncResult,
     store::Key,
 };
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
 
 use crate::{
     context::Context,
-    meta::{has_finalizer, ignore_absent, is_deleting, name, namespace},
+    edit,
+    meta::{has_finalizer, is_deleting, name, namespace},
     pods::{self, node_name},
 };
 
@@ -82,8 +81,7 @@ pub(crate) async fn run_claims(context: Context) -> anyhow::Result<()> {
                     return Ok(None);
                 }
                 let api = context.api::<PersistentVolumeClaim>(&key.namespace);
-                let patch = without(CLAIM_FINALIZER, claim.metadata.uid.as_deref());
-                ignore_absent(api.patch(&key.name, &PatchParams::default(), &patch).await)?;
+                edit::release(&api, &*claim, CLAIM_FINALIZER).await?;
                 SyncResult::Ok(None)
             }
         })
@@ -109,16 +107,11 @@ pub(crate) async fn run_volumes(context: Context) -> anyhow::Result<()> {
                     return Ok(None);
                 };
                 let api = context.api_all::<PersistentVolume>();
-                let patch = without(VOLUME_FINALIZER, volume.metadata.uid.as_deref());
-                ignore_absent(api.patch(&key.name, &PatchParams::default(), &patch).await)?;
+                edit::release(&api, &*volume, VOLUME_FINALIZER).await?;
                 SyncResult::Ok(None)
             }
         })
         .await
-}
-
-pub(crate) fn without(finalizer: &str, uid: Option<&str>) -> Patch<serde_json::Value> {
-    Patch::Strategic(json!({"metadata": {"uid": uid, "$deleteFromPrimitiveList/finalizers": [finalizer]}}))
 }
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ mod system_logs;
 pub mod tls;
 mod usage;
 
-use auth::{Access, Identity};
+use auth::Access;
+use knarr_component::delegation::Identity;
 
 /// What all handlers share.
 pub struct Server {
@@ -175,7 +176,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, route
         }
     };
     let identity =
-        stream.get_ref().1.peer_certificates().and_then(|chain| auth::of_certificate(chain.first()?));
+        stream.get_ref().1.peer_certificates().and_then(|chain| Identity::of_certificate(chain.first()?));
     let router = router.layer(axum::Extension(identity));
     let service = TowerToHyperService::new(router);
     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());

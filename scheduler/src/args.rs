@@ -1,6 +1,6 @@
 //! Flags of the scheduler, named as the original's.
 use clap::Args as ClapArgs;
-use knarr_component::flags::{Connection, FeatureGates, LeaderElection, Logging, Serving};
+use knarr_component::flags::{Connection, FeatureGates, LeaderElection, Logging, Server};
 use std::path::PathBuf;
 
 /// The port on which the original serves health and metrics.
@@ -18,9 +18,9 @@ pub struct Args {
     /// Features beside those that are on by default.
     #[command(flatten)]
     pub features: FeatureGates,
-    /// Where health and metrics are served.
+    /// Where health and metrics are served, and to whom.
     #[command(flatten)]
-    pub serving: Serving,
+    pub server: Server,
     /// Election among replicas.
     #[command(flatten)]
     pub leader_election: LeaderElection,

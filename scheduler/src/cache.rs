@@ -33,6 +33,12 @@ impl Cache {
         &mut self.world
     }
 
+    /// How many nodes there are, pods on them, and pods that are only assumed to be there.
+    pub fn sizes(&self) -> [usize; 3] {
+        let assumed = self.placed.values().filter(|placed| placed.assumed).count();
+        [self.world.nodes().len(), self.placed.len(), assumed]
+    }
+
     /// A node appeared or changed.
     pub fn set_node(&mut self, node: Arc<NodeView>) {
         let name = node.name.clone();

@@ -112,6 +112,7 @@ struct Election {
     lease_duration: Option<String>,
     renew_deadline: Option<String>,
     retry_period: Option<String>,
+    resource_lock: Option<String>,
     resource_name: Option<String>,
     resource_namespace: Option<String>,
 }
@@ -260,11 +261,19 @@ impl Election {
             Some(text) => knarr_component::flags::duration(&text)
                 .map_err(|_| ConfigError::Invalid(format!("time: invalid duration {text:?}"))),
         };
+        let lock = self.resource_lock.unwrap_or_else(|| "leases".to_owned());
+        if lock != "leases" {
+            let rule = "resourceLock value must be \"leases\"";
+            return Err(ConfigError::Invalid(format!(
+                "leaderElection.resourceLock: Invalid value: {lock:?}: {rule}"
+            )));
+        }
         Ok(LeaderElection {
             leader_elect: self.leader_elect.unwrap_or(true),
             leader_elect_lease_duration: duration(self.lease_duration, 15)?,
             leader_elect_renew_deadline: duration(self.renew_deadline, 10)?,
             leader_elect_retry_period: duration(self.retry_period, 2)?,
+            leader_elect_resource_lock: lock,
             leader_elect_resource_namespace: self
                 .resource_namespace
                 .unwrap_or_else(|| "kube-system".to_owned()),

@@ -16,11 +16,13 @@ use knarr_api::cel::device::{self as cel, Attribute, Selector};
 use knarr_component::store::Key;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 pub mod conditions;
 mod counters;
+pub mod extended;
 mod shares;
 
 use counters::Counters;
@@ -187,19 +189,46 @@ impl Devices {
         wanted.admin || used.has_room(&taken, offer.device)
     }
 
-    /// Whether a device is what a request asks for, whoever has it.
-    fn is_asked_for(&self, offer: &Offer<'_>, wanted: &Wanted<'_>) -> bool {
+    /// Whether a device is what a request of `claim` asks for, whoever has it.
+    ///
+    /// # Errors
+    /// A selector that has no answer, for example since the device lacks an attribute.
+    fn is_asked_for(
+        &self,
+        offer: &Offer<'_>,
+        wanted: &Wanted<'_>,
+        claim: &ResourceClaim,
+    ) -> Result<bool, String> {
         let device = view(offer);
         if !has_capacity(offer, &device, wanted.capacity) {
-            return false;
+            return Ok(false);
         }
         let class = self.classes.get(wanted.class).map(|class| &class.value.spec.selectors);
-        let of_class = class.into_iter().flat_map(|selectors| selectors.iter().flatten());
-        of_class.chain(wanted.selectors.iter().copied()).all(|selector| {
-            let Some(expression) = selector.cel.as_ref().map(|cel| &cel.expression) else { return false };
-            // A device that lacks what is asked for is not selected.
-            matches!(&*self.selector(expression), Ok(selector) if selector.selects(&device) == Ok(true))
-        })
+        let of_class: Vec<_> = class.into_iter().flatten().flatten().collect();
+        let meta = &claim.metadata;
+        let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+        let own = format!("claim {}/{}", namespace.unwrap_or_default(), name.unwrap_or_default());
+        Ok(self.selects(&of_class, &device, &format!("class {}", wanted.class))?
+            && self.selects(&wanted.selectors, &device, &own)?)
+    }
+
+    /// Whether all selectors of a class or claim select the device.
+    fn selects(&self, all: &[&DeviceSelector], device: &cel::Device, whose: &str) -> Result<bool, String> {
+        for (index, selector) in all.iter().enumerate() {
+            let Some(expression) = selector.cel.as_ref().map(|cel| &cel.expression) else {
+                return Err(format!("{whose}: selector #{index}: unsupported selector"));
+            };
+            let selected = match &*self.selector(expression) {
+                Ok(selector) => selector
+                    .selects(device)
+                    .map_err(|error| format!("{whose}: selector #{index}: runtime error: {error}"))?,
+                Err(error) => return Err(format!("{whose}: selector #{index}: CEL compile error: {error}")),
+            };
+            if !selected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Taints of a device, by its driver and by rules.
@@ -220,14 +249,26 @@ impl Devices {
 
     /// What claims get on a node; none when it has not what they need. Claims that have their devices are in the
     /// result too.
-    pub fn allocate(&self, claims: &[Arc<Named<ResourceClaim>>], node: &NodeView) -> Option<Vec<Allocation>> {
+    ///
+    /// # Errors
+    /// A selector that has no answer for a device.
+    pub fn allocate(
+        &self,
+        claims: &[Arc<Named<ResourceClaim>>],
+        node: &NodeView,
+    ) -> Result<Option<Vec<Allocation>>, String> {
         let (used, pools) = (self.used(), self.pools());
         let offers = self.offers(&pools, node);
         let counters = Counters::left(&pools, &used);
         let open: Vec<&ResourceClaim> =
             claims.iter().map(|claim| &claim.value).filter(|claim| !is_allocated(claim)).collect();
-        let mut search = Search { devices: self, offers: &offers, used, counters, open: &open, steps: STEPS };
-        let found = search.from(0, 0, &mut Vec::new())?;
+        let (steps, fault) = (STEPS, None);
+        let mut search = Search { devices: self, offers: &offers, used, counters, open: &open, steps, fault };
+        let found = search.from(0, 0, &mut Vec::new());
+        if let Some(fault) = search.fault {
+            return Err(fault);
+        }
+        let Some(found) = found else { return Ok(None) };
         let mut results = Vec::new();
         for claim in claims {
             let index = open.iter().position(|other| std::ptr::eq(*other, &claim.value));
@@ -244,7 +285,7 @@ impl Devices {
                 allocation: Some(allocation),
             });
         }
-        Some(results)
+        Ok(Some(results))
     }
 
     /// `status.allocation` of a claim.
@@ -325,6 +366,8 @@ struct Search<'a> {
     counters: Counters,
     open: &'a [&'a ResourceClaim],
     steps: usize,
+    /// Why the search cannot go on.
+    fault: Option<String>,
 }
 
 fn requests(claim: &ResourceClaim) -> &[DeviceRequest] {
@@ -371,9 +414,16 @@ impl Search<'_> {
         let Some(of_claim) = open.get(claim) else { return Some(picks.clone()) };
         let Some(wanted) = requests(of_claim).get(request) else { return self.from(claim + 1, 0, picks) };
         for wanted in alternatives(claim, wanted) {
+            let fault = RefCell::new(None);
             let is_to_be_had =
                 |index: &usize| self.devices.is_to_be_had(&self.offers[*index], &wanted, &self.used);
-            let is_asked_for = |index: &usize| self.devices.is_asked_for(&self.offers[*index], &wanted);
+            let is_asked_for = |index: &usize| {
+                let asked = self.devices.is_asked_for(&self.offers[*index], &wanted, of_claim);
+                asked.unwrap_or_else(|error| {
+                    fault.borrow_mut().get_or_insert(error);
+                    false
+                })
+            };
             let (suitable, count): (Vec<usize>, _) = match wanted.count {
                 Some(count) => {
                     let suitable = (0..self.offers.len()).filter(is_to_be_had).filter(is_asked_for);
@@ -386,11 +436,18 @@ impl Search<'_> {
                     (all, count)
                 }
             };
+            self.fault = fault.into_inner();
+            if self.fault.is_some() {
+                return None;
+            }
             if count == 0 {
                 continue;
             }
             if let Some(found) = self.choose(&wanted, &suitable, count, request, picks) {
                 return Some(found);
+            }
+            if self.fault.is_some() {
+                return None;
             }
         }
         None
@@ -431,7 +488,7 @@ impl Search<'_> {
                 // Another share of the same device may be the next one.
                 let next = position + usize::from(!(is_shared(device) && wanted.count.is_some()));
                 let found = self.choose(wanted, &suitable[next..], count - 1, request, picks);
-                if found.is_some() {
+                if found.is_some() || self.fault.is_some() {
                     return found;
                 }
                 if !wanted.admin {

@@ -1,5 +1,6 @@
 //! Feeds the queue and the cache from informers, asks the algorithm, binds pods, makes room and reports failures.
 mod bind;
+mod counts;
 mod evict;
 mod extend;
 mod extend_preemption;
@@ -11,6 +12,7 @@ use crate::algorithm::{Algorithm, Unschedulable};
 use crate::args::{Args, DEFAULT_PORT};
 use crate::cache::Cache;
 use crate::config::Settings;
+use crate::metrics::{Metrics, Took};
 use crate::plugin::Event;
 use crate::plugins::{Plan, claims_of, plan};
 use crate::pod::PodView;
@@ -18,20 +20,23 @@ use crate::preemption::{Eviction, NoRoom};
 use crate::profile::Profile;
 use crate::queue::Queue;
 use anyhow::{Context, Result};
+use counts::Counts;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use knarr_component::events::Recorder;
+use knarr_component::events::series::Reporter;
 use knarr_component::health::Health;
 use knarr_component::lease::Elector;
 use knarr_component::store::Key;
-use knarr_component::{client, log};
+use knarr_component::{client, log, serving};
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Notify, Semaphore, watch as channel};
 use tokio_util::sync::CancellationToken;
+
+/// The original's name of this process.
+const NAME: &str = "kube-scheduler";
 
 /// Runs the scheduler until `shutdown`.
 ///
@@ -46,7 +51,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let kubeconfig = settings.kubeconfig.take().or_else(|| args.connection.kubeconfig.clone());
     let client = client::connect(kubeconfig.as_deref(), "scheduler").await?;
     let health = Health::new();
-    let started = health.start(&args.serving, DEFAULT_PORT, shutdown.clone()).await;
+    health.metrics(knarr_component::metrics::of_clients);
+    let router = health.router();
+    let started = serving::start(&args.server, DEFAULT_PORT, NAME, router, shutdown.clone()).await;
     started.context("cannot serve health and metrics")?;
     let election = settings.leader_election.take().unwrap_or_else(|| args.leader_election.clone());
     if !election.leader_elect {
@@ -54,7 +61,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     }
     let host = host_name();
     let identity = format!("{host}_{}", std::process::id());
-    let elector = Elector::new(client.clone(), &election, "kube-scheduler", identity);
+    let elector = Elector::new(client.clone(), &election, NAME, identity);
     let elector = match knarr_api::gates::enabled("CoordinatedLeaderElection") {
         true => elector.coordinated(),
         false => elector,
@@ -88,7 +95,7 @@ struct State {
 /// The scheduler while it leads.
 struct Scheduler {
     /// What reports as each scheduler name.
-    recorders: HashMap<String, Recorder>,
+    reporters: HashMap<String, Reporter>,
     client: Client,
     extenders: Vec<extend::Connected>,
     state: Mutex<State>,
@@ -96,9 +103,7 @@ struct Scheduler {
     /// Changes whenever volumes, claims on them or claims on devices do.
     storage_changed: channel::Sender<()>,
     bindings: Arc<Semaphore>,
-    scheduled: Counter,
-    unschedulable: Counter,
-    preemptions: Counter,
+    metrics: Metrics,
 }
 
 /// What is to be done for a pod.
@@ -138,28 +143,26 @@ async fn lead(
     for extender in settings.extenders {
         extenders.push(extend::Connected::new(extender).await?);
     }
-    let queue = Queue::new(settings.first_backoff, settings.longest_backoff);
-    let recorder = |profile: &Profile| {
-        (profile.name.clone(), Recorder::new(client.clone(), &profile.name, "", stop.clone()))
+    let metrics = Metrics::default();
+    let queue = Queue::new(settings.first_backoff, settings.longest_backoff).with_metrics(metrics.clone());
+    let host = host_name();
+    let reporter = |profile: &Profile| {
+        (profile.name.clone(), Reporter::new(client.clone(), &profile.name, &host, stop.clone()))
     };
     let scheduler = Arc::new(Scheduler {
-        recorders: profiles.iter().map(recorder).collect(),
+        reporters: profiles.iter().map(reporter).collect(),
         client: client.clone(),
         state: Mutex::new(State { queue, ..State::default() }),
         extenders,
         wake: Notify::new(),
         storage_changed: channel::Sender::new(()),
         bindings: Arc::new(Semaphore::new(args.parallel_bindings.max(1))),
-        scheduled: Counter::default(),
-        unschedulable: Counter::default(),
-        preemptions: Counter::default(),
+        metrics,
     });
+    let counts = Counts(Arc::downgrade(&scheduler));
     health.metrics(|registry| {
-        let (scheduled, failed) = (scheduler.scheduled.clone(), scheduler.unschedulable.clone());
-        registry.register("scheduler_pods_scheduled", "Pods that were bound", scheduled);
-        registry.register("scheduler_pods_unschedulable", "Attempts that found no node", failed);
-        let preemptions = scheduler.preemptions.clone();
-        registry.register("scheduler_preemption_attempts", "Times that room was made", preemptions);
+        scheduler.metrics.register(registry);
+        registry.register_collector(Box::new(counts));
     });
     // Before everything is known a pod might be placed where there is no room.
     scheduler.watch(&stop).await;
@@ -219,20 +222,42 @@ impl Scheduler {
     fn decide(&self, algorithm: &mut Algorithm, pod: &Arc<PodView>) -> Decision {
         let now = Instant::now();
         let mut state = self.state.lock();
-        match algorithm.schedule(pod, state.cache.world_mut()) {
+        let found = algorithm.schedule(pod, state.cache.world_mut());
+        self.tell_times(algorithm, pod, now);
+        match found {
             Ok(node) => state.settle(pod, &node),
-            Err(failure) => Decision::Wait(state.make_room(algorithm, pod, failure, now)),
+            Err(failure) if failure.fault.is_some() => state.fail(pod, *failure),
+            Err(failure) => {
+                let started = Instant::now();
+                let waiting = state.make_room(algorithm, pod, failure, now);
+                self.tell_preemption(algorithm, pod, &waiting, started);
+                Decision::Wait(waiting)
+            }
         }
     }
 
+    /// That room was looked for, where the profile does.
+    fn tell_preemption(&self, algorithm: &Algorithm, pod: &PodView, waiting: &Waiting, started: Instant) {
+        if algorithm.profile().preemption.is_none() {
+            return;
+        }
+        let status = if waiting.eviction.is_some() { "Success" } else { "Unschedulable" };
+        let part = Took { point: "PostFilter", plugin: None, status, time: started.elapsed() };
+        self.metrics.took(&pod.scheduler, part);
+        self.metrics.preempted(waiting.eviction.as_ref().map(|eviction| eviction.victims.len()));
+    }
+
+    /// What a pod's attempt told of its times, which began then.
+    fn tell_times(&self, algorithm: &mut Algorithm, pod: &PodView, started: Instant) {
+        self.metrics.decided(&pod.scheduler, started.elapsed(), &algorithm.took());
+    }
+
     async fn put_off(self: &Arc<Self>, pod: &Arc<PodView>, waiting: Waiting) {
-        self.unschedulable.inc();
         self.report(pod, waiting.reason, &waiting.message, waiting.promise.as_deref()).await;
         for other in &waiting.displaced {
             self.break_promise(other).await;
         }
         if let Some(eviction) = waiting.eviction {
-            self.preemptions.inc();
             self.evict(pod, &eviction).await;
         }
     }
@@ -255,8 +280,10 @@ impl State {
         let world = self.cache.world_mut();
         let info = world.nodes().get(node);
         let mut plan = info.and_then(|info| plan(pod, &world.storage, &info.node)).unwrap_or_default();
-        if let (Some(info), Ok(claims)) = (info, claims_of(pod, world)) {
-            plan.devices = world.devices.allocate(&claims, &info.node).unwrap_or_default();
+        if let (Some(info), Ok(mut claims)) = (info, claims_of(pod, world)) {
+            plan.special = world.devices.special(pod, info);
+            claims.extend(plan.special.iter().map(|special| Arc::clone(&special.claim)));
+            plan.devices = world.devices.allocate(&claims, &info.node).ok().flatten().unwrap_or_default();
         }
         for allocation in &plan.devices {
             if allocation.allocation.is_some() {
@@ -285,6 +312,13 @@ impl State {
         for claim in &plan.provision {
             storage.selected.remove(&claim.key);
         }
+    }
+
+    /// A plugin failed: the pod is tried again after its back-off.
+    fn fail(&mut self, pod: &PodView, failure: Unschedulable) -> Decision {
+        self.queue.failed(&pod.key, Instant::now());
+        let reason = "SchedulerError";
+        Decision::Wait(Waiting { reason, ..Waiting::new(failure.fault.unwrap_or_default()) })
     }
 
     /// Sees whether less important pods can leave for the pod, and puts it off.

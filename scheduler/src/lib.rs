@@ -12,6 +12,7 @@ pub mod config;
 pub mod devices;
 mod driver;
 pub mod index;
+pub mod metrics;
 pub mod node;
 pub mod plugin;
 pub mod plugins;

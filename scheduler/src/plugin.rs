@@ -23,6 +23,20 @@ pub enum Event {
     Namespace,
 }
 
+impl Event {
+    /// The original's name of it in metrics; of several that are one here, the commonest.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Node => "NodeUpdate",
+            Self::PodGone => "AssignedPodDelete",
+            Self::PodPlaced => "AssignedPodAdd",
+            Self::Volume => "PersistentVolumeClaimUpdate",
+            Self::Device => "ResourceClaimUpdate",
+            Self::Namespace => "NamespaceUpdate",
+        }
+    }
+}
+
 /// A part of the message that says why a pod has no node, in the original's words: `Insufficient cpu`.
 pub type Reason = Cow<'static, str>;
 
@@ -33,17 +47,25 @@ pub struct Refusal {
     pub reasons: Vec<Reason>,
     /// Other pods' leaving could change it, so that preemption may help.
     pub passing: bool,
+    /// The plugin failed: the attempt ends with this reason, whatever other nodes say.
+    pub fault: bool,
 }
 
 impl Refusal {
+    /// A failure of a plugin, in the original's words.
+    pub fn fault(plugin: &str, reason: &str) -> Self {
+        let reason = format!("running {plugin:?} filter plugin: {reason}");
+        Self { reasons: vec![reason.into()], passing: false, fault: true }
+    }
+
     /// One that ends when other pods leave.
     pub fn passing(reason: impl Into<Reason>) -> Self {
-        Self { reasons: vec![reason.into()], passing: true }
+        Self { reasons: vec![reason.into()], passing: true, fault: false }
     }
 
     /// One that other pods' leaving does not change.
     pub fn lasting(reason: impl Into<Reason>) -> Self {
-        Self { reasons: vec![reason.into()], passing: false }
+        Self { reasons: vec![reason.into()], passing: false, fault: false }
     }
 }
 
@@ -76,6 +98,15 @@ pub enum Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
+    /// What it is in metrics.
+    pub fn status(&self) -> &'static str {
+        match self {
+            Self::Skip => "Skip",
+            Self::Check(_) | Self::Only(..) => "Success",
+            Self::Refuse(_) => "UnschedulableAndUnresolvable",
+        }
+    }
+
     /// A check that looks at a node alone.
     pub fn check(check: impl Fn(&NodeInfo) -> Option<Refusal> + 'a) -> Self {
         Self::Check(Box::new(check))

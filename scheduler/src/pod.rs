@@ -2,7 +2,7 @@
 use crate::resources::{Resources, pod_requests, pod_requests_for_score};
 use crate::terms::{PodTerms, Spread};
 use k8s_openapi::api::core::v1::{
-    NodeAffinity, Pod, PodResourceClaim, PodResourceClaimStatus, PodStatus, Toleration,
+    NodeAffinity, Pod, PodResourceClaim, PodResourceClaimStatus, PodSpec, PodStatus, Toleration,
 };
 use knarr_component::store::{Key, Object};
 use std::collections::BTreeMap;
@@ -72,6 +72,10 @@ pub struct PodView {
     pub claims: Vec<(String, bool)>,
     /// Its entries of resource claims, with the name of the claim; none while it is not made yet.
     pub resource_claims: Vec<(String, Option<String>)>,
+    /// Extended resources that its containers ask for.
+    pub extended: Vec<Extended>,
+    /// The claim on devices that was made for these.
+    pub extended_claim: Option<String>,
     /// The message of its `PodScheduled` condition, when that is False.
     pub unscheduled_message: Option<String>,
     /// It never makes others leave (`preemptionPolicy: Never`).
@@ -88,6 +92,41 @@ pub struct PodView {
     pub features: Vec<&'static str>,
     /// Kind and name of its controller.
     pub controller: Option<(String, String)>,
+}
+
+/// An extended resource that a container asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extended {
+    /// The container.
+    pub container: String,
+    /// The resource.
+    pub resource: String,
+    /// Name of the request for it, should it become part of a claim.
+    pub request: String,
+    /// How much of it.
+    pub amount: i64,
+}
+
+/// What the containers of a pod ask for of resources that are not the system's own.
+fn extended(spec: &PodSpec) -> Vec<Extended> {
+    let of_system = |name: &str| {
+        name.split_once('/')
+            .is_none_or(|(domain, _)| domain == "kubernetes.io" || domain.starts_with("requests."))
+    };
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mut all = Vec::new();
+    for (position, container) in containers.enumerate() {
+        let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        let amounts = requests.map(Resources::from_list).unwrap_or_default().others;
+        let own = amounts.into_iter().filter(|(name, amount)| !of_system(name) && *amount > 0);
+        all.extend(own.enumerate().map(|(index, (resource, amount))| Extended {
+            container: container.name.clone(),
+            resource,
+            request: format!("container-{position}-request-{index}"),
+            amount,
+        }));
+    }
+    all
 }
 
 /// The entries of a pod with the names of their claims, without those that turned out to need none.
@@ -153,6 +192,8 @@ impl PodView {
             host_ports: host_ports(&spec),
             images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
             claims: claims.collect(),
+            extended: extended(&spec),
+            extended_claim: status.extended_resource_claim_status.map(|claim| claim.resource_claim_name),
             resource_claims: resource_claims(spec.resource_claims, &resource_claim_statuses),
             gates: spec.scheduling_gates.into_iter().flatten().map(|gate| gate.name).collect(),
             uid: pod.metadata.uid.unwrap_or_default(),
@@ -206,7 +247,7 @@ fn preempted(status: &PodStatus) -> bool {
     })
 }
 
-fn host_ports(spec: &k8s_openapi::api::core::v1::PodSpec) -> Vec<HostPort> {
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let sidecars = spec.init_containers.iter().flatten();
     let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());

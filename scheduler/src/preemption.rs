@@ -4,7 +4,7 @@
 //! be violated. Among nodes the one is chosen where the least is lost.
 //!
 //! Source: documentation page "Pod Priority and Preemption".
-use crate::algorithm::{Algorithm, Checks, Unschedulable};
+use crate::algorithm::{Algorithm, Checks, Claims, Unschedulable};
 use crate::node::NodeInfo;
 use crate::plugin::Refusal;
 use crate::pod::PodView;
@@ -74,7 +74,8 @@ impl Algorithm {
         world: &World,
         failure: &Unschedulable,
     ) -> Result<Vec<Eviction>, NoRoom> {
-        let Some(settings) = self.profile().preemption.filter(|_| failure.nodes > 0) else {
+        let asked = failure.nodes > 0 && failure.claims != Claims::Unseen;
+        let Some(settings) = self.profile().preemption.filter(|_| asked) else {
             return Err(NoRoom::not_eligible(""));
         };
         eligible(pod, world, failure)?;

@@ -1,4 +1,5 @@
 //! A profile: the plugins of one scheduler name, with weights and arguments.
+use crate::algorithm::Claims;
 use crate::plugin::{Filter, Score};
 use crate::plugins;
 use crate::pod::PodView;
@@ -8,6 +9,9 @@ use std::time::Duration;
 
 /// Name of the scheduler that pods have by default.
 pub const DEFAULT_NAME: &str = "default-scheduler";
+
+/// Name of the plugin of resource claims.
+const CLAIMS: &str = "DynamicResources";
 
 /// The plugins of one scheduler name.
 pub struct Profile {
@@ -62,6 +66,20 @@ impl Default for Profile {
 }
 
 impl Profile {
+    /// What the plugin of resource claims says once no node was found.
+    pub(crate) fn claims(&self) -> Claims {
+        match self.filters.iter().any(|filter| filter.name() == CLAIMS) {
+            true => Claims::Nothing,
+            false => Claims::NotAsked,
+        }
+    }
+
+    /// Whether a filter is asked before the one of resource claims.
+    pub(crate) fn is_before_claims(&self, name: &str) -> bool {
+        let mut rest = self.filters.iter().skip_while(|filter| filter.name() != name).skip(1);
+        rest.any(|filter| filter.name() == CLAIMS)
+    }
+
     /// Makes sure that the index counts what the plugins will want to know for the pod.
     pub(crate) fn ask(&self, pod: &PodView, world: &mut World) {
         let filters = self.filters.iter().flat_map(|plugin| plugin.queries(pod, world));

@@ -1,5 +1,6 @@
 //! Pods that wait to be scheduled: ready ones by priority and age, failed ones until something changes for them
 //! or their back-off ends. Time is passed in, so that every rule can be tested.
+use crate::metrics::{Metrics, Outcome};
 use crate::plugin::Event;
 use crate::pod::PodView;
 use knarr_component::store::Key;
@@ -30,10 +31,28 @@ pub struct Queue {
     /// Number of the latest event of each kind, to notice those that came while a pod was being tried.
     events: HashMap<Event, u64>,
     next_event: u64,
+    /// Pods that nobody may try yet.
+    held: HashSet<Key>,
+    metrics: Metrics,
+}
+
+/// How many pods wait in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Ready to be tried.
+    pub active: usize,
+    /// Tried again when their time has come.
+    pub backoff: usize,
+    /// Tried again when something has changed for them.
+    pub unschedulable: usize,
+    /// Not to be tried yet.
+    pub gated: usize,
 }
 
 struct Waiting {
     pod: Arc<PodView>,
+    /// Since when it may be tried.
+    added: Instant,
     failures: u32,
     turn: u64,
     place: Place,
@@ -47,6 +66,7 @@ enum Place {
     /// Being tried, since that event number.
     Tried {
         since: u64,
+        started: Instant,
     },
     Backoff {
         until: Instant,
@@ -57,6 +77,17 @@ enum Place {
         failed: Instant,
         until: Instant,
     },
+}
+
+impl Place {
+    /// The queue's name.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Active { .. } | Self::Tried { .. } => "active",
+            Self::Backoff { .. } => "backoff",
+            Self::Unschedulable { .. } => "unschedulable",
+        }
+    }
 }
 
 impl Default for Queue {
@@ -78,7 +109,29 @@ impl Queue {
             next_turn: 0,
             events: HashMap::new(),
             next_event: 0,
+            held: HashSet::new(),
+            metrics: Metrics::default(),
         }
+    }
+
+    /// The same, telling what happens to pods.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// How many pods wait in which way; those being tried count for none.
+    pub fn pending(&self) -> Pending {
+        let mut pending = Pending { gated: self.held.len(), ..Pending::default() };
+        for waiting in self.pods.values() {
+            match waiting.place {
+                Place::Active { .. } => pending.active += 1,
+                Place::Backoff { .. } => pending.backoff += 1,
+                Place::Unschedulable { .. } => pending.unschedulable += 1,
+                Place::Tried { .. } => {}
+            }
+        }
+        pending
     }
 
     fn backoff(&self, failures: u32) -> Duration {
@@ -104,22 +157,50 @@ impl Queue {
             let changed = asks_for_more(&waiting.pod, &pod);
             waiting.pod = pod;
             if changed && !matches!(waiting.place, Place::Active { .. } | Place::Tried { .. }) {
-                self.activate(&key);
+                self.activate(&key, "UnschedulablePodUpdate");
             }
             return;
         }
+        let event = match self.held.remove(&key) {
+            true => "UnschedulablePodUpdate",
+            false => "UnschedulablePodAdd",
+        };
         self.remove(&key);
         let turn = self.next_turn;
         self.next_turn += 1;
-        self.pods.insert(
-            key.clone(),
-            Waiting { pod, failures: 0, turn, place: Place::Backoff { until: Instant::now() } },
-        );
-        self.activate(&key);
+        let added = Instant::now();
+        let place = Place::Backoff { until: added };
+        self.pods.insert(key.clone(), Waiting { pod, added, failures: 0, turn, place });
+        self.activate(&key, event);
+    }
+
+    /// A pod that waits, but must not be tried yet.
+    pub fn hold(&mut self, key: &Key) {
+        self.remove(key);
+        if self.held.insert(key.clone()) {
+            self.metrics.incoming("UnschedulablePodAdd", "gated");
+        }
+    }
+
+    /// A pod was bound.
+    pub fn placed(&mut self, key: &Key, now: Instant) {
+        if let Some(waiting) = self.pods.get(key) {
+            self.attempted(waiting, Outcome::Scheduled, now);
+            self.metrics.placed(waiting.failures + 1, now.saturating_duration_since(waiting.added));
+        }
+        self.remove(key);
+    }
+
+    fn attempted(&self, waiting: &Waiting, outcome: Outcome, now: Instant) {
+        if let Place::Tried { started, .. } = waiting.place {
+            let took = now.saturating_duration_since(started);
+            self.metrics.attempted(&waiting.pod.scheduler, outcome, took);
+        }
     }
 
     /// A pod no longer waits.
     pub fn remove(&mut self, key: &Key) {
+        self.held.remove(key);
         if let Some(waiting) = self.pods.remove(key) {
             self.unlink(key, &waiting);
         }
@@ -131,7 +212,7 @@ impl Queue {
         let (_, _, key) = self.active.pop_first()?;
         let since = self.next_event;
         let waiting = self.pods.get_mut(&key)?;
-        waiting.place = Place::Tried { since };
+        waiting.place = Place::Tried { since, started: now };
         Some(Arc::clone(&waiting.pod))
     }
 
@@ -143,9 +224,11 @@ impl Queue {
     /// No node fits the pod: it waits for one of `events`.
     pub fn unschedulable(&mut self, key: &Key, events: &[Event], now: Instant) {
         let missed = |since: u64, queue: &Self| events.iter().any(|event| queue.seen_since(*event, since));
-        let Some(Waiting { place: Place::Tried { since }, .. }) = self.pods.get(key) else { return };
-        if missed(*since, self) {
-            return self.failed(key, now);
+        let Some(waiting) = self.pods.get(key) else { return };
+        let Place::Tried { since, .. } = waiting.place else { return };
+        self.attempted(waiting, Outcome::Unschedulable, now);
+        if missed(since, self) {
+            return self.back_off(key, now);
         }
         let until = now + UNSCHEDULABLE_TIMEOUT;
         self.rest(key, Place::Unschedulable { events: events.to_vec(), failed: now, until }, until);
@@ -153,6 +236,13 @@ impl Queue {
 
     /// Trying the pod failed for a reason that passes: it is tried again after a back-off.
     pub fn failed(&mut self, key: &Key, now: Instant) {
+        if let Some(waiting) = self.pods.get(key) {
+            self.attempted(waiting, Outcome::Error, now);
+        }
+        self.back_off(key, now);
+    }
+
+    fn back_off(&mut self, key: &Key, now: Instant) {
         let Some(waiting) = self.pods.get(key) else { return };
         let until = now + self.backoff(waiting.failures);
         self.rest(key, Place::Backoff { until }, until);
@@ -171,9 +261,9 @@ impl Queue {
         let concerned: Vec<(Key, Instant)> = concerned.collect();
         for (key, until) in concerned {
             if until <= now {
-                self.activate(&key);
+                self.activate(&key, event.label());
             } else {
-                self.relocate(&key, Place::Backoff { until }, Some(until));
+                self.relocate(&key, Place::Backoff { until }, Some(until), event.label());
             }
         }
     }
@@ -186,7 +276,9 @@ impl Queue {
         while let Some((time, key)) = self.timed.first().cloned()
             && time <= now
         {
-            self.activate(&key);
+            let backed_off =
+                self.pods.get(&key).is_some_and(|waiting| matches!(waiting.place, Place::Backoff { .. }));
+            self.activate(&key, if backed_off { "BackoffComplete" } else { "UnschedulableTimeout" });
         }
     }
 
@@ -194,17 +286,18 @@ impl Queue {
         if let Some(waiting) = self.pods.get_mut(key) {
             waiting.failures += 1;
         }
-        self.relocate(key, place, Some(until));
+        self.relocate(key, place, Some(until), "ScheduleAttemptFailure");
     }
 
-    fn activate(&mut self, key: &Key) {
+    fn activate(&mut self, key: &Key, event: &'static str) {
         let Some(waiting) = self.pods.get(key) else { return };
-        self.relocate(key, Place::Active { priority: waiting.pod.priority }, None);
+        self.relocate(key, Place::Active { priority: waiting.pod.priority }, None, event);
     }
 
-    fn relocate(&mut self, key: &Key, place: Place, until: Option<Instant>) {
+    fn relocate(&mut self, key: &Key, place: Place, until: Option<Instant>, event: &'static str) {
         let Some(mut waiting) = self.pods.remove(key) else { return };
         self.unlink(key, &waiting);
+        self.metrics.incoming(event, place.name());
         match until {
             Some(until) => self.timed.insert((until, key.clone())),
             None => self.active.insert((Reverse(waiting.pod.priority), waiting.turn, key.clone())),
@@ -288,6 +381,21 @@ mod tests {
         assert_eq!(pop(&mut queue, now + FIRST_BACKOFF), Some("a".to_owned()));
         queue.unschedulable(&key, &[Event::Node], now);
         assert_eq!(pop(&mut queue, now + UNSCHEDULABLE_TIMEOUT), Some("a".to_owned()));
+    }
+
+    #[test]
+    fn where_pods_wait() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let key = |name: &str| Key::new("d", name);
+        ["a", "b", "c", "d"].into_iter().for_each(|name| queue.set(pod(name, 0)));
+        (0..3).for_each(|_| drop(queue.pop(now)));
+        queue.unschedulable(&key("a"), &[Event::Node], now);
+        queue.failed(&key("b"), now);
+        queue.placed(&key("c"), now);
+        queue.hold(&key("e"));
+        assert_eq!(queue.pending(), Pending { active: 1, backoff: 1, unschedulable: 1, gated: 1 });
+        queue.set(pod("e", 0));
+        assert_eq!(queue.pending(), Pending { active: 2, gated: 0, ..queue.pending() });
     }
 
     #[test]

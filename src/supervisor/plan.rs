@@ -273,16 +273,26 @@ fn apiserver(cluster: &Cluster, port: u16) -> Flags {
 fn component_health(state: &State) -> String {
     let scheduler = (!state.api_only).then_some(("scheduler", state.ports.scheduler));
     let components = scheduler.into_iter().chain([("controller-manager", state.ports.controllers)]);
-    let urls = components.map(|(name, port)| format!("{name}=http://127.0.0.1:{port}/healthz"));
+    let urls = components.map(|(name, port)| format!("{name}=https://127.0.0.1:{port}/healthz"));
     urls.collect::<Vec<_>>().join(",")
+}
+
+/// How a component reaches the API server, where it serves its health, and who it asks for the rights of users.
+fn served(kubeconfig: &Path, paths: &Paths, port: u16) -> Flags {
+    Flags::default()
+        .file("kubeconfig", kubeconfig)
+        .file("authentication-kubeconfig", kubeconfig)
+        .file("authorization-kubeconfig", kubeconfig)
+        .file("client-ca-file", &paths.pki("ca.crt"))
+        .file("requestheader-client-ca-file", &paths.pki("front-proxy-ca.crt"))
+        .set("requestheader-allowed-names", "front-proxy-client")
+        .set("bind-address", Ipv4Addr::LOCALHOST)
+        .set("secure-port", port)
 }
 
 fn controllers(cluster: &Cluster) -> Flags {
     let (paths, state) = (&cluster.paths, &cluster.state);
-    let flags = Flags::default()
-        .file("kubeconfig", &paths.kubeconfig("controllers"))
-        .set("bind-address", Ipv4Addr::LOCALHOST)
-        .set("secure-port", state.ports.controllers)
+    let flags = served(&paths.kubeconfig("controllers"), paths, state.ports.controllers)
         .set("leader-elect", false)
         .file("root-ca-file", &paths.pki("ca.crt"));
     if state.api_only {
@@ -310,11 +320,8 @@ fn controllers(cluster: &Cluster) -> Flags {
 }
 
 fn scheduler(cluster: &Cluster) -> Flags {
-    Flags::default()
-        .file("kubeconfig", &cluster.paths.kubeconfig("scheduler"))
-        .set("bind-address", Ipv4Addr::LOCALHOST)
-        .set("secure-port", cluster.state.ports.scheduler)
-        .set("leader-elect", false)
+    let (paths, state) = (&cluster.paths, &cluster.state);
+    served(&paths.kubeconfig("scheduler"), paths, state.ports.scheduler).set("leader-elect", false)
 }
 
 fn proxy(cluster: &Cluster) -> Flags {

@@ -104,18 +104,50 @@ fn map(entries: impl Iterator<Item = (String, Val<'static>)>) -> Val<'static> {
     Val::Map(Map::Made(Rc::new(entries.map(entry).collect())))
 }
 
+/// What a device has, by domain. The original answers with nothing for a domain that a device has nothing of, and not with
+/// an error: that holds for the `asked` domains.
 fn by_domain<T>(
     all: &BTreeMap<String, BTreeMap<String, T>>,
+    asked: &[String],
     value: impl Fn(&T) -> Val<'static>,
 ) -> Val<'static> {
     let of_domain =
         |named: &BTreeMap<String, T>| map(named.iter().map(|(name, of)| (name.clone(), value(of))));
-    map(all.iter().map(|(domain, named)| (domain.clone(), of_domain(named))))
+    let none = asked.iter().filter(|domain| !all.contains_key(*domain));
+    let none = none.map(|domain| (domain.clone(), map(std::iter::empty())));
+    map(all.iter().map(|(domain, named)| (domain.clone(), of_domain(named))).chain(none))
+}
+
+/// The texts of an expression: among them are the domains that it asks for.
+fn texts(expression: &str) -> Vec<String> {
+    let (mut texts, mut open): (Vec<String>, Option<(char, String)>) = (Vec::new(), None);
+    let mut letters = expression.chars();
+    while let Some(letter) = letters.next() {
+        open = match open.take() {
+            Some((quote, text)) if quote == letter => {
+                texts.push(text);
+                None
+            }
+            Some((quote, mut text)) => {
+                // What is escaped is part of no domain.
+                text.push(if letter == '\\' { letters.next().unwrap_or(letter) } else { letter });
+                Some((quote, text))
+            }
+            None => matches!(letter, '\'' | '"').then(|| (letter, String::new())),
+        };
+    }
+    texts.sort();
+    texts.dedup();
+    texts
 }
 
 /// A selector ready to be evaluated.
 #[derive(Clone, Debug)]
-pub struct Selector(Program);
+pub struct Selector {
+    program: Program,
+    /// Domains that it may ask for.
+    asked: Vec<String>,
+}
 
 impl Selector {
     /// Compiles the expression of a selector.
@@ -124,7 +156,8 @@ impl Selector {
     /// What is wrong with it.
     pub fn compile(text: &str) -> Result<Self, String> {
         let env = Env::new([("device".to_owned(), DEVICE.clone())]);
-        admission::compile_dynamic(&env, text, &[Type::Bool]).map(Self)
+        let program = admission::compile_dynamic(&env, text, &[Type::Bool])?;
+        Ok(Self { program, asked: texts(text) })
     }
 
     /// Whether it selects a device.
@@ -134,11 +167,14 @@ impl Selector {
     pub fn selects(&self, device: &Device) -> Result<bool, String> {
         let fields = [
             ("driver".to_owned(), Val::text(&device.driver)),
-            ("attributes".to_owned(), by_domain(&device.attributes, Attribute::value)),
-            ("capacity".to_owned(), by_domain(&device.capacity, |of| Val::Opaque(Opaque::Quantity(*of)))),
+            ("attributes".to_owned(), by_domain(&device.attributes, &self.asked, Attribute::value)),
+            (
+                "capacity".to_owned(),
+                by_domain(&device.capacity, &self.asked, |of| Val::Opaque(Opaque::Quantity(*of))),
+            ),
             ("allowMultipleAllocations".to_owned(), Val::Bool(device.shared)),
         ];
-        let (out, _) = self.0.evaluate(&[("device", map(fields.into_iter()))], MAX_COST);
+        let (out, _) = self.program.evaluate(&[("device", map(fields.into_iter()))], MAX_COST);
         match out {
             Ok(Val::Bool(selected)) => Ok(selected),
             Ok(other) => Err(format!("must evaluate to bool, not {}", other.type_name())),
@@ -168,6 +204,9 @@ mod tests {
             ("device.attributes['gpu.example.com'].version.isGreaterThan(semver('1.0.0'))", Ok(true)),
             ("device.allowMultipleAllocations", Ok(false)),
             ("device.attributes['gpu.example.com'].nothing == 'y'", Err(())),
+            ("has(device.attributes[\"other.example.com\"].model)", Ok(false)),
+            ("'memory' in device.capacity['other.example.com']", Ok(false)),
+            ("device.attributes['other.example.com'].model == 'y'", Err(())),
         ] {
             let selector = Selector::compile(text).unwrap();
             assert_eq!(selector.selects(&device).map_err(drop), expected, "{text}");

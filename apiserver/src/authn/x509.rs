@@ -1,16 +1,14 @@
 //! Client certificates: the common name is the user, the organizations are the groups.
 //!
-//! The handshake takes any certificate whose key the client proves to hold ([`AcceptAny`]); the chain is verified by
-//! [`Verifier`], so that a bad one is a 401 and not a broken handshake.
+//! The handshake takes any certificate whose key the client proves to hold; the chain is verified by [`Verifier`], so that a
+//! bad one is a 401 and not a broken handshake.
 use super::authenticated;
 use crate::clock::now_seconds;
 use crate::user::User;
-use rustls::client::danger::HandshakeSignatureValid;
+use knarr_reload::clients::{CaError, Trust};
+use rustls::DistinguishedName;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -40,20 +38,7 @@ impl Identity {
 }
 
 /// Verifies chains against a certificate authority.
-pub struct Verifier {
-    inner: Arc<dyn ClientCertVerifier>,
-}
-
-/// Why a certificate authority could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CaError {
-    /// Not PEM.
-    #[error("cannot read certificates: {0}")]
-    Pem(#[from] rustls::pki_types::pem::Error),
-    /// No usable certificate.
-    #[error("no usable certificate authority: {0}")]
-    Roots(String),
-}
+pub struct Verifier(Trust);
 
 impl Verifier {
     /// Trusts the certificates of a PEM bundle.
@@ -61,19 +46,12 @@ impl Verifier {
     /// # Errors
     /// Malformed PEM, or no certificate in it.
     pub fn new(pem: &[u8], provider: Arc<CryptoProvider>) -> Result<Self, CaError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate?).map_err(|e| CaError::Roots(e.to_string()))?;
-        }
-        let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|e| CaError::Roots(e.to_string()))?;
-        Ok(Self { inner })
+        Trust::new(pem, provider).map(Self)
     }
 
     /// The subjects of the authorities, to be named to clients.
     pub fn subjects(&self) -> Vec<DistinguishedName> {
-        self.inner.root_hint_subjects().to_vec()
+        self.0.subjects()
     }
 
     /// Is the chain good now? Its leaf then tells the user.
@@ -81,21 +59,13 @@ impl Verifier {
     /// # Errors
     /// What is wrong with it.
     pub fn verify(&self, chain: &[CertificateDer<'static>]) -> Result<Identity, String> {
-        let (leaf, intermediates) = chain.split_first().ok_or("no certificate")?;
-        self.trusted(leaf, intermediates)?;
-        identity(leaf)
+        identity(self.0.leaf(chain)?)
     }
 
     /// Is the chain good now? Gives the leaf's common name.
     pub fn common_name(&self, chain: &[CertificateDer<'static>]) -> Option<String> {
-        let (leaf, intermediates) = chain.split_first()?;
-        self.trusted(leaf, intermediates).ok()?;
+        let leaf = self.0.leaf(chain).ok()?;
         identity(leaf).ok().map(|identity| identity.user.name.clone())
-    }
-
-    fn trusted(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<(), String> {
-        let verdict = self.inner.verify_client_cert(leaf, intermediates, UnixTime::now());
-        verdict.map(drop).map_err(|e| format!("x509: {e}"))
     }
 }
 
@@ -127,63 +97,6 @@ fn identity(leaf: &CertificateDer<'_>) -> Result<Identity, String> {
         not_before: seconds(validity.not_before),
         not_after: seconds(validity.not_after),
     })
-}
-
-/// Takes any client certificate at the handshake, or none; the client must still prove to hold its key.
-#[derive(Debug)]
-pub struct AcceptAny {
-    provider: Arc<CryptoProvider>,
-    hints: Vec<DistinguishedName>,
-}
-
-impl AcceptAny {
-    /// Names `hints` to clients, so that they choose the right certificate.
-    pub fn new(provider: Arc<CryptoProvider>, hints: Vec<DistinguishedName>) -> Self {
-        Self { provider, hints }
-    }
-}
-
-impl ClientCertVerifier for AcceptAny {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn verify_client_cert(
-        &self,
-        _leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

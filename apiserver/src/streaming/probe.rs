@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn components_are_named_with_their_address() {
-        let good: Component = "scheduler=http://127.0.0.1:10259/healthz".parse().unwrap();
-        assert_eq!(good.target.url(), "http://127.0.0.1:10259/healthz");
+        let good: Component = "scheduler=https://127.0.0.1:10259/healthz".parse().unwrap();
+        assert_eq!(good.target.url(), "https://127.0.0.1:10259/healthz");
         let good: Component = "a=https://[::1]/".parse().unwrap();
         assert_eq!((good.target.url().as_str(), good.target.tls), ("https://[::1]:443/", true));
         for bad in ["", "scheduler", "=http://a/", "A=http://a/", "a=", "a=ftp://b/", "a=/healthz"] {

@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::future::BoxFuture;
@@ -23,6 +23,8 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use rustls::sign::CertifiedKey;
 use tower::Service;
+
+use crate::metrics;
 
 /// TLS (or plain TCP) to the API server.
 pub(super) type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
@@ -103,8 +105,16 @@ impl Service<Request<Body>> for Lanes {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (lane, ticket) = self.pick();
+        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let (method, started) = (request.method().clone(), Instant::now());
         Box::pin(async move {
-            let response = lane.client.request(request).await?;
+            let response = lane.client.request(request).await;
+            metrics::REQUEST_TIME.took(&[method.as_str(), &host], started.elapsed());
+            // The original's word for a request without an answer.
+            let status = response.as_ref().map(Response::status);
+            let code = status.as_ref().map_or("<error>", |status| status.as_str());
+            metrics::REQUESTS.one(&[code, method.as_str(), &host]);
+            let response = response?;
             Ok(response.map(|body| Tracked { body, _ticket: ticket }))
         })
     }

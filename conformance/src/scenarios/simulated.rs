@@ -63,6 +63,7 @@ pub fn all() -> Vec<Scenario> {
         scenario("ttl-controller", nodes::time_to_live),
         scenario("volumeattributesclass-protection-controller", storage::class_protection),
         scenario("scheduler-diagnosis", scheduling::diagnosis),
+        scenario("scheduler-extended-resources", devices::extended_resources),
         scenario("scheduler-spread", scheduling::spread),
         scenario("scheduler-affinity", scheduling::affinity),
         scenario("scheduler-gates", scheduling::gates),

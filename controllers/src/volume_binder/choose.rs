@@ -1,4 +1,5 @@
-//! Which volume a claim gets: the one it names, one that is kept for it, or the smallest that has all it asks for.
+//! Which volume a claim gets: the one it names, one that is kept for it, or of those that
+//! have all it asks for and the least beyond it the smallest.
 
 use std::sync::Arc;
 
@@ -107,7 +108,16 @@ pub(super) fn choose(
         return kept.cloned();
     }
     let suitable = volumes.iter().filter(|volume| suits(volume, claim));
-    suitable.min_by_key(|volume| (capacity(volume), name(&volume.metadata).to_string())).cloned()
+    // What can be used in more ways than wanted is kept for claims that want them.
+    let order = |volume: &Arc<PersistentVolume>| {
+        (access_modes(volume), capacity(volume), name(&volume.metadata).to_string())
+    };
+    suitable.min_by_key(|volume| order(volume)).cloned()
+}
+
+/// In how many ways a volume can be used.
+fn access_modes(volume: &PersistentVolume) -> usize {
+    volume.spec.as_ref().and_then(|spec| spec.access_modes.as_ref()).map_or(0, Vec::len)
 }
 
 /// Whether a volume is free, and what is asked for.
@@ -184,6 +194,9 @@ mod tests {
             (volume("mode", "2Gi", "ReadOnlyMany", ""), volume("class", "2Gi", "ReadWriteOnce", "fast"));
         check(&[&small, &large, &fit], false, Some("fit"));
         check(&[&small, &other_mode, &other_class], false, None);
+        let mut wide = volume("wide", "1Gi", "ReadWriteOnce", "");
+        wide.spec.as_mut().unwrap().access_modes.as_mut().unwrap().push("ReadWriteMany".into());
+        check(&[&wide, &large], false, Some("large"));
         check(&[&fit, &kept], false, Some("kept"));
         check(&[&fit, &kept_small], false, Some("fit"));
         check(&[&fit, &kept], true, Some("kept"));

@@ -1,63 +1,33 @@
 //! Who may use the server: client certificates and tokens say who it is, the API server says what they may.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::PostParams;
-use kube::{Api, Client};
-use parking_lot::Mutex;
-use rustls_pki_types::CertificateDer;
-use sha2::{Digest, Sha256};
+use axum::http::{HeaderMap, Method, StatusCode};
+use knarr_component::delegation::{Delegation, Hold, Identity, Target};
+use kube::Client;
 
 use super::Failure;
 
-/// How long an answer of the API server holds.
-const ALLOWED_FOR: Duration = Duration::from_secs(300);
-const DENIED_FOR: Duration = Duration::from_secs(30);
-const TOKEN_FOR: Duration = Duration::from_secs(120);
-/// Answers kept at most.
-const MAX_KEPT: usize = 1000;
-
-/// Who is asking.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// User name.
-    pub user: String,
-    /// Groups.
-    pub groups: Vec<String>,
-}
-
-/// The user of a verified client certificate: its common name, and its organizations as groups.
-pub fn of_certificate(certificate: &CertificateDer<'_>) -> Option<Identity> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let subject = parsed.subject();
-    let user = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups = subject.iter_organization().filter_map(|name| name.as_str().ok());
-    let groups = groups.map(str::to_owned).chain(["system:authenticated".to_owned()]).collect();
-    Some(Identity { user, groups })
-}
-
-/// An answer and the time until which it holds.
-type Kept<T> = (T, Instant);
-/// Who wants to do what with which subresource.
-type Question = (Identity, &'static str, &'static str);
+/// How long answers of the API server hold.
+const HOLD: Hold = Hold {
+    token: Duration::from_secs(120),
+    allowed: Duration::from_secs(300),
+    denied: Duration::from_secs(30),
+};
 
 /// Decides, with the API server's help.
 pub struct Access {
-    client: Option<Client>,
+    delegation: Delegation,
+    /// Nobody can be asked what holders of a certificate may.
+    alone: bool,
     node: String,
-    /// Who a token's hash stands for, and until when that holds.
-    tokens: Mutex<HashMap<[u8; 32], Kept<Option<Identity>>>>,
-    decisions: Mutex<HashMap<Question, Kept<bool>>>,
 }
 
 impl Access {
     /// Access to this node.
     pub fn new(client: Option<Client>, node: String) -> Self {
-        Self { client, node, tokens: Mutex::default(), decisions: Mutex::default() }
+        let alone = client.is_none();
+        Self { delegation: Delegation::new(client.clone(), client, HOLD), alone, node }
     }
 
     /// Checks one request: 401 for the unknown, 403 for those who may not.
@@ -71,12 +41,17 @@ impl Access {
         let unknown = || Failure(StatusCode::UNAUTHORIZED, "Unauthorized".to_owned());
         let identity = match certificate {
             Some(identity) => identity,
-            None => self.by_token(headers).await?.ok_or_else(unknown)?,
+            None => {
+                self.delegation.of_token(headers).await.map_err(Failure::internal)?.ok_or_else(unknown)?
+            }
         };
-        let Some(client) = &self.client else { return Ok(()) };
+        if self.alone {
+            return Ok(());
+        }
         let (verb, subresources) = (verb(method), subresources(path));
         for subresource in subresources {
-            if self.allowed(client, &identity, verb, subresource).await? {
+            let target = Target::Node { name: self.node.clone(), subresource };
+            if self.delegation.allows(&identity, verb, target).await.map_err(Failure::internal)? {
                 return Ok(());
             }
         }
@@ -86,77 +61,6 @@ impl Access {
             subresources.join(" ")
         );
         Err(Failure(StatusCode::FORBIDDEN, message))
-    }
-
-    async fn by_token(&self, headers: &HeaderMap) -> Result<Option<Identity>, Failure> {
-        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = value.and_then(|value| value.strip_prefix("Bearer "));
-        let (Some(token), Some(client)) = (token, &self.client) else { return Ok(None) };
-        let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some((identity, until)) = self.tokens.lock().get(&key)
-            && Instant::now() < *until
-        {
-            return Ok(identity.clone());
-        }
-        let review = TokenReview {
-            spec: TokenReviewSpec { token: token.to_owned(), audiences: None },
-            ..Default::default()
-        };
-        let api: Api<TokenReview> = Api::all(client.clone());
-        let answer = api.create(&PostParams::default(), &review).await.map_err(Failure::internal)?;
-        let status = answer.status.unwrap_or_default();
-        let user = status.user.filter(|_| status.authenticated == Some(true));
-        let identity = user.map(|user| Identity {
-            user: user.username.unwrap_or_default(),
-            groups: user.groups.unwrap_or_default(),
-        });
-        let mut tokens = self.tokens.lock();
-        if tokens.len() >= MAX_KEPT {
-            tokens.clear();
-        }
-        tokens.insert(key, (identity.clone(), Instant::now() + TOKEN_FOR));
-        Ok(identity)
-    }
-
-    async fn allowed(
-        &self,
-        client: &Client,
-        identity: &Identity,
-        verb: &'static str,
-        subresource: &'static str,
-    ) -> Result<bool, Failure> {
-        let key = (identity.clone(), verb, subresource);
-        if let Some((allowed, until)) = self.decisions.lock().get(&key)
-            && Instant::now() < *until
-        {
-            return Ok(*allowed);
-        }
-        let review = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: Some(identity.user.clone()),
-                groups: Some(identity.groups.clone()),
-                resource_attributes: Some(ResourceAttributes {
-                    verb: Some(verb.to_owned()),
-                    version: Some("v1".to_owned()),
-                    resource: Some("nodes".to_owned()),
-                    subresource: Some(subresource.to_owned()),
-                    name: Some(self.node.clone()),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            },
-            ..Default::default()
-        };
-        let api: Api<SubjectAccessReview> = Api::all(client.clone());
-        let answer = api.create(&PostParams::default(), &review).await.map_err(Failure::internal)?;
-        let allowed = answer.status.is_some_and(|status| status.allowed);
-        let keep = if allowed { ALLOWED_FOR } else { DENIED_FOR };
-        let mut decisions = self.decisions.lock();
-        if decisions.len() >= MAX_KEPT {
-            decisions.clear();
-        }
-        decisions.insert(key, (allowed, Instant::now() + keep));
-        Ok(allowed)
     }
 }
 

@@ -16,7 +16,7 @@ fn three() -> Vec<Node> {
 fn check(spec: Value, pods: Vec<PodView>, expected: &str) {
     let mut algorithm = Algorithm::new(Profile::default());
     let result = algorithm.schedule(&pod("x", spec.clone()), &mut world(three(), pods));
-    assert_eq!(result.unwrap_or_else(|e| e.message()), expected, "{spec}");
+    assert_eq!(result.unwrap_or_else(|e| e.refusal()), expected, "{spec}");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn kubelets_declare_features() {
     let check = |spec: &Value, expected: &str| {
         let mut algorithm = Algorithm::new(Profile::default());
         let result = algorithm.schedule(&pod("x", spec.clone()), &mut world(nodes(), vec![]));
-        assert_eq!(result.unwrap_or_else(|e| e.message()), expected, "{spec}");
+        assert_eq!(result.unwrap_or_else(|e| e.refusal()), expected, "{spec}");
     };
     check(&needs, "new");
     check(&both, "0/2 nodes are available: 2 node(s) didn't match Pod's required features.");
@@ -87,7 +87,7 @@ fn claims_of_devices_are_not_ignored() {
 fn no_nodes() {
     let mut algorithm = Algorithm::new(Profile::default());
     let failure = algorithm.schedule(&pod("x", json!({})), &mut World::default()).unwrap_err();
-    assert_eq!(failure.message(), "no nodes available to schedule pods");
+    assert_eq!(failure.refusal(), "no nodes available to schedule pods");
     assert_eq!(failure.events, [Event::Node]);
 }
 
@@ -174,7 +174,7 @@ fn affinity_by_namespace_labels_and_label_keys() {
             "spec": {"affinity": affinity}});
         let result =
             Algorithm::new(Profile::default()).schedule(&crate::testing::full_pod(object), &mut world);
-        assert_eq!(result.unwrap_or_else(|failure| failure.message()), expected, "{affinity}");
+        assert_eq!(result.unwrap_or_else(|failure| failure.refusal()), expected, "{affinity}");
     };
     let none = "0/2 nodes are available: 2 node(s) didn't match pod affinity rules.";
     check(json!({}), none);
@@ -287,4 +287,26 @@ fn pods_of_daemons_look_at_their_node_only() {
         vec![],
         "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't satisfy plugin(s) [NodeAffinity].",
     );
+}
+
+#[test]
+fn what_is_said_once_no_node_was_found() {
+    let failure = |claims, preemption: Option<&str>| Unschedulable {
+        nodes: 5,
+        whole: Some("pod has unbound immediate PersistentVolumeClaims".into()),
+        claims,
+        preemption: preemption.map(str::to_owned),
+        ..Unschedulable::default()
+    };
+    let check = |failure: Unschedulable, expected: &str| {
+        let prefix = "0/5 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
+        assert_eq!(failure.message(), format!("{prefix}{expected}"));
+    };
+    check(failure(Claims::Unseen, None), " not found");
+    check(failure(Claims::Nothing, None), " no new claims to deallocate");
+    check(failure(Claims::Nothing, Some("x")), " no new claims to deallocate, preemption: x");
+    check(failure(Claims::NotAsked, Some("x")), " preemption: x");
+    check(failure(Claims::NotAsked, None), "");
+    let profile = Profile::default();
+    assert!(profile.is_before_claims("VolumeBinding") && !profile.is_before_claims("DynamicResources"));
 }

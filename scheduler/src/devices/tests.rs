@@ -69,11 +69,11 @@ fn user() -> PodView {
 fn check(objects: &[Value], expected: &str) {
     let mut world = stored(objects);
     let found = match Algorithm::new(Profile::default()).schedule(&user(), &mut world) {
-        Err(failure) => failure.message(),
+        Err(failure) => failure.refusal(),
         Ok(node) => {
             let claims: Vec<_> =
                 world.devices.claims.values().filter(|c| c.key.name == "c").cloned().collect();
-            let allocated = world.devices.allocate(&claims, &world.nodes()[&node].node).unwrap();
+            let allocated = world.devices.allocate(&claims, &world.nodes()[&node].node).unwrap().unwrap();
             let results = allocated[0].allocation.clone().unwrap_or_default();
             let results = results["devices"]["results"].as_array().cloned().unwrap_or_default();
             let devices = results.iter().map(|result| {
@@ -231,7 +231,7 @@ fn shares_of_one_device() {
     check(&[claim(distinct), any(), shared()], &full);
     let world = stored(&[wants(1, "4500M"), any(), shared()]);
     let claims: Vec<_> = world.devices.claims.values().cloned().collect();
-    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap();
+    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap().unwrap();
     let result = &allocated[0].allocation.as_ref().unwrap()["devices"]["results"][0];
     assert_eq!(result["consumedCapacity"], json!({"bandwidth": "5G"}));
     assert_eq!(result["shareID"].as_str().unwrap().len(), 36);
@@ -246,7 +246,7 @@ fn devices_that_must_be_prepared_come_last() {
     check(&[claim(exactly(json!({}))), any(), devices.clone()], "n1 r=b");
     let world = stored(&[claim(exactly(json!({"count": 2}))), any(), devices]);
     let claims: Vec<_> = world.devices.claims.values().cloned().collect();
-    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap();
+    let allocated = world.devices.allocate(&claims, &world.nodes()["n1"].node).unwrap().unwrap();
     let results = allocated[0].allocation.as_ref().unwrap()["devices"]["results"].clone();
     assert_eq!(results[1]["bindingConditions"], json!(["Attached"]));
     assert_eq!(results[1]["bindingFailureConditions"], json!(["Broken"]));
@@ -307,4 +307,61 @@ fn older_claims_do_not_replace_newer_ones() {
         let known = devices.claims.values().next().unwrap();
         assert_eq!(known.value.metadata.resource_version.as_deref(), Some(kept));
     }
+}
+
+#[test]
+fn selectors_without_an_answer_end_the_attempt() {
+    let lacking = "device.attributes['gpu.example.com'].model == 'x'";
+    let fault = |objects: &[Value]| {
+        let failure = Algorithm::new(Profile::default()).schedule(&user(), &mut stored(objects));
+        failure.unwrap_err().fault
+    };
+    let (any, devices) = (class("device.driver == 'gpu.example.com'"), slice("n2", &[("a", json!({}))]));
+    let own = exactly(json!({"selectors": [{"cel": {"expression": lacking}}]}));
+    let start = "running \"DynamicResources\" filter plugin: ";
+    let found = fault(&[claim(own), any, devices.clone()]);
+    let expected = format!("{start}claim default/c: selector #0: runtime error: no such key: model");
+    assert_eq!(found.as_deref(), Some(&*expected));
+    let found = fault(&[claim(exactly(json!({}))), class(lacking), devices]);
+    let expected = format!("{start}class gpu: selector #0: runtime error: no such key: model");
+    assert_eq!(found.as_deref(), Some(&*expected));
+}
+
+/// A pod that asks for an extended resource gets a claim where a class serves it, and none where the node has it.
+#[test]
+fn extended_resources_by_classes() {
+    let wanted = |resource: &str, amount: &str| {
+        let requests = json!({"cpu": "1", resource: amount});
+        pod("x", json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": requests}}]}))
+    };
+    let mut served = class("device.driver == 'gpu.example.com'");
+    served["spec"]["extendedResourceName"] = "example.com/gpu".into();
+    let objects = [served, slice("n2", &[("a", json!({})), ("b", json!({}))])];
+    let place = |resource: &str, amount: &str| {
+        let (mut world, user) = (stored(&objects), wanted(resource, amount));
+        let found = Algorithm::new(Profile::default()).schedule(&user, &mut world);
+        let node = found.map_err(|failure| failure.refusal())?;
+        let special = world.devices.special(&user, &world.nodes()[&node]);
+        Ok((node, special.map(|special| special.mappings[0]["requestName"].clone())))
+    };
+    let by_claim = Ok(("n2".to_owned(), Some(json!("container-0-request-0"))));
+    assert_eq!(place("example.com/gpu", "2"), by_claim);
+    assert_eq!(place("deviceclass.resource.kubernetes.io/gpu", "1"), by_claim);
+    assert_eq!(place("example.com/gpu", "3"), Err(none("2 cannot allocate all claims")));
+    assert_eq!(place("example.com/other", "1"), Err(none("2 Insufficient example.com/other")));
+    let mut world = stored(&objects);
+    let mut plugged = NodeView::new(node("n1", json!({}), json!({})));
+    plugged.allocatable.others.insert("example.com/gpu".to_owned(), 1);
+    world.set_node(Arc::new(plugged));
+    let user = wanted("example.com/gpu", "1");
+    assert!(world.devices.special(&user, &world.nodes()["n1"]).is_none());
+    assert!(world.devices.special(&user, &world.nodes()["n2"]).is_some());
+    // Once it is made it is a claim like others.
+    let made = PodView { extended_claim: Some("made".to_owned()), ..user };
+    let mut known = claim(exactly(json!({})));
+    known["metadata"]["name"] = "made".into();
+    let known = Arc::new(views::resource_claim(serde_json::from_value(known).unwrap()));
+    world.devices.set_claim(&known);
+    assert!(world.devices.special(&made, &world.nodes()["n2"]).is_none());
+    assert!(world.devices.made_for(&made).is_some());
 }

@@ -1,5 +1,6 @@
 //! Binding: first a pod's volumes, then the pod.
 use super::{Scheduler, reference};
+use crate::metrics::Took;
 use crate::plugin::Event;
 use crate::plugins::Plan;
 use crate::pod::PodView;
@@ -7,6 +8,7 @@ use crate::storage::{Claim, SELECTED_NODE, Volume};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use knarr_component::client::message;
 use knarr_component::events::Type;
+use knarr_component::events::series::Report;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -46,17 +48,25 @@ impl Scheduler {
         let (api, params) = (self.pods(&pod.key), PostParams::default());
         let bound =
             api.create_subresource::<_, serde_json::Value>("binding", &pod.key.name, &params, &binding);
-        match bound.await {
+        let started = Instant::now();
+        let bound = bound.await;
+        self.took(pod, "Bind", bound.is_ok(), started);
+        match bound {
             Ok(_) => self.is_bound(pod, node),
             Err(error) => self.binding_failed(pod, &error),
         }
     }
 
     fn is_bound(&self, pod: &PodView, node: &str) {
-        self.scheduled.inc();
-        let message = format!("Successfully assigned {} to {node}", pod.key);
-        self.event(pod, reference(pod), Type::Normal, "Scheduled", message);
-        self.state.lock().queue.remove(&pod.key);
+        let note = format!("Successfully assigned {} to {node}", pod.key);
+        let (kind, reason, action) = (Type::Normal, "Scheduled", "Binding");
+        self.event(pod, Report { regarding: reference(pod), related: None, kind, reason, action, note });
+        self.state.lock().queue.placed(&pod.key, Instant::now());
+    }
+
+    fn took(&self, pod: &PodView, point: &'static str, went_well: bool, started: Instant) {
+        let status = if went_well { "Success" } else { "Error" };
+        self.metrics.took(&pod.scheduler, Took { point, plugin: None, status, time: started.elapsed() });
     }
 
     fn binding_failed(&self, pod: &PodView, error: &kube::Error) {
@@ -83,23 +93,31 @@ impl Scheduler {
     /// Binds or asks for the pod's volumes, waits until they are there, then binds the pod.
     pub(super) async fn bind_with_volumes(&self, pod: &PodView, node: &str, plan: &Plan, timeout: Duration) {
         self.expect(pod, node).await;
+        let started = Instant::now();
         let reserved = self.reserve_devices(pod, plan).await;
         let bound = match &reserved {
-            Ok(()) => {
+            Ok(_) => {
                 let bound = tokio::time::timeout(timeout, self.bind_volumes(node, plan)).await;
                 bound.unwrap_or(Err(VolumesError::Timeout))
             }
             Err(_) => Ok(()),
         };
         self.state.lock().forget_plan(plan);
-        if let Err(error) = reserved {
-            self.take_back(pod);
-            let message = format!("running PreBind plugin \"DynamicResources\": {error}");
-            return self.report(pod, "SchedulerError", &message, None).await;
-        }
+        self.took(pod, "PreBind", reserved.is_ok() && bound.is_ok(), started);
+        let made = match reserved {
+            Ok(made) => made,
+            Err(error) => {
+                self.take_back(pod);
+                let message = format!("running PreBind plugin \"DynamicResources\": {error}");
+                return self.report(pod, "SchedulerError", &message, None).await;
+            }
+        };
         match bound {
             Ok(()) => self.bind(pod, node).await,
             Err(error) => {
+                if let Some(claim) = made {
+                    self.drop_special(pod, &claim).await;
+                }
                 self.take_back(pod);
                 let message = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {error}");
                 self.report(pod, "SchedulerError", &message, None).await;

@@ -4,6 +4,7 @@ use crate::plugin::Event;
 use crate::pod::PodView;
 use crate::preemption::Eviction;
 use knarr_component::events::Type;
+use knarr_component::events::series::Report;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 use std::sync::Arc;
@@ -57,8 +58,10 @@ impl Scheduler {
         let preconditions = Preconditions { uid: Some(victim.uid.clone()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         if present(api.delete(&victim.key.name, &params).await.map(drop))? {
-            let message = format!("Preempted by pod {} on node {node}", pod.uid);
-            self.event(pod, reference(victim), Type::Normal, "Preempted", message);
+            let note = format!("Preempted by pod {} on node {node}", pod.uid);
+            let (kind, reason, action) = (Type::Normal, "Preempted", "Preempting");
+            let (regarding, related) = (reference(victim), Some(reference(pod)));
+            self.event(pod, Report { regarding, related, kind, reason, action, note });
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Extenders: webhooks that filter and rate nodes besides the plugins, or bind pods (`kube-scheduler/extender/v1`).
 use super::{Decision, Scheduler, Waiting};
-use crate::algorithm::{Algorithm, Candidate, Unschedulable, best};
+use crate::algorithm::{Algorithm, Candidate, Claims, Unschedulable, best};
 use crate::config::Extender;
 use crate::plugin::Refusal;
 use crate::pod::PodView;
@@ -118,7 +118,8 @@ fn filtered(answer: &Value) -> Filtered {
     kept.extend(items);
     let failed = |field: &str, passing: bool| {
         let nodes = answer[field].as_object().into_iter().flatten();
-        let refusal = move |reason: &str| Refusal { reasons: vec![reason.to_owned().into()], passing };
+        let refusal =
+            move |reason: &str| Refusal { reasons: vec![reason.to_owned().into()], passing, fault: false };
         nodes
             .map(move |(node, reason)| (node.clone(), refusal(reason.as_str().unwrap_or_default())))
             .collect::<Vec<_>>()
@@ -147,13 +148,16 @@ impl Scheduler {
 
     /// Decides with extenders, which are asked without holding the state.
     pub(super) async fn decide_extended(&self, algorithm: &mut Algorithm, pod: &Arc<PodView>) -> Decision {
+        let started = Instant::now();
         let candidates = {
             let mut state = self.state.lock();
             let nodes = state.cache.world().nodes().len();
             algorithm.candidates(pod, state.cache.world_mut()).map(|candidates| (candidates, nodes))
         };
+        self.tell_times(algorithm, pod, started);
+        let claims = algorithm.profile().claims();
         let asked = match candidates {
-            Ok((candidates, nodes)) => match self.ask_extenders(pod, candidates, nodes).await {
+            Ok((candidates, nodes)) => match self.ask_extenders(pod, candidates, nodes, claims).await {
                 Ok(asked) => asked,
                 Err(error) => return self.extender_failed(pod, &error),
             },
@@ -161,10 +165,17 @@ impl Scheduler {
         };
         match asked {
             Ok(candidates) => self.state.lock().settle(pod, &best(candidates)),
-            Err(failure) => match self.make_room_extended(algorithm, pod, failure).await {
-                Ok(waiting) => Decision::Wait(waiting),
-                Err(error) => self.extender_failed(pod, &error),
-            },
+            Err(failure) if failure.fault.is_some() => self.state.lock().fail(pod, *failure),
+            Err(failure) => {
+                let started = Instant::now();
+                match self.make_room_extended(algorithm, pod, failure).await {
+                    Ok(waiting) => {
+                        self.tell_preemption(algorithm, pod, &waiting, started);
+                        Decision::Wait(waiting)
+                    }
+                    Err(error) => self.extender_failed(pod, &error),
+                }
+            }
         }
     }
 
@@ -179,9 +190,10 @@ impl Scheduler {
         pod: &PodView,
         mut candidates: Vec<Candidate>,
         nodes: usize,
+        claims: Claims,
     ) -> Result<Result<Vec<Candidate>, Box<Unschedulable>>, ExtenderError> {
         let object = self.whole_pod(pod).await?;
-        let mut failure = Box::new(Unschedulable { nodes, ..Unschedulable::default() });
+        let mut failure = Box::new(Unschedulable { nodes, claims, ..Unschedulable::default() });
         for extender in self.extenders_for(pod).filter(|extender| !extender.settings.filter_verb.is_empty()) {
             let arguments = self.arguments(extender, &object, &candidates).await?;
             let answer = match extender.call(&extender.settings.filter_verb, &arguments).await {

@@ -1,8 +1,8 @@
 //! What pods are told: events, the `PodScheduled` condition and the node they are promised.
 use super::{Scheduler, reference};
 use crate::pod::PodView;
-use k8s_openapi::api::core::v1::ObjectReference;
 use knarr_component::events::Type;
+use knarr_component::events::series::Report;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -12,17 +12,10 @@ pub(super) fn now() -> String {
 }
 
 impl Scheduler {
-    /// Records an event in the name of the pod's scheduler.
-    pub(super) fn event(
-        &self,
-        pod: &PodView,
-        of: ObjectReference,
-        kind: Type,
-        reason: &str,
-        message: String,
-    ) {
-        if let Some(recorder) = self.recorders.get(&pod.scheduler) {
-            recorder.event(of, kind, reason, message);
+    /// Reports in the name of the pod's scheduler.
+    pub(super) fn event(&self, pod: &PodView, report: Report) {
+        if let Some(reporter) = self.reporters.get(&pod.scheduler) {
+            reporter.report(report);
         }
     }
 
@@ -44,7 +37,9 @@ impl Scheduler {
     /// Tells the pod why it has no node: an event, and its status where that says another thing. `promise` is the
     /// node on which room is made for it, empty when that is not so any more.
     pub(super) async fn report(&self, pod: &PodView, reason: &str, message: &str, promise: Option<&str>) {
-        self.event(pod, reference(pod), Type::Warning, "FailedScheduling", message.to_owned());
+        let (kind, event, action) = (Type::Warning, "FailedScheduling", "Scheduling");
+        let (regarding, note) = (reference(pod), message.to_owned());
+        self.event(pod, Report { regarding, related: None, kind, reason: event, action, note });
         let promise = promise.filter(|node| *node != pod.nominated);
         let told = pod.unscheduled_message.as_deref() == Some(message);
         if told && promise.is_none() {

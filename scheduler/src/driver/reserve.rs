@@ -2,6 +2,7 @@
 use super::Scheduler;
 use crate::devices::Allocation;
 use crate::devices::conditions::{Prepared, has_conditions, prepared};
+use crate::devices::extended::Special;
 use crate::plugin::Event;
 use crate::plugins::Plan;
 use crate::pod::PodView;
@@ -11,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use knarr_component::client::message;
 use knarr_component::store::Key;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,18 +44,84 @@ pub(super) enum ReserveError {
 }
 
 impl Scheduler {
-    /// Allocates devices for the pod's claims and reserves the claims for it.
-    pub(super) async fn reserve_devices(&self, pod: &PodView, plan: &Plan) -> Result<(), ReserveError> {
-        for allocation in &plan.devices {
+    /// Allocates devices for the pod's claims and reserves the claims for it. Gives the claim that was made for its extended
+    /// resources, if there is one.
+    pub(super) async fn reserve_devices(
+        &self,
+        pod: &PodView,
+        plan: &Plan,
+    ) -> Result<Option<Key>, ReserveError> {
+        let is_special = |allocation: &&Allocation| {
+            plan.special.as_ref().is_some_and(|special| special.claim.key == allocation.claim)
+        };
+        let (special, others): (Vec<_>, Vec<_>) = plan.devices.iter().partition(is_special);
+        for allocation in &others {
             self.reserve(pod, allocation).await?;
         }
-        for allocation in &plan.devices {
+        for allocation in &others {
             if let Err(error) = self.devices_are_ready(&allocation.claim).await {
                 self.give_devices_back(pod, &allocation.claim).await?;
                 return Err(error);
             }
         }
-        Ok(())
+        let (Some(special), Some(allocation)) = (&plan.special, special.first()) else { return Ok(None) };
+        let claim = self.make_special(pod, special, allocation).await?;
+        if let Err(error) = self.devices_are_ready(&claim).await {
+            self.drop_special(pod, &claim).await;
+            return Err(error);
+        }
+        Ok(Some(claim))
+    }
+
+    /// Makes the claim for the pod's extended resources, with its devices, and names it in the pod's status.
+    async fn make_special(
+        &self,
+        pod: &PodView,
+        special: &Special,
+        allocation: &Allocation,
+    ) -> Result<Key, ReserveError> {
+        let mut claim = special.claim.value.clone();
+        claim.metadata.name = None;
+        claim.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        let api: Api<ResourceClaim> = Api::namespaced(self.client.clone(), &pod.key.namespace);
+        let made = api.create(&PostParams::default(), &claim).await?;
+        let name = made.metadata.name.clone().unwrap_or_default();
+        let key = Key::new(pod.key.namespace.clone(), name);
+        let wanted = Allocation { claim: key.clone(), ..allocation.clone() };
+        let told = async {
+            self.write_reservation(&api, pod, &wanted, made).await?;
+            let status = json!({"resourceClaimName": key.name, "requestMappings": special.mappings});
+            let patch =
+                json!({"metadata": {"uid": pod.uid}, "status": {"extendedResourceClaimStatus": status}});
+            let pods = self.pods(&pod.key);
+            pods.patch_status(&pod.key.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
+            Ok(())
+        };
+        match told.await {
+            Ok(()) => Ok(key),
+            Err(error) => {
+                self.drop_special(pod, &key).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes the claim that was made for a pod's extended resources: the pod is not placed after all.
+    pub(super) async fn drop_special(&self, pod: &PodView, claim: &Key) {
+        let drop = async {
+            self.give_devices_back(pod, claim).await?;
+            let api: Api<ResourceClaim> = Api::namespaced(self.client.clone(), &claim.namespace);
+            api.delete(&claim.name, &DeleteParams::default()).await?;
+            let patch =
+                json!({"metadata": {"uid": pod.uid}, "status": {"extendedResourceClaimStatus": null}});
+            let pods = self.pods(&pod.key);
+            pods.patch_status(&pod.key.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
+            Ok::<_, ReserveError>(())
+        };
+        if let Err(error) = drop.await {
+            // The next attempt finds the claim in the pod's status, or its owner's end removes it.
+            tracing::warn!(pod = %pod.key, claim = claim.name, %error, "claim for extended resources not removed");
+        }
     }
 
     /// Waits until the driver says that the devices of a claim can be used.

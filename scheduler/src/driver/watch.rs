@@ -254,10 +254,11 @@ impl Scheduler {
                 if state.cache.promised(pod, before) {
                     state.queue.event(Event::PodGone, now);
                 }
-                if self.recorders.contains_key(&pod.scheduler) {
+                if self.reporters.contains_key(&pod.scheduler) {
                     match pod.may_be_tried() {
                         true => state.queue.set(Arc::clone(pod)),
-                        false => state.queue.remove(&pod.key),
+                        false if pod.deleting => state.queue.remove(&pod.key),
+                        false => state.queue.hold(&pod.key),
                     }
                 }
             }

@@ -41,6 +41,7 @@ pub fn claims_of(pod: &PodView, world: &World) -> Result<Vec<Arc<Named<ResourceC
         }
         claims.push(Arc::clone(claim));
     }
+    claims.extend(world.devices.made_for(pod).cloned());
     Ok(claims)
 }
 
@@ -64,7 +65,7 @@ impl Filter for DynamicResources {
     }
 
     fn prepare<'a>(&'a self, pod: &'a PodView, world: &'a World) -> Prepared<'a> {
-        if pod.resource_claims.is_empty() {
+        if pod.resource_claims.is_empty() && world.devices.served(pod).is_empty() {
             return Prepared::Skip;
         }
         let claims = match claims_of(pod, world) {
@@ -72,6 +73,8 @@ impl Filter for DynamicResources {
             Err(reason) => return Prepared::Refuse(reason),
         };
         Prepared::check(move |info: &NodeInfo| {
+            let special = world.devices.special(pod, info).map(|special| special.claim);
+            let claims: Vec<_> = claims.iter().cloned().chain(special).collect();
             let elsewhere = claims.iter().any(|claim| {
                 nodes_of(&claim.value).is_some_and(|nodes| !selector_matches(nodes, &info.node))
             });
@@ -79,8 +82,9 @@ impl Filter for DynamicResources {
                 return Some(Refusal::lasting("resourceclaim not available on the node"));
             }
             match world.devices.allocate(&claims, &info.node) {
-                Some(_) => None,
-                None => Some(Refusal::lasting("cannot allocate all claims")),
+                Ok(Some(_)) => None,
+                Ok(None) => Some(Refusal::lasting("cannot allocate all claims")),
+                Err(fault) => Some(Refusal::fault(self.name(), &fault)),
             }
         })
     }

@@ -56,8 +56,9 @@ impl NodeResourcesFit {
             || name.split_once('/').is_some_and(|(group, _)| self.ignored_groups.contains(group))
     }
 
-    fn lacking(&self, pod: &PodView, info: &NodeInfo) -> Option<Refusal> {
-        let mut refusal = Refusal { reasons: Vec::new(), passing: true };
+    /// `served`: resources that come as devices to nodes that do not have them by themselves.
+    fn lacking(&self, pod: &PodView, served: &BTreeSet<&str>, info: &NodeInfo) -> Option<Refusal> {
+        let mut refusal = Refusal { reasons: Vec::new(), passing: true, fault: false };
         if info.pods.len() as i64 + 1 > info.node.max_pods {
             refusal.reasons.push("Too many pods".into());
         }
@@ -77,7 +78,9 @@ impl NodeResourcesFit {
             used.ephemeral_storage,
             all.ephemeral_storage,
         );
-        for (name, wanted) in wanted.others.iter().filter(|(name, _)| !self.ignores(name)) {
+        let by_devices = |name: &str| all.amount(name) == 0 && served.contains(name);
+        let checked = wanted.others.iter().filter(|(name, _)| !self.ignores(name) && !by_devices(name));
+        for (name, wanted) in checked {
             let reason = || format!("Insufficient {name}").into();
             check(&reason, *wanted, used.amount(name), all.amount(name));
         }
@@ -90,8 +93,9 @@ impl Filter for NodeResourcesFit {
         "NodeResourcesFit"
     }
 
-    fn prepare<'a>(&'a self, pod: &'a PodView, _: &'a World) -> Prepared<'a> {
-        Prepared::check(|info| self.lacking(pod, info))
+    fn prepare<'a>(&'a self, pod: &'a PodView, world: &'a World) -> Prepared<'a> {
+        let served = world.devices.served(pod);
+        Prepared::check(move |info| self.lacking(pod, &served, info))
     }
 
     fn events(&self) -> &'static [Event] {
@@ -174,7 +178,7 @@ pub fn usage(pod: &PodView, info: &NodeInfo, name: &str) -> Option<(i64, i64)> {
 
 impl Resources {
     /// The amount of a resource other than CPU and memory.
-    fn amount(&self, name: &str) -> i64 {
+    pub(crate) fn amount(&self, name: &str) -> i64 {
         match name {
             "ephemeral-storage" => self.ephemeral_storage,
             other => self.others.get(other).copied().unwrap_or_default(),

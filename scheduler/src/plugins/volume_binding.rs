@@ -4,6 +4,7 @@
 //! Source: documentation page "Storage Classes", volume binding mode.
 use super::node_affinity::selector_matches;
 use crate::devices::Allocation;
+use crate::devices::extended::Special;
 use crate::node::{NodeInfo, NodeView};
 use crate::plugin::{Event, Filter, Prepared, Reason, Refusal};
 use crate::pod::PodView;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub provision: Vec<Arc<Claim>>,
     /// What its claims on devices get.
     pub devices: Vec<Allocation>,
+    /// The claim that is made for its extended resources.
+    pub special: Option<Special>,
 }
 
 impl Plan {
@@ -183,7 +186,7 @@ impl Filter for VolumeBinding {
             if let Err(reason) = assign(&waiting, storage, &info.node) {
                 reasons.push(reason.into());
             }
-            (!reasons.is_empty()).then_some(Refusal { reasons, passing: false })
+            (!reasons.is_empty()).then_some(Refusal { reasons, passing: false, fault: false })
         })
     }
 

@@ -73,6 +73,35 @@ pub fn claims(context: &Context) -> Result<()> {
     withdraw(context)
 }
 
+/// A pod that asks for an extended resource gets a claim for it, where a class of devices serves that resource.
+pub fn extended_resources(context: &Context) -> Result<()> {
+    offer(context, json!([{"name": "one"}]))?;
+    let resource = format!("{}/thing", driver(context));
+    let class = format!("deviceclass/{}", own(context, "class"));
+    let patch = json!({"spec": {"extendedResourceName": resource}}).to_string();
+    context.kubectl(&["patch", &class, "--type=merge", "--patch", &patch])?;
+    let wanting = |name: &str| {
+        let limits = json!({"limits": {resource.as_str(): "1"}});
+        let container = json!([{"name": "main", "image": "any", "resources": limits}]);
+        context.apply_json(&pod(name, json!({"containers": container})))
+    };
+    wanting("user")?;
+    context.wait("pod/user", "condition=Ready")?;
+    same(context.value("pod/user", ".spec.nodeName")?.as_str(), "sim-2")?;
+    let status = ".status.extendedResourceClaimStatus";
+    let name = context.value("pod/user", &format!("{status}.resourceClaimName"))?;
+    contains(&name, "user-extended-resources-")?;
+    same(context.value("pod/user", &format!("{status}.requestMappings[0].containerName"))?.as_str(), "main")?;
+    same(device(context, &name)?.as_str(), "one")?;
+    wanting("later")?;
+    told(context, "later", "FailedScheduling", "cannot allocate all claims")?;
+    context.kubectl(&["delete", "pod/user"])?;
+    context.wait(&format!("resourceclaim/{name}"), "delete")?;
+    context.wait("pod/later", "condition=Ready")?;
+    context.kubectl(&["delete", "pod/later"])?;
+    withdraw(context)
+}
+
 /// Pods that use a device go when it gets a taint that their claim does not tolerate.
 pub fn eviction(context: &Context) -> Result<()> {
     offer(context, json!([{"name": "one"}, {"name": "two"}]))?;

@@ -1,6 +1,6 @@
 //! The scheduler: where pods go, why not, and who makes room.
 use super::{counts, own, pod, shows, told, with, workload};
-use crate::context::{Context, eventually, same};
+use crate::context::{Context, contains, eventually, same};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -37,6 +37,20 @@ pub fn diagnosis(context: &Context) -> Result<()> {
     context.apply_json(&pod("huge", json!({"containers": container(json!({"cpu": "9000"}))})))?;
     told(context, "huge", "FailedScheduling", "Insufficient cpu")?;
     told(context, "huge", "FailedScheduling", "preemption: 0/")?;
+    // Told in the newer form: with what was done, and by which instance.
+    let event = |part: &str| {
+        let fields = "regarding.name=huge,reason=FailedScheduling";
+        let path = format!("jsonpath={{.items[0].{part}}}");
+        context.kubectl(&["get", "events.v1.events.k8s.io", "--field-selector", fields, "--output", &path])
+    };
+    same(event("action")?.trim(), "Scheduling")?;
+    same(event("reportingController")?.trim(), "default-scheduler")?;
+    contains(&event("reportingInstance")?, "default-scheduler-")?;
+    // Refused before nodes are looked at.
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "none"}}]);
+    context.apply_json(&pod("unclaimed", json!({"volumes": volumes})))?;
+    let words = "nodes are available: persistentvolumeclaim \"none\" not found. not found";
+    told(context, "unclaimed", "FailedScheduling", words)?;
     context.apply_json(&pod("elsewhere", json!({"schedulerName": "somebody-else"})))?;
     // What another scheduler is to place is left alone.
     context.apply_json(&pod("witness", json!({})))?;

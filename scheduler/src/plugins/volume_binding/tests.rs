@@ -72,7 +72,7 @@ fn user() -> PodView {
 fn check(objects: Vec<Value>, expected: &str) {
     let mut world = stored(objects.clone());
     let found = match Algorithm::new(Profile::default()).schedule(&user(), &mut world) {
-        Err(failure) => failure.message(),
+        Err(failure) => failure.refusal(),
         Ok(node) => {
             let plan = plan(&user(), &world.storage, &world.nodes()[&node].node).unwrap();
             let bound: Vec<_> = plan.bind.iter().map(|(_, volume)| format!(" {}", volume.name)).collect();
@@ -171,5 +171,5 @@ fn zones_limits_and_exclusive_claims() {
     let failure = Algorithm::new(Profile::default()).schedule(&user(), &mut world).unwrap_err();
     let reason =
         "2 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode";
-    assert_eq!(failure.message(), all(reason));
+    assert_eq!(failure.refusal(), all(reason));
 }
