@@ -99,6 +99,7 @@ pub fn all() -> Vec<Scenario> {
         scenario("volumes_projected", volumes::projected),
         scenario("volumes_updates", volumes::updates),
         scenario("volumes_shared", volumes::shared),
+        scenario("volumes_variables", volumes::variables),
         Scenario { name: "kubectl_every_resource", alone: true, play: kubectl_output::every_resource },
         Scenario { name: "node_drain", alone: true, play: nodes::drain },
         Scenario { name: "node_lost", alone: true, play: nodes::lost },

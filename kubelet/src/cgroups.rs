@@ -3,12 +3,14 @@
 //! Under version 1 a pod has a directory in each hierarchy, under version 2 a single one. On a hybrid
 //! machine the runtime also uses the empty version 2 tree `unified`, so that is cleaned as well.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::admission;
 use crate::container::resources;
 use crate::pod::{self, Qos};
 
@@ -73,13 +75,26 @@ impl Cgroups {
             .collect()
     }
 
-    /// Makes the cgroups of all classes of pods.
-    pub fn create_roots(&self) -> io::Result<()> {
+    /// Gives the class of pods with less than everything as much CPU as they ask for together.
+    pub fn weigh<'a>(&self, pods: impl Iterator<Item = &'a Pod>) {
+        self.write(&self.class(Qos::Burstable), Setting::Shares(resources::cpu_shares(burstable(pods))));
+    }
+
+    /// Makes the cgroups of all classes of pods, which together may use what is `allocatable`: thousandths by resource.
+    pub fn create_roots(&self, allocatable: &BTreeMap<String, i64>) -> io::Result<()> {
         for qos in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
             self.create(&self.class(qos))?;
         }
         // Pods without requests get CPU only when nobody else wants it.
         self.write(&self.class(Qos::BestEffort), Setting::Shares(resources::MIN_SHARES));
+        let all = self.class(Qos::Guaranteed);
+        if let Some(milli) = allocatable.get("cpu") {
+            self.write(&all, Setting::Shares(resources::cpu_shares(*milli)));
+        }
+        if let Some(milli) = allocatable.get("memory") {
+            self.write(&all, Setting::Memory(milli / 1000));
+        }
+        self.weigh(std::iter::empty());
         Ok(())
     }
 
@@ -244,6 +259,12 @@ impl Setting {
     }
 }
 
+/// CPU that pods of the class in the middle ask for, in thousandths.
+fn burstable<'a>(pods: impl Iterator<Item = &'a Pod>) -> i64 {
+    let of_class = pods.filter(|pod| pod::qos(pod) == Qos::Burstable && !pod::is_terminal(pod));
+    of_class.map(|pod| admission::requested(pod, "cpu")).sum()
+}
+
 /// Limits of a whole pod: those that its spec gives it, or the sum of its containers', where each of them has one;
 /// what an init container alone needs counts if it is more. What the pod costs by itself comes on top.
 fn settings(pod: &Pod) -> Vec<Setting> {
@@ -287,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn the_class_in_the_middle_weighs_what_its_pods_ask_for() {
+        let pod = |resources: &str| {
+            pod::tests::pod(&format!("{{spec: {{containers: [{{name: a, resources: {resources}}}]}}}}"))
+        };
+        let pods =
+            ["{requests: {cpu: 200m}}", "{requests: {cpu: 100m}}", "{limits: {cpu: 1, memory: 1Mi}}", "{}"]
+                .map(pod);
+        assert_eq!(burstable(pods.iter()), 300);
+    }
+
+    #[test]
     fn makes_and_removes_version_1_directories() {
         let mount = tempfile::tempdir().expect("directory");
         for hierarchy in ["cpu", "memory"] {
@@ -295,7 +327,7 @@ mod tests {
         let cgroups = Cgroups::new(mount.path(), "/mine/");
         let pod = pod::tests::pod("{metadata: {uid: u1}, spec: {containers: [{name: a}]}}");
         assert_eq!(cgroups.of_pod(&pod), "/mine/kubepods/besteffort/podu1");
-        cgroups.create_roots().expect("roots");
+        cgroups.create_roots(&BTreeMap::new()).expect("roots");
         cgroups.create_pod(&pod).expect("pod");
         assert!(mount.path().join("memory/mine/kubepods/besteffort/podu1").is_dir());
         assert_eq!(cgroups.pods(), ["u1"]);

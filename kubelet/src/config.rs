@@ -181,7 +181,7 @@ const FIXED: &[(&str, &str)] = &[
     ("enableServer", "true"),
     ("enableSystemLogHandler", "true"),
     ("enableSystemLogQuery", "false"),
-    ("enforceNodeAllocatable", ""),
+    ("enforceNodeAllocatable", "[\"pods\"]"),
     ("eventBurst", ""),
     ("eventRecordQPS", ""),
     ("evictionMaxPodGracePeriod", ""),

@@ -11,6 +11,7 @@ use crate::runtime::types::{ContainerConfig, ContainerMetadata, Device, ImageSpe
 use crate::runtime::types::{LinuxContainerConfig, LinuxContainerResources, Mount};
 
 pub mod env;
+pub mod env_file;
 pub mod expand;
 pub mod field;
 pub mod hosts;

@@ -75,6 +75,7 @@ impl Manager {
             inbox.evict(Verdict::refusal(&refusal));
         }
         inboxes.insert(uid.clone(), Arc::clone(&inbox));
+        self.weigh(&inboxes);
         drop(inboxes);
         let worker = Worker::new(Arc::clone(&self.context), Arc::clone(&inbox));
         let (manager, stop) = (Arc::clone(self), self.stop.clone());
@@ -83,9 +84,16 @@ impl Manager {
             if inbox.done.is_cancelled() {
                 let mut inboxes = manager.inboxes.lock();
                 inboxes.remove(&uid);
+                manager.weigh(&inboxes);
                 manager.retry(&inboxes);
             }
         });
+    }
+
+    /// Gives classes of pods the weight of their pods.
+    fn weigh(&self, inboxes: &HashMap<String, Arc<Inbox>>) {
+        let pods: Vec<Arc<Pod>> = inboxes.values().map(|inbox| inbox.pod()).collect();
+        self.context.cgroups.weigh(pods.iter().map(AsRef::as_ref));
     }
 
     /// Whether a new pod cannot run here. Pods that already ran here are not asked again.

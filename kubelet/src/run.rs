@@ -72,7 +72,7 @@ pub async fn run(
     let reserved = Reserved::read(&args, &cpus).map_err(anyhow::Error::msg)?;
     let facts = facts(&args, &machine, &reserved);
     let cgroups = Cgroups::new(cgroups::MOUNT, &args.cgroup_root);
-    if let Err(error) = cgroups.create_roots() {
+    if let Err(error) = cgroups.create_roots(&facts.allocatable) {
         tracing::warn!(%error, "cgroups of pods not made; limits of whole pods will not hold");
     }
     let address = SocketAddr::new(args.address, args.port);
@@ -198,7 +198,8 @@ fn grants(
     }
     let options = Options::read(&args.cpu_manager_policy_options).map_err(anyhow::Error::msg)?;
     let cpus = CpuManager::open(&args.root_dir, args.cpu_manager_policy, options, cpus, reserved);
-    let allocatable = facts.allocatable.get("memory").copied().unwrap_or_default() / 1000;
+    let huge: i64 = machine.huge_pages.values().sum();
+    let allocatable = facts.allocatable.get("memory").copied().unwrap_or_default() / 1000 + huge;
     let memory = MemoryManager::open(
         &args.root_dir,
         args.memory_manager_policy,

@@ -14,7 +14,8 @@ use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Volume};
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
+use knarr_api::quantity::Quantity;
 
 use crate::container::ConfigError;
 use crate::container::field::Surroundings;
@@ -79,8 +80,7 @@ pub trait Lookup: Send + Sync {
     /// A volume of the cluster; `None` if there is none.
     async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ConfigError>;
     /// Tells that what is on a claim's volume has become so large.
-    async fn set_claim_size(&self, claim: &PersistentVolumeClaim, size: &Quantity)
-    -> Result<(), ConfigError>;
+    async fn set_claim_size(&self, claim: &PersistentVolumeClaim, size: &Amount) -> Result<(), ConfigError>;
     /// A secret that is needed once, not while the pod runs; `None` if there is none.
     async fn secret_once(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError>;
     /// What a driver of volumes asks for; `None` if the cluster knows no such driver.
@@ -130,6 +130,8 @@ pub enum Medium {
     Disk,
     /// In memory, so many bytes at most; 0: the kernel's own limit.
     Memory(i64),
+    /// In huge pages of so many bytes.
+    HugePages(i64),
 }
 
 /// A volume on the node.
@@ -151,6 +153,31 @@ fn memory_size(pod: &Pod, around: &Surroundings, asked: Option<i64>) -> i64 {
     bytes.chain(asked.filter(|size| *size > 0)).min().unwrap_or_default()
 }
 
+/// The size of a volume's pages in bytes: what its medium says, or the one that the pod's containers ask for.
+fn page_size(pod: &Pod, medium: &str) -> Result<i64, String> {
+    let containers = pod::init_containers(pod).iter().chain(pod::containers(pod));
+    let requests =
+        containers.filter_map(|container| container.resources.as_ref()?.requests.as_ref()).flatten();
+    let asked: BTreeSet<&str> = requests.filter_map(|(name, _)| name.strip_prefix("hugepages-")).collect();
+    let chosen = match medium.strip_prefix("HugePages-") {
+        Some(size) if asked.contains(size) => size,
+        Some(size) => {
+            return Err(format!("medium {medium:?}: no container of the pod requests huge pages of {size}"));
+        }
+        None => match asked.iter().copied().collect::<Vec<&str>>().as_slice() {
+            [only] => only,
+            [] => return Err(format!("medium {medium:?}: no container of the pod requests huge pages")),
+            _ => {
+                return Err(format!(
+                    "medium {medium:?} can only be used if containers request pages of one size"
+                ));
+            }
+        },
+    };
+    let size = chosen.parse::<Quantity>().map(|size| size.value());
+    size.map_err(|_| format!("medium {medium:?}: {chosen:?} is no size"))
+}
+
 /// Finds out what a volume should be.
 pub async fn resolve(
     pod: &Pod,
@@ -165,6 +192,11 @@ pub async fn resolve(
             "Memory" => {
                 let size = memory_size(pod, around, source.size_limit.as_ref().map(pod::value));
                 Ok(Resolved::EmptyDir(Medium::Memory(size)))
+            }
+            medium if medium.starts_with("HugePages") => {
+                let size = page_size(pod, medium);
+                let size = size.map_err(|error| fail(ConfigError::Invalid(error)))?;
+                Ok(Resolved::EmptyDir(Medium::HugePages(size)))
             }
             _ => Err(VolumeError::Unsupported(volume.name.clone())),
         };
@@ -252,5 +284,19 @@ mod tests {
         assert_eq!(memory_size(&pod("{memory: 64}"), &around(100), Some(10)), 10, "as asked");
         assert_eq!(memory_size(&pod("{memory: 64}"), &around(100), Some(80)), 64, "not more than the pod's");
         assert_eq!(memory_size(&pod("{}"), &Surroundings::default(), None), 0, "not known");
+    }
+    #[test]
+    fn sizes_of_huge_pages() {
+        let check = |requests: &str, medium: &str, expected: Option<i64>| {
+            let text =
+                format!("{{spec: {{containers: [{{name: a, resources: {{requests: {{{requests}}}}}}}]}}}}");
+            assert_eq!(page_size(&pod::tests::pod(&text), medium).ok(), expected, "{requests} {medium}");
+        };
+        check("hugepages-2Mi: 4Mi", "HugePages", Some(2 << 20));
+        check("hugepages-2Mi: 4Mi", "HugePages-2Mi", Some(2 << 20));
+        check("hugepages-2Mi: 4Mi", "HugePages-1Gi", None);
+        check("hugepages-2Mi: 4Mi, hugepages-1Gi: 1Gi", "HugePages", None);
+        check("hugepages-2Mi: 4Mi, hugepages-1Gi: 1Gi", "HugePages-1Gi", Some(1 << 30));
+        check("cpu: 1", "HugePages", None);
     }
 }

@@ -66,3 +66,24 @@ pub fn shared(context: &Context) -> Result<()> {
     );
     contains(&context.exec("box", &["id"])?, "uid=1000")
 }
+
+/// Variables that an init container writes to a volume, for a container that does not mount it.
+pub fn variables(context: &Context) -> Result<()> {
+    let mut pod = context.pod("box", &["serve"]);
+    pod["spec"]["volumes"] = json!([{"name": "shared", "emptyDir": {}}]);
+    pod["spec"]["initContainers"] = json!([{
+        "name": "write", "image": context.image(1),
+        "command": ["sh", "-c", "printf \"# made here\\nCOLOR='red and blue'\\n\" >/shared/my.env"],
+        "volumeMounts": [{"name": "shared", "mountPath": "/shared"}],
+    }]);
+    let from = |key: &str, optional: bool| json!({"fileKeyRef": {"volumeName": "shared", "path": "my.env", "key": key, "optional": optional}});
+    pod["spec"]["containers"][0]["env"] = json!([
+        {"name": "COLOR", "valueFrom": from("COLOR", false)}, {"name": "SIZE", "valueFrom": from("SIZE", true)},
+    ]);
+    context.apply_json(&pod)?;
+    context.wait("pod/box", "condition=Ready")?;
+    same(
+        context.exec("box", &["sh", "-c", "echo \"$COLOR ${SIZE-unset}\""])?.as_str(),
+        "red and blue unset\n",
+    )
+}

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
 
-use super::ConfigError;
 use super::expand::expand;
 use super::field::{self, Surroundings};
+use super::{ConfigError, env_file};
 use crate::pod;
 
 /// The objects that a pod's containers and volumes refer to, fetched before; `None` means not found.
@@ -17,6 +17,8 @@ pub struct Objects {
     pub config_maps: BTreeMap<String, Option<ConfigMap>>,
     /// Secrets by name.
     pub secrets: BTreeMap<String, Option<Secret>>,
+    /// Texts of files in volumes, by volume and path.
+    pub files: BTreeMap<(String, String), Option<String>>,
 }
 
 impl Objects {
@@ -49,6 +51,13 @@ pub fn references(container: &Container) -> (Vec<&str>, Vec<&str>) {
         secrets.extend(from.secret_key_ref.as_ref().map(|r| r.name.as_str()));
     }
     (config_maps, secrets)
+}
+
+/// Volumes and paths of the files that a container's environment needs.
+pub fn files(container: &Container) -> Vec<(&str, &str)> {
+    let sources =
+        container.env.iter().flatten().filter_map(|var| var.value_from.as_ref()?.file_key_ref.as_ref());
+    sources.map(|file| (file.volume_name.as_str(), file.path.as_str())).collect()
 }
 
 /// The whole environment of a container.
@@ -127,6 +136,28 @@ fn value_from(
         let secret = objects.secret(&reference.name, optional)?;
         let value = secret.and_then(|secret| secret.data.as_ref()).and_then(|data| data.get(&reference.key));
         return require(value.map(text), optional, &reference.key, "Secret", pod, &reference.name);
+    }
+    if let Some(reference) = &from.file_key_ref {
+        let (volume, path) = (reference.volume_name.clone(), reference.path.clone());
+        let text = objects.files.get(&(volume, path)).and_then(Option::as_ref);
+        let optional = reference.optional == Some(true);
+        let value = match text {
+            Some(text) => env_file::value(text, &reference.key),
+            None if optional => Ok(None),
+            None => Err(format!(
+                "failed to open environment variable file {:?}: no such file or directory",
+                reference.path
+            )),
+        };
+        let value =
+            value.map_err(|error| ConfigError::Invalid(format!("couldn't parse env file: {error}")))?;
+        if value.is_none() && !optional {
+            return Err(ConfigError::Missing(format!(
+                "environment variable key {:?} not found in file {:?}",
+                reference.key, reference.path
+            )));
+        }
+        return Ok(value);
     }
     Err(ConfigError::Invalid("this source of an environment variable is not supported".to_owned()))
 }
@@ -210,6 +241,7 @@ mod tests {
         Objects {
             config_maps: [("cm".to_owned(), Some(map))].into(),
             secrets: [("s".to_owned(), Some(secret))].into(),
+            files: [(("v".to_owned(), "f.env".to_owned()), Some("K='file'".to_owned()))].into(),
         }
     }
 
@@ -227,6 +259,16 @@ mod tests {
             list
         };
         assert_eq!(made, expected.map(own).map_err(str::to_owned), "{env}");
+    }
+
+    #[test]
+    fn variables_of_files() {
+        let of =
+            |rest: &str| format!("env: [{{name: X, valueFrom: {{fileKeyRef: {{volumeName: v, {rest}}}}}}}]");
+        check(&of("path: f.env, key: K"), Ok(&[("X", "file")]));
+        check(&of("path: f.env, key: L, optional: true"), Ok(&[]));
+        check(&of("path: g.env, key: K, optional: true"), Ok(&[]));
+        check(&of("path: f.env, key: L"), Err("environment variable key \"L\" not found in file \"f.env\""));
     }
 
     #[test]

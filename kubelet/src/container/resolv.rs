@@ -35,8 +35,8 @@ pub fn parse(text: &str) -> DnsConfig {
     config
 }
 
-/// The DNS settings of a pod; `node` is what the node itself uses.
-pub fn config(pod: &Pod, cluster: &ClusterDns, node: &DnsConfig) -> DnsConfig {
+/// The DNS settings of a pod, with warnings about what does not fit; `node` is what the node itself uses.
+pub fn config(pod: &Pod, cluster: &ClusterDns, node: &DnsConfig) -> (DnsConfig, Vec<String>) {
     let spec = pod::spec(pod);
     let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
     let cluster_first = match policy {
@@ -67,12 +67,26 @@ pub fn config(pod: &Pod, cluster: &ClusterDns, node: &DnsConfig) -> DnsConfig {
     }
     dedup(&mut config.servers);
     dedup(&mut config.searches);
-    config.servers.truncate(MAX_SERVERS);
+    let mut warnings = Vec::new();
+    if config.servers.len() > MAX_SERVERS {
+        config.servers.truncate(MAX_SERVERS);
+        warnings.push(format!(
+            "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: {}",
+            config.servers.join(" ")
+        ));
+    }
+    let before = config.searches.len();
     config.searches.truncate(MAX_SEARCHES);
     while config.searches.iter().map(|search| search.len() + 1).sum::<usize>() > MAX_SEARCH_BYTES {
         config.searches.pop();
     }
-    config
+    if config.searches.len() < before {
+        warnings.push(format!(
+            "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: {}",
+            config.searches.join(" ")
+        ));
+    }
+    (config, warnings)
 }
 
 fn cluster_searches(pod: &Pod, cluster: &ClusterDns, node: &DnsConfig) -> Vec<String> {
@@ -97,13 +111,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_does_not_fit_is_told() {
+        let (long, other) = ("x".repeat(1500), "y".repeat(1500));
+        let searches = format!("searches: [a.b, {long}, {other}]");
+        let text = format!(
+            "{{spec: {{containers: [], dnsPolicy: None, dnsConfig: {{nameservers: ['1', '2', '3', '4'], {searches}}}}}}}"
+        );
+        let (made, warnings) = config(&pod::tests::pod(&text), &ClusterDns::default(), &DnsConfig::default());
+        assert_eq!(made.servers, ["1", "2", "3"]);
+        assert_eq!(made.searches, ["a.b", &long]);
+        assert!(warnings[0].ends_with("the applied nameserver line is: 1 2 3"), "{warnings:?}");
+        assert!(warnings[1].starts_with("Search Line limits were exceeded"), "{warnings:?}");
+    }
+
+    #[test]
     fn policies() {
         let cluster = ClusterDns { servers: vec!["10.96.0.10".into()], domain: "cluster.local".into() };
         let node = parse("# x\nnameserver 1.1.1.1\nsearch corp.example .\noptions edns0\n");
         let check = |spec: &str, expected: (&str, &str, &str)| {
             let pod =
                 pod::tests::pod(&format!("{{metadata: {{namespace: n}}, spec: {{containers: [], {spec}}}}}"));
-            let made = config(&pod, &cluster, &node);
+            let (made, warnings) = config(&pod, &cluster, &node);
+            assert!(warnings.is_empty(), "{spec}");
             let got = (made.servers.join(" "), made.searches.join(" "), made.options.join(" "));
             assert_eq!((got.0.as_str(), got.1.as_str(), got.2.as_str()), expected, "{spec}");
         };

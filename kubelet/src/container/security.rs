@@ -1,5 +1,7 @@
 //! Security contexts of pods and containers; the container's settings win.
 
+use std::path::Path;
+
 use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile};
 
 use super::ConfigError;
@@ -132,6 +134,14 @@ fn seccomp(chosen: Option<&SeccompProfile>) -> SecurityProfile {
             profile(ProfileType::Localhost, chosen.localhost_profile.as_deref().unwrap_or_default())
         }
         _ => profile(ProfileType::Unconfined, ""),
+    }
+}
+
+/// Names the file of a profile of the node's as the runtime finds it: below `folder`.
+pub fn locate_profile(context: &mut LinuxContainerSecurityContext, folder: &Path) {
+    let own = context.seccomp.as_mut().filter(|own| own.profile_type == ProfileType::Localhost as i32);
+    if let Some(own) = own {
+        own.localhost_ref = folder.join(&own.localhost_ref).display().to_string();
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -65,15 +67,18 @@ async fn rotate(manager: &Manager, path: &Path) -> anyhow::Result<()> {
             tokio::fs::rename(&aside, path).await?;
             return Err(error.into());
         }
-        remove_oldest(path)?;
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || remove_oldest(&path).and_then(|()| compress_old(&path)))
+            .await??;
     }
     Ok(())
 }
 
-fn remove_oldest(path: &Path) -> std::io::Result<()> {
+/// The logs that were moved aside, the oldest first.
+fn moved_aside(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
     else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let prefix = format!("{name}.");
     let mut old: Vec<PathBuf> = std::fs::read_dir(directory)?
@@ -82,6 +87,30 @@ fn remove_oldest(path: &Path) -> std::io::Result<()> {
         .map(|entry| entry.path())
         .collect();
     old.sort();
+    Ok(old)
+}
+
+/// Compresses all logs that were moved aside but the newest, which may still be read or written.
+fn compress_old(path: &Path) -> std::io::Result<()> {
+    let mut old = moved_aside(path)?;
+    old.pop();
+    let is = |path: &PathBuf, end: &str| path.extension().is_some_and(|extension| extension == end);
+    // What was begun and not ended.
+    old.iter().filter(|path| is(path, "tmp")).try_for_each(std::fs::remove_file)?;
+    old.iter().filter(|path| !is(path, "tmp") && !is(path, "gz")).try_for_each(|path| compress(path))
+}
+
+fn compress(path: &Path) -> std::io::Result<()> {
+    let new = PathBuf::from(format!("{}.tmp", path.display()));
+    let mut output = GzEncoder::new(std::fs::File::create(&new)?, Compression::default());
+    std::io::copy(&mut std::fs::File::open(path)?, &mut output)?;
+    output.finish()?;
+    std::fs::rename(&new, format!("{}.gz", path.display()))?;
+    std::fs::remove_file(path)
+}
+
+fn remove_oldest(path: &Path) -> std::io::Result<()> {
+    let old = moved_aside(path)?;
     let surplus = old.len().saturating_sub(MAX_FILES - 1);
     old.into_iter().take(surplus).try_for_each(std::fs::remove_file)
 }
@@ -89,6 +118,28 @@ fn remove_oldest(path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_logs_are_compressed_but_the_newest() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("0.log");
+        for name in [
+            "0.log.20260101-000000.gz",
+            "0.log.20260102-000000",
+            "0.log.20260102-000000.tmp",
+            "0.log.20260103-000000",
+        ] {
+            std::fs::write(dir.path().join(name), "text").expect("written");
+        }
+        compress_old(&path).expect("compressed");
+        let left: Vec<_> = moved_aside(&path).expect("list");
+        let names: Vec<_> = left.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+        assert_eq!(names, ["0.log.20260101-000000.gz", "0.log.20260102-000000.gz", "0.log.20260103-000000"]);
+        let mut text = String::new();
+        let file = std::fs::File::open(&left[1]).expect("file");
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(file), &mut text).expect("text");
+        assert_eq!(text, "text");
+    }
 
     #[test]
     fn only_a_few_old_logs_stay() {

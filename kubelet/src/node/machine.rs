@@ -14,6 +14,8 @@ pub struct Machine {
     pub cpus: i64,
     /// Bytes of the file system of the root directory.
     pub disk: i64,
+    /// Bytes in huge pages, by the size of those as resources are named: `2Mi`, `1Gi`.
+    pub huge_pages: BTreeMap<&'static str, i64>,
     /// Release of the kernel.
     pub kernel: String,
     /// Name of the distribution.
@@ -42,6 +44,13 @@ impl Machine {
             memory: memory(&line("/proc/meminfo")),
             cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as i64),
             disk: disk("/"),
+            huge_pages: [("2Mi", 2048), ("1Gi", 1 << 20)]
+                .map(|(name, kilobytes)| {
+                    let count =
+                        line(&format!("/sys/kernel/mm/hugepages/hugepages-{kilobytes}kB/nr_hugepages"));
+                    (name, count.parse::<i64>().unwrap_or_default() * kilobytes * 1024)
+                })
+                .into(),
             kernel: line("/proc/sys/kernel/osrelease"),
             os_image: os_image(&line("/etc/os-release")),
             machine_id,
@@ -63,14 +72,20 @@ impl Machine {
     /// What pods may use, by resource, in thousandths. Nothing is held back for the system but what must be free
     /// (bytes of memory and of disk): these are machines made for the cluster.
     pub fn allocatable(&self, max_pods: usize, (memory, disk): (i64, i64)) -> BTreeMap<String, i64> {
-        [
+        let huge = self
+            .huge_pages
+            .iter()
+            .map(|(size, bytes)| (format!("hugepages-{size}"), bytes.saturating_mul(1000)));
+        let held: i64 = self.huge_pages.values().sum();
+        let usual = [
             ("cpu", self.cpus * 1000),
-            ("memory", self.memory.saturating_sub(memory).saturating_mul(1000)),
+            // What is in huge pages cannot be used otherwise.
+            ("memory", self.memory.saturating_sub(memory).saturating_sub(held).saturating_mul(1000)),
             ("ephemeral-storage", self.disk.saturating_sub(disk).saturating_mul(1000)),
             ("pods", max_pods as i64 * 1000),
         ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        .map(|(name, value)| (name.to_owned(), value));
+        usual.into_iter().chain(huge).collect()
     }
 }
 

@@ -116,6 +116,7 @@ pub fn compute(known: &Known<'_>) -> NodeStatus {
             "cpu" => format!("{milli}m"),
             "memory" => format!("{}Ki", milli / 1000 / 1024),
             "ephemeral-storage" => (milli / 1000).to_string(),
+            name if name.starts_with("hugepages-") => huge(milli / 1000),
             _ => continue,
         };
         allocatable.insert(name.clone(), Quantity(quantity));
@@ -162,13 +163,23 @@ pub fn compute(known: &Known<'_>) -> NodeStatus {
     }
 }
 
+/// Bytes in huge pages as the original writes them.
+fn huge(bytes: i64) -> String {
+    match bytes {
+        0 => "0".to_owned(),
+        bytes if bytes % (1 << 30) == 0 => format!("{}Gi", bytes >> 30),
+        bytes => format!("{}Mi", bytes >> 20),
+    }
+}
+
 fn resources(machine: &Machine, max_pods: usize) -> BTreeMap<String, Quantity> {
+    let pages = |size: &str| huge(machine.huge_pages.get(size).copied().unwrap_or_default());
     [
         ("cpu", machine.cpus.to_string()),
         ("memory", format!("{}Ki", machine.memory / 1024)),
         ("ephemeral-storage", format!("{}Ki", machine.disk / 1024)),
-        ("hugepages-1Gi", "0".to_owned()),
-        ("hugepages-2Mi", "0".to_owned()),
+        ("hugepages-1Gi", pages("1Gi")),
+        ("hugepages-2Mi", pages("2Mi")),
         ("pods", max_pods.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), Quantity(value)))

@@ -62,18 +62,16 @@ pub fn find(pod_dir: &Path, name: &str) -> Option<PathBuf> {
 
 /// Makes the directory of a volume, in memory where it should be; answers whether it is new.
 fn make_volume(path: &Path, medium: Medium) -> io::Result<bool> {
-    let size = match medium {
-        Medium::Disk => None,
-        Medium::Memory(size) => Some(size),
-    };
-    if path.exists() && (size.is_none() || mounts::is_mount_point(path)?) {
+    if path.exists() && (medium == Medium::Disk || mounts::is_mount_point(path)?) {
         return Ok(false);
     }
     make_directory(path, 0o777)?;
-    if let Some(size) = size {
-        mounts::tmpfs(path, size)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
+    match medium {
+        Medium::Disk => return Ok(true),
+        Medium::Memory(size) => mounts::tmpfs(path, size)?,
+        Medium::HugePages(size) => mounts::huge_pages(path, size)?,
     }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
     Ok(true)
 }
 

@@ -12,6 +12,13 @@ pub fn tmpfs(path: &Path, size: i64) -> io::Result<()> {
     mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), options.as_deref()).map_err(io::Error::from)
 }
 
+/// Mounts a file system of huge pages, `size` bytes each.
+pub fn huge_pages(path: &Path, size: i64) -> io::Result<()> {
+    let options = format!("pagesize={size}");
+    mount(Some("nodev"), path, Some("hugetlbfs"), MsFlags::empty(), Some(options.as_str()))
+        .map_err(io::Error::from)
+}
+
 /// Mounts `source` again at `target`.
 pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
     mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)

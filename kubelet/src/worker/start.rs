@@ -1,6 +1,7 @@
 //! Starting: sandboxes and containers.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ const MAX_SANDBOX_RETRY: Duration = Duration::from_secs(10);
 const API_RETRY: Duration = Duration::from_secs(1);
 /// Pause before a container is made again whose configuration was wrong.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
+
+/// A file of variables is read up to this length, in bytes.
+const MAX_ENV_FILE: u64 = 64 << 10;
 
 /// Why a container did not start: what its status says, and when to try again.
 struct StartError {
@@ -69,7 +73,7 @@ impl Worker {
             cluster_domain: &context.facts.cluster_dns.domain,
             log_directory: context.log_dir(&self.pod).to_string_lossy().into_owned(),
             cgroup_parent: context.cgroups.of_pod(&self.pod),
-            dns: resolv::config(&self.pod, &context.facts.cluster_dns, &context.facts.node_dns),
+            dns: resolv::config(&self.pod, &context.facts.cluster_dns, &context.facts.node_dns).0,
         };
         sandbox::config(&self.pod, attempt, node)
     }
@@ -94,6 +98,10 @@ impl Worker {
         if let Err(error) = self.possible_sandbox() {
             self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
             return Err(MAX_SANDBOX_RETRY);
+        }
+        let facts = &self.context.facts;
+        for warning in resolv::config(&self.pod, &facts.cluster_dns, &facts.node_dns).1 {
+            self.events.warning("DNSConfigForming", warning);
         }
         let config = self.sandbox_config(attempt);
         if let Err(error) = tokio::fs::create_dir_all(&config.log_directory).await {
@@ -307,7 +315,11 @@ impl Worker {
             restarts,
             target,
         };
-        Ok(container::config(&self.pod, container, parts))
+        let mut config = container::config(&self.pod, container, parts);
+        if let Some(context) = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()) {
+            security::locate_profile(context, &self.context.facts.root_dir.join("seccomp"));
+        }
+        Ok(config)
     }
 
     /// Fetches the config maps and secrets that the environment refers to.
@@ -322,6 +334,17 @@ impl Worker {
         for name in secrets.into_iter().collect::<BTreeSet<_>>() {
             let found = self.context.lookup.secret(namespace, name).await?;
             objects.secrets.insert(name.to_owned(), found.map(Arc::unwrap_or_clone));
+        }
+        for (volume, path) in env::files(container) {
+            let text = match self.volumes.as_ref().and_then(|volumes| volumes.get(volume)) {
+                Some(volume) => file_within(&volume.path, path),
+                None => {
+                    return Err(ConfigError::Invalid(format!(
+                        "cannot find the volume {volume:?} referenced by FileKeyRef"
+                    )));
+                }
+            };
+            objects.files.insert((volume.to_owned(), path.to_owned()), text);
         }
         Ok(objects)
     }
@@ -338,4 +361,18 @@ impl Worker {
             let _ = tokio::fs::remove_file(&container.log_path).await;
         }
     }
+}
+
+/// The text of a file of a volume. What lies there is the pod's, so no link leads out of it, and it is not too long.
+fn file_within(volume: &Path, path: &str) -> Option<String> {
+    use std::io::Read;
+    let root = pathrs::Root::open(volume).ok()?;
+    let flags = pathrs::flags::OpenFlags::O_RDONLY | pathrs::flags::OpenFlags::O_NONBLOCK;
+    let file = root
+        .open_subpath(path, flags)
+        .ok()
+        .filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
+    let mut text = String::new();
+    file.take(MAX_ENV_FILE).read_to_string(&mut text).ok()?;
+    Some(text)
 }

@@ -9,6 +9,7 @@ mod container;
 mod executor;
 mod output;
 mod pause;
+mod profile;
 mod propagation;
 pub mod protocol;
 mod seccomp;

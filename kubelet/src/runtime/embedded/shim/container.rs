@@ -199,15 +199,18 @@ fn program(config: &ContainerConfig, process: &mut Value) -> Result<Program, Str
     if security.privileged || unconfined {
         return Ok(Program::default());
     }
+    let mut chosen = None;
     if profile.profile_type == ProfileType::Localhost as i32 {
-        return Err(format!(
-            "seccomp profile {:?}: profiles of the node are not supported",
-            profile.localhost_ref
-        ));
+        let path = &profile.localhost_ref;
+        let loaded = std::fs::read_to_string(path).map_err(text).and_then(|text| Filter::of_profile(&text));
+        chosen = Some(loaded.map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))?);
     }
     let keep: Vec<String> =
         serde_json::from_value(process["capabilities"]["bounding"].clone()).map_err(text)?;
-    let filter = Some(Filter::runtime_default(&keep.iter().cloned().collect())?);
+    let filter = match chosen {
+        Some(filter) => Some(filter),
+        None => Some(Filter::runtime_default(&keep.iter().cloned().collect())?),
+    };
     if security.no_new_privs {
         return Ok(Program { filter, keep: None });
     }

@@ -155,6 +155,11 @@ impl Filter {
         build().map_err(|error| error.to_string())
     }
 
+    /// The filter of a profile's text.
+    pub fn of_profile(text: &str) -> Result<Self, String> {
+        super::profile::programs(text).map(Self)
+    }
+
     /// Sets the filter for this process for ever. Without `no_new_privs` this needs the capability SYS_ADMIN.
     pub fn install(&self, no_new_privs: bool) -> io::Result<()> {
         for program in &self.0 {

@@ -1,10 +1,12 @@
 //! Layers: unpacked once for all images that have them in the same order.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use nix::mount::{MntFlags, umount2};
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{Descriptor, Manifest};
@@ -118,14 +120,82 @@ fn unpack_over(archive: impl Read, below: &[String], scratch: &Path) -> io::Resu
     archive.finish()
 }
 
+/// What zstd has compressed: frames one after the other, some of which are to be skipped.
+struct Zstd<R: BufRead> {
+    source: R,
+    frame: Option<FrameDecoder>,
+}
+
+impl<R: BufRead> Zstd<R> {
+    /// Begins the next frame, if there is one.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        while !self.source.fill_buf()?.is_empty() {
+            let mut decoder = FrameDecoder::new();
+            match decoder.init(&mut self.source) {
+                Ok(()) => {
+                    self.frame = Some(decoder);
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => drop(io::copy(&mut (&mut self.source).take(length.into()), &mut io::sink())?),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl<R: BufRead> Read for Zstd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(decoder) = &mut self.frame else {
+                if self.next_frame()? {
+                    continue;
+                }
+                return Ok(0);
+            };
+            while decoder.can_collect() < buffer.len() && !decoder.is_finished() {
+                let more = BlockDecodingStrategy::UptoBytes(buffer.len() - decoder.can_collect());
+                decoder.decode_blocks(&mut self.source, more).map_err(io::Error::other)?;
+            }
+            match decoder.read(buffer)? {
+                0 => self.frame = None,
+                count => return Ok(count),
+            }
+        }
+    }
+}
+
 /// A layer's plain content, by what it begins with: media types of archives are often wrong.
 fn plain(mut blob: BufReader<File>) -> io::Result<Box<dyn Read + Send>> {
-    let head = io::BufRead::fill_buf(&mut blob)?;
+    let head = blob.fill_buf()?;
     if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "compression zstd is not supported"));
+        return Ok(Box::new(Zstd { source: blob, frame: None }));
     }
     if head.starts_with(&[0x1f, 0x8b]) {
         return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(blob)));
     }
     Ok(Box::new(blob))
+}
+
+#[cfg(test)]
+mod tests {
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+
+    #[test]
+    fn frames_follow_each_other() {
+        let mut blob = compress_to_vec(b"hello ".as_slice(), CompressionLevel::Fastest);
+        // A frame to skip, as tools add them for their own use.
+        blob.extend([0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]);
+        blob.extend(compress_to_vec(b"world".as_slice(), CompressionLevel::Fastest));
+        let mut text = String::new();
+        Zstd { source: blob.as_slice(), frame: None }.read_to_string(&mut text).expect("text");
+        assert_eq!(text, "hello world");
+        let mut cut = Zstd { source: &blob[..8], frame: None };
+        assert!(cut.read_to_string(&mut String::new()).is_err());
+    }
 }
