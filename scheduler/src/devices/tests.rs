@@ -350,7 +350,7 @@ fn extended_resources_by_classes() {
     assert_eq!(place("example.com/gpu", "3"), Err(none("2 cannot allocate all claims")));
     assert_eq!(place("example.com/other", "1"), Err(none("2 Insufficient example.com/other")));
     let mut world = stored(&objects);
-    let mut plugged = crate::node::NodeView::new(node("n1", json!({}), json!({})));
+    let mut plugged = NodeView::new(node("n1", json!({}), json!({})));
     plugged.allocatable.others.insert("example.com/gpu".to_owned(), 1);
     world.set_node(Arc::new(plugged));
     let user = wanted("example.com/gpu", "1");
