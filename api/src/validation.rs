@@ -33,6 +33,7 @@ mod storage;
 mod warnings;
 mod webhook_client;
 
+pub use policy::SYSTEM_CLASSES;
 pub use warnings::warnings;
 
 use crate::Value;

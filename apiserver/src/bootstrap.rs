@@ -185,7 +185,6 @@ pub async fn kubernetes_service(client: &Loopback, advertised: &Advertised) -> R
     ensure(client, "/api/v1/namespaces/default/services", &service, &["/spec/ports"]).await?;
     if address.is_loopback() {
         // Endpoints may not be loopback addresses: pods could not reach them.
-        tracing::warn!(%address, "not published as an endpoint of default/kubernetes: pods cannot reach it");
         return Ok(());
     }
     let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);

@@ -96,8 +96,8 @@ impl Hooks for ServerHooks {
         self.authorizer.require(&context.user, &attributes)
     }
 
-    fn may(&self, user: &User, attributes: &Attributes<'_>) -> bool {
-        self.authorizer.authorize(user, attributes).is_allowed()
+    fn require(&self, user: &User, attributes: &Attributes<'_>) -> Result<(), Status> {
+        self.authorizer.require(user, attributes)
     }
 
     fn escalation(

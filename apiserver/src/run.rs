@@ -46,6 +46,8 @@ use tokio_util::task::TaskTracker;
 
 /// Pause before a failed start-up step is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Time between two looks at what every cluster must have, as in the original.
+const REPAIR: Duration = Duration::from_secs(10);
 /// Pause before the objects are counted again.
 const COUNT: Duration = Duration::from_secs(10);
 
@@ -413,6 +415,27 @@ impl Server {
         let tracked = Step::pending("token tracking");
         let today = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).date();
         self.until_done("token tracking", &tracked, || bootstrap::token_tracking(client, today)).await;
+        if advertised.publish && advertised.address.ip().is_loopback() {
+            let address = advertised.address;
+            tracing::warn!(%address, "not published as an endpoint of default/kubernetes: pods cannot reach it");
+        }
+        self.repair(&advertised, &data).await
+    }
+
+    /// Makes again, for ever, what no cluster can do without and somebody has deleted or spoilt.
+    async fn repair(&self, advertised: &bootstrap::Advertised, settings: &knarr_api::Value) {
+        loop {
+            tokio::time::sleep(REPAIR).await;
+            let client = &self.client;
+            let repaired = async {
+                bootstrap::namespaces(client).await?;
+                bootstrap::kubernetes_service(client, advertised).await?;
+                bootstrap::authentication_settings(client, settings).await
+            };
+            if let Err(status) = repaired.await {
+                tracing::warn!(%status, "what every cluster has could not be looked after");
+            }
+        }
     }
 
     async fn until_done<F>(&self, what: &str, step: &Step, mut work: impl FnMut() -> F)

@@ -14,6 +14,7 @@ mod node;
 mod persistent_volume;
 pub(crate) mod pod;
 pub(crate) mod qos;
+mod resource_claim;
 mod secret;
 mod service;
 mod service_account;
@@ -42,6 +43,8 @@ pub struct Scene<'a> {
     pub namespace: &'a str,
     /// Who writes.
     pub user: &'a Arc<User>,
+    /// How, as it was authorized: `create`, `update`, `patch`, `delete`.
+    pub verb: &'a str,
     /// Time of the attempt.
     pub now: Timestamp,
     /// Nothing will be stored.

@@ -327,7 +327,14 @@ impl Tokens {
         let asked = spec["expirationSeconds"].as_u64().unwrap_or(DEFAULT_SECONDS);
         let audiences = strings(&spec["audiences"]);
         let audiences = if audiences.is_empty() { self.audiences.clone() } else { audiences };
-        let errors = expiry_errors(spec, asked);
+        let mut errors = expiry_errors(spec, asked);
+        for (field, expected) in [("name", name), ("namespace", namespace)] {
+            let given = &request["metadata"][field];
+            if given.as_str().is_some_and(|given| !given.is_empty() && given != expected) {
+                let detail = format!("must match the service account {field} if specified");
+                errors.push(field::Error::invalid(format!("metadata.{field}"), given, detail));
+            }
+        }
         if !errors.is_empty() {
             return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", &errors));
         }

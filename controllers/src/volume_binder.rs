@@ -211,7 +211,7 @@ impl Controller {
             }
         };
         match chosen {
-            Some(volume) => self.bind(&key, &claim, &volume).await?,
+            Some(volume) => Box::pin(self.bind(&key, &claim, &volume)).await?,
             None => self.set_claim_phase(&key, &claim, json!({"phase": "Pending"}), "Pending").await?,
         }
         Ok(None)
@@ -404,7 +404,7 @@ impl Controller {
         if phase == Some("Bound") && complete && volume_phase(volume) == "Bound" {
             return Ok(());
         }
-        self.bind(key, claim, volume).await
+        Box::pin(self.bind(key, claim, volume)).await
     }
 
     async fn set_claim_phase(

@@ -30,6 +30,17 @@ pub struct Node {
     pub has_app_armor: bool,
     /// What it runs short of.
     pub pressures: BTreeSet<Pressure>,
+    /// The machine goes down.
+    pub is_shutting_down: bool,
+    /// Other resources that its object has, in thousandths, but those that plugins look after.
+    pub extended: BTreeMap<String, i64>,
+}
+
+/// Whether the name is that of a resource which neither Kubernetes nor the node itself knows.
+pub fn is_extended(resource: &str) -> bool {
+    let domain = resource.split_once('/').map(|(domain, _)| domain);
+    let own = |domain: &str| domain == "kubernetes.io" || domain.ends_with(".kubernetes.io");
+    domain.is_some_and(|domain| !own(domain)) && !resource.starts_with("requests.")
 }
 
 /// Kernel settings that a pod may change: they count for the pod alone and cannot harm others.
@@ -65,6 +76,9 @@ impl Refusal {
 
 /// Checks a new pod against the node and the pods that are on it.
 pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal> {
+    if node.is_shutting_down {
+        return Err(Refusal::new("NodeShutdown", "Pod was rejected as the node is shutting down."));
+    }
     let spec = pod::spec(pod);
     if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
         let message = "Failed to admit pod as the OS field doesn't match node OS";
@@ -148,7 +162,11 @@ pub fn check_resources(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<()
         if wanted <= 0 {
             continue;
         }
-        let available = node.allocatable.get(&resource).copied().unwrap_or_default();
+        let available = match is_extended(&resource) {
+            // What the node does not have at all, nobody asks this kubelet for.
+            true => node.extended.get(&resource).copied().unwrap_or(i64::MAX),
+            false => node.allocatable.get(&resource).copied().unwrap_or_default(),
+        };
         let resource = resource.as_str();
         let used: i64 = others.iter().map(|other| requested(other, resource)).sum();
         if used + wanted > available {
@@ -230,6 +248,7 @@ mod tests {
             labels: [("disk".to_owned(), "ssd".to_owned())].into(),
             allocatable: [("cpu".to_owned(), 2000), ("memory".to_owned(), (1 << 30) * 1000)].into(),
             max_pods: 2,
+            extended: [("example.com/gpu".to_owned(), 1000)].into(),
             ..Default::default()
         };
         let other = "containers: [{name: o, resources: {requests: {cpu: 500m}}, ports: [{containerPort: 1, hostPort: 80}]}]";
@@ -265,10 +284,11 @@ mod tests {
         check("{overhead: {cpu: 1501m}, containers: []}", 1, Some("OutOfcpu"));
         check("{resources: {requests: {cpu: 2001m}}, containers: [{name: a}]}", 0, Some("OutOfcpu"));
         check(
-            "{containers: [{name: a, resources: {requests: {example.com/gpu: 1}}}]}",
+            "{containers: [{name: a, resources: {requests: {example.com/gpu: 2}}}]}",
             0,
             Some("OutOfexample.com/gpu"),
         );
+        check("{containers: [{name: a, resources: {requests: {example.com/other: 1}}}]}", 0, None);
         let profile = "{securityContext: {appArmorProfile: {type: RuntimeDefault}}, containers: []}";
         check(profile, 0, Some("AppArmor"));
         let sysctl = |name: &str| {
@@ -300,6 +320,13 @@ mod tests {
         assert!(!refused(frugal, &[Pressure::Memory]));
         assert!(refused(frugal, &[Pressure::Memory, Pressure::Disk]));
         assert!(!refused("{priority: 2000000000, containers: [{name: a}]}", &[Pressure::Disk]));
+    }
+
+    #[test]
+    fn machines_that_go_down() {
+        let node = Node { is_shutting_down: true, max_pods: 9, ..Default::default() };
+        let refusal = check(&pod::tests::pod("{spec: {containers: []}}"), &[], &node).expect_err("refused");
+        assert_eq!(refusal.reason, "NodeShutdown");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -72,6 +73,10 @@ impl Lookup for Standalone {
     }
 
     async fn trust_bundles(&self, _: &str) -> Result<Vec<ClusterTrustBundle>, ConfigError> {
+        none()
+    }
+
+    async fn resource_claim(&self, _: &str, _: &str) -> Result<Option<ResourceClaim>, ConfigError> {
         none()
     }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use knarr_component::flags::{Logging, duration};
 
 use crate::eviction::thresholds::{self, Thresholds};
+use crate::topology::{Policy, Scope};
+use crate::{cpus, memory, shutdown};
 
 /// Flags of the kubelet.
 #[derive(Debug, Clone, clap::Args)]
@@ -115,6 +117,36 @@ pub struct Args {
     /// How long an unused image stays at least
     #[arg(long, default_value = "2m", value_parser = duration)]
     pub minimum_image_ttl_duration: Duration,
+    /// How CPUs are given out: none; static: some containers get CPUs for themselves
+    #[arg(long, value_name = "POLICY", default_value = "none")]
+    pub cpu_manager_policy: cpus::Policy,
+    /// Options of that policy: full-pcpus-only=true, strict-cpu-reservation=true
+    #[arg(long, value_parser = labels, default_value = "")]
+    pub cpu_manager_policy_options: BTreeMap<String, String>,
+    /// CPUs that are kept for the system: 0-1,4
+    #[arg(long, value_name = "CPUS", default_value = "")]
+    pub reserved_cpus: String,
+    /// What is kept for Kubernetes: cpu=100m,memory=100Mi,ephemeral-storage=1Gi
+    #[arg(long, value_parser = labels, default_value = "")]
+    pub kube_reserved: BTreeMap<String, String>,
+    /// What is kept for the system, likewise
+    #[arg(long, value_parser = labels, default_value = "")]
+    pub system_reserved: BTreeMap<String, String>,
+    /// How memory is given out: None; Static: some containers get that of chosen nodes
+    #[arg(long, value_name = "POLICY", default_value = "None")]
+    pub memory_manager_policy: memory::Policy,
+    /// Memory that is kept for the system, by node: 0:memory=1Gi,hugepages-2Mi=4Mi;1:memory=1Gi
+    #[arg(long, default_value = "")]
+    pub reserved_memory: String,
+    /// How strictly what containers get of the node is kept together: none, best-effort, restricted, single-numa-node
+    #[arg(long, value_name = "POLICY", default_value = "none")]
+    pub topology_manager_policy: Policy,
+    /// What is kept together: container or pod
+    #[arg(long, value_name = "SCOPE", default_value = "container")]
+    pub topology_manager_scope: Scope,
+    /// How long pods get when the machine goes down; only the file says
+    #[arg(skip)]
+    pub shutdown: shutdown::Settings,
     /// Image of pods' sandboxes, which is never removed
     #[arg(long, value_name = "IMAGE")]
     pub pod_infra_container_image: Option<String>,

@@ -12,6 +12,8 @@ use k8s_openapi::api::core::v1::Pod;
 use crate::container::resources;
 use crate::pod::{self, Qos};
 
+pub mod reading;
+
 /// Where the kernel shows cgroups.
 pub const MOUNT: &str = "/sys/fs/cgroup";
 
@@ -44,6 +46,16 @@ impl Cgroups {
     /// Cgroup path of a pod, as the runtime is told it.
     pub fn of_pod(&self, pod: &Pod) -> String {
         format!("{}/pod{}", self.class(pod::qos(pod)), pod::uid(pod))
+    }
+
+    /// The cgroups of all pods, of those with less than everything, and of those without requests.
+    pub fn classes(&self) -> [String; 3] {
+        [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort].map(|qos| self.class(qos))
+    }
+
+    /// A cgroup's counters.
+    pub fn group(&self, cgroup: &str) -> reading::Group {
+        reading::Group(self.directories(cgroup))
     }
 
     /// The directories that stand for one cgroup.

@@ -119,6 +119,13 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
         }
         remove_rest(&pods_dir.join(uid), &context.cgroups, uid)?;
     }
+    context.grants.retain(|uid| known.contains(uid));
+    for uid in context.grants.dra.pods().iter().filter(|uid| !known.contains(*uid)) {
+        if let Err(error) = context.grants.dra.release(uid).await {
+            // Its driver may come back.
+            tracing::warn!(uid, error, "claims not let go");
+        }
+    }
     let logs = &context.facts.pod_logs_dir;
     for name in directories(logs) {
         let uid = name.rsplit('_').next().unwrap_or_default();

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::Taint;
 use knarr_component::flags::duration;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::Args;
+use crate::shutdown::{self, Group};
 
 /// Group and version of the file.
 const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
@@ -82,6 +84,8 @@ struct Configuration {
     cluster_dns: Option<Vec<IpAddr>>,
     cluster_domain: Option<String>,
     container_runtime_endpoint: Option<String>,
+    cpu_manager_policy: Option<String>,
+    cpu_manager_policy_options: Option<BTreeMap<String, String>>,
     eviction_hard: Option<BTreeMap<String, String>>,
     #[serde(rename = "imageGCHighThresholdPercent")]
     image_gc_high: Option<u8>,
@@ -89,21 +93,49 @@ struct Configuration {
     image_gc_low: Option<u8>,
     #[serde(rename = "imageMinimumGCAge")]
     image_minimum_age: Option<String>,
+    kube_reserved: Option<BTreeMap<String, String>>,
     max_pods: Option<usize>,
+    memory_manager_policy: Option<String>,
     pod_logs_dir: Option<PathBuf>,
     port: Option<u16>,
     register_node: Option<bool>,
     register_with_taints: Option<Vec<Taint>>,
+    #[serde(rename = "reservedSystemCPUs")]
+    reserved_cpus: Option<String>,
+    reserved_memory: Option<Vec<ReservedMemory>>,
     #[serde(rename = "resolvConf")]
     resolv_conf: Option<PathBuf>,
     rotate_certificates: Option<bool>,
     #[serde(rename = "serverTLSBootstrap")]
     server_bootstrap: Option<bool>,
+    shutdown_grace_period: Option<String>,
+    shutdown_grace_period_by_pod_priority: Option<Vec<Group>>,
+    shutdown_grace_period_critical_pods: Option<String>,
     static_pod_path: Option<PathBuf>,
+    system_reserved: Option<BTreeMap<String, String>>,
     tls_cert_file: Option<PathBuf>,
     tls_private_key_file: Option<PathBuf>,
+    topology_manager_policy: Option<String>,
+    topology_manager_scope: Option<String>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct ReservedMemory {
+    numa_node: u32,
+    limits: BTreeMap<String, String>,
+}
+
+/// The list as the flag has it.
+fn reserved_memory(list: &[ReservedMemory]) -> String {
+    let of_node = |node: &ReservedMemory| {
+        let amounts: Vec<String> =
+            node.limits.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
+        format!("{}:{}", node.numa_node, amounts.join(","))
+    };
+    list.iter().map(of_node).collect::<Vec<String>>().join(";")
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,8 +171,6 @@ const FIXED: &[(&str, &str)] = &[
     ("contentType", "application/json"),
     ("cpuCFSQuota", "true"),
     ("cpuCFSQuotaPeriod", "100ms"),
-    ("cpuManagerPolicy", "none"),
-    ("cpuManagerPolicyOptions", ""),
     ("cpuManagerReconcilePeriod", ""),
     ("crashLoopBackOff", ""),
     ("enableContentionProfiling", "false"),
@@ -149,7 +179,7 @@ const FIXED: &[(&str, &str)] = &[
     ("enableDebuggingHandlers", "true"),
     ("enableProfilingHandler", "false"),
     ("enableServer", "true"),
-    ("enableSystemLogHandler", "false"),
+    ("enableSystemLogHandler", "true"),
     ("enableSystemLogQuery", "false"),
     ("enforceNodeAllocatable", ""),
     ("eventBurst", ""),
@@ -174,14 +204,12 @@ const FIXED: &[(&str, &str)] = &[
     ("kubeAPIBurst", ""),
     ("kubeAPIQPS", ""),
     ("kubeletCgroups", ""),
-    ("kubeReserved", ""),
     ("kubeReservedCgroup", ""),
     ("localStorageCapacityIsolation", "true"),
     ("logging", ""),
     ("makeIPTablesUtilChains", "false"),
     ("maxOpenFiles", ""),
     ("maxParallelImagePulls", ""),
-    ("memoryManagerPolicy", "None"),
     ("memorySwap", ""),
     ("memoryThrottlingFactor", ""),
     ("nodeLeaseDurationSeconds", "40"),
@@ -197,26 +225,18 @@ const FIXED: &[(&str, &str)] = &[
     ("providerID", ""),
     ("qosReserved", ""),
     ("readOnlyPort", "0"),
-    ("reservedMemory", ""),
-    ("reservedSystemCPUs", ""),
     ("runOnce", "false"),
     ("runtimeRequestTimeout", ""),
     ("seccompDefault", "false"),
     ("serializeImagePulls", "false"),
     ("showHiddenMetricsForVersion", ""),
-    ("shutdownGracePeriod", ""),
-    ("shutdownGracePeriodByPodPriority", ""),
-    ("shutdownGracePeriodCriticalPods", ""),
     ("streamingConnectionIdleTimeout", ""),
     ("syncFrequency", "1m"),
     ("systemCgroups", ""),
-    ("systemReserved", ""),
     ("tlsCipherSuites", ""),
     ("tlsCurvePreferences", ""),
     ("tlsMinVersion", "VersionTLS12"),
-    ("topologyManagerPolicy", "none"),
     ("topologyManagerPolicyOptions", ""),
-    ("topologyManagerScope", "container"),
     ("tracing", ""),
     ("userNamespaces", ""),
     ("volumePluginDir", ""),
@@ -265,6 +285,15 @@ pub fn load(args: &mut Args, path: &Path, is_given: impl Fn(&str) -> bool) -> Re
     apply(args, serde_yaml_ng::from_str(&text).map_err(form)?, is_given)
 }
 
+/// A word of the file, if it is there.
+fn parsed<T: FromStr<Err = String>>(
+    field: &'static str,
+    text: Option<String>,
+) -> Result<Option<T>, ConfigError> {
+    let text = text.filter(|text| !text.is_empty()).map(|text| text.parse());
+    text.transpose().map_err(|problem| ConfigError::Invalid { field, problem })
+}
+
 fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) -> Result<(), ConfigError> {
     if (from.api_version.as_str(), from.kind.as_str()) != (API_VERSION, "KubeletConfiguration") {
         return Err(ConfigError::Kind { kind: from.kind, version: from.api_version });
@@ -281,6 +310,20 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         signals.join(",").parse()
     });
     let hard = hard.transpose().map_err(|problem| ConfigError::Invalid { field: "evictionHard", problem })?;
+    let time = |field, text: Option<String>| {
+        let read = duration(text.as_deref().unwrap_or("0s"));
+        read.map_err(|problem| ConfigError::Invalid { field, problem })
+    };
+    args.shutdown = shutdown::Settings::read(
+        time("shutdownGracePeriod", from.shutdown_grace_period)?,
+        time("shutdownGracePeriodCriticalPods", from.shutdown_grace_period_critical_pods)?,
+        from.shutdown_grace_period_by_pod_priority.unwrap_or_default(),
+    )
+    .map_err(|problem| ConfigError::Invalid { field: "shutdownGracePeriod", problem })?;
+    let cpu_policy = parsed("cpuManagerPolicy", from.cpu_manager_policy)?;
+    let memory_policy = parsed("memoryManagerPolicy", from.memory_manager_policy)?;
+    let policy = parsed("topologyManagerPolicy", from.topology_manager_policy)?;
+    let scope = parsed("topologyManagerScope", from.topology_manager_scope)?;
     let taint = |taint: Taint| match taint.value.filter(|value| !value.is_empty()) {
         Some(value) => format!("{}={value}:{}", taint.key, taint.effect),
         None => format!("{}:{}", taint.key, taint.effect),
@@ -300,21 +343,30 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         cluster_dns: from.cluster_dns,
         cluster_domain: from.cluster_domain,
         container_runtime_endpoint: from.container_runtime_endpoint.filter(|endpoint| !endpoint.is_empty()),
+        cpu_manager_policy: cpu_policy,
+        cpu_manager_policy_options: from.cpu_manager_policy_options,
         eviction_hard: hard,
         image_gc_high_threshold: from.image_gc_high,
         image_gc_low_threshold: from.image_gc_low,
+        kube_reserved: from.kube_reserved,
         max_pods: from.max_pods,
+        memory_manager_policy: memory_policy,
         minimum_image_ttl_duration: minimum,
         pod_logs_dir: from.pod_logs_dir,
         pod_manifest_path: from.static_pod_path.map(Some),
         port: from.port,
         register_node: from.register_node,
         register_with_taints: taints,
+        reserved_cpus: from.reserved_cpus,
+        reserved_memory: from.reserved_memory.map(|list| reserved_memory(&list)),
         resolv_conf: from.resolv_conf,
         rotate_certificates: from.rotate_certificates,
         rotate_server_certificates: from.server_bootstrap,
+        system_reserved: from.system_reserved,
         tls_cert_file: from.tls_cert_file.map(Some),
         tls_private_key_file: from.tls_private_key_file.map(Some),
+        topology_manager_policy: policy,
+        topology_manager_scope: scope,
     }
     let percentages = [
         ("imageGCHighThresholdPercent", args.image_gc_high_threshold),
@@ -364,6 +416,11 @@ rotateCertificates: true
 shutdownGracePeriod: 0s
 staticPodPath: /etc/kubernetes/manifests
 maxPods: 50
+cpuManagerPolicy: static
+cpuManagerPolicyOptions: {full-pcpus-only: 'true'}
+reservedMemory: [{numaNode: 1, limits: {memory: 1Gi, hugepages-2Mi: 4Mi}}]
+systemReserved: {cpu: 100m}
+topologyManagerPolicy: single-numa-node
 evictionHard: {memory.available: 200Mi}
 registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: NoExecute}]
 ";
@@ -376,6 +433,9 @@ registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: No
         assert_eq!((args.cluster_domain.as_str(), args.max_pods), ("cluster.local", 50));
         assert!(args.rotate_certificates && args.register_node);
         assert_eq!(args.register_with_taints, ["a=b:NoSchedule", "c:NoExecute"]);
+        assert_eq!(args.reserved_memory, "1:hugepages-2Mi=4Mi,memory=1Gi");
+        assert_eq!(args.system_reserved["cpu"], "100m");
+        assert_eq!(args.topology_manager_policy.as_str(), "single-numa-node");
         assert_eq!(args.minimum_image_ttl_duration.as_secs(), 120);
         assert_eq!(args.eviction_hard, "memory.available<200Mi".parse().expect("threshold"));
     }
@@ -387,8 +447,13 @@ registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: No
         };
         refused("maxPod: 5", "strict decoding error: unknown field \"maxPod\"");
         refused(
-            "shutdownGracePeriod: 30s",
-            "kubelet configuration: shutdownGracePeriod: \"30s\" is not supported",
+            "shutdownGracePeriodCriticalPods: 30s",
+            "kubelet configuration: shutdownGracePeriod: shutdownGracePeriodCriticalPods 30s must be <= shutdownGracePeriod 0ns",
+        );
+        refused("podsPerCore: 5", "kubelet configuration: podsPerCore: 5 is not supported");
+        refused(
+            "cpuManagerPolicy: dynamic",
+            "kubelet configuration: cpuManagerPolicy: unknown policy: \"dynamic\"",
         );
         refused("cgroupsPerQOS: false", "kubelet configuration: cgroupsPerQOS: false is not supported");
         refused(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+use crate::devices::Extras;
 use crate::labels;
 use crate::pod;
 use crate::runtime::types::{ContainerConfig, ContainerMetadata, Device, ImageSpec, KeyValue};
@@ -42,6 +43,8 @@ pub struct Parts {
     pub mounts: Vec<Mount>,
     /// Raw block volumes.
     pub devices: Vec<Device>,
+    /// What its devices of plugins need.
+    pub extras: Extras,
     /// Limits.
     pub resources: LinuxContainerResources,
     /// How often it was started before.
@@ -52,7 +55,9 @@ pub struct Parts {
 
 /// Puts the configuration of a container together.
 pub fn config(pod: &Pod, container: &Container, parts: Parts) -> ContainerConfig {
-    let Parts { image, env, mounts, devices, resources, restarts, target } = parts;
+    let Parts { image, env, mut mounts, mut devices, extras, resources, restarts, target } = parts;
+    mounts.extend(extras.mounts);
+    devices.extend(extras.devices);
     let expand = |words: &Option<Vec<String>>| -> Vec<String> {
         let variables: BTreeMap<&str, &str> =
             env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -68,7 +73,7 @@ pub fn config(pod: &Pod, container: &Container, parts: Parts) -> ContainerConfig
         mounts,
         devices,
         labels: container_labels(pod, &container.name),
-        annotations: annotations(pod, container, restarts),
+        annotations: extras.annotations.into_iter().chain(annotations(pod, container, restarts)).collect(),
         log_path: format!("{}/{restarts}.log", container.name),
         stdin: container.stdin.unwrap_or_default(),
         stdin_once: container.stdin_once.unwrap_or_default(),
@@ -77,7 +82,9 @@ pub fn config(pod: &Pod, container: &Container, parts: Parts) -> ContainerConfig
             resources: Some(resources),
             security_context: Some(security::container(pod, container, target)),
         }),
-        envs: env.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
+        // The last one of a name counts.
+        envs: extras.env.into_iter().chain(env).map(|(key, value)| KeyValue { key, value }).collect(),
+        cdi_devices: extras.cdi_devices,
     }
 }
 

@@ -14,9 +14,11 @@ use crate::container::field::Surroundings;
 use crate::container::resolv::ClusterDns;
 use crate::csi::Csi;
 use crate::eviction::Evictions;
+use crate::grants::Grants;
 use crate::pod;
 use crate::runtime::SharedRuntime;
 use crate::runtime::types::DnsConfig;
+use crate::shutdown::Shutdown;
 use crate::status::sender::Statuses;
 use crate::volumes::Lookup;
 
@@ -58,6 +60,8 @@ pub struct Context {
     pub facts: Facts,
     /// The machine's cgroups.
     pub cgroups: Cgroups,
+    /// What pods are granted of the node's own.
+    pub grants: Arc<Grants>,
     /// Drivers of volumes.
     pub csi: Arc<Csi>,
     /// Objects and tokens of pods.
@@ -66,6 +70,8 @@ pub struct Context {
     pub services: Arc<dyn Services>,
     /// What the node runs short of.
     pub evictions: Arc<Evictions>,
+    /// Whether the machine goes down.
+    pub shutdown: Arc<Shutdown>,
     /// Where events go.
     pub events: Recorder,
     /// Where statuses go.

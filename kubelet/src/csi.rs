@@ -173,7 +173,8 @@ impl crate::plugins::Handler for Registrar {
         Ok(())
     }
 
-    async fn deregister(&self, name: &str) {
+    async fn deregister(&self, plugin: &crate::plugins::Plugin) {
+        let name = plugin.name.as_str();
         self.csi.drivers.lock().remove(name);
         match self.node.withdraw(name).await {
             Ok(()) => tracing::info!(driver = name, "CSI driver gone"),

@@ -4,7 +4,7 @@
 //! [`storage`] and [`pressure`] decide without I/O; [`measure`] looks at the disk. What is looked at: only pods with
 //! limits on their storage, and the whole node by a few system calls.
 
-mod measure;
+pub mod measure;
 pub mod pressure;
 mod storage;
 pub mod thresholds;
@@ -19,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::PodEvents;
 use crate::manager::Manager;
+use crate::metrics::{self, Name};
 use crate::pod;
 use crate::status::{Verdict, VerdictKind};
 use pressure::{Pressure, Ranked};
 use thresholds::{Signal, Thresholds};
 
+/// Seconds that containers of a pod get which is evicted.
+const GRACE: i64 = 1;
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_secs(10);
 /// A condition stays for so long after the node has recovered.
@@ -64,6 +67,7 @@ impl Evictions {
         let mut evicted = false;
         for (pod, usage) in limited.into_iter().zip(&usages) {
             if let Some(message) = storage::excess(pod, usage) {
+                metrics::count(Name::Evictions, &[("eviction_signal", "ephemeralpodfs.limit")]);
                 evict(manager, pod, message);
                 evicted = true;
             }
@@ -91,6 +95,7 @@ impl Evictions {
             .into_iter()
             .map(|pod| Ranked { pod, used: usages.get(pod::uid(pod)).copied().unwrap_or_default() });
         if let Some(worst) = pressure::worst(ranked, short.signal) {
+            metrics::count(Name::Evictions, &[("eviction_signal", short.signal.name())]);
             evict(manager, worst.pod, pressure::message(&worst, short));
         } else {
             tracing::warn!(signal = short.signal.name(), "the node runs short, and no pod can go");
@@ -101,6 +106,8 @@ impl Evictions {
 fn evict(manager: &Manager, pod: &Pod, message: String) {
     tracing::info!(pod = pod::full_name(pod), message, "pod evicted");
     PodEvents::new(&manager.context().events, pod).warning("Evicted", message.as_str());
-    manager
-        .evict(pod::uid(pod), Verdict { reason: "Evicted".to_owned(), message, kind: VerdictKind::Evicted });
+    manager.evict(
+        pod::uid(pod),
+        Verdict { reason: "Evicted".to_owned(), message, kind: VerdictKind::Evicted(GRACE) },
+    );
 }

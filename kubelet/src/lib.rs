@@ -12,8 +12,8 @@
 //! - Nothing of the cluster is watched but the node's own pods, services, and the config maps and secrets
 //!   that its pods refer to.
 //!
-//! Absent on purpose or for now: volumes that the host's tools mount (NFS, iSCSI, …), device
-//! plugins, checkpoints, user namespaces.
+//! Absent on purpose or for now: volumes that the host's tools mount (NFS, iSCSI, …), checkpoints of containers, user
+//! namespaces.
 
 mod admission;
 mod allocation;
@@ -22,15 +22,20 @@ mod args;
 mod backoff;
 mod certificates;
 mod cgroups;
+mod checkpoint;
 pub mod cleanup;
 pub mod config;
 mod container;
 mod context;
+mod cpus;
 mod csi;
+mod devices;
+mod dra;
 mod events;
 mod eviction;
 mod folder;
 pub mod fuzzing;
+mod grants;
 mod grpc;
 mod hex;
 pub mod images;
@@ -38,20 +43,26 @@ mod labels;
 mod last_words;
 mod logs;
 mod manager;
+mod memory;
+mod metrics;
 mod node;
 mod observed;
 mod plan;
 mod pleg;
 mod plugins;
 mod pod;
+mod podresources;
 mod probes;
+mod reserved;
 mod run;
 pub mod runtime;
 mod server;
+mod shutdown;
 pub mod simulated;
 mod static_pods;
 mod status;
 pub mod streaming;
+mod topology;
 mod volumes;
 mod worker;
 

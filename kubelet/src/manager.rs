@@ -1,9 +1,9 @@
 //! All pods of the node and their workers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,7 +12,7 @@ use crate::admission;
 use crate::allocation;
 use crate::context::Context;
 use crate::pod;
-use crate::status::{Verdict, VerdictKind};
+use crate::status::Verdict;
 use crate::worker::{Asked, Inbox, Worker};
 
 /// Keeps one worker for each pod.
@@ -41,10 +41,19 @@ impl Manager {
         &self.context
     }
 
-    /// Takes over the node's labels and taints as the API knows them, which pods may ask for.
-    pub fn set_node(&self, labels: BTreeMap<String, String>, taints: Vec<Taint>) {
-        let mut node = self.node.lock();
-        (node.labels, node.taints) = (labels, taints);
+    /// Takes over what the API knows of the node and pods may ask for: labels, taints and resources.
+    pub fn set_node(&self, node: &Node) {
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+        let devices = &self.context.grants.devices;
+        let extended = allocatable
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| admission::is_extended(name) && !devices.is_known(name));
+        let extended = extended.map(|(name, amount)| (name.clone(), pod::milli(amount))).collect();
+        let labels = node.metadata.labels.clone().unwrap_or_default();
+        let mut known = self.node.lock();
+        (known.labels, known.taints, known.extended) = (labels, taints, extended);
     }
 
     /// A pod is there or has changed.
@@ -63,8 +72,7 @@ impl Manager {
             tracing::info!(pod = pod::full_name(&pod), refusal.reason, refusal.message, "pod refused");
             crate::events::PodEvents::new(&self.context.events, &pod)
                 .warning(&refusal.reason, refusal.message.as_str());
-            let message = format!("Pod was rejected: {}", refusal.message);
-            inbox.evict(Verdict { reason: refusal.reason, message, kind: VerdictKind::Refused });
+            inbox.evict(Verdict::refusal(&refusal));
         }
         inboxes.insert(uid.clone(), Arc::clone(&inbox));
         drop(inboxes);
@@ -89,6 +97,7 @@ impl Manager {
         let others = others(inboxes, pod::uid(pod));
         let mut node = self.node.lock();
         node.pressures = self.context.evictions.pressures();
+        node.is_shutting_down = self.context.shutdown.has_begun();
         admission::check(pod, &others, &node).err()
     }
 
@@ -127,6 +136,14 @@ impl Manager {
     pub fn evict(&self, uid: &str, verdict: Verdict) {
         if let Some(inbox) = self.inboxes.lock().get(uid) {
             inbox.evict(verdict);
+        }
+    }
+
+    /// Returns once nothing of a pod runs any more.
+    pub async fn ended(&self, uid: &str) {
+        let ended = self.inboxes.lock().get(uid).map(|inbox| inbox.ended.clone());
+        if let Some(ended) = ended {
+            ended.cancelled().await;
         }
     }
 

@@ -16,6 +16,7 @@ use crate::csi::node::CsiNodeKeeper;
 use crate::manager::Manager;
 use crate::pleg::Pulse;
 use crate::runtime::types::{Image, VersionResponse};
+use crate::shutdown;
 
 pub mod heartbeat;
 pub mod machine;
@@ -86,15 +87,16 @@ impl NodeKeeper {
         let mut told: Option<String> = None;
         let csi = Arc::clone(&self.manager.context().csi);
         let mut volumes = csi.in_use();
+        let shutdown = Arc::clone(&self.manager.context().shutdown);
+        let mut devices = self.manager.context().grants.devices.amounts();
         let csi_node = CsiNodeKeeper { client: self.client.clone(), name: self.name.clone() };
         if let Err(error) = csi_node.ensure().await {
             tracing::warn!(%error, "CSINode not made");
         }
         loop {
             let in_use = volumes.borrow_and_update().clone();
-            let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone());
-            self.manager
-                .set_node(node.metadata.labels.clone().unwrap_or_default(), taints.unwrap_or_default());
+            self.manager.set_node(&node);
+            devices.mark_unchanged();
             let health = self.health().await;
             let ready = health.problem.is_none();
             if let Some(problem) = health.problem.as_ref().filter(|problem| told.as_ref() != Some(problem)) {
@@ -141,6 +143,8 @@ impl NodeKeeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = volumes.changed() => {}
+                _ = devices.changed() => {}
+                () = shutdown.changed.notified() => {}
                 () = tokio::time::sleep(period) => {}
             }
         }
@@ -189,7 +193,11 @@ impl NodeKeeper {
     }
 
     async fn health(&self) -> Health {
-        status::health(self.manager.context().runtime.as_ref(), &self.pulse).await
+        let context = self.manager.context();
+        if context.shutdown.has_begun() {
+            return Health { problem: Some(shutdown::PROBLEM.to_owned()) };
+        }
+        status::health(context.runtime.as_ref(), &self.pulse).await
     }
 
     async fn images(&self) -> Vec<Image> {
@@ -206,6 +214,7 @@ impl NodeKeeper {
             max_pods: self.max_pods,
             health,
             pressures: self.manager.context().evictions.pressures(),
+            devices: self.manager.context().grants.devices.amounts().borrow().clone(),
             images,
             now: Timestamp::now(),
         });

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::labels;
 use crate::manager::Manager;
+use crate::metrics::{self, Name};
 use crate::runtime::{Result, Runtime};
 
 const POLL_WITH_EVENTS: Duration = Duration::from_secs(15);
@@ -52,7 +53,10 @@ pub async fn run(manager: Arc<Manager>, pulse: Arc<Pulse>, stop: CancellationTok
         let mut poll = POLL_WITHOUT_EVENTS;
         let mut lost = false;
         while !lost {
-            match list(runtime.as_ref()).await {
+            let begun = Instant::now();
+            let listed = list(runtime.as_ref()).await;
+            metrics::observe(Name::PlegRelistSeconds, &[], begun.elapsed());
+            match listed {
                 Ok(world) => {
                     pulse.beat();
                     manager.poke(changed(&known, &world));

@@ -39,7 +39,7 @@ pub trait Handler: Send + Sync {
     /// Takes a plugin; the error is told to it.
     async fn register(&self, plugin: &Plugin) -> Result<(), String>;
     /// A plugin is gone.
-    async fn deregister(&self, name: &str);
+    async fn deregister(&self, plugin: &Plugin);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ::prost::Message)]
@@ -73,8 +73,8 @@ type Identity = (u64, i64, i64);
 
 struct Known {
     identity: Identity,
-    /// Index of the handler and name of the plugin, once it is taken.
-    taken: Option<(usize, String)>,
+    /// Index of the handler and the plugin, once it is taken.
+    taken: Option<(usize, Plugin)>,
 }
 
 /// Takes plugins until told to stop.
@@ -130,8 +130,8 @@ impl Registry {
             .map(|(path, _)| path.clone())
             .collect();
         for path in stale {
-            if let Some((handler, name)) = self.known.remove(&path).and_then(|known| known.taken) {
-                self.handlers[handler].deregister(&name).await;
+            if let Some((handler, plugin)) = self.known.remove(&path).and_then(|known| known.taken) {
+                self.handlers[handler].deregister(&plugin).await;
             }
         }
         let mut settled = true;
@@ -152,7 +152,7 @@ impl Registry {
         settled
     }
 
-    async fn take(&self, path: &Path) -> Result<(usize, String), String> {
+    async fn take(&self, path: &Path) -> Result<(usize, Plugin), String> {
         let socket = Socket::new(path.to_owned());
         let describe = |status| grpc::describe(&status);
         let info: PluginInfo = socket
@@ -181,6 +181,6 @@ impl Registry {
             socket.call("/pluginregistration.Registration/NotifyRegistrationStatus", status, TIMEOUT).await;
         let handler = outcome?;
         told.map_err(describe)?;
-        Ok((handler, plugin.name))
+        Ok((handler, plugin))
     }
 }

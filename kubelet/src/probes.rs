@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::events::PodEvents;
+use crate::metrics::{self, Name};
 use crate::observed::{self, Observed};
 use crate::plan::ProbeResults;
 use crate::pod;
@@ -130,6 +131,7 @@ impl Probes {
             wake: Arc::clone(&self.wake),
             events: events.clone(),
             pod: pod::display(pod),
+            owner: Arc::clone(pod),
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(task.run()));
         Running { _stop: stop.drop_guard() }
@@ -200,6 +202,7 @@ struct Task {
     wake: Arc<Notify>,
     events: PodEvents,
     pod: String,
+    owner: Arc<Pod>,
 }
 
 impl Task {
@@ -218,7 +221,9 @@ impl Task {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
+            let begun = std::time::Instant::now();
             let outcome = self.ask(timeout).await;
+            self.count(&outcome, begun.elapsed());
             self.note(&outcome);
             if let Some(verdict) = outcome.is_success().and_then(|success| machine.observe(success)) {
                 self.verdicts.lock().insert(self.key.clone(), verdict);
@@ -246,6 +251,27 @@ impl Task {
             outcome = action::run(&self.target, &self.probe, timeout).await;
         }
         outcome
+    }
+
+    fn count(&self, outcome: &Outcome, time: Duration) {
+        let result = match outcome {
+            Outcome::Success | Outcome::Warning(_) => "successful",
+            Outcome::Failure(_) => "failed",
+            Outcome::Error(_) => "unknown",
+        };
+        let (kind, container) = (self.key.kind.as_str(), self.target.container.name.as_str());
+        let (namespace, name, uid) =
+            (pod::namespace(&self.owner), pod::name(&self.owner), pod::uid(&self.owner));
+        let labels = [
+            ("container", container),
+            ("namespace", namespace),
+            ("pod", name),
+            ("pod_uid", uid),
+            ("probe_type", kind),
+            ("result", result),
+        ];
+        metrics::count(Name::Probes, &labels);
+        metrics::observe(Name::ProbeSeconds, &labels[..5], time);
     }
 
     fn note(&self, outcome: &Outcome) {

@@ -1,6 +1,7 @@
 //! Puts the parts together and runs them.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,22 +22,30 @@ use crate::args::Args;
 use crate::cgroups::{self, Cgroups};
 use crate::container::resolv::{self, ClusterDns};
 use crate::context::{Context, Facts, Services};
+use crate::cpus::{CpuManager, Options};
 use crate::csi::node::CsiNodeKeeper;
 use crate::csi::{Csi, Registrar};
+use crate::devices::{self, Devices};
+use crate::dra::{self, Dra};
 use crate::eviction::Evictions;
+use crate::grants::{Grants, Nearness};
 use crate::images::collect;
 use crate::logs::rotate;
 use crate::manager::Manager;
+use crate::memory::{self, MemoryManager};
 use crate::node::NodeKeeper;
 use crate::node::machine::Machine;
 use crate::pleg::{self, Pulse};
+use crate::reserved::Reserved;
 use crate::runtime::choose::{self, Choice};
 use crate::runtime::embedded::{PodNetwork, Registries};
+use crate::runtime::measured::Measured;
 use crate::runtime::types::VersionResponse;
 use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
+use crate::topology::cpus::{CpuSet, Cpus};
 use crate::volumes::Lookup;
-use crate::{admission, certificates, cleanup, images, plugins, static_pods};
+use crate::{admission, certificates, cleanup, images, plugins, podresources, static_pods, topology};
 
 /// How long a stopping kubelet waits for the runtime to end what it was told to make or remove. It is below the
 /// supervisor's patience.
@@ -59,7 +68,9 @@ pub async fn run(
     }
     let image_policy = image_policy(&args)?;
     let machine = Machine::read();
-    let facts = facts(&args, &machine);
+    let cpus = Cpus::of_machine(Path::new("/sys/devices/system"));
+    let reserved = Reserved::read(&args, &cpus).map_err(anyhow::Error::msg)?;
+    let facts = facts(&args, &machine, &reserved);
     let cgroups = Cgroups::new(cgroups::MOUNT, &args.cgroup_root);
     if let Err(error) = cgroups.create_roots() {
         tracing::warn!(%error, "cgroups of pods not made; limits of whole pods will not hold");
@@ -80,7 +91,7 @@ pub async fn run(
             .unwrap_or_default(),
         network,
     };
-    let runtime = choose::open(&choice)?;
+    let runtime: SharedRuntime = Arc::new(Measured(choose::open(&choice)?));
     let version = wait_for_runtime(&runtime, &shutdown).await?;
     tracing::info!(name = version.runtime_name, version = version.runtime_version, "container runtime");
     let preloaded = preload(&args);
@@ -96,6 +107,7 @@ pub async fn run(
         let addresses: Vec<_> = facts.ips.iter().filter_map(|ip| ip.parse().ok()).collect();
         certificates::keep(&args, &facts.name, &addresses, client, &shutdown);
     }
+    let grants = Arc::new(grants(&args, &machine, cpus, reserved.cpus, &facts, &shutdown)?);
     let server_client = client.clone();
     let (changes, changed) = mpsc::unbounded_channel();
     let objects = client.clone().map(|client| Arc::new(ApiLookup::new(client, changes)));
@@ -103,7 +115,9 @@ pub async fn run(
         runtime,
         runtime_name: version.runtime_name.clone(),
         cgroups,
+        shutdown: Arc::default(),
         evictions: Evictions::new(args.eviction_hard.clone()),
+        grants,
         csi: Csi::new(args.root_dir.clone(), &facts.name),
         lookup: match &objects {
             Some(objects) => Arc::clone(objects) as Arc<dyn Lookup>,
@@ -129,17 +143,20 @@ pub async fn run(
         max_pods: args.max_pods,
         has_app_armor: std::fs::read_to_string(APP_ARMOR).is_ok_and(|text| text.trim() == "Y"),
         pressures: Default::default(),
+        extended: Default::default(),
+        is_shutting_down: false,
     };
     let manager = Manager::new(Arc::clone(&context), node, shutdown.clone());
     let pulse = Arc::new(Pulse::default());
     let tasks = Tasks { args: &args, manager: &manager, shutdown: &shutdown };
+    tasks.follow_grants();
     tokio::spawn(pleg::run(Arc::clone(&manager), Arc::clone(&pulse), shutdown.clone()));
     match (client, objects) {
         (Some(client), Some(objects)) => {
             tokio::spawn(Arc::clone(&context.statuses).run(client.clone(), shutdown.clone()));
             tasks.follow_objects(objects, changed);
             tasks.follow_plugins(client.clone());
-            tasks.keep_node(client.clone(), machine, pulse, version);
+            tasks.keep_node(client.clone(), machine, Arc::clone(&pulse), version);
             tasks.follow_pods(client);
         }
         _ => {
@@ -147,16 +164,50 @@ pub async fn run(
             tokio::spawn(cleanup::run(Arc::clone(&manager), shutdown.clone()));
         }
     }
+    if let Err(error) = podresources::serve(Arc::clone(&manager), &args.root_dir, shutdown.clone()) {
+        tracing::error!(%error, "nobody can be told what pods have of the node");
+    }
+    tokio::spawn(crate::shutdown::run(Arc::clone(&manager), args.shutdown.clone(), shutdown.clone()));
     tokio::spawn(rotate::run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(Arc::clone(&context.evictions).run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(collect::run(Arc::clone(&manager), image_policy, shutdown.clone()));
-    let server = Server::new(Arc::clone(&manager), config(&args), server_client);
+    let server = Server::new(Arc::clone(&manager), config(&args), server_client, pulse);
     server.serve(listener, tls, shutdown.clone()).await;
     manager.stopped().await;
     if tokio::time::timeout(SETTLE_TIMEOUT, context.runtime.settled()).await.is_err() {
         tracing::warn!("the container runtime still works on a pod");
     }
     Ok(())
+}
+
+/// What is granted to pods, with what a kubelet before this one granted.
+fn grants(
+    args: &Args,
+    machine: &Machine,
+    cpus: Cpus,
+    reserved: CpuSet,
+    facts: &Facts,
+    stop: &CancellationToken,
+) -> anyhow::Result<Grants> {
+    let nodes = topology::machine_nodes();
+    let (policy, scope) = (args.topology_manager_policy, args.topology_manager_scope);
+    let nearness = Nearness { nodes, policy, scope };
+    let devices = Devices::open(&args.root_dir, stop.clone());
+    if let Err(error) = devices.listen() {
+        tracing::error!(%error, "device plugins cannot announce themselves");
+    }
+    let options = Options::read(&args.cpu_manager_policy_options).map_err(anyhow::Error::msg)?;
+    let cpus = CpuManager::open(&args.root_dir, args.cpu_manager_policy, options, cpus, reserved);
+    let allocatable = facts.allocatable.get("memory").copied().unwrap_or_default() / 1000;
+    let memory = MemoryManager::open(
+        &args.root_dir,
+        args.memory_manager_policy,
+        memory::of_machine(Path::new("/sys/devices/system/node"), nodes, machine.memory.unsigned_abs()),
+        &memory::parse_reserved(&args.reserved_memory).map_err(anyhow::Error::msg)?,
+        machine.memory.saturating_sub(allocatable).unsigned_abs(),
+    );
+    let (cpus, memory) = (cpus.map_err(anyhow::Error::msg)?, memory.map_err(anyhow::Error::msg)?);
+    Ok(Grants::new(devices, Dra::open(&args.root_dir), cpus, memory, nearness))
 }
 
 /// TLS of the server. With a certificate of the API server's it begins with one of its own, until that is there.
@@ -199,6 +250,12 @@ fn config(args: &Args) -> serde_json::Value {
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": args.cgroup_root,
         "resolvConf": args.resolv_conf,
+        "cpuManagerPolicy": args.cpu_manager_policy.as_str(),
+        "cpuManagerPolicyOptions": args.cpu_manager_policy_options,
+        "kubeReserved": args.kube_reserved,
+        "memoryManagerPolicy": args.memory_manager_policy.as_str(),
+        "reservedSystemCPUs": args.reserved_cpus,
+        "systemReserved": args.system_reserved,
         "containerRuntimeEndpoint": args.container_runtime_endpoint,
         "podLogsDir": args.pod_logs_dir,
         "registerNode": args.register_node,
@@ -206,7 +263,10 @@ fn config(args: &Args) -> serde_json::Value {
         "imageGCHighThresholdPercent": args.image_gc_high_threshold,
         "imageGCLowThresholdPercent": args.image_gc_low_threshold,
         "rotateCertificates": args.rotate_certificates,
+        "shutdownGracePeriodByPodPriority": args.shutdown.groups,
         "serverTLSBootstrap": args.rotate_server_certificates,
+        "topologyManagerPolicy": args.topology_manager_policy.as_str(),
+        "topologyManagerScope": args.topology_manager_scope.as_str(),
     })
 }
 
@@ -237,13 +297,27 @@ impl Tasks<'_> {
         });
     }
 
+    /// Wakes all pods when the CPUs that they share have changed.
+    fn follow_grants(&self) {
+        let (manager, stop) = (Arc::clone(self.manager), self.shutdown.clone());
+        let mut changes = manager.context().grants.changes();
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
+            while changes.changed().await.is_ok() {
+                manager.poke(manager.uids());
+            }
+        }));
+    }
+
     /// Takes plugins that announce themselves.
     fn follow_plugins(&self, client: Client) {
         let context = self.manager.context();
-        let node = CsiNodeKeeper { client, name: context.facts.name.clone() };
+        let node = CsiNodeKeeper { client: client.clone(), name: context.facts.name.clone() };
         let csi = Registrar { csi: Arc::clone(&context.csi), node };
         let directory = self.args.root_dir.join("plugins_registry");
-        tokio::spawn(plugins::run(directory, vec![Box::new(csi)], self.shutdown.clone()));
+        let devices = devices::Registrar(Arc::clone(&context.grants.devices));
+        let dra = dra::Registrar::new(Arc::clone(&context.grants.dra), client, context.facts.name.clone());
+        let handlers: Vec<Box<dyn plugins::Handler>> = vec![Box::new(csi), Box::new(devices), Box::new(dra)];
+        tokio::spawn(plugins::run(directory, handlers, self.shutdown.clone()));
     }
 
     fn keep_node(&self, client: Client, machine: Machine, pulse: Arc<Pulse>, version: VersionResponse) {
@@ -320,7 +394,7 @@ fn preload(args: &Args) -> CancellationToken {
     done
 }
 
-fn facts(args: &Args, machine: &Machine) -> Facts {
+fn facts(args: &Args, machine: &Machine, reserved: &Reserved) -> Facts {
     let name = args.hostname_override.clone().unwrap_or_else(|| machine.hostname.clone()).to_lowercase();
     let ips = if args.node_ip.is_empty() { machine.default_ips() } else { args.node_ip.clone() };
     let node_dns = std::fs::read_to_string(&args.resolv_conf).unwrap_or_default();
@@ -335,6 +409,6 @@ fn facts(args: &Args, machine: &Machine) -> Facts {
         },
         node_dns: resolv::parse(&node_dns),
         memory: machine.memory,
-        allocatable: machine.allocatable(args.max_pods, args.eviction_hard.reserved(machine)),
+        allocatable: reserved.allocatable(args, machine),
     }
 }

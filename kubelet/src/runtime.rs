@@ -14,6 +14,7 @@ pub mod cri;
 pub mod embedded;
 #[cfg(test)]
 pub mod fake;
+pub mod measured;
 #[allow(missing_docs, reason = "fields are named as in the CRI, which describes them")]
 pub mod types;
 pub mod unbroken;
@@ -125,6 +126,11 @@ pub trait Runtime: Send + Sync + 'static {
     async fn list_containers(&self, uid: PodUid<'_>) -> Result<Vec<Container>>;
     /// Changes limits of a running container.
     async fn update_container_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()>;
+    /// Writes the state of a running container to an archive; `timeout` zero: the runtime's own limit.
+    async fn checkpoint_container(&self, id: &str, location: &str, timeout: Duration) -> Result<()> {
+        let _ = (id, location, timeout);
+        Err(RuntimeError::Unimplemented("the container runtime does not support checkpoints".to_owned()))
+    }
     /// Tells the runtime that the log file was moved away.
     async fn reopen_container_log(&self, id: &str) -> Result<()>;
 

@@ -17,13 +17,21 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::manager::Manager;
+use crate::metrics::{self as counters, Name};
+use crate::pleg::{HEALTHY_WITHIN, Pulse};
 
 pub mod auth;
+mod cadvisor;
+mod checkpoint;
+mod exposition;
 mod logs;
 mod metrics;
 mod pods;
+mod process;
 mod stats;
+mod system_logs;
 pub mod tls;
+mod usage;
 
 use auth::Access;
 use knarr_component::delegation::Identity;
@@ -35,6 +43,16 @@ pub struct Server {
     /// The kubelet's settings, for `/configz`.
     pub config: serde_json::Value,
     access: Access,
+    samples: stats::Samples,
+    pulse: Arc<Pulse>,
+}
+
+/// Whether pods have been looked at lately.
+async fn sync_loop(State(server): Shared) -> Result<&'static str, Failure> {
+    if server.is_in_step() {
+        return Ok("ok");
+    }
+    Err(Failure::internal("[-]syncloop failed: reason withheld\nhealthz check failed\n"))
 }
 
 /// State of the handlers.
@@ -69,9 +87,25 @@ impl Failure {
 
 impl Server {
     /// A server of these pods. Without `client` no one but holders of a certificate is let in.
-    pub fn new(manager: Arc<Manager>, config: serde_json::Value, client: Option<Client>) -> Arc<Self> {
+    pub fn new(
+        manager: Arc<Manager>,
+        config: serde_json::Value,
+        client: Option<Client>,
+        pulse: Arc<Pulse>,
+    ) -> Arc<Self> {
         let node = manager.context().facts.name.clone();
-        Arc::new(Self { access: Access::new(client, node), manager, config })
+        Arc::new(Self {
+            access: Access::new(client, node),
+            manager,
+            config,
+            samples: Default::default(),
+            pulse,
+        })
+    }
+
+    /// Whether pods have been looked at lately.
+    fn is_in_step(&self) -> bool {
+        self.pulse.age() <= HEALTHY_WITHIN
     }
 
     fn router(self: &Arc<Self>) -> Router {
@@ -92,11 +126,20 @@ impl Server {
             .route("/stats/summary", get(stats::summary))
             .route("/metrics", get(metrics::own))
             .route("/metrics/resource", get(metrics::resource))
-            .route("/metrics/cadvisor", get(metrics::cadvisor))
+            .route("/metrics/cadvisor", get(cadvisor::cadvisor))
             .route("/metrics/probes", get(metrics::probes))
-            .layer(middleware::from_fn_with_state(Arc::clone(self), guard))
-            .route("/healthz", get(|| async { "ok" }))
+            .route("/metrics/slis", get(metrics::slis))
+            .route("/logs", get(system_logs::top))
+            .route("/logs/", get(system_logs::top))
+            .route("/logs/{*path}", get(system_logs::below))
+            .route("/checkpoint/{namespace}/{pod}/{container}", axum::routing::post(checkpoint::checkpoint))
+            .route("/healthz", get(sync_loop))
+            .route("/healthz/", get(sync_loop))
             .route("/healthz/ping", get(|| async { "ok" }))
+            .route("/healthz/log", get(|| async { "ok" }))
+            .route("/healthz/syncloop", get(sync_loop))
+            .fallback(|| async { Failure::not_found("404 page not found\n") })
+            .layer(middleware::from_fn_with_state(Arc::clone(self), guard))
             .with_state(Arc::clone(self))
     }
 
@@ -145,8 +188,23 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, route
 /// Lets only those through who are known and allowed.
 async fn guard(State(server): Shared, request: Request, next: Next) -> Response {
     let certificate = request.extensions().get::<Option<Identity>>().cloned().flatten();
-    match server.access.check(certificate, request.method(), request.uri().path(), request.headers()).await {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let begun = std::time::Instant::now();
+    let answer = match server.access.check(certificate, &method, &path, request.headers()).await {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
-    }
+    };
+    // The first part of a path is one of a few; the rest names pods.
+    let first = path.split('/').nth(1).unwrap_or_default();
+    let first = if answer.status() == StatusCode::NOT_FOUND { "other" } else { first };
+    let long_running = matches!(first, "exec" | "attach" | "portForward" | "run").to_string();
+    let labels = [
+        ("long_running", long_running.as_str()),
+        ("method", method.as_str()),
+        ("path", first),
+        ("server_type", "readwrite"),
+    ];
+    counters::count(Name::HttpRequests, &labels);
+    counters::observe(Name::HttpRequestSeconds, &labels, begun.elapsed());
+    answer
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::admission::Refusal;
 use crate::allocation::Resize;
 use crate::observed::Observed;
 use crate::plan::{ProbeResults, Waiting};
@@ -29,6 +30,14 @@ pub struct Verdict {
     pub kind: VerdictKind,
 }
 
+impl Verdict {
+    /// The node does not take a pod.
+    pub fn refusal(refusal: &Refusal) -> Self {
+        let message = format!("Pod was rejected: {}", refusal.message);
+        Self { reason: refusal.reason.clone(), message, kind: VerdictKind::Refused }
+    }
+}
+
 /// How the kubelet ends a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerdictKind {
@@ -36,8 +45,8 @@ pub enum VerdictKind {
     Refused,
     /// It has run as long as it may.
     Ended,
-    /// It goes for the good of the node, at once.
-    Evicted,
+    /// It goes for the good of the node, within so many seconds.
+    Evicted(i64),
 }
 
 /// What a status is computed from.

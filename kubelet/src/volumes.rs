@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Volume};
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -90,6 +91,9 @@ pub trait Lookup: Send + Sync {
     async fn trust_bundle(&self, name: &str) -> Result<Option<ClusterTrustBundle>, ConfigError>;
     /// All that are vouched for as a signer's.
     async fn trust_bundles(&self, signer: &str) -> Result<Vec<ClusterTrustBundle>, ConfigError>;
+    /// A claim of devices; `None` if there is none.
+    async fn resource_claim(&self, namespace: &str, name: &str)
+    -> Result<Option<ResourceClaim>, ConfigError>;
     /// The runtime's handler for a runtime class.
     async fn runtime_handler(&self, class: &str) -> Result<String, ConfigError>;
 }

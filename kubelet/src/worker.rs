@@ -20,6 +20,7 @@ use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::events::PodEvents;
 use crate::images::Pulls;
+use crate::metrics::{self, Name};
 use crate::observed::Observed;
 use crate::plan::{ProbeResults, Waiting};
 use crate::pod;
@@ -49,6 +50,8 @@ pub struct Inbox {
     pub wake: Arc<Notify>,
     /// Notified when the pod shall stop, to interrupt pulls and the like.
     killed: CancellationToken,
+    /// Nothing of the pod runs any more.
+    pub ended: CancellationToken,
     /// The worker has done all there was to do.
     pub done: CancellationToken,
     /// An object that the pod's volumes show has changed.
@@ -83,6 +86,7 @@ impl Inbox {
             desired: Mutex::new(Desired { pod, asked: None, verdict: None, gone: false }),
             wake: Arc::default(),
             killed: CancellationToken::new(),
+            ended: CancellationToken::new(),
             done: CancellationToken::new(),
             stale: AtomicBool::new(false),
         })
@@ -143,6 +147,15 @@ enum Phase {
     Ended,
 }
 
+/// Notes how long a step took.
+struct Timer(std::time::Instant);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        metrics::observe(Name::PodWorkerSeconds, &[("operation_type", "sync")], self.0.elapsed());
+    }
+}
+
 /// The task's state.
 pub struct Worker {
     context: Arc<Context>,
@@ -171,6 +184,12 @@ pub struct Worker {
     resize: Resize,
     /// Calls that make something in the runtime; they go on when the pod is told to stop meanwhile.
     under_way: Unbroken,
+    /// When the pod was seen first, until it runs.
+    seen: Option<std::time::Instant>,
+    /// The node has granted the pod what it needs of the node's own.
+    granted: bool,
+    /// The pod's claims of devices are prepared.
+    has_claims: bool,
     /// The first look at the pod has been taken.
     adopted: bool,
     finished: bool,
@@ -180,6 +199,7 @@ impl Worker {
     /// A worker that reads its orders from `inbox`.
     pub fn new(context: Arc<Context>, inbox: Arc<Inbox>) -> Self {
         let pod = inbox.pod();
+        let begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         Self {
             events: PodEvents::new(&context.events, &pod),
             probes: Probes::new(Arc::clone(&context.runtime), Arc::clone(&inbox.wake)),
@@ -202,6 +222,9 @@ impl Worker {
             applied: HashMap::new(),
             resize: Resize::default(),
             under_way: Unbroken::default(),
+            seen: Some(std::time::Instant::now()).filter(|_| !begun),
+            granted: false,
+            has_claims: false,
             adopted: false,
             finished: false,
         }
@@ -229,6 +252,7 @@ impl Worker {
     /// One step; answers how long nothing needs to be done.
     async fn step(&mut self) -> Duration {
         let gone = self.take_orders();
+        let _timer = Timer(std::time::Instant::now());
         match self.phase {
             Phase::Running => {
                 let killed = self.inbox.killed.clone();
@@ -243,7 +267,13 @@ impl Worker {
                 self.under_way.settled().await;
                 Box::pin(self.terminate()).await
             }
-            Phase::Ended => Box::pin(self.after_the_end(gone)).await,
+            Phase::Ended => {
+                let wait = Box::pin(self.after_the_end(gone)).await;
+                if self.phase == Phase::Ended {
+                    self.inbox.ended.cancel();
+                }
+                wait
+            }
         }
     }
 
@@ -280,7 +310,7 @@ impl Worker {
     }
 
     /// Computes the status and hands it on.
-    fn report(&self, observed: &Observed, probes: &ProbeResults, ended: bool, finished: bool) {
+    fn report(&mut self, observed: &Observed, probes: &ProbeResults, ended: bool, finished: bool) {
         let status = status::compute(&status::Inputs {
             pod: &self.pod_with_newest_status(),
             observed,
@@ -293,6 +323,11 @@ impl Worker {
             runtime: &self.context.runtime_name,
             now: Timestamp::now(),
         });
+        if status.phase.as_deref() == Some("Running")
+            && let Some(seen) = self.seen.take()
+        {
+            metrics::observe(Name::PodStartSeconds, &[], seen.elapsed());
+        }
         self.context.statuses.set(&self.pod, status, finished);
     }
 

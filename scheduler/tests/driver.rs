@@ -80,7 +80,7 @@ async fn pods_find_nodes() {
         (Some(config.path().into()), Some(own.into()));
     let scheduler = Box::pin(knarr_scheduler::run(command.args, stop.clone()));
     let ended = async {
-        scheduler.await.expect("no error");
+        Box::pin(scheduler).await.expect("no error");
         assert!(stop.is_cancelled(), "the scheduler ended too early");
     };
     tokio::join!(ended, async {

@@ -319,7 +319,10 @@ impl Coster<'_> {
     }
 
     fn size_at(&self, path: &[String]) -> Option<Range> {
-        self.declared(path).map(|decl| Range { min: 0, max: decl.max })
+        // A name that stands alone and is no variable is that of a type, for which the original takes the size of
+        // what is validated.
+        let whole = || (path.len() == 1).then(|| (self.root)("self")).flatten();
+        self.declared(path).or_else(whole).map(|decl| Range { min: 0, max: decl.max })
     }
 
     fn size(&self, expr: &Expr) -> Option<Range> {

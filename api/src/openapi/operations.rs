@@ -13,9 +13,11 @@ const STREAM_TYPES: [&str; 2] =
 const PATCH_TYPES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
+    STRATEGIC,
     "application/apply-patch+yaml",
 ];
+/// Custom resources have no such patches, and kubectl believes what is said here.
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 /// One operation to describe.
 pub(super) struct Operation<'a> {
@@ -98,7 +100,11 @@ impl Operation<'_> {
             "list" => JSON_TYPES.iter().chain(&STREAM_TYPES).copied().collect(),
             _ => JSON_TYPES.to_vec(),
         };
-        let consumes: Vec<&str> = if self.verb == "patch" { PATCH_TYPES.to_vec() } else { vec!["*/*"] };
+        let is_custom = !builder.source.overrides.is_empty();
+        let consumes: Vec<&str> = match self.verb {
+            "patch" => PATCH_TYPES.into_iter().filter(|ty| !is_custom || *ty != STRATEGIC).collect(),
+            _ => vec!["*/*"],
+        };
         if let Some(schema) = body {
             let required = !self.verb.starts_with("delete");
             match form {

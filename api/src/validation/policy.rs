@@ -32,7 +32,8 @@ const SCOPES: [&str; 7] = [
 ];
 /// Largest priority that users may give out.
 const PRIORITY_MAX: i64 = 1_000_000_000;
-const SYSTEM_CLASSES: [(&str, i64); 2] =
+/// Classes that every cluster has, with their values.
+pub const SYSTEM_CLASSES: [(&str, i64); 2] =
     [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 fn quota(at: &At<'_>) {
@@ -230,6 +231,11 @@ fn runtime_class(at: &At<'_>) {
 }
 
 fn priority_class(at: &At<'_>) {
+    at.get("preemptionPolicy").one_of_if_set(&["Never", "PreemptLowerPriority"]);
+    // Of a class that is there already, the value may not change anyway.
+    if at.before().is_some() {
+        return;
+    }
     let (name, value) = (at.get("metadata.name"), at.get("value"));
     if name.text().starts_with("system-") {
         if let Some(fault) = unlike_system_class(at) {
@@ -240,7 +246,6 @@ fn priority_class(at: &At<'_>) {
     } else if value.int().is_some_and(|number| number > PRIORITY_MAX) {
         value.forbidden(format!("maximum allowed value of a user defined priority is {PRIORITY_MAX}"));
     }
-    at.get("preemptionPolicy").one_of_if_set(&["Never", "PreemptLowerPriority"]);
 }
 
 /// Why a class is none of the system's own.

@@ -5,6 +5,7 @@ use crate::objects::Objects;
 use async_trait::async_trait;
 use knarr_api::Value;
 use knarr_api::status::Status;
+use knarr_api::validation::SYSTEM_CLASSES;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -24,8 +25,9 @@ impl Plugin for Priority {
     }
 
     fn handles(&self, operation: Operation, attributes: &Attributes<'_>) -> bool {
-        matches!(operation, Operation::Create | Operation::Update)
-            && (attributes.is("", "pods") || attributes.is(GROUP, "priorityclasses"))
+        let written = matches!(operation, Operation::Create | Operation::Update);
+        let is_class = attributes.is(GROUP, "priorityclasses");
+        written && (attributes.is("", "pods") || is_class) || operation == Operation::Delete && is_class
     }
 
     async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
@@ -45,6 +47,11 @@ impl Plugin for Priority {
     }
 
     async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        if attributes.operation == Operation::Delete {
+            let is_system = SYSTEM_CLASSES.iter().any(|(known, _)| *known == attributes.name);
+            let refusal = || attributes.forbidden("this is a system priority class and cannot be deleted");
+            return if is_system { Err(refusal()) } else { Ok(()) };
+        }
         let Some(class) = attributes.object.as_ref().filter(|_| attributes.is(GROUP, "priorityclasses"))
         else {
             return Ok(());

@@ -165,13 +165,11 @@ pub(super) fn identify(wanted: &mut Value, now: Timestamp) {
 
 /// The namespace of the path, which a namespace in the body must equal.
 pub(super) fn set_namespace(call: &Call<'_>, wanted: &mut Value) -> Result<(), Status> {
-    let given = object::namespace(wanted);
     if !call.row.kind.namespaced {
-        if given.is_empty() {
-            object::set_meta(wanted, "namespace", None);
-        }
+        object::set_meta(wanted, "namespace", None);
         return Ok(());
     }
+    let given = object::namespace(wanted);
     if !given.is_empty() && given != call.namespace {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",

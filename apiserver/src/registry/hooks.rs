@@ -54,7 +54,15 @@ pub trait Hooks: Send + Sync + 'static {
     }
 
     /// Whether a user may do something else than what the request asks for.
-    fn may(&self, user: &User, attributes: &Attributes<'_>) -> bool;
+    fn may(&self, user: &User, attributes: &Attributes<'_>) -> bool {
+        self.require(user, attributes).is_ok()
+    }
+
+    /// The same as an answer to the client.
+    ///
+    /// # Errors
+    /// 403 with what is lacking.
+    fn require(&self, user: &User, attributes: &Attributes<'_>) -> Result<(), Status>;
 
     /// Refuses a write to roles and bindings that would grant more than the writer holds.
     ///
@@ -89,8 +97,8 @@ impl Hooks for NoHooks {
         Ok(())
     }
 
-    fn may(&self, _: &User, _: &Attributes<'_>) -> bool {
-        true
+    fn require(&self, _: &User, _: &Attributes<'_>) -> Result<(), Status> {
+        Ok(())
     }
 
     fn escalation(&self, _: &User, _: &Kind, _: &Value, _: Option<&Value>) -> Result<(), Status> {

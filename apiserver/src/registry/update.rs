@@ -93,6 +93,9 @@ impl Registry {
             let served = call.row.conversion.as_ref().map(|_| encode::serve(call.row, old.clone()));
             let wished = versions.settled(|| wish(served.as_ref().unwrap_or(&old))).await?;
             let Wish { value: mut wanted, applied, mut warnings } = wished?;
+            if !call.row.kind.namespaced {
+                object::set_meta(&mut wanted, "namespace", None);
+            }
             check_versions(call, &mut wanted, &old, &existing)?;
             let ready = self.ready(call, options, wanted, Some(&old), applied).await?;
             warnings.extend(ready.warnings.iter().cloned());
@@ -167,6 +170,7 @@ impl Registry {
             kind: &call.row.kind,
             namespace: call.namespace,
             user: call.user(),
+            verb: call.context.info.verb.as_str(),
             now: knarr_api::time::Timestamp::now(),
             dry_run: false,
         };

@@ -201,6 +201,7 @@ impl Registry {
             kind: &row.kind,
             namespace: call.namespace,
             user: call.user(),
+            verb: call.context.info.verb.as_str(),
             now,
             dry_run: options.dry_run,
         };
@@ -275,6 +276,10 @@ impl Registry {
         match old {
             None => self.prepare_create(scene, call, &mut value)?,
             Some(old) => super::subresource::prepare_update(scene, row, call.subresource, &mut value, old),
+        }
+        if row.custom().is_some() {
+            // The status that the kind has by default, whatever came with the request.
+            codec::default(&row.api, row.stored.ty, &mut value);
         }
         let main = matches!(call.subresource, "" | "scale");
         let companions = if main {

@@ -130,14 +130,19 @@ fn health_port(service: &Value) -> i64 {
 /// What the former type needed and the new one has no use for goes, if the client left it as it was.
 fn drop_for_type(value: &mut Value, old: &Value) {
     let unchanged = |value: &Value, name: &str| get(value, name) == get(old, name);
-    if has_addresses(old) && !has_addresses(value) && unchanged(value, "clusterIP") {
-        for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            set(value, name, None);
+    if has_addresses(old) && !has_addresses(value) {
+        for (name, more) in
+            [("clusterIP", Some("clusterIPs")), ("ipFamilies", None), ("ipFamilyPolicy", None)]
+        {
+            if unchanged(value, name) {
+                set(value, name, None);
+                more.into_iter().for_each(|more| set(value, more, None));
+            }
         }
     }
     if has_node_ports(old)
         && !has_node_ports(value)
-        && node_ports(value) == node_ports(old)
+        && node_ports(value).iter().all(|port| *port == 0 || node_ports(old).contains(port))
         && let Some(Value::Array(ports)) = value.pointer_mut("/spec/ports")
     {
         ports.iter_mut().filter_map(Value::as_object_mut).for_each(|p| drop(p.remove("nodePort")));
@@ -221,6 +226,24 @@ mod tests {
             node,
             json!({"type": "ClusterIP", "clusterIP": "10.0.0.5", "clusterIPs": ["10.0.0.5"],
                 "ports": [{"port": 80, "protocol": "TCP"}]}),
+        );
+        // Also where a port goes at the same time; another node port is the client's own wish.
+        let two = json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080},
+            {"port": 81, "protocol": "TCP", "nodePort": 30081}]});
+        check(
+            json!({"type": "ClusterIP", "ports": [{"port": 81, "protocol": "TCP", "nodePort": 30081}]}),
+            two.clone(),
+            json!({"type": "ClusterIP", "ports": [{"port": 81, "protocol": "TCP"}]}),
+        );
+        let other =
+            json!({"type": "ClusterIP", "ports": [{"port": 81, "protocol": "TCP", "nodePort": 30085}]});
+        check(other.clone(), two, other);
+        // To ExternalName: families go, whether the client has cleared the address or not.
+        check(
+            json!({"type": "ExternalName", "externalName": "a.b", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}),
+            json!({"type": "ClusterIP", "clusterIP": "10.0.0.5", "clusterIPs": ["10.0.0.5"], "ipFamilies": ["IPv4"],
+                "ipFamilyPolicy": "SingleStack"}),
+            json!({"type": "ExternalName", "externalName": "a.b"}),
         );
         // To ExternalName: the address goes.
         check(

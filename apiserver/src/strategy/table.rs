@@ -178,7 +178,8 @@ pub static RULES: &[Rules] = &[
     Rules::new("networking.k8s.io", "networkpolicies").counts(Generation::SPEC),
     Rules::new("policy", "poddisruptionbudgets").counts(Generation::SPEC),
     Rules::new("resource.k8s.io", "deviceclasses").counts(Generation::SPEC),
-    Rules::new("resource.k8s.io", "resourceclaims").status_alone(),
+    Rules::new("resource.k8s.io", "resourceclaims").status_alone().by(&super::resource_claim::Claim),
+    Rules::new("resource.k8s.io", "resourceclaimtemplates").by(&super::resource_claim::Template),
     Rules::new("resource.k8s.io", "resourceslices").counts(Generation::SPEC),
     Rules::new("scheduling.k8s.io", "priorityclasses").counts(Generation::FIXED),
     Rules::new("storage.k8s.io", "csidrivers")

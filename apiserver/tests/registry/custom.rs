@@ -319,6 +319,47 @@ async fn a_watch_tells_of_changes() {
 }
 
 #[tokio::test]
+async fn a_status_may_have_defaults() {
+    let server = start().await;
+    let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status";
+    let patch = json!([
+        {"op": "add", "path": format!("{status}/default"), "value": {"phase": "Unknown"}},
+        {"op": "add", "path": format!("{status}/properties/phase"), "value": {"type": "string"}},
+        {"op": "add", "path": format!("{status}/properties/round"), "value": {"type": "integer", "default": 3}},
+    ]);
+    server.patch(&format!("{CRDS}/widgets.example.com"), "json-patch+json", &patch).await.code_is(200);
+    let mut sent = widget("a", json!({"size": 2}));
+    sent["status"] = json!({"phase": "Mine"});
+    let made = server.post(WIDGETS, &sent).await.expect(201);
+    assert_eq!(made["status"], json!({"phase": "Unknown", "round": 3}));
+    assert_eq!(server.get(&format!("{WIDGETS}/a")).await.expect(200)["status"], made["status"]);
+    // kubectl asks the document which patches there are.
+    let document = server.get("/openapi/v3/apis/example.com/v1").await.expect(200);
+    let paths = document["paths"].as_object().unwrap();
+    let (_, path) = paths.iter().find(|(path, _)| path.ends_with("/widgets/{name}")).unwrap();
+    let content: Vec<&str> =
+        path["patch"]["requestBody"]["content"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        content,
+        ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"]
+    );
+}
+
+#[tokio::test]
+async fn a_namespace_is_nothing_to_objects_of_the_cluster() {
+    let server = start().await;
+    let role = json!({"metadata": {"name": "r", "namespace": "default"}, "rules": []});
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let made = server.post(roles, &role).await.expect(201);
+    assert!(made["metadata"].get("namespace").is_none(), "{made}");
+    let mut again = made.clone();
+    again["metadata"]["namespace"] = "default".into();
+    again["metadata"]["labels"] = json!({"a": "b"});
+    let changed = server.put(&format!("{roles}/r"), &again).await.expect(200);
+    assert!(changed["metadata"].get("namespace").is_none(), "{changed}");
+}
+
+#[tokio::test]
 async fn finalizers_may_have_any_name() {
     let server = start().await;
     let mut held = widget("held", json!({"size": 2}));

@@ -1,11 +1,14 @@
 //! Client certificates: the handshake takes any whose key the client proves to hold ([`AcceptAny`]), and the chain is judged
 //! by [`Trust`] afterwards, so that a bad one is an answer of HTTP and not a broken handshake.
+use crate::unusual::{self, Purpose};
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
 use std::sync::Arc;
 
 /// Why a certificate authority could not be used.
@@ -20,7 +23,10 @@ pub enum CaError {
 }
 
 /// The authorities whose client certificates are good.
-pub struct Trust(Arc<dyn ClientCertVerifier>);
+pub struct Trust {
+    authorities: Vec<CertificateDer<'static>>,
+    chains: Arc<dyn ClientCertVerifier>,
+}
 
 impl Trust {
     /// Trusts the certificates of a PEM bundle.
@@ -28,19 +34,20 @@ impl Trust {
     /// # Errors
     /// Malformed PEM, or no certificate in it.
     pub fn new(pem: &[u8], provider: Arc<CryptoProvider>) -> Result<Self, CaError> {
+        let authorities = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate?).map_err(|e| CaError::Roots(e.to_string()))?;
+        for certificate in &authorities {
+            roots.add(certificate.clone()).map_err(|e| CaError::Roots(e.to_string()))?;
         }
-        let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        let chains = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|e| CaError::Roots(e.to_string()))?;
-        Ok(Self(inner))
+        Ok(Self { authorities, chains })
     }
 
     /// The subjects of the authorities, to be named to clients.
     pub fn subjects(&self) -> Vec<DistinguishedName> {
-        self.0.root_hint_subjects().to_vec()
+        self.chains.root_hint_subjects().to_vec()
     }
 
     /// Is the chain good now? Gives its leaf.
@@ -49,8 +56,12 @@ impl Trust {
     /// What is wrong with it.
     pub fn leaf<'a, 'b>(&self, chain: &'a [CertificateDer<'b>]) -> Result<&'a CertificateDer<'b>, String> {
         let (leaf, intermediates) = chain.split_first().ok_or("no certificate")?;
-        let verdict = self.0.verify_client_cert(leaf, intermediates, UnixTime::now());
-        verdict.map(|_| leaf).map_err(|e| format!("x509: {e}"))
+        let now = UnixTime::now();
+        let verdict = match unusual::verdict(leaf, &self.authorities, Purpose::Client, now) {
+            Some(verdict) => verdict.map_err(Error::from),
+            None => self.chains.verify_client_cert(leaf, intermediates, now).map(drop),
+        };
+        verdict.map(|()| leaf).map_err(|e| format!("x509: {e}"))
     }
 }
 
@@ -102,8 +113,12 @@ impl ClientCertVerifier for AcceptAny {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // With the key alone: of certificates of version 1 the function for certificates reads nothing.
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+            .map_err(|_| Error::from(CertificateError::BadEncoding))?;
+        let key = SubjectPublicKeyInfoDer::from(parsed.public_key().raw);
         let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+        verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

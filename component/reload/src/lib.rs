@@ -4,5 +4,6 @@ pub mod clients;
 pub mod exposition;
 mod files;
 pub mod identity;
+pub mod unusual;
 
 pub use files::Reloaded;

@@ -82,6 +82,7 @@ fn defined(context: &Context) -> Result<()> {
     let patch = r#"{"spec":{"sail":"lateen"}}"#;
     contains(&context.refused(&["patch", "boat/knarr", "--type=merge", "-p", patch])?, "a rig stays")?;
 
+    applied_again(context)?;
     context.kubectl(&["scale", "boat/knarr", "--replicas=5"])?;
     same(context.value("boat/knarr", ".spec.size")?, "5".to_owned())?;
     context.kubectl(&[
@@ -97,6 +98,30 @@ fn defined(context: &Context) -> Result<()> {
         contains(&context.kubectl(&["explain", "boat.spec"])?, "How the boat is built.")
     })?;
     context.kubectl(&["delete", "boat", "knarr"]).map(|_| ())
+}
+
+/// kubectl applies what has changed, its own way and the server's, and takes back what is not applied any more.
+fn applied_again(context: &Context) -> Result<()> {
+    let mut coracle = boat(context, "coracle", json!({"sail": "square", "size": 1}));
+    coracle["metadata"]["labels"] = json!({"port": "Bergen"});
+    coracle["metadata"]["finalizers"] = json!(["harbour.example.com"]);
+    context.apply_json(&coracle)?;
+    coracle["spec"]["size"] = 2.into();
+    coracle["metadata"]["labels"] = json!({});
+    context.apply_json(&coracle)?;
+    same(context.value("boat/coracle", ".spec.size")?, "2".to_owned())?;
+    same(context.value("boat/coracle", ".metadata.labels")?, String::new())?;
+    let ours = ["apply", "--server-side", "--field-manager=harbour", "--force-conflicts", "-f", "-"];
+    coracle["metadata"]["labels"] = json!({"port": "Stavanger"});
+    context.kubectl_with(&ours, &coracle.to_string())?;
+    let mut bare = boat(context, "coracle", json!({"sail": "square", "size": 4}));
+    bare["metadata"]["finalizers"] = json!([]);
+    context.kubectl_with(&ours, &bare.to_string())?;
+    same(context.value("boat/coracle", ".spec.size")?, "4".to_owned())?;
+    same(context.value("boat/coracle", ".metadata.labels.port")?, String::new())?;
+    let free = r#"{"metadata":{"finalizers":null}}"#;
+    context.kubectl(&["patch", "boat/coracle", "--type=merge", "-p", free])?;
+    context.kubectl(&["delete", "boat", "coracle"]).map(drop)
 }
 
 /// A policy in CEL refuses what it is bound to, with parameters, and only that.

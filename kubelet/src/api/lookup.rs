@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -114,6 +115,14 @@ impl Lookup for ApiLookup {
         let of_signer = ListParams::default().fields(&format!("spec.signerName={signer}"));
         let list = api.list(&of_signer).await;
         list.map(|list| list.items).map_err(|error| ConfigError::Unavailable(error.to_string()))
+    }
+
+    async fn resource_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ResourceClaim>, ConfigError> {
+        found(Api::namespaced(self.client.clone(), namespace), name).await
     }
 
     async fn runtime_handler(&self, class: &str) -> Result<String, ConfigError> {

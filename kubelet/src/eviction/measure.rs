@@ -81,7 +81,7 @@ pub async fn memory(context: &Context) -> BTreeMap<String, u64> {
 }
 
 /// Bytes that a directory takes on its own file system; files with several names count once.
-fn size(path: &Path) -> u64 {
+pub fn size(path: &Path) -> u64 {
     let Ok(root) = std::fs::symlink_metadata(path) else { return 0 };
     let mut seen = HashSet::new();
     let mut total = 0;
@@ -132,7 +132,8 @@ fn levels(root: &Path) -> Vec<Level> {
     levels
 }
 
-fn processes() -> Option<Level> {
+/// How many processes there may be, and how many more.
+pub fn processes() -> Option<Level> {
     let number = |text: &str| text.trim().parse::<u64>().ok();
     let capacity = number(&std::fs::read_to_string("/proc/sys/kernel/pid_max").ok()?)?;
     // The fourth word is RUNNING/ALL.

@@ -14,6 +14,16 @@ struct News {
     message: String,
 }
 
+/// A kubelet names its node in the place of the UID, and looks for it there.
+pub fn reference(name: &str) -> ObjectReference {
+    ObjectReference {
+        kind: Some("Node".to_owned()),
+        name: Some(name.to_owned()),
+        uid: Some(name.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
 /// Tells what happens to a node.
 pub struct NodeEvents {
     recorder: Recorder,
@@ -52,14 +62,7 @@ impl NodeEvents {
     }
 
     fn record(&self, News { kind, reason, message }: News) {
-        // A kubelet names its node in the place of the UID, and looks for it there.
-        let node = ObjectReference {
-            kind: Some("Node".to_owned()),
-            name: Some(self.name.clone()),
-            uid: Some(self.name.clone()),
-            ..ObjectReference::default()
-        };
-        self.recorder.event(node, kind, &reason, message);
+        self.recorder.event(reference(&self.name), kind, &reason, message);
     }
 }
 

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::machine::Machine;
 use crate::context::Facts;
+use crate::devices::Amounts;
 use crate::eviction::pressure::Pressure;
 use crate::pleg::{HEALTHY_WITHIN, Pulse};
 use crate::runtime::Runtime;
@@ -40,6 +41,8 @@ pub struct Known<'a> {
     pub health: &'a Health,
     /// What it runs short of.
     pub pressures: BTreeSet<Pressure>,
+    /// What plugins offer.
+    pub devices: Amounts,
     /// Images on the node.
     pub images: Vec<Image>,
     /// The present.
@@ -105,15 +108,21 @@ const DECLARED: [&str; 2] = ["GuaranteedQoSPodCPUResize", "InPlacePodVerticalSca
 
 /// Computes the status.
 pub fn compute(known: &Known<'_>) -> NodeStatus {
-    let capacity = resources(known.machine, known.max_pods);
+    let mut capacity = resources(known.machine, known.max_pods);
     let mut allocatable = capacity.clone();
     for (name, milli) in &known.facts.allocatable {
         let quantity = match name.as_str() {
+            "cpu" if milli % 1000 == 0 => (milli / 1000).to_string(),
+            "cpu" => format!("{milli}m"),
             "memory" => format!("{}Ki", milli / 1000 / 1024),
             "ephemeral-storage" => (milli / 1000).to_string(),
             _ => continue,
         };
         allocatable.insert(name.clone(), Quantity(quantity));
+    }
+    for (name, (there, usable)) in &known.devices {
+        capacity.insert(name.clone(), Quantity(there.to_string()));
+        allocatable.insert(name.clone(), Quantity(usable.to_string()));
     }
     let mut addresses: Vec<NodeAddress> = known
         .facts

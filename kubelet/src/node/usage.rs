@@ -11,6 +11,11 @@ pub struct Usage {
     pub memory_free: u64,
     /// Bytes that could be had without swapping.
     pub memory_available: u64,
+    /// Bytes of swap, and those that are free.
+    pub swap_total: u64,
+    pub swap_free: u64,
+    /// When the machine was started, in seconds since the epoch.
+    pub booted: Option<i64>,
 }
 
 /// Reads the kernel's counters.
@@ -40,6 +45,9 @@ fn parse(stat: &str, meminfo: &str) -> Usage {
         memory_total: memory("MemTotal"),
         memory_free: memory("MemFree"),
         memory_available: memory("MemAvailable"),
+        swap_total: memory("SwapTotal"),
+        swap_free: memory("SwapFree"),
+        booted: stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()),
     }
 }
 
@@ -50,9 +58,10 @@ mod tests {
     #[test]
     fn counters() {
         let usage = parse(
-            "cpu  100 10 50 1000 20 1 2 3 99 99\ncpu0 …",
+            "cpu  100 10 50 1000 20 1 2 3 99 99\nbtime 7\n",
             "MemTotal: 100 kB\nMemFree: 10 kB\nMemAvailable: 40 kB",
         );
+        assert_eq!(usage.booted, Some(7));
         assert_eq!(usage.cpu_nanoseconds, 166 * 10_000_000);
         assert_eq!(
             (usage.memory_total, usage.memory_free, usage.memory_available),

@@ -220,6 +220,19 @@ impl Runtime for CriRuntime {
         Ok(())
     }
 
+    async fn checkpoint_container(&self, id: &str, location: &str, timeout: Duration) -> Result<()> {
+        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+        let request = CheckpointContainerRequest {
+            container_id: id.to_owned(),
+            location: location.to_owned(),
+            timeout: seconds,
+        };
+        let limit = CALL_TIMEOUT.max(timeout + CALL_TIMEOUT);
+        let _: CheckpointContainerResponse =
+            self.call(runtime_path!("CheckpointContainer"), request, limit).await?;
+        Ok(())
+    }
+
     async fn reopen_container_log(&self, id: &str) -> Result<()> {
         let request = ReopenContainerLogRequest { container_id: id.to_owned() };
         let _: ReopenContainerLogResponse =

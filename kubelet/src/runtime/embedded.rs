@@ -4,6 +4,7 @@
 //! the kubelet starts and speaks to through a socket; it has the pod's namespaces and is the parent of its containers.
 //! What is known of sandboxes and containers lies in files (`state`), so that a new kubelet finds everything again.
 
+mod cdi;
 mod client;
 mod devices;
 mod leftovers;

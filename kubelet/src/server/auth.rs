@@ -88,6 +88,8 @@ fn subresources(path: &str) -> &'static [&'static str] {
         &["checkpoint"]
     } else if path == "/pods" || under("/runningpods") {
         &["pods", "proxy"]
+    } else if under("/healthz") {
+        &["healthz", "proxy"]
     } else if path == "/configz" {
         &["configz", "proxy"]
     } else {
@@ -109,5 +111,6 @@ mod tests {
         check("/exec/a/b/c", &["proxy"]);
         check("/pods", &["pods", "proxy"]);
         check("/configz", &["configz", "proxy"]);
+        check("/healthz/syncloop", &["healthz", "proxy"]);
     }
 }

@@ -1,63 +1,113 @@
 //! Metrics in Prometheus' text form.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-
 use axum::extract::State;
-use axum::http::header;
 use axum::response::IntoResponse;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Failure, Server, Shared};
+use super::exposition::{Metric, TEXT};
+use super::{Failure, Server, Shared, process};
 use crate::labels;
+use crate::metrics;
+use crate::node::status::KUBELET_VERSION;
 use crate::node::usage;
 use crate::pod;
 use crate::runtime::types::ContainerStats;
+use crate::volumes::disk;
 
-/// The answer's type.
-const TEXT: [(header::HeaderName, &str); 1] =
-    [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-
-/// One metric with its help, kind and samples.
-struct Metric(String);
-
-impl Metric {
-    fn new(name: &str, kind: &str, help: &str) -> Self {
-        Self(format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"))
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.write(name, labels, value);
-        self.0.push('\n');
-    }
-
-    /// A sample with its time, in milliseconds since the epoch.
-    fn sample_at(&mut self, name: &str, labels: &[(&str, &str)], value: f64, at: i64) {
-        self.write(name, labels, value);
-        let _ = writeln!(self.0, " {at}");
-    }
-
-    fn write(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value:?}")).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        // Writing to a string cannot fail.
-        let _ = write!(self.0, "{name}{labels} {value}");
-    }
+/// The kubelet's own metrics: what it has counted, and what is the case now.
+pub async fn own(State(server): Shared) -> Result<impl IntoResponse, Failure> {
+    let now = move || {
+        let counted = metrics::own().exposition(|name| !name.starts_with("prober_"));
+        counted + &gauges(&server) + &volumes(&server) + &process::exposition()
+    };
+    Ok((TEXT, tokio::task::spawn_blocking(now).await.map_err(Failure::internal)?))
 }
 
-/// The kubelet's own metrics.
-pub async fn own(State(server): Shared) -> impl IntoResponse {
+/// Names, kinds of samples and their values.
+fn gauge(name: &str, help: &str, samples: &[(&[(&str, &str)], f64)]) -> String {
+    let mut metric = Metric::new(name, "gauge", help);
+    for (labels, value) in samples {
+        metric.sample(name, labels, *value);
+    }
+    metric.0
+}
+
+fn gauges(server: &Server) -> String {
     let pods = server.manager.pods();
     let running = pods.iter().filter(|pod| pod::phase(pod) == "Running").count();
-    let name = "kubelet_running_pods";
-    let mut metric = Metric::new(name, "gauge", "Number of pods that have a running pod sandbox");
-    metric.sample(name, &[], running as f64);
-    let name = "kubelet_node_name";
-    let mut node = Metric::new(name, "gauge", "The node's name. The count is always 1.");
-    node.sample(name, &[("node", &server.manager.context().facts.name)], 1.0);
-    (TEXT, metric.0 + &node.0)
+    let count = |is_static: bool, active: bool| {
+        let counts = |pod: &&Pod| pod::is_static(pod) == is_static && (!active || !pod::is_terminal(pod));
+        pods.iter().filter(counts).count() as f64
+    };
+    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    let statuses = pods.iter().filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()).flatten();
+    for state in statuses.filter_map(|status| status.state.as_ref()) {
+        let state = if state.running.is_some() {
+            "running"
+        } else if state.terminated.is_some() {
+            "exited"
+        } else {
+            "created"
+        };
+        *states.entry(state).or_default() += 1;
+    }
+    let mut containers =
+        Metric::new("kubelet_running_containers", "gauge", "Number of containers currently running");
+    for (state, count) in states {
+        containers.sample("kubelet_running_containers", &[("container_state", state)], count as f64);
+    }
+    let node = server.manager.context().facts.name.as_str();
+    let by_source: [&[(&str, &str)]; 2] = [&[("static", "")], &[("static", "true")]];
+    let sources = |active| [(by_source[0], count(false, active)), (by_source[1], count(true, active))];
+    let build = [("git_version", KUBELET_VERSION), ("major", "1"), ("minor", "36")];
+    [
+        gauge("kubelet_running_pods", "Number of pods that have a running pod sandbox", &[(&[], running as f64)]),
+        containers.0,
+        gauge("kubelet_desired_pods", "The number of pods the kubelet is being instructed to run. static is true if the pod is not from the apiserver.", &sources(false)),
+        gauge("kubelet_active_pods", "The number of pods the kubelet considers active and which are being considered when admitting new pods. static is true if the pod is not from the apiserver.", &sources(true)),
+        gauge("kubelet_node_name", "The node's name. The count is always 1.", &[(&[("node", node)], 1.0)]),
+        gauge("kubernetes_build_info", "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.", &[(&build, 1.0)]),
+    ]
+    .concat()
+}
+
+/// The space of claims' volumes.
+fn volumes(server: &Server) -> String {
+    const NAMES: [(&str, &str); 6] = [
+        ("kubelet_volume_stats_available_bytes", "Number of available bytes in the volume"),
+        ("kubelet_volume_stats_capacity_bytes", "Capacity in bytes of the volume"),
+        ("kubelet_volume_stats_inodes", "Maximum number of inodes in the volume"),
+        ("kubelet_volume_stats_inodes_free", "Number of free inodes in the volume"),
+        ("kubelet_volume_stats_inodes_used", "Number of used inodes in the volume"),
+        ("kubelet_volume_stats_used_bytes", "Number of used bytes in the volume"),
+    ];
+    let context = server.manager.context();
+    let mut found: BTreeMap<(String, String), [f64; 6]> = BTreeMap::new();
+    for pod in server.manager.pods().iter().filter(|pod| !pod::is_terminal(pod)) {
+        for volume in pod::spec(pod).volumes.iter().flatten() {
+            let Some(claim) = &volume.persistent_volume_claim else { continue };
+            let path = disk::find(&context.pod_dir(pod::uid(pod)), &volume.name);
+            let Some(stat) = path.and_then(|path| nix::sys::statvfs::statvfs(&path).ok()) else { continue };
+            let bytes = |blocks: u64| (blocks * stat.fragment_size()) as f64;
+            let (free, files) = (stat.files_free() as f64, stat.files() as f64);
+            let used = bytes(stat.blocks().saturating_sub(stat.blocks_free()));
+            let all = [bytes(stat.blocks_available()), bytes(stat.blocks()), files, free, files - free, used];
+            found.insert((pod::namespace(pod).to_owned(), claim.claim_name.clone()), all);
+        }
+    }
+    let mut out = String::new();
+    for (index, (name, help)) in NAMES.iter().enumerate().filter(|_| !found.is_empty()) {
+        let mut metric = Metric::new(name, "gauge", help);
+        for ((namespace, claim), values) in &found {
+            let labels = [("namespace", namespace.as_str()), ("persistentvolumeclaim", claim.as_str())];
+            metric.sample(name, &labels, values[index]);
+        }
+        out += &metric.0;
+    }
+    out
 }
 
 /// CPU and memory of containers, pods and node, as metrics servers ask for them.
@@ -171,22 +221,6 @@ fn exposition(used: &[Used], node: &usage::Usage, now: i64) -> String {
     [out, pod_cpu.0, pod_memory.0, node_cpu.0, node_memory.0, errors.0].concat()
 }
 
-/// Usage of containers under the names that cAdvisor gives it.
-pub async fn cadvisor(State(server): Shared) -> Result<impl IntoResponse, Failure> {
-    let stats = server.manager.context().runtime.list_container_stats().await.map_err(Failure::internal)?;
-    let name = "container_cpu_usage_seconds_total";
-    let mut cpu = Metric::new(name, "counter", "Cumulative cpu time consumed in seconds.");
-    let name_memory = "container_memory_working_set_bytes";
-    let mut memory = Metric::new(name_memory, "gauge", "Current working set in bytes.");
-    for stat in &stats {
-        each(stat, |labels, seconds, bytes| {
-            cpu.sample(name, labels, seconds);
-            memory.sample(name_memory, labels, bytes);
-        });
-    }
-    Ok((TEXT, cpu.0 + &memory.0))
-}
-
 fn each(stat: &ContainerStats, mut with: impl FnMut(&[(&str, &str)], f64, f64)) {
     let Some(attributes) = &stat.attributes else { return };
     let label = |key: &str| attributes.labels.get(key).map(String::as_str).unwrap_or_default();
@@ -199,22 +233,20 @@ fn each(stat: &ContainerStats, mut with: impl FnMut(&[(&str, &str)], f64, f64)) 
     with(&labels, cpu as f64 / 1e9, memory as f64);
 }
 
-/// Whether containers are ready, by pod.
-pub async fn probes(State(server): Shared) -> impl IntoResponse {
-    let name = "prober_probe_ready";
-    let mut metric = Metric::new(name, "gauge", "Whether a container counts as ready.");
-    for pod in server.manager.pods() {
-        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-        for status in statuses.into_iter().flatten() {
-            let labels = [
-                ("container", status.name.as_str()),
-                ("namespace", pod::namespace(&pod)),
-                ("pod", pod::name(&pod)),
-            ];
-            metric.sample(name, &labels, f64::from(u8::from(status.ready)));
-        }
+/// Whether the checks of `/healthz` pass.
+pub async fn slis(State(server): Shared) -> impl IntoResponse {
+    let name = "kubernetes_healthcheck";
+    let mut metric = Metric::new(name, "gauge", "This metric records the result of a single healthcheck.");
+    for check in ["log", "ping", "syncloop"] {
+        let passes = check != "syncloop" || server.is_in_step();
+        metric.sample(name, &[("name", check), ("type", "healthz")], f64::from(u8::from(passes)));
     }
     (TEXT, metric.0)
+}
+
+/// What probes have found.
+pub async fn probes() -> impl IntoResponse {
+    (TEXT, metrics::own().exposition(|name| name.starts_with("prober_")))
 }
 
 #[cfg(test)]

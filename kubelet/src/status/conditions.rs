@@ -63,7 +63,7 @@ pub fn of_refused(inputs: &Inputs<'_>) -> Vec<PodCondition> {
 fn with_others<const N: usize>(inputs: &Inputs<'_>, list: [PodCondition; N]) -> Vec<PodCondition> {
     let evicted = inputs
         .verdict
-        .filter(|verdict| verdict.kind == VerdictKind::Evicted)
+        .filter(|verdict| matches!(verdict.kind, VerdictKind::Evicted(_)))
         .map(|verdict| condition("DisruptionTarget", true, "TerminationByKubelet", verdict.message.clone()));
     let ours = resize(inputs).into_iter().chain(list).chain(evicted);
     let mut all: Vec<PodCondition> = ours.map(|condition| settle(inputs, condition)).collect();

@@ -54,6 +54,12 @@ pub fn empty_dir(pod_dir: &Path, name: &str) -> PathBuf {
     directory(pod_dir, "empty-dir", name)
 }
 
+/// Where a volume of a pod is, whatever made it.
+pub fn find(pod_dir: &Path, name: &str) -> Option<PathBuf> {
+    let plugins = fs::read_dir(pod_dir.join("volumes")).ok()?.flatten();
+    plugins.map(|plugin| plugin.path().join(name)).find(|path| path.is_dir())
+}
+
 /// Makes the directory of a volume, in memory where it should be; answers whether it is new.
 fn make_volume(path: &Path, medium: Medium) -> io::Result<bool> {
     let size = match medium {

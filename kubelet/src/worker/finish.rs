@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Phase, RESYNC, Worker};
+use crate::metrics;
 use crate::plan::ProbeResults;
 use crate::pod;
 use crate::volumes::{disk, subpath};
@@ -26,9 +27,14 @@ impl Worker {
         // Status first: it says how the containers ended.
         self.report(&observed, &ProbeResults::default(), true, false);
         let uid = pod::uid(&self.pod).to_owned();
+        if let Err(error) = self.context.grants.dra.release(&uid).await {
+            tracing::warn!(pod = pod::full_name(&self.pod), error, "claims not let go");
+            return RETRY;
+        }
         if !self.remove_files(&uid, !gone).await {
             return RETRY;
         }
+        self.context.grants.release(&uid);
         if !gone {
             self.report(&observed, &ProbeResults::default(), true, true);
             return RESYNC;
@@ -55,6 +61,7 @@ impl Worker {
             return RETRY;
         }
         self.context.statuses.forget(&uid);
+        metrics::forget(&uid);
         self.finished = true;
         Duration::ZERO
     }

@@ -66,13 +66,26 @@ impl Worker {
 
     async fn resize_container(&mut self, container: &Container, id: &str, outcome: &mut Outcome) {
         let memory = self.context.facts.memory;
-        let wanted = resources::container(&self.pod, container, memory);
+        let wanted = self.limits(container);
         let applied = self.applied.entry(id.to_owned()).or_insert_with(|| {
             // It was made by a kubelet before this one, which has told what it gave.
             let before = allocation::as_reported(&self.pod);
             let then = pod::find_container(&before, &container.name);
-            then.map_or_else(|| wanted.clone(), |then| resources::container(&before, &then, memory))
+            let given = then.map_or_else(
+                || wanted.clone(),
+                |then| {
+                    let quota = if wanted.cpu_quota < 0 { Some(wanted.cpu_quota) } else { None };
+                    let given = resources::container(&before, &then, memory);
+                    LinuxContainerResources { cpu_quota: quota.unwrap_or(given.cpu_quota), ..given }
+                },
+            );
+            // Its CPUs may have changed since.
+            LinuxContainerResources { cpuset_cpus: String::new(), cpuset_mems: String::new(), ..given }
         });
+        if (&applied.cpuset_cpus, &applied.cpuset_mems) != (&wanted.cpuset_cpus, &wanted.cpuset_mems) {
+            self.move_container(id, &wanted).await;
+        }
+        let Some(applied) = self.applied.get(id) else { return };
         let change = change(container, applied, &wanted);
         if change == Change::Nothing {
             return;
@@ -92,6 +105,29 @@ impl Worker {
             return;
         }
         self.applied.insert(id.to_owned(), wanted);
+    }
+
+    /// What a container gets of the node.
+    pub(super) fn limits(&self, container: &Container) -> LinuxContainerResources {
+        let mut limits = resources::container(&self.pod, container, self.context.facts.memory);
+        self.context.grants.confine(&self.pod, container, &mut limits);
+        limits
+    }
+
+    /// Tells a running container which CPUs and memory nodes are left for it.
+    async fn move_container(&mut self, id: &str, wanted: &LinuxContainerResources) {
+        let (cpus, mems) = (wanted.cpuset_cpus.clone(), wanted.cpuset_mems.clone());
+        let only = LinuxContainerResources {
+            cpuset_cpus: cpus.clone(),
+            cpuset_mems: mems.clone(),
+            ..LinuxContainerResources::default()
+        };
+        if let Err(error) = self.context.runtime.update_container_resources(id, only).await {
+            // It is tried again when the pod is looked at next.
+            tracing::warn!(id, %error, "container not moved to other CPUs");
+        } else if let Some(applied) = self.applied.get_mut(id) {
+            (applied.cpuset_cpus, applied.cpuset_mems) = (cpus, mems);
+        }
     }
 
     /// The pod's limits are raised before and lowered after those of the container; a refused order is put right by

@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::Worker;
 use crate::container::env::{self, Objects};
-use crate::container::{self, ConfigError, Parts, hosts, resolv, resources, sandbox, security};
+use crate::container::{self, ConfigError, Parts, hosts, resolv, sandbox, security};
 use crate::images::Puller;
 use crate::logs;
+use crate::metrics::{self, Name};
 use crate::observed::{Observed, Sandbox};
 use crate::plan::Waiting;
 use crate::pod;
@@ -118,10 +119,13 @@ impl Worker {
             Ok(id) => {
                 tracing::debug!(pod = pod::full_name(&self.pod), id, "sandbox made");
                 self.sandbox_failures = 0;
+                metrics::count(Name::StartedPods, &[]);
                 Ok(())
             }
             Err(error) => {
                 let message = format!("Failed to create pod sandbox: {error}");
+                metrics::count(Name::StartedPods, &[]);
+                metrics::count(Name::StartedPodErrors, &[("code", "Unknown")]);
                 tracing::warn!(pod = pod::full_name(&self.pod), message);
                 self.events.warning("FailedCreatePodSandBox", message);
                 let pause = SANDBOX_RETRY * (1 << self.sandbox_failures.min(5));
@@ -143,6 +147,17 @@ impl Worker {
         }
     }
 
+    /// What metrics call a container's kind.
+    fn kind_of(&self, name: &str) -> &'static str {
+        if pod::init_containers(&self.pod).iter().any(|init| init.name == name) {
+            "init_container"
+        } else if pod::containers(&self.pod).iter().any(|container| container.name == name) {
+            "container"
+        } else {
+            "ephemeral_container"
+        }
+    }
+
     /// Starts a container of any kind; the error is a pause before the next attempt.
     pub(super) async fn start_container(
         &mut self,
@@ -155,6 +170,8 @@ impl Worker {
         if let Some(last) = last.filter(|last| last.is_exited()) {
             self.crashes.advance(&pod::crash_key(&container), last.finished, Timestamp::now());
         }
+        let kind = self.kind_of(name);
+        metrics::count(Name::StartedContainers, &[("container_type", kind)]);
         match self.try_start(&container, sandbox, observed).await {
             Ok(()) => {
                 self.waiting.remove(name);
@@ -162,6 +179,8 @@ impl Worker {
                 Ok(())
             }
             Err(error) => {
+                let labels = [("container_type", kind), ("code", error.reason)];
+                metrics::count(Name::StartedContainerErrors, &labels);
                 tracing::debug!(
                     pod = pod::full_name(&self.pod),
                     name,
@@ -279,7 +298,12 @@ impl Worker {
             devices: self
                 .devices(container)
                 .map_err(|error| StartError::new("CreateContainerConfigError", error))?,
-            resources: resources::container(&self.pod, container, context.facts.memory),
+            extras: context
+                .grants
+                .prepare(&self.pod, container)
+                .await
+                .map_err(|error| StartError::new("CreateContainerConfigError", error))?,
+            resources: self.limits(container),
             restarts,
             target,
         };

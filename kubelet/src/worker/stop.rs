@@ -14,8 +14,6 @@ use crate::status::VerdictKind;
 
 /// A container gets at least this long after its pre-stop hook.
 const MIN_GRACE: Duration = Duration::from_secs(2);
-/// Seconds that containers of a pod get which goes for the good of the node.
-const EVICTION_GRACE: i64 = 1;
 /// How often a pod that stops is looked at, should a notification be lost.
 const POLL: Duration = Duration::from_secs(2);
 
@@ -84,8 +82,10 @@ impl Worker {
 
     /// Sets the time at which everything must have stopped.
     pub(super) fn set_stop_deadline(&mut self) {
-        let evicted = self.verdict.as_ref().is_some_and(|verdict| verdict.kind == VerdictKind::Evicted);
-        let seconds = if evicted { EVICTION_GRACE } else { pod::grace_seconds(&self.pod) };
+        let seconds = match self.verdict.as_ref().map(|verdict| verdict.kind) {
+            Some(VerdictKind::Evicted(seconds)) => seconds,
+            _ => pod::grace_seconds(&self.pod),
+        };
         self.deadline = Timestamp::now().checked_add(SignedDuration::from_secs(seconds)).ok();
     }
 

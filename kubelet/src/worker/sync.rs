@@ -24,6 +24,9 @@ impl Worker {
         if let Some(wait) = self.check_deadline() {
             return wait;
         }
+        if !self.granted && !self.ask_for_grants().await {
+            return Duration::ZERO;
+        }
         let mut retry = RESYNC;
         for _ in 0..MAX_ROUNDS {
             let observed = match self.observe().await {
@@ -73,10 +76,24 @@ impl Worker {
         retry.min(self.until_deadline())
     }
 
-    async fn report_again(&self, probes: &ProbeResults) {
+    async fn report_again(&mut self, probes: &ProbeResults) {
         if let Ok(observed) = self.observe().await {
             self.report(&observed, probes, false, false);
         }
+    }
+
+    /// Gets what the pod needs of the node's own, before anything of it is made. A pod that has begun has got it before.
+    async fn ask_for_grants(&mut self) -> bool {
+        let begun = self.pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if !begun && let Err(refusal) = self.context.grants.admit(&self.pod).await {
+            tracing::info!(pod = pod::full_name(&self.pod), refusal.reason, refusal.message, "pod refused");
+            self.events.warning(&refusal.reason, refusal.message.as_str());
+            self.verdict = Some(Verdict::refusal(&refusal));
+            self.begin_termination();
+            return false;
+        }
+        self.granted = true;
+        true
     }
 
     /// Ends a pod that has run longer than it may.
@@ -143,8 +160,11 @@ impl Worker {
         match volumes::set_up(&directory, &self.pod, csi, lookup, &around).await {
             Ok(paths) => {
                 self.volumes = Some(paths);
-                self.volumes_failed = 0;
                 self.refreshed = Some(Instant::now());
+                if needed && !self.prepare_claims().await {
+                    return false;
+                }
+                self.volumes_failed = 0;
                 true
             }
             Err(error) => {
@@ -155,6 +175,24 @@ impl Worker {
                 self.volumes.is_some()
             }
         }
+    }
+
+    /// Lets drivers prepare the devices that the pod claims.
+    async fn prepare_claims(&mut self) -> bool {
+        if self.has_claims {
+            return true;
+        }
+        match self.context.grants.dra.prepare(&self.pod, self.context.lookup.as_ref()).await {
+            Ok(()) => self.has_claims = true,
+            Err(error) => {
+                self.volumes_failed += 1;
+                // Volumes are looked at again before the next attempt.
+                self.refreshed = None;
+                let message = format!("Failed to prepare dynamic resources: {error}");
+                self.events.warning("FailedPrepareDynamicResources", message);
+            }
+        }
+        self.has_claims
     }
 
     /// Carries the plan out. Answers whether to look again at once; the error is a pause before that.

@@ -10,11 +10,17 @@ use super::*;
 use crate::api::Standalone;
 use crate::cgroups::Cgroups;
 use crate::context::Facts;
+use crate::cpus::CpuManager;
 use crate::csi::Csi;
+use crate::devices::Devices;
+use crate::dra::Dra;
 use crate::eviction::Evictions;
+use crate::grants::{Grants, Nearness};
+use crate::memory::{MemoryManager, OfNodes};
 use crate::runtime::Runtime;
 use crate::runtime::fake::FakeRuntime;
 use crate::status::VerdictKind;
+use crate::topology::cpus::{CpuSet, Cpus};
 
 struct World {
     runtime: Arc<FakeRuntime>,
@@ -41,9 +47,25 @@ impl World {
                 ..Default::default()
             },
             cgroups: Cgroups::new(dir.path(), "/"),
+            grants: Arc::new(Grants::new(
+                Devices::open(dir.path(), CancellationToken::new()),
+                Dra::open(dir.path()),
+                CpuManager::open(
+                    dir.path(),
+                    Default::default(),
+                    Default::default(),
+                    Cpus::default(),
+                    CpuSet::new(),
+                )
+                .expect("CPUs"),
+                MemoryManager::open(dir.path(), Default::default(), OfNodes::new(), &OfNodes::new(), 0)
+                    .expect("memory"),
+                Nearness::default(),
+            )),
             csi: Csi::new(dir.path().join("root"), "n"),
             lookup: Arc::new(Standalone),
             services: Arc::new(Standalone),
+            shutdown: Arc::default(),
             evictions: Evictions::new(Default::default()),
             events: Recorder::discarding(),
             statuses: Arc::default(),
@@ -199,7 +221,7 @@ async fn missing_images_and_eviction() {
     world.until("the pull failed", |w| reason(w).as_deref() == Some("ErrImagePull")).await;
     assert_eq!(world.phase(), "Pending");
     let (reason, message) = ("Evicted".to_owned(), "because".to_owned());
-    world.inbox.evict(Verdict { reason, message, kind: VerdictKind::Evicted });
+    world.inbox.evict(Verdict { reason, message, kind: VerdictKind::Evicted(1) });
     world.until("failed", |w| w.phase() == "Failed").await;
     assert_eq!(world.status().reason.as_deref(), Some("Evicted"));
 }

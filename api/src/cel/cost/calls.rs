@@ -16,6 +16,8 @@ const SHORT_TEXTS: [&str; 6] = [
 ];
 /// Their length at most.
 const SHORT_TEXT: u64 = 40;
+/// Characters of the longest name of a format.
+const LONGEST_FORMAT: u64 = 64;
 
 impl Coster<'_> {
     /// The cost of a call by one of its overloads, with that of its arguments.
@@ -134,7 +136,10 @@ impl Coster<'_> {
             }
             ("@in", _) if overload.id == "in_list" => plain(of(1)),
             ("matches", _) => plain(of(0).plus(ONE).scaled(TRAVERSAL).times(of(1).scaled(REGEX))),
-            ("_==_" | "_!=_", _) => plain(compared(of(0), of(1))),
+            ("_==_" | "_!=_", [_, _]) => {
+                let opaque = self.opaque_equality(&args[0]).filter(|_| name == "_==_");
+                plain(opaque.unwrap_or_else(|| compared(of(0), of(1))))
+            }
             ("_<_" | "_<=_" | "_>_" | "_>=_", _)
                 if overload.id.ends_with("_string") || overload.id.ends_with("_bytes") =>
             {
@@ -144,6 +149,18 @@ impl Coster<'_> {
             ("sets.contains" | "sets.intersects", _) => plain(of(0).times(of(1)).plus(ONE)),
             ("sets.equivalent", _) => plain(of(0).times(of(1)).times(Range::exact(2)).plus(ONE)),
             _ => plain(ONE),
+        }
+    }
+}
+
+impl Coster<'_> {
+    /// Of comparing values of a library's type; the original has a rule for equality alone.
+    fn opaque_equality(&self, first: &Expr) -> Option<Range> {
+        match self.ty(first) {
+            Type::Opaque("kubernetes.URL") => Some(self.size_or_unknown(first).scaled(TRAVERSAL)),
+            Type::Opaque("kubernetes.NamedFormat") => Some(Range::exact(LONGEST_FORMAT).scaled(TRAVERSAL)),
+            Type::Opaque(_) => Some(ONE),
+            _ => None,
         }
     }
 }

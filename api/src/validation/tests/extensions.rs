@@ -422,6 +422,14 @@ fn expressions(group: &str, root: &str) {
                 "x-kubernetes-validations": [{"rule": "self.a.matches('^a+$')", "fieldPath": ".a"}]}),
             vec![],
         ),
+        (
+            json!({"type": "object", "properties": {
+                "p": {"x-kubernetes-int-or-string": true, "x-kubernetes-validations": [
+                    {"rule": "type(self) == string ? self == '99%' : self == 42"}]},
+                "q": {"type": "string", "maxLength": 20, "x-kubernetes-validations": [
+                    {"rule": "quantity(self) == quantity('1') || ip.isCanonical('::1') && ip('::1') == ip('::1')"}]}}}),
+            vec![],
+        ),
     ] {
         let mut expected: Vec<String> = expected.iter().map(|text| format!("{root}{text}")).collect();
         if expected.iter().any(|text| text.contains("100x")) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use knarr_conformance::wire::{Calls, Outcome};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use prost::Message;
 use serde_json::json;
@@ -14,9 +15,6 @@ use crate::Args;
 const UNKNOWN: u16 = 2;
 const INVALID_ARGUMENT: u16 = 3;
 const UNIMPLEMENTED: u16 = 12;
-
-/// What a call comes to: a message, or a code and a text.
-type Outcome = Result<Vec<u8>, (u16, String)>;
 
 /// The driver.
 pub struct Driver {
@@ -117,9 +115,8 @@ struct Release {
     path: String,
 }
 
-impl Driver {
-    /// Answers a call.
-    pub fn call(&self, path: &str, body: &[u8]) -> Outcome {
+impl Calls for Driver {
+    fn call(&self, path: &str, body: &[u8]) -> Outcome {
         match path {
             "/pluginregistration.Registration/GetInfo" => Ok(PluginInfo {
                 r#type: "CSIPlugin".to_owned(),
@@ -156,7 +153,9 @@ impl Driver {
             _ => Err((UNIMPLEMENTED, format!("{path} is not known"))),
         }
     }
+}
 
+impl Driver {
     fn stage(&self, asked: &Stage) -> Outcome {
         if asked.context.contains_key("fail") {
             return Err((INVALID_ARGUMENT, "the volume is bad".to_owned()));

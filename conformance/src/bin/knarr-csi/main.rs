@@ -4,17 +4,13 @@
 //! that tests see what it was told. Volumes with the attribute `fail` are refused.
 
 mod calls;
-mod wire;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::UnixListener;
+use knarr_conformance::wire;
 
 /// What it serves.
 #[derive(Parser)]
@@ -38,23 +34,6 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     std::fs::create_dir_all(&args.data)?;
     let socket = args.kubelet.join("plugins_registry").join(format!("{}-reg.sock", args.name));
-    let _ = std::fs::remove_file(&socket);
-    // Made elsewhere and renamed, so that nobody finds a socket at which nobody listens yet.
-    let temporary = args.data.join("driver.sock");
-    let _ = std::fs::remove_file(&temporary);
-    let listener = UnixListener::bind(&temporary).with_context(|| format!("{}", temporary.display()))?;
-    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&temporary, &socket).with_context(|| format!("{}", socket.display()))?;
-    let driver = Arc::new(calls::Driver { args, socket });
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let driver = Arc::clone(&driver);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| wire::serve(Arc::clone(&driver), request));
-            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-                eprintln!("a connection ended: {error}");
-            }
-        });
-    }
+    let listener = wire::listen(&args.data.join("driver.sock"), &socket)?;
+    wire::serve(listener, Arc::new(calls::Driver { args, socket })).await
 }

@@ -306,6 +306,9 @@ impl Embedded {
         if spec::arguments(&config, &launch.execution).is_empty() {
             return Err(failed("failed to generate container spec: no command specified"));
         }
+        if !config.cdi_devices.is_empty() {
+            super::cdi::Registry::read(&super::cdi::FOLDERS).check(&config.cdi_devices).map_err(failed)?;
+        }
         let id = new_id();
         let directory = sandbox.directory.join(state::CONTAINERS).join(&id);
         std::fs::create_dir_all(&directory).map_err(failed)?;

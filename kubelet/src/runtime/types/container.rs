@@ -112,6 +112,13 @@ pub struct Device {
     pub permissions: String,
 }
 
+/// A device that the runtime finds described in the host's files.
+#[derive(Clone, PartialEq, Eq, ::prost::Message)]
+pub struct CdiDevice {
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
 /// All that is needed to make a container.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ContainerConfig {
@@ -145,6 +152,8 @@ pub struct ContainerConfig {
     pub tty: bool,
     #[prost(message, optional, tag = "15")]
     pub linux: Option<LinuxContainerConfig>,
+    #[prost(message, repeated, tag = "17")]
+    pub cdi_devices: Vec<CdiDevice>,
 }
 
 /// Request of the call CreateContainer.

@@ -91,6 +91,21 @@ pub struct ReopenContainerLogRequest {
     pub container_id: String,
 }
 
+/// Request of the call CheckpointContainer.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckpointContainerRequest {
+    #[prost(string, tag = "1")]
+    pub container_id: String,
+    #[prost(string, tag = "2")]
+    pub location: String,
+    #[prost(int64, tag = "3")]
+    pub timeout: i64,
+}
+
+/// Answer of the call CheckpointContainer.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckpointContainerResponse {}
+
 /// Answer of the call ReopenContainerLog.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReopenContainerLogResponse {}

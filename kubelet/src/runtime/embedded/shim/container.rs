@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::executor::{FOR_FILTER, Program};
 use super::propagation;
 use super::seccomp::Filter;
+use crate::runtime::embedded::cdi::{self, Registry};
 use crate::runtime::embedded::spec::{self, Parts, Processes};
 use crate::runtime::embedded::state::{self, Launch};
 use crate::runtime::embedded::store::{Execution, mount_overlay};
@@ -124,6 +125,9 @@ pub fn start(
         host_devices: if security.privileged { devices::of_host() } else { Vec::new() },
     };
     let mut specification = spec::container(&parts)?;
+    if !config.cdi_devices.is_empty() {
+        Registry::read(&cdi::FOLDERS).inject(&mut specification, &config.cdi_devices)?;
+    }
     let directory =
         specification["process"]["cwd"].as_str().unwrap_or("/").trim_start_matches('/').to_owned();
     if !directory.is_empty() {

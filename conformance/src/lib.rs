@@ -1,0 +1,3 @@
+//! What the test programs share that play drivers of nodes.
+
+pub mod wire;
