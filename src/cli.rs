@@ -260,13 +260,18 @@ mod tests {
              --service-account-key-file=PKI/sa.pub --service-account-signing-key-file=PKI/sa.key \
              --service-cluster-ip-range=10.96.0.0/12 --tls-cert-file=PKI/apiserver.crt \
              --tls-private-key-file=PKI/apiserver.key";
-        for line in [controllers.as_str(), &format!("scheduler {conf}"), apiserver] {
+        let proxy = "proxy --config=/var/lib/kube-proxy/config.conf --hostname-override=n1";
+        for line in [controllers.as_str(), &format!("scheduler {conf}"), apiserver, proxy] {
             assert_eq!(understood(line), Ok(()), "{line}");
         }
         let refused = [
             ("scheduler --profiling", "there are no profiles of this program"),
             ("scheduler --tls-min-version=VersionTLS10", "versions before TLS 1.2 are not spoken"),
             ("controllers --leader-elect-resource-lock=endpoints", "leases"),
+            (
+                "apiserver --storage=sqlite::memory: --etcd-servers=https://127.0.0.1:2379",
+                "there is no etcd: see --storage",
+            ),
         ];
         for (line, reason) in refused {
             assert!(understood(line).is_err_and(|error| error.contains(reason)), "{line}");

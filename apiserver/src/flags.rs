@@ -31,6 +31,9 @@ pub struct Args {
         hide_env_values = true
     )]
     pub storage: String,
+    /// Refused, as the other flags of the original that lead to its database.
+    #[arg(long, hide = true, value_parser = no_etcd, alias = "etcd-cafile", alias = "etcd-certfile", alias = "etcd-keyfile")]
+    pub etcd_servers: Option<String>,
     /// How long the history of objects is kept, for watches and continued lists; 0: for ever.
     #[arg(long, default_value = "5m", value_parser = duration)]
     pub etcd_compaction_interval: Duration,
@@ -239,6 +242,10 @@ pub struct Args {
     /// Privileged containers are allowed (kept for old command lines: pod security decides).
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_privileged: bool,
+}
+
+fn no_etcd(_: &str) -> Result<String, String> {
+    Err("there is no etcd: see --storage".to_owned())
 }
 
 /// One issuer of tokens, by flags.

@@ -31,6 +31,14 @@ pub(crate) async fn merge<K>(api: &Api<K>, known: &K, change: &Value, part: Part
 where
     K: Metadata<Ty = ObjectMeta> + Clone + Debug + Serialize + DeserializeOwned,
 {
+    // Objects are large: what holds several of them at once is kept on the heap.
+    Box::pin(merge_in_place(api, known, change, part)).await
+}
+
+async fn merge_in_place<K>(api: &Api<K>, known: &K, change: &Value, part: Part) -> kube::Result<Option<K>>
+where
+    K: Metadata<Ty = ObjectMeta> + Clone + Debug + Serialize + DeserializeOwned,
+{
     let name = known.metadata().name.clone().unwrap_or_default();
     let exact = change["metadata"]["resourceVersion"].is_string();
     let mut current = known.clone();
@@ -58,6 +66,13 @@ where
 
 /// Takes a finalizer from an object.
 pub(crate) async fn release<K>(api: &Api<K>, known: &K, finalizer: &str) -> kube::Result<()>
+where
+    K: Metadata<Ty = ObjectMeta> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    Box::pin(release_in_place(api, known, finalizer)).await
+}
+
+async fn release_in_place<K>(api: &Api<K>, known: &K, finalizer: &str) -> kube::Result<()>
 where
     K: Metadata<Ty = ObjectMeta> + Clone + Debug + Serialize + DeserializeOwned,
 {

@@ -102,15 +102,13 @@ impl Dra {
 
     /// Prepares all claims of a pod that are not prepared yet.
     pub async fn prepare(&self, pod: &Pod, lookup: &dyn Lookup) -> Result<(), String> {
-        let Some(entries) = pod::spec(pod).resource_claims.as_deref().filter(|list| !list.is_empty()) else {
+        let names = claims::names(pod).map_err(|error| format!("prepare resource claim: {error}"))?;
+        if names.is_empty() {
             return Ok(());
-        };
+        }
         let _turn = self.turn.lock().await;
         let mut batches: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
-        for entry in entries {
-            let name =
-                claims::name_of(pod, entry).map_err(|error| format!("prepare resource claim: {error}"))?;
-            let Some((name, made_for_pod)) = name else { continue };
+        for (name, made_for_pod) in names {
             let claim = fetch(lookup, pod::namespace(pod), &name).await?;
             let drivers = claims::check(pod, &claim, made_for_pod)?;
             if let Some(claim) = self.begin(pod, &claim, &drivers)? {

@@ -20,6 +20,9 @@ pub enum ProxyMode {
 /// Flags of the proxy.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Args {
+    /// File with a KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1; it wins over flags, but for the node's name.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How to reach the API server.
     #[command(flatten)]
     pub connection: Connection,

@@ -9,6 +9,7 @@
 
 mod cleanup;
 pub mod cni;
+pub mod config;
 pub mod conntrack;
 pub mod dns;
 mod flags;

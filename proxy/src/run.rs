@@ -27,7 +27,7 @@ use crate::network::overlay::{self, Local};
 use crate::network::{gateway, mtu, peers};
 use crate::service::{Config, Index};
 use crate::sync::{Syncer, Watched};
-use crate::{Leftovers, cleanup, cni, names, policy};
+use crate::{Leftovers, cleanup, cni, config, names, policy};
 
 /// Label of a node with its zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -36,7 +36,10 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Runs the proxy until `shutdown`. Rules and interfaces stay when it ends, so that a restart disturbs no
 /// connection; `--cleanup` removes them.
-pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    if let Some(file) = args.config.clone() {
+        config::load(&mut args, &file)?;
+    }
     log::init(&args.logging);
     if args.cleanup {
         return cleanup(&leftovers(&args)).await.context("cannot remove the cluster's network");

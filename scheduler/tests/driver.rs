@@ -78,7 +78,7 @@ async fn pods_find_nodes() {
     let mut command = Command::parse_from(["scheduler", "--secure-port=0"]);
     (command.args.config, command.args.connection.kubeconfig) =
         (Some(config.path().into()), Some(own.into()));
-    let scheduler = knarr_scheduler::run(command.args, stop.clone());
+    let scheduler = Box::pin(knarr_scheduler::run(command.args, stop.clone()));
     let ended = async {
         Box::pin(scheduler).await.expect("no error");
         assert!(stop.is_cancelled(), "the scheduler ended too early");

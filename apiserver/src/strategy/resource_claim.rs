@@ -121,9 +121,20 @@ fn devices(scene: &Scene<'_>, status: &Value, old: &Value) -> ErrorList {
         let first = refusals.next().flatten()?;
         refusals.all(|refusal| refusal.is_some()).then_some(first)
     };
-    let changed = changed_drivers(&status["devices"], &old["devices"]);
+    // What is told of a device ends with its allocation, whoever takes that back.
+    let allocated = items(&status["allocation"]["devices"]["results"]);
+    let is_allocated = |device: &&Value| {
+        allocated
+            .iter()
+            .any(|result| ["driver", "pool", "device"].iter().all(|part| result[part] == device[part]))
+    };
+    let told = items(&status["devices"]);
+    let stays = |device: &&Value| told.contains(device) || is_allocated(device);
+    let told_before: Vec<Value> = items(&old["devices"]).iter().filter(stays).cloned().collect();
+    let told_before = Value::from(told_before);
+    let changed = changed_drivers(&status["devices"], &told_before);
     let refusals = changed.iter().filter_map(refused);
-    let told = refusals.map(|refusal| {
+    let faults = refusals.map(|refusal| {
         Error::forbidden(
             "status",
             format!(
@@ -132,7 +143,7 @@ fn devices(scene: &Scene<'_>, status: &Value, old: &Value) -> ErrorList {
             ),
         )
     });
-    told.collect()
+    faults.collect()
 }
 
 /// Drivers with a device that is told of anew, otherwise or not any more.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodResourceClaim};
+use k8s_openapi::api::core::v1::{Container, Pod, PodExtendedResourceClaimStatus, PodResourceClaim};
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,22 @@ pub fn name_of(pod: &Pod, entry: &PodResourceClaim) -> Result<Option<(String, bo
     }
 }
 
+/// The claim that the scheduler made for the extended resources of a pod which classes of devices serve.
+fn special(pod: &Pod) -> Option<&PodExtendedResourceClaimStatus> {
+    pod.status.as_ref()?.extended_resource_claim_status.as_ref()
+}
+
+/// Names of all claims of a pod, with the flag of [`name_of`].
+pub fn names(pod: &Pod) -> Result<Vec<(String, bool)>, String> {
+    let entries = pod::spec(pod).resource_claims.iter().flatten();
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(name_of(pod, entry)?);
+    }
+    names.extend(special(pod).map(|claim| (claim.resource_claim_name.clone(), true)));
+    Ok(names)
+}
+
 /// Whether the pod may use the claim; answers the drivers that have to prepare it.
 pub fn check(pod: &Pod, claim: &ResourceClaim, made_for_pod: bool) -> Result<BTreeSet<String>, String> {
     let (name, uid) = (claim.metadata.name.as_deref().unwrap_or_default(), pod::uid(pod));
@@ -112,17 +128,26 @@ pub fn of_container<'a>(
 ) -> Result<Vec<(&'a InUse, &'a str, &'a Device)>, String> {
     let wanted = container.resources.as_ref().and_then(|resources| resources.claims.as_ref());
     let entries = pod::spec(pod).resource_claims.as_deref().unwrap_or_default();
-    let mut found = Vec::new();
+    let mut requests: Vec<(String, Option<&str>)> = Vec::new();
     for wanted in wanted.into_iter().flatten() {
         let Some(entry) = entries.iter().find(|entry| entry.name == wanted.name) else { continue };
         let Some((name, _)) = name_of(pod, entry)? else { continue };
+        requests.push((name, wanted.request.as_deref()));
+    }
+    if let Some(claim) = special(pod) {
+        let own = claim.request_mappings.iter().filter(|mapping| mapping.container_name == container.name);
+        let name = &claim.resource_claim_name;
+        requests.extend(own.map(|mapping| (name.clone(), Some(mapping.request_name.as_str()))));
+    }
+    let mut found = Vec::new();
+    for (name, request) in requests {
         let key = (pod::namespace(pod).to_owned(), name);
         let claim = claims.get(&key).filter(|claim| claim.pods.contains(pod::uid(pod)));
         let claim = claim.ok_or_else(|| {
             format!("unable to get resource for claim {}/{}: claim is not prepared", key.0, key.1)
         })?;
         for (driver, prepared) in &claim.drivers {
-            let own = prepared.devices.iter().filter(|device| serves(device, wanted.request.as_deref()));
+            let own = prepared.devices.iter().filter(|device| serves(device, request));
             found.extend(own.map(|device| (claim, driver.as_str(), device)));
         }
     }
@@ -212,5 +237,31 @@ mod tests {
         check("{name: a, request: r}", Ok(&["all", "r"]));
         check("{name: a, request: s}", Ok(&["all", "s"]));
         check("{name: b}", Err("unable to get resource for claim n/y: claim is not prepared"));
+    }
+
+    #[test]
+    fn devices_for_extended_resources() {
+        let mapping = "requestMappings: [{containerName: c, resourceName: example.com/r, requestName: container-0-request-0}]";
+        let pod =
+            pod_with("[]", &format!("{{extendedResourceClaimStatus: {{resourceClaimName: x, {mapping}}}}}"));
+        assert_eq!(names(&pod), Ok(vec![("x".to_owned(), true)]));
+        let device = |name: &str, request: &str| Device {
+            device_name: name.to_owned(),
+            request_names: vec![request.to_owned()],
+            ..Device::default()
+        };
+        let devices = vec![device("own", "container-0-request-0"), device("other", "container-1-request-0")];
+        let claim = InUse {
+            pods: ["u".to_owned()].into(),
+            drivers: [("d".to_owned(), OfDriver { devices })].into(),
+            ..InUse::default()
+        };
+        let claims = [(("n".to_owned(), "x".to_owned()), claim)].into();
+        let of = |container: &str| {
+            let container = Container { name: container.to_owned(), ..Container::default() };
+            let found = of_container(&pod, &container, &claims).expect("prepared");
+            found.iter().map(|(_, _, device)| device.device_name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!((of("c"), of("d")), (vec!["own".to_owned()], vec![]));
     }
 }
