@@ -1,4 +1,5 @@
 //! What admission tells beside its decision.
+use knarr_api::names::qualified_name;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,9 +25,14 @@ impl Notes {
         }
     }
 
-    /// Adds an audit annotation; the first value of a key stands.
+    /// Adds an audit annotation; the first value of a key stands. One whose key is not `domain/name` is left out.
     pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
-        self.0.lock().annotations.entry(key.into()).or_insert_with(|| value.into());
+        let key = key.into();
+        if key.contains('/') && qualified_name(&key).is_empty() {
+            self.0.lock().annotations.entry(key).or_insert_with(|| value.into());
+        } else {
+            tracing::warn!(key, "no audit annotation: its key is no qualified name");
+        }
     }
 
     /// The warnings in the order they were given.
@@ -51,9 +57,11 @@ mod tests {
         notes.warn("a");
         clone.warn("b");
         notes.warn("a");
-        notes.annotate("k", "first");
-        clone.annotate("k", "second");
+        notes.annotate("x.io/k", "first");
+        clone.annotate("x.io/k", "second");
+        clone.annotate("x.io/bad key!", "third");
+        clone.annotate("k", "fourth");
         assert_eq!(notes.warnings(), ["a", "b"]);
-        assert_eq!(notes.annotations()["k"], "first");
+        assert_eq!(notes.annotations(), BTreeMap::from([("x.io/k".to_owned(), "first".to_owned())]));
     }
 }

@@ -18,6 +18,10 @@ pub struct Claim;
 pub struct Template;
 
 impl Strategy for Claim {
+    fn prepare_status(&self, _scene: &Scene<'_>, claim: &mut Value, old: &Value) {
+        drop_deallocated(&mut claim["status"], &old["status"]);
+    }
+
     fn check(&self, scene: &Scene<'_>, claim: &Value, old: Option<&Value>) -> ErrorList {
         let Some(old) = old else { return admin_requests(scene, &claim["spec"], "spec") };
         let mut errors = admin_results(scene, &claim["status"], &old["status"]);
@@ -88,6 +92,23 @@ fn wanted<'a>(verb: &'a str, subresource: &'a str) -> Attributes<'a> {
     }
 }
 
+/// Whether two entries, of an allocation or of a status, speak of the same device.
+fn same_device(a: &Value, b: &Value) -> bool {
+    ["driver", "pool", "device"].iter().all(|part| a[part] == b[part])
+}
+
+/// What is told of a device goes with its allocation.
+fn drop_deallocated(status: &mut Value, old: &Value) {
+    let allocated = |status: &Value| items(&status["allocation"]["devices"]["results"]).to_vec();
+    let (before, now) = (allocated(old), allocated(status));
+    let is_in = |results: &[Value], device: &Value| results.iter().any(|result| same_device(result, device));
+    let Some(devices) = status.get_mut("devices").and_then(Value::as_array_mut) else { return };
+    devices.retain(|device| !is_in(&before, device) || is_in(&now, device));
+    if let (true, Some(status)) = (devices.is_empty(), status.as_object_mut()) {
+        status.remove("devices");
+    }
+}
+
 /// Who allocates or reserves binds claims, everywhere.
 fn binding(scene: &Scene<'_>, status: &Value, old: &Value) -> Option<Error> {
     let is_same = |part: &str| status[part] == old[part];
@@ -123,11 +144,7 @@ fn devices(scene: &Scene<'_>, status: &Value, old: &Value) -> ErrorList {
     };
     // What is told of a device ends with its allocation, whoever takes that back.
     let allocated = items(&status["allocation"]["devices"]["results"]);
-    let is_allocated = |device: &&Value| {
-        allocated
-            .iter()
-            .any(|result| ["driver", "pool", "device"].iter().all(|part| result[part] == device[part]))
-    };
+    let is_allocated = |device: &&Value| allocated.iter().any(|result| same_device(result, device));
     let told = items(&status["devices"]);
     let stays = |device: &&Value| told.contains(device) || is_allocated(device);
     let told_before: Vec<Value> = items(&old["devices"]).iter().filter(stays).cloned().collect();
@@ -184,6 +201,24 @@ mod tests {
         check(&[device("a", 1)], &[device("a", 1)], &[]);
         check(&[device("a", 2), device("b", 1)], &[device("a", 1)], &["a", "b"]);
         check(&[], &[device("a", 1)], &["a"]);
+    }
+
+    #[test]
+    fn what_is_told_goes_with_the_allocation() {
+        let device = |name: &str| json!({"driver": "a", "pool": "p", "device": name});
+        let status = |results: &[&str], told: &[&str]| {
+            let [results, told] =
+                [results, told].map(|names| names.iter().map(|name| device(name)).collect::<Vec<_>>());
+            json!({"allocation": {"devices": {"results": results}}, "devices": told})
+        };
+        let check = |mut new: Value, old: &Value, expected: Value| {
+            drop_deallocated(&mut new, old);
+            assert_eq!(new["devices"], expected);
+        };
+        let old = status(&["x", "y"], &["x", "y"]);
+        check(status(&["x", "y"], &["x", "y"]), &old, json!([device("x"), device("y")]));
+        check(status(&["x"], &["x", "y"]), &old, json!([device("x")]));
+        check(json!({"devices": [device("x")]}), &old, Value::Null);
     }
 
     #[test]
