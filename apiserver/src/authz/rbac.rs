@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The group of the RBAC resources.
 pub const GROUP: &str = "rbac.authorization.k8s.io";
@@ -128,9 +129,56 @@ struct Binding {
     subjects: Vec<Subject>,
 }
 
-/// The rules of a role, none while there is none of that name. Bindings share it, so that a decision looks no role up: who
-/// is bound a thousand times would wait for a thousand look-ups. Changed only with the state's lock held.
-type Slot = Arc<ArcSwapOption<Vec<Rule>>>;
+/// A role that is there or that bindings name. Bindings share it, so that a decision looks no role up: who is bound a
+/// thousand times would wait for a thousand look-ups. Changed only with the state's lock held.
+#[derive(Debug)]
+struct Role {
+    /// [`sign`]s of the resources that the rules speak of: most roles are passed over by it without a look at their rules.
+    signs: AtomicU64,
+    /// None while there is none of that name.
+    rules: ArcSwapOption<Vec<Rule>>,
+}
+
+type Slot = Arc<Role>;
+
+impl Default for Role {
+    fn default() -> Self {
+        Self { signs: AtomicU64::new(ANY), rules: ArcSwapOption::empty() }
+    }
+}
+
+impl Role {
+    fn set(&self, rules: Option<Vec<Rule>>) {
+        // That a role is missing is told whatever was asked.
+        let signs = rules.as_ref().map_or(ANY, |rules| rules.iter().fold(0, |all, rule| all | signs(rule)));
+        self.signs.store(signs, Ordering::Relaxed);
+        self.rules.store(rules.map(Arc::new));
+    }
+
+    /// May the rules speak of a resource with this sign, or of what is none?
+    fn may_speak_of(&self, sign: u64) -> bool {
+        sign == ANY || self.signs.load(Ordering::Relaxed) & sign != 0
+    }
+}
+
+/// The sign of what is no resource, and of every resource together.
+const ANY: u64 = u64::MAX;
+
+/// One bit of 64, the same for the same resource.
+fn sign(resource: &str) -> u64 {
+    let hash = resource.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    1 << (hash >> 58)
+}
+
+fn signs(rule: &Rule) -> u64 {
+    let of = |resource: &str| match resource.split_once('/').map_or(resource, |(name, _)| name) {
+        "*" => ANY,
+        name => sign(name),
+    };
+    rule.resources.iter().fold(0, |all, resource| all | of(resource))
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Subject {
@@ -192,9 +240,9 @@ impl Rbac {
     /// A Role (with its namespace) or ClusterRole (without) is now this, or gone.
     pub fn set_role(&self, namespace: &str, name: &str, role: Option<&Value>) {
         let key = (Arc::from(namespace), Arc::from(name));
-        let rules = role.map(|role| Arc::new(Rule::list(role)));
+        let rules = role.map(Rule::list);
         let mut state = self.state.write();
-        state.slot(key.clone()).store(rules);
+        state.slot(key.clone()).set(rules);
         state.tidy(&key);
     }
 
@@ -227,7 +275,8 @@ impl Rbac {
         let state = self.state.read();
         let mut missing: Vec<String> = Vec::new();
         let namespace = if attributes.is_resource { attributes.namespace } else { "" };
-        let found = state.visit(user, namespace, |binding, rules| match rules {
+        let sign = if attributes.is_resource { sign(attributes.resource) } else { ANY };
+        let found = state.visit(user, namespace, sign, |binding, rules| match rules {
             Some(rules) if rules.iter().any(|rule| rule.allows(attributes)) => Some(binding.clone()),
             Some(_) => None,
             None => {
@@ -249,7 +298,7 @@ impl Rbac {
     pub fn rules_for(&self, user: &User, namespace: &str) -> (Vec<Rule>, Vec<String>) {
         let state = self.state.read();
         let (mut all, mut missing) = (Vec::new(), Vec::new());
-        state.visit::<()>(user, namespace, |binding, rules| {
+        state.visit::<()>(user, namespace, ANY, |binding, rules| {
             match rules {
                 Some(rules) => all.extend(rules.iter().cloned()),
                 None => missing.extend(binding.missing()),
@@ -261,7 +310,7 @@ impl Rbac {
 
     /// The rules of a role; none where there is no such role.
     pub fn role(&self, namespace: &str, name: &str) -> Option<Arc<Vec<Rule>>> {
-        self.state.read().roles.get(&(Arc::from(namespace), Arc::from(name)))?.load_full()
+        self.state.read().roles.get(&(Arc::from(namespace), Arc::from(name)))?.rules.load_full()
     }
 }
 
@@ -309,7 +358,7 @@ impl State {
 
     /// Forgets a role that is not there and that no binding names any more.
     fn tidy(&mut self, role: &RoleKey) {
-        let is_idle = |slot: &Slot| Arc::strong_count(slot) == 1 && slot.load().is_none();
+        let is_idle = |slot: &Slot| Arc::strong_count(slot) == 1 && slot.rules.load().is_none();
         if self.roles.get(role).is_some_and(is_idle) {
             self.roles.remove(role);
         }
@@ -352,11 +401,13 @@ impl State {
         }
     }
 
-    /// Shows `visitor` every binding of the user with its rules until it returns something.
+    /// Shows `visitor` every binding of the user whose role may speak of what has this sign, with its rules, until it
+    /// returns something.
     fn visit<T>(
         &self,
         user: &User,
         namespace: &str,
+        sign: u64,
         mut visitor: impl FnMut(&Arc<Binding>, Option<&[Rule]>) -> Option<T>,
     ) -> Option<(T, Subject)> {
         let by_name = self.users.get(user.name.as_str()).map(|bound| (bound, None));
@@ -372,8 +423,8 @@ impl State {
                 } else {
                     bound.namespaced.get(namespace).map(Vec::as_slice).unwrap_or_default()
                 };
-                for binding in bindings {
-                    let rules = binding.slot.load();
+                for binding in bindings.iter().filter(|binding| binding.slot.may_speak_of(sign)) {
+                    let rules = binding.slot.rules.load();
                     if let Some(found) = visitor(binding, rules.as_ref().map(|rules| rules.as_slice())) {
                         let subject = match group {
                             Some(group) => Subject::Group(group.as_str().into()),
