@@ -1,5 +1,5 @@
 //! Time of one decision by role bindings where there are 1,000 of them: `cargo bench -p knarr-apiserver --bench
-//! authorization`. The aim is below 20 µs; who is a subject of all of them waits longer.
+//! authorization`. The aim is below 20 µs, whoever asks.
 use criterion::{Criterion, criterion_group, criterion_main};
 use knarr_apiserver::authz::rbac::Rbac;
 use knarr_apiserver::authz::{Attributes, Authorizer, Mode, bootstrap};
