@@ -128,18 +128,19 @@ async fn keep_map(
         "metadata": {"name": name, "namespace": "kube-system"},
         "data": data,
     });
-    match client.create(collection, &object).await {
-        Err(status) if status.code == 409 => {
-            let path = format!("{collection}/{name}");
-            let mut found = client.get(&path).await?;
-            if will_do(&found["data"]) {
-                return Ok(());
-            }
-            found["data"] = data.clone();
-            client.update(&path, &found).await.map(drop)
+    // Looked for before it is made: this is done again and again, and a create that fails passes all of admission.
+    let path = format!("{collection}/{name}");
+    let mut found = match client.get(&path).await {
+        Err(status) if status.code == 404 => {
+            return accept_existing(client.create(collection, &object).await);
         }
-        answer => answer.map(drop),
+        answer => answer?,
+    };
+    if will_do(&found["data"]) {
+        return Ok(());
     }
+    found["data"] = data.clone();
+    client.update(&path, &found).await.map(drop)
 }
 
 /// Where this server is reached by members of the cluster.

@@ -7,6 +7,7 @@ use crate::storage::Key;
 use crate::user::{SERVICE_ACCOUNT_PREFIX, User};
 use knarr_api::field::{Error, ErrorList};
 use knarr_api::{Value, gates};
+use serde_json::json;
 use std::collections::BTreeSet;
 
 const ADMIN_LABEL: &str = "resource.kubernetes.io/admin-access";
@@ -142,14 +143,10 @@ fn devices(scene: &Scene<'_>, status: &Value, old: &Value) -> ErrorList {
         let first = refusals.next().flatten()?;
         refusals.all(|refusal| refusal.is_some()).then_some(first)
     };
-    // What is told of a device ends with its allocation, whoever takes that back.
-    let allocated = items(&status["allocation"]["devices"]["results"]);
-    let is_allocated = |device: &&Value| allocated.iter().any(|result| same_device(result, device));
-    let told = items(&status["devices"]);
-    let stays = |device: &&Value| told.contains(device) || is_allocated(device);
-    let told_before: Vec<Value> = items(&old["devices"]).iter().filter(stays).cloned().collect();
-    let told_before = Value::from(told_before);
-    let changed = changed_drivers(&status["devices"], &told_before);
+    // Whoever takes an allocation back need not be allowed to take back what was told of its devices.
+    let mut before = json!({"allocation": status["allocation"], "devices": old["devices"]});
+    drop_deallocated(&mut before, old);
+    let changed = changed_drivers(&status["devices"], &before["devices"]);
     let refusals = changed.iter().filter_map(refused);
     let faults = refusals.map(|refusal| {
         Error::forbidden(
@@ -188,7 +185,6 @@ fn runs_on(user: &User, node: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn drivers_whose_devices_changed() {

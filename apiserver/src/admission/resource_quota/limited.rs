@@ -88,12 +88,15 @@ pub(super) fn check(
     write: &Written<'_>,
 ) -> Result<(), Uncovered> {
     let (group, plural) = write.resource;
-    if limited.is_empty() || !uses_more(write) {
+    if limited.is_empty() {
+        return Ok(());
+    }
+    let used = used(write.resource, write.new, write.now);
+    if !uses_more(write, &used) {
         return Ok(());
     }
     let limits = limited.iter().filter(|limit| limit.api_group == group && limit.resource == plural);
     let parts: Vec<&String> = limits.flat_map(|limit| &limit.match_contains).collect();
-    let used = used(write.resource, write.new, write.now);
     let mut names: BTreeSet<&str> = used
         .iter()
         .filter(|(name, amount)| amount.sign() > 0 && parts.iter().any(|part| name.contains(part.as_str())))
@@ -122,9 +125,8 @@ fn used((group, plural): (&str, &str), object: &Value, now: Timestamp) -> Usage 
 }
 
 /// Whether the write uses more of anything than what it replaces.
-fn uses_more(write: &Written<'_>) -> bool {
+fn uses_more(write: &Written<'_>, now: &Usage) -> bool {
     let before = write.old.map(|old| used(write.resource, old, write.now)).unwrap_or_default();
-    let now = used(write.resource, write.new, write.now);
     now.iter().any(|(name, amount)| before.get(name).map_or(amount.sign() > 0, |before| amount > before))
 }
 
