@@ -1,5 +1,6 @@
 //! The HTTPS server of a component: health for anybody, everything else for those whom the API server lets.
 
+pub mod connections;
 mod tls;
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
@@ -12,14 +13,9 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    service::TowerToHyperService,
-};
 use kube::Client;
 use rustls::pki_types::CertificateDer;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,8 +26,6 @@ use crate::{
 
 /// The group that may do everything.
 const PRIVILEGED: &str = "system:masters";
-/// Streams of a connection where the flags do not say it.
-const STREAMS: u32 = 200;
 
 /// Who may use a server.
 struct Guard {
@@ -64,10 +58,14 @@ pub async fn start(
     let address = listener.local_addr()?;
     let router = router.layer(middleware::from_fn_with_state(guard, check));
     let streams = match flags.serving.http2_max_streams_per_connection {
-        0 => STREAMS,
+        0 => connections::STREAMS,
         some => some,
     };
-    tokio::spawn(serve(listener, tls, router, streams, stop));
+    let of_connection = move |chain: &[CertificateDer<'static>]| {
+        let chain: Chain = Arc::new(chain.to_vec());
+        router.clone().layer(Extension(chain))
+    };
+    tokio::spawn(connections::serve(listener, tls, streams, of_connection, stop));
     Ok(Some(address))
 }
 
@@ -93,53 +91,8 @@ async fn guard(flags: &Server, name: &'static str, stop: CancellationToken) -> a
     })
 }
 
-async fn serve(
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    router: Router,
-    streams: u32,
-    stop: CancellationToken,
-) {
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let work = connection(stream, peer, tls.clone(), router.clone(), streams);
-                tokio::spawn(stop.clone().run_until_cancelled_owned(work));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "connection not accepted");
-                // Nothing tells when descriptors are free again.
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
 /// The chain of a client's certificate; empty without one.
 type Chain = Arc<Vec<CertificateDer<'static>>>;
-
-async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, router: Router, streams: u32) {
-    // Small answers should not wait for more.
-    let _ = stream.set_nodelay(true);
-    let stream = match tls.accept(stream).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::debug!(%peer, %error, "TLS handshake");
-            return;
-        }
-    };
-    let chain: Chain = Arc::new(stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec());
-    let service = TowerToHyperService::new(router.layer(Extension(chain)));
-    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(streams);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%peer, %error, "connection");
-    }
-}
 
 /// Lets only those through who are known and allowed.
 async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {

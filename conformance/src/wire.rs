@@ -15,6 +15,23 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::UnixListener;
 
+/// What a plugin tells the kubelet of itself (`pluginregistration.Registration/GetInfo`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PluginInfo {
+    /// `CSIPlugin`, `DRAPlugin`, `DevicePlugin`.
+    #[prost(string, tag = "1")]
+    pub r#type: String,
+    /// The driver's name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Where it is called.
+    #[prost(string, tag = "3")]
+    pub endpoint: String,
+    /// Versions of what it speaks.
+    #[prost(string, repeated, tag = "4")]
+    pub versions: Vec<String>,
+}
+
 /// What a call comes to: a message, or a code of gRPC and a text.
 pub type Outcome = Result<Vec<u8>, (u16, String)>;
 

@@ -1,6 +1,5 @@
 //! The kubelet's HTTPS server: logs, commands, port forwarding, statistics.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,10 +8,9 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::service::TowerToHyperService;
 use kube::Client;
-use tokio::net::{TcpListener, TcpStream};
+use rustls::pki_types::CertificateDer;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +33,7 @@ mod usage;
 
 use auth::Access;
 use knarr_component::delegation::Identity;
+use knarr_component::serving::connections;
 
 /// What all handlers share.
 pub struct Server {
@@ -146,42 +145,10 @@ impl Server {
     /// Serves until told to stop.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: TlsAcceptor, stop: CancellationToken) {
         let router = self.router();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let work = connection(stream, peer, tls.clone(), router.clone());
-                    tokio::spawn(stop.clone().run_until_cancelled_owned(work));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "connection not accepted");
-                    // Nothing tells when descriptors are free again.
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, router: Router) {
-    let _ = stream.set_nodelay(true);
-    let stream = match tls.accept(stream).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::debug!(%peer, %error, "TLS handshake");
-            return;
-        }
-    };
-    let identity =
-        stream.get_ref().1.peer_certificates().and_then(|chain| Identity::of_certificate(chain.first()?));
-    let router = router.layer(axum::Extension(identity));
-    let service = TowerToHyperService::new(router);
-    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-        tracing::debug!(%peer, %error, "connection");
+        let of_connection = move |chain: &[CertificateDer<'static>]| {
+            router.clone().layer(axum::Extension(chain.first().and_then(Identity::of_certificate)))
+        };
+        connections::serve(listener, tls, connections::STREAMS, of_connection, stop).await;
     }
 }
 

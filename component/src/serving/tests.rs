@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io::Write, net::Ipv4Addr};
 
 use axum::{Json, routing::post};
 use clap::Parser;
+use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use knarr_conformance::wire::{Calls, Outcome};
+use knarr_conformance::wire::{Calls, Outcome, PluginInfo};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use prost::Message;
 use serde_json::json;
@@ -22,18 +22,6 @@ pub struct Driver {
     pub args: Args,
     /// Where it listens.
     pub socket: PathBuf,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PluginInfo {
-    #[prost(string, tag = "1")]
-    r#type: String,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    endpoint: String,
-    #[prost(string, repeated, tag = "4")]
-    versions: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

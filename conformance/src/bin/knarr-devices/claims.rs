@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use knarr_conformance::wire::{Calls, Outcome};
+use knarr_conformance::wire::{Calls, Outcome, PluginInfo};
 use prost::Message;
 use serde_json::json;
 
@@ -18,18 +18,6 @@ pub struct Driver {
     pub args: Args,
     /// Where it listens.
     pub socket: PathBuf,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PluginInfo {
-    #[prost(string, tag = "1")]
-    r#type: String,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    endpoint: String,
-    #[prost(string, repeated, tag = "4")]
-    versions: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
