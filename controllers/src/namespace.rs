@@ -23,7 +23,7 @@ use crate::{
     context::Context,
     control::message,
     meta::{ignore_absent, is_code, is_deleting, now},
-    resources::{Resource, discover},
+    resources::{Resource, discover, stale},
 };
 
 /// The finalizer that this controller takes away.
@@ -81,7 +81,7 @@ impl Outcome {
                 "NamespaceDeletionDiscoveryFailure",
                 either(
                     self.discovery_error.is_some(),
-                    ("DiscoveryFailed", format!("Discovery failed for some groups, 1 failing: {discovery}")),
+                    ("DiscoveryFailed", discovery),
                     ("ResourcesDiscovered", "All resources successfully discovered"),
                 ),
             ),
@@ -227,7 +227,12 @@ async fn delete_content(context: &Context, space: &str) -> Outcome {
     let deletable = |resource: &&Arc<Resource>| resource.namespaced && resource.can(&["delete", "list"]);
     let (pods, others): (Vec<_>, Vec<_>) =
         resources.iter().filter(deletable).partition(|resource| resource.name() == "pods");
-    let mut outcome = Outcome::default();
+    // What can be found goes; the namespace stays for what may be left where nobody could look.
+    let discovery_error = match stale(&context.client).await {
+        Ok(behind) => partly_discovered(&behind),
+        Err(error) => Some(message(&error)),
+    };
+    let mut outcome = Outcome { discovery_error, ..Default::default() };
     for stage in [pods, others] {
         let results: Vec<_> = stream::iter(stage.into_iter().cloned())
             .map(|resource| async move {
@@ -248,12 +253,25 @@ async fn delete_content(context: &Context, space: &str) -> Outcome {
                 )),
             }
         }
-        if !outcome.is_done() {
+        if !outcome.remains.is_empty() || !outcome.errors.is_empty() {
             break;
         }
     }
     outcome.remains.sort_by(|a, b| a.resource.cmp(&b.resource));
     outcome
+}
+
+/// What is said of group versions that could not be looked at.
+fn partly_discovered(behind: &[String]) -> Option<String> {
+    let failures: Vec<String> =
+        behind.iter().map(|version| format!("{version}: stale GroupVersion discovery: {version}")).collect();
+    (!behind.is_empty()).then(|| {
+        format!(
+            "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+            behind.len(),
+            failures.join(", ")
+        )
+    })
 }
 
 /// Deletes all objects of a resource; what is left, if anything.
@@ -316,6 +334,14 @@ mod tests {
              example.com/hold in 1 resource instances"
         );
         assert!(text(&blocked, "NamespaceDeletionContentFailure").starts_with("False ContentDeleted "));
+        let behind =
+            Outcome { discovery_error: partly_discovered(&["example.com/v1".into()]), ..Default::default() };
+        assert!(!behind.is_done());
+        assert_eq!(
+            text(&with_conditions(&status, &behind), "NamespaceDeletionDiscoveryFailure"),
+            "True DiscoveryFailed Discovery failed for some groups, 1 failing: unable to retrieve the complete list of \
+             server APIs: example.com/v1: stale GroupVersion discovery: example.com/v1"
+        );
         let freed = with_conditions(&blocked, &Outcome::default());
         assert_eq!(
             text(&freed, "NamespaceContentRemaining"),

@@ -107,3 +107,17 @@ pub(crate) async fn discover(client: &Client) -> kube::Result<Vec<Arc<Resource>>
     found.sort_by(|a, b| (&a.api.group, &a.api.plural).cmp(&(&b.api.group, &b.api.plural)));
     Ok(found)
 }
+
+/// Group versions of other servers that could not be asked lately (`‹group›/‹version›`): what these hold may be more
+/// than what is listed. None from servers without aggregated discovery, which leave them out.
+pub(crate) async fn stale(client: &Client) -> kube::Result<Vec<String>> {
+    let mut stale = Vec::new();
+    for group in &client.list_api_groups_aggregated().await?.items {
+        let name = group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()).unwrap_or_default();
+        let behind = group.versions.iter().filter(|version| version.freshness.as_deref() == Some("Stale"));
+        stale.extend(
+            behind.map(|version| format!("{name}/{}", version.version.as_deref().unwrap_or_default())),
+        );
+    }
+    Ok(stale)
+}
