@@ -303,7 +303,7 @@ fn plugins(parts: &Parts<'_>, told: &Configurations) -> Result<Vec<Arc<dyn Plugi
         Arc::new(taint_nodes::TaintNodesByCondition),
         Arc::new(always_pull_images::AlwaysPullImages),
         Arc::new(image_policy::ImagePolicyWebhook::new(&objects(), told, is_enabled("ImagePolicyWebhook"))?),
-        Arc::new(pod_security::PodSecurity::new(objects(), told)?),
+        Arc::new(pod_security::PodSecurity::new(objects(), told, parts.metrics.pod_security.clone())?),
         Arc::new(pod_node_selector::PodNodeSelector::new(objects(), told)?),
         Arc::new(priority::Priority { objects: objects() }),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds {

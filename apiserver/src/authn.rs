@@ -14,9 +14,10 @@ pub mod token_webhook;
 pub mod x509;
 
 use crate::loopback::Late;
+use crate::metrics::TokenMetrics;
 use crate::objects::Objects;
 use crate::request_info::RequestInfo;
-use crate::tokens::{Held, Tokens};
+use crate::tokens::{Held, Remark, Tokens};
 use crate::user::{AUTHENTICATED, UNAUTHENTICATED, User};
 use base64::Engine;
 use cache::Verdicts;
@@ -71,20 +72,20 @@ fn checked<T: Clone>(known: &Checked<T>, verifier: &Arc<x509::Verifier>, check: 
     }
 }
 
-/// A user, the audiences a token shares with those asked for, and the Secret it lives in.
-type Verdict = (Arc<User>, Vec<String>, Option<Arc<Held>>);
+/// A user, the audiences a token shares with those asked for, and what is to be told of its use.
+type Verdict = (Arc<User>, Vec<String>, Option<Arc<Remark>>);
 
 /// Who sends a request.
 pub struct Sender {
     /// The user.
     pub user: Arc<User>,
-    /// The Secret their token lives in.
-    pub held: Option<Arc<Held>>,
+    /// What is to be told of the use of their token.
+    pub remark: Option<Arc<Remark>>,
 }
 
 impl From<Arc<User>> for Sender {
     fn from(user: Arc<User>) -> Self {
-        Self { user, held: None }
+        Self { user, remark: None }
     }
 }
 
@@ -119,6 +120,8 @@ pub struct Config {
     pub anonymous: bool,
     /// Takes the seconds that client certificates have left.
     pub expirations: Histogram,
+    /// Counts ServiceAccount tokens.
+    pub counts: TokenMetrics,
 }
 
 impl Authenticator {
@@ -148,9 +151,9 @@ impl Authenticator {
         }
         if let Some(token) = bearer_token(headers) {
             match self.by_token(&token).await {
-                Ok((user, _, held)) => {
+                Ok((user, _, remark)) => {
                     remove_token(headers);
-                    return Ok(Sender { user, held });
+                    return Ok(Sender { user, remark });
                 }
                 Err(error) => failed = Some(error),
             }
@@ -177,8 +180,8 @@ impl Authenticator {
         Ok(verdict)
     }
 
-    async fn note_use(&self, (_, _, held): &Verdict) {
-        if let (Some(held), Some(own)) = (held, self.config.own.get()) {
+    async fn note_use(&self, (_, _, remark): &Verdict) {
+        if let (Some(held), Some(own)) = (remark.as_ref().and_then(|r| r.held()), self.config.own.get()) {
             held.note_use(&own).await;
         }
     }
@@ -237,8 +240,9 @@ impl Authenticator {
         }
         match config.tokens.authenticate(token, wanted, &*config.objects) {
             Ok(Some(known)) => {
-                let verdict = (Arc::new(known.user), known.audiences, known.held.map(Arc::new));
-                match verdict.2.as_ref().and_then(|held| held.refusal()) {
+                known.remark.count(&config.counts);
+                let verdict = (Arc::new(known.user), known.audiences, Some(Arc::new(known.remark)));
+                match verdict.2.as_ref().and_then(|remark| remark.held()).and_then(Held::refusal) {
                     None => return Ok(verdict),
                     Some(refusal) => errors.push(refusal.to_owned()),
                 }

@@ -7,6 +7,7 @@ pub mod reviews;
 pub mod structured;
 pub mod webhook;
 
+use crate::metrics::DecisionMetrics;
 use crate::request_info::{RequestInfo, Verb};
 use crate::user::{MASTERS, User};
 use futures::FutureExt;
@@ -158,13 +159,53 @@ pub enum Mode {
     Webhook,
 }
 
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Node => "Node",
+            Self::Rbac => "RBAC",
+            Self::AlwaysAllow => "AlwaysAllow",
+            Self::AlwaysDeny => "AlwaysDeny",
+            Self::Webhook => "Webhook",
+        }
+    }
+}
+
 /// One authorizer of the chain.
 #[derive(Clone)]
-pub enum Step {
+pub struct Step {
+    name: Arc<str>,
+    who: Who,
+}
+
+/// Who decides.
+#[derive(Clone)]
+pub enum Who {
     /// One of this server's own.
     Mode(Mode),
     /// Another server.
     Webhook(Arc<webhook::Webhook>),
+}
+
+impl Step {
+    /// One with the name that a configuration gives it.
+    pub fn named(name: &str, who: Who) -> Self {
+        Self { name: name.into(), who }
+    }
+
+    /// One known by its kind alone.
+    pub fn of(who: Who) -> Self {
+        Self::named(&who.kind().to_ascii_lowercase(), who)
+    }
+}
+
+impl Who {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Mode(mode) => mode.name(),
+            Self::Webhook(_) => Mode::Webhook.name(),
+        }
+    }
 }
 
 /// The configured authorizers.
@@ -175,17 +216,28 @@ pub struct Authorizer {
     pub rbac: Arc<rbac::Rbac>,
     /// What each node may see.
     pub node: Arc<node::NodeGraph>,
+    counts: DecisionMetrics,
 }
 
 impl Authorizer {
     /// Asks `modes` in order; members of `system:masters` pass before any of them.
     pub fn new(modes: &[Mode]) -> Self {
-        Self::of(Reloaded::fixed(modes.iter().copied().map(Step::Mode).collect()))
+        Self::of(Reloaded::fixed(modes.iter().map(|mode| Step::of(Who::Mode(*mode))).collect()))
     }
 
     /// Asks the authorizers of a configuration, whatever they are by now.
     pub fn of(steps: Reloaded<Vec<Step>>) -> Self {
-        Self { steps: Arc::new(steps), rbac: Arc::default(), node: Arc::default() }
+        Self {
+            steps: Arc::new(steps),
+            rbac: Arc::default(),
+            node: Arc::default(),
+            counts: DecisionMetrics::default(),
+        }
+    }
+
+    /// Counts its decisions there.
+    pub fn counted(self, counts: DecisionMetrics) -> Self {
+        Self { counts, ..self }
     }
 
     /// Decides.
@@ -195,20 +247,23 @@ impl Authorizer {
         }
         let (mut reasons, mut errors) = (Vec::new(), Vec::new());
         for step in self.steps.get().iter() {
-            let decision = match step {
-                Step::Mode(Mode::Node) => self.node.authorize(user, attributes),
-                Step::Mode(Mode::Rbac) => self.rbac.authorize(user, attributes),
-                Step::Mode(Mode::AlwaysAllow) => Decision::Allow(Cow::Borrowed("")),
-                Step::Mode(Mode::AlwaysDeny | Mode::Webhook) => {
+            let decision = match &step.who {
+                Who::Mode(Mode::Node) => self.node.authorize(user, attributes),
+                Who::Mode(Mode::Rbac) => self.rbac.authorize(user, attributes),
+                Who::Mode(Mode::AlwaysAllow) => Decision::Allow(Cow::Borrowed("")),
+                Who::Mode(Mode::AlwaysDeny | Mode::Webhook) => {
                     Decision::NoOpinion(Cow::Borrowed("Everything is forbidden."))
                 }
-                Step::Webhook(webhook) => webhook.decide(user, attributes).await,
+                Who::Webhook(webhook) => webhook.decide(user, attributes).await,
             };
             match decision {
                 Decision::NoOpinion(reason) if reason.is_empty() => {}
                 Decision::NoOpinion(reason) => reasons.push(reason),
                 Decision::Failed { denied: false, error, .. } => errors.push(error),
-                decided => return decided,
+                decided => {
+                    self.counts.decided(step.who.kind(), &step.name, decided.is_allowed());
+                    return decided;
+                }
             }
         }
         let reason = Cow::Owned(reasons.join("\n"));
@@ -222,20 +277,20 @@ impl Authorizer {
     pub fn rules_for(&self, user: &User, namespace: &str) -> Rules {
         let mut all = Rules::default();
         for step in self.steps.get().iter() {
-            match step {
-                Step::Mode(Mode::Node) if node::of(user).is_some() => {
+            match &step.who {
+                Who::Mode(Mode::Node) if node::of(user).is_some() => {
                     all.cannot_list("node authorizer does not support user rule resolution");
                 }
-                Step::Mode(Mode::Rbac) => {
+                Who::Mode(Mode::Rbac) => {
                     let (rules, missing) = self.rbac.rules_for(user, namespace);
                     all.rules.extend(rules);
                     all.errors.extend(missing);
                 }
-                Step::Mode(Mode::AlwaysAllow) => all.rules.extend(rbac::Rule::everything()),
-                Step::Webhook(_) => {
+                Who::Mode(Mode::AlwaysAllow) => all.rules.extend(rbac::Rule::everything()),
+                Who::Webhook(_) => {
                     all.cannot_list("webhook authorizer does not support user rule resolution");
                 }
-                Step::Mode(_) => {}
+                Who::Mode(_) => {}
             }
         }
         all

@@ -4,6 +4,7 @@
 mod access;
 mod impersonation;
 mod reloads;
+mod served;
 mod slis;
 mod storage;
 mod watches;
@@ -13,6 +14,7 @@ use crate::admission::webhook::WebhookMetrics;
 use crate::aggregator::AggregatorMetrics;
 use crate::audit::AuditMetrics;
 use crate::flowcontrol::FlowMetrics;
+use crate::own_paths::Version;
 use crate::request_info::{RequestInfo, Verb};
 use knarr_api::gates::Stage;
 use parking_lot::RwLock;
@@ -27,9 +29,10 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
-pub use access::AccessMetrics;
+pub use access::{AccessMetrics, DecisionMetrics, Filter, TokenMetrics};
 pub use impersonation::ImpersonationMetrics;
 pub use reloads::{ReloadMetrics, Reloads};
+pub use served::ServedMetrics;
 pub use slis::SliMetrics;
 pub use storage::StorageMetrics;
 pub use watches::{WatchMetrics, Watched};
@@ -103,9 +106,14 @@ struct DeprecatedLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
+    build_date: &'static str,
+    compiler: &'static str,
+    git_commit: &'static str,
+    git_tree_state: &'static str,
+    git_version: String,
+    go_version: &'static str,
     major: &'static str,
     minor: &'static str,
-    git_version: String,
     platform: String,
 }
 
@@ -113,6 +121,11 @@ struct BuildLabels {
 struct GateLabels {
     name: String,
     stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ValidationLabels {
+    field_validation: &'static str,
 }
 
 #[derive(Clone)]
@@ -134,6 +147,7 @@ pub struct Metrics {
     running: Family<RunningLabels, Gauge>,
     deprecated: Family<DeprecatedLabels, Gauge>,
     ended: Family<EndLabels, Counter>,
+    validated: Family<ValidationLabels, Histogram, fn() -> Histogram>,
     entries: RwLock<HashMap<u64, Entry>>,
     hasher: RandomState,
     inflight: [Gauge; 2],
@@ -147,8 +161,8 @@ pub struct Metrics {
     pub impersonation: ImpersonationMetrics,
     /// Configuration files that were read again.
     pub reloads: ReloadMetrics,
-    /// What watches were sent.
-    pub watches: WatchMetrics,
+    /// What is read, written and watched.
+    pub served: ServedMetrics,
     /// Admission plugins.
     pub admission: AdmissionMetrics,
     /// The audit log.
@@ -164,8 +178,6 @@ pub struct Metrics {
     pub handshakes: Counter,
     /// Requests that panicked.
     pub panics: Counter,
-    /// Requests that ran out of time.
-    pub timeouts: Counter,
 }
 
 fn histogram() -> Histogram {
@@ -193,7 +205,7 @@ impl Default for Metrics {
             Family::<RunningLabels, Histogram, fn() -> Histogram>::new_with_constructor(size_histogram);
         let running = Family::<RunningLabels, Gauge>::default();
         let deprecated = Family::<DeprecatedLabels, Gauge>::default();
-        let (dropped, panics, timeouts) = (Counter::default(), Counter::default(), Counter::default());
+        let (dropped, panics) = (Counter::default(), Counter::default());
         registry.register("apiserver_request", "Requests by verb, resource and code", total.clone());
         registry.register(
             "apiserver_request_duration_seconds",
@@ -223,12 +235,18 @@ impl Default for Metrics {
             dropped.clone(),
         );
         registry.register("apiserver_request_panics", "Requests that panicked", panics.clone());
-        registry.register("apiserver_request_timeouts", "Requests that ran out of time", timeouts.clone());
         let ended = Family::<EndLabels, Counter>::default();
         registry.register(
             "apiserver_request_terminations",
             "Requests that the server ended in self-defence",
             ended.clone(),
+        );
+        let validated =
+            Family::<ValidationLabels, Histogram, fn() -> Histogram>::new_with_constructor(sli_histogram);
+        registry.register(
+            "field_validation_request_duration_seconds",
+            "Response latency in seconds of writes, by what they ask of unknown fields",
+            validated.clone(),
         );
         let flow = FlowMetrics::new(&mut registry);
         let aggregator = AggregatorMetrics::default();
@@ -240,8 +258,8 @@ impl Default for Metrics {
         impersonation.register(&mut registry);
         let reloads = ReloadMetrics::default();
         reloads.register(&mut registry);
-        let watches = WatchMetrics::default();
-        watches.register(&mut registry);
+        let served = ServedMetrics::default();
+        served.register(&mut registry);
         let handshakes = Counter::default();
         registry.register(
             "apiserver_tls_handshake_errors",
@@ -266,6 +284,7 @@ impl Default for Metrics {
             running,
             deprecated,
             ended,
+            validated,
             entries: RwLock::default(),
             hasher: RandomState::new(),
             inflight: kinds,
@@ -274,7 +293,7 @@ impl Default for Metrics {
             access,
             impersonation,
             reloads,
-            watches,
+            served,
             handshakes,
             admission,
             audit,
@@ -283,7 +302,6 @@ impl Default for Metrics {
             process,
             dropped,
             panics,
-            timeouts,
         }
     }
 }
@@ -343,6 +361,11 @@ impl Metrics {
         if !info.is_long_running() {
             entry.seconds.observe(took.as_secs_f64());
             entry.sli_seconds.observe(took.as_secs_f64());
+            if let Some(field_validation) = field_validation(info) {
+                self.validated
+                    .get_or_create(&ValidationLabels { field_validation })
+                    .observe(took.as_secs_f64());
+            }
         }
         entry.sizes
     }
@@ -393,6 +416,15 @@ impl Metrics {
             self.deprecated.get_or_create(&labels).set(1);
         }
     }
+}
+
+/// What a write asks of fields that are unknown or there twice, where it says so.
+fn field_validation(info: &RequestInfo) -> Option<&'static str> {
+    if !matches!(info.verb, Verb::Create | Verb::Update | Verb::Patch) || info.uri().query().is_none() {
+        return None;
+    }
+    let asked = info.query("fieldValidation")?;
+    ["Ignore", "Warn", "Strict"].into_iter().find(|known| *known == asked)
 }
 
 fn running_labels(info: &RequestInfo) -> RunningLabels {
@@ -468,11 +500,28 @@ impl Process {
 /// Facts that do not change: the build and the feature gates.
 fn describe(registry: &mut Registry) {
     let build = Family::<BuildLabels, Gauge>::default();
+    let Version {
+        major,
+        minor,
+        git_version,
+        git_commit,
+        git_tree_state,
+        build_date,
+        go_version,
+        compiler,
+        platform,
+        ..
+    } = Version::current();
     let labels = BuildLabels {
-        major: "1",
-        minor: "36",
-        git_version: format!("knarr-{}", env!("CARGO_PKG_VERSION")),
-        platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        build_date,
+        compiler,
+        git_commit,
+        git_tree_state,
+        git_version,
+        go_version,
+        major,
+        minor,
+        platform,
     };
     build.get_or_create(&labels).set(1);
     registry.register("kubernetes_build_info", "The build", build);

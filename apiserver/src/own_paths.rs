@@ -88,19 +88,19 @@ fn cached(mut response: Response) -> Response {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Version {
-    major: &'static str,
-    minor: &'static str,
-    emulation_major: &'static str,
-    emulation_minor: &'static str,
-    min_compatibility_major: &'static str,
-    min_compatibility_minor: &'static str,
-    git_version: String,
-    git_commit: &'static str,
-    git_tree_state: &'static str,
-    build_date: &'static str,
-    go_version: &'static str,
-    compiler: &'static str,
-    platform: String,
+    pub(crate) major: &'static str,
+    pub(crate) minor: &'static str,
+    pub(crate) emulation_major: &'static str,
+    pub(crate) emulation_minor: &'static str,
+    pub(crate) min_compatibility_major: &'static str,
+    pub(crate) min_compatibility_minor: &'static str,
+    pub(crate) git_version: String,
+    pub(crate) git_commit: &'static str,
+    pub(crate) git_tree_state: &'static str,
+    pub(crate) build_date: &'static str,
+    pub(crate) go_version: &'static str,
+    pub(crate) compiler: &'static str,
+    pub(crate) platform: String,
 }
 
 impl Version {

@@ -49,7 +49,7 @@ pub use row::{NODE_PORTS, Row, Rows, Siblings, resources};
 
 use crate::admission::Chain;
 use crate::discovery::{Discovery, RemoteVersion};
-use crate::metrics::WatchMetrics;
+use crate::metrics::ServedMetrics;
 use crate::openapi::OpenApi;
 use crate::runtime_config::RuntimeConfig;
 use crate::server::{Handler, Request, RequestContext, Response};
@@ -83,8 +83,8 @@ pub struct Settings {
     pub bookmarks: Duration,
     /// The versions and resources that are served.
     pub runtime_config: RuntimeConfig,
-    /// Where it is counted what watches were sent.
-    pub watches: WatchMetrics,
+    /// Where it is counted what was served.
+    pub served: ServedMetrics,
 }
 
 impl Default for Settings {
@@ -100,7 +100,7 @@ impl Default for Settings {
             event_ttl: Duration::from_secs(3600),
             bookmarks: Duration::from_secs(60),
             runtime_config: RuntimeConfig::default(),
-            watches: WatchMetrics::default(),
+            served: ServedMetrics::default(),
         }
     }
 }

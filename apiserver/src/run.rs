@@ -193,7 +193,8 @@ fn assemble(
 ) -> Result<Arc<Server>> {
     let provider = identity::provider();
     let objects: Arc<dyn Objects> = Arc::new(store.clone());
-    let authorizer = authorization::assemble(args, &objects, &metrics.reloads.authorization)?;
+    let authorizer = authorization::assemble(args, &objects, &metrics.reloads.authorization)?
+        .counted(metrics.access.decided.clone());
     authorizer.node.read_from(objects.clone());
     let tokens = Arc::new(Tokens::load(&token_config(args))?);
     let outbound = Arc::new(outbound(args, &objects, &provider)?);
@@ -234,7 +235,7 @@ fn assemble(
         min_watch: Duration::from_secs(args.min_request_timeout),
         event_ttl: args.event_ttl,
         runtime_config: args.served()?,
-        watches: metrics.watches.clone(),
+        served: metrics.served.clone(),
         ..Settings::default()
     };
     let api = knarr_api::table::builtin();

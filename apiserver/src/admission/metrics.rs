@@ -1,5 +1,6 @@
 //! `apiserver_admission_…`: the original's names and labels.
 use super::Operation;
+use super::pod_security::PodSecurityMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -72,6 +73,8 @@ pub struct AdmissionMetrics {
     steps: Family<StepLabels, Histogram, fn() -> Histogram>,
     compilations: Histogram,
     evaluations: Histogram,
+    /// The Pod Security Standards.
+    pub pod_security: PodSecurityMetrics,
 }
 
 impl Default for AdmissionMetrics {
@@ -86,6 +89,7 @@ impl Default for AdmissionMetrics {
             steps: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             compilations: Histogram::new(EXPRESSION_SECONDS),
             evaluations: Histogram::new(EXPRESSION_SECONDS),
+            pod_security: PodSecurityMetrics::default(),
         }
     }
 }
@@ -98,6 +102,7 @@ impl AdmissionMetrics {
     /// Makes them part of the server's.
     pub fn register(&self, registry: &mut Registry) {
         self.register_policies(registry);
+        self.pod_security.register(registry);
         registry.register(
             "apiserver_admission_controller_admission_duration_seconds",
             "Time that a plugin took",

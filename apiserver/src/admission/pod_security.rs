@@ -6,6 +6,7 @@
 //! Source: the Pod Security Standards page and KEP-2579. A version label pins the controls to what they were in that
 //! version; the annotations that told seccomp profiles before v1.19 are not looked at.
 mod checks;
+mod metrics;
 mod policy;
 
 use super::config::Configurations;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use checks::{title, violations};
 use knarr_api::Value;
 use knarr_api::status::Status;
+pub use metrics::PodSecurityMetrics;
 use policy::{Defaults, Policies, Policy};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -45,6 +47,7 @@ struct Exemptions {
 pub struct PodSecurity {
     objects: Arc<dyn Objects>,
     configured: Configuration,
+    metrics: PodSecurityMetrics,
 }
 
 #[async_trait]
@@ -69,26 +72,33 @@ impl Plugin for PodSecurity {
         let notes = &attributes.notes;
         if let Some(exempt) = self.exempt(attributes) {
             notes.annotate(format!("{LABEL}exempt"), exempt);
+            self.metrics.exempted(attributes);
             return Ok(());
         }
         let namespace = self.objects.get("", "namespaces", "", attributes.namespace);
         let labels = namespace.as_ref().map_or(&Value::Null, |namespace| &namespace["metadata"]["labels"]);
         let (Policies { enforce, audit, warn }, errors) = self.configured.defaults.policies(labels);
         if !errors.is_empty() {
+            self.metrics.failed(attributes);
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             notes.annotate(format!("{LABEL}error"), format!("Failed to parse policy: {}", errors.join(", ")));
         }
-        if let Some(found) = found(attributes, audit) {
+        let judge = |mode, policy| {
+            let found = found(attributes, policy);
+            self.metrics.evaluated(attributes, mode, policy, found.is_none());
+            found
+        };
+        if let Some(found) = judge("audit", audit) {
             let text = format!("would violate PodSecurity \"{audit}\": {found}");
             notes.annotate(format!("{LABEL}audit-violations"), text);
         }
         if &*attributes.kind.plural == "pods" {
             notes.annotate(format!("{LABEL}enforce-policy"), enforce.to_string());
-            if let Some(found) = found(attributes, enforce) {
+            if let Some(found) = judge("enforce", enforce) {
                 return Err(attributes.forbidden(format!("violates PodSecurity \"{enforce}\": {found}")));
             }
         }
-        if let Some(found) = found(attributes, warn) {
+        if let Some(found) = judge("warn", warn) {
             notes.warn(format!("would violate PodSecurity \"{warn}\": {found}"));
         }
         Ok(())
@@ -100,12 +110,16 @@ impl PodSecurity {
     ///
     /// # Errors
     /// A level or version that is none.
-    pub fn new(objects: Arc<dyn Objects>, configurations: &Configurations) -> Result<Self, ConfigError> {
+    pub fn new(
+        objects: Arc<dyn Objects>,
+        configurations: &Configurations,
+        metrics: PodSecurityMetrics,
+    ) -> Result<Self, ConfigError> {
         let versions = ["pod-security.admission.config.k8s.io/v1"];
         let configured = configurations.of(NAME, "PodSecurityConfiguration", &versions)?;
         let configured: Configuration = configured.unwrap_or_default();
         configured.defaults.check().map_err(|text| configurations.invalid(NAME, text))?;
-        Ok(Self { objects, configured })
+        Ok(Self { objects, configured, metrics })
     }
 
     /// By what a write is exempt, if it is.

@@ -1,7 +1,7 @@
 //! `--authorization-config`: AuthorizationConfiguration of `apiserver.config.k8s.io`, authorizers in order, among them any
 //! number of webhooks. Source: KEP-3221.
 use super::webhook::{Settings, Webhook};
-use super::{Mode, Step};
+use super::{Mode, Step, Who};
 use crate::objects::Objects;
 use crate::outbound::review::Webhook as Remote;
 use knarr_api::cel::Type;
@@ -107,7 +107,9 @@ impl Entry {
             "Webhook" => {
                 let webhook =
                     self.webhook.as_ref().ok_or("webhook: Required value: required when type=Webhook")?;
-                return webhook.build(objects).map(|webhook| Step::Webhook(Arc::new(webhook)));
+                return webhook
+                    .build(objects)
+                    .map(|webhook| Step::named(&self.name, Who::Webhook(Arc::new(webhook))));
             }
             other => return Err(format!("type: Unsupported value: {other:?}")),
         };
@@ -116,7 +118,7 @@ impl Entry {
                 "webhook: Invalid value: \"non-null\": may only be specified when type={}",
                 "Webhook"
             )),
-            None => Ok(Step::Mode(mode)),
+            None => Ok(Step::named(&self.name, Who::Mode(mode))),
         }
     }
 }

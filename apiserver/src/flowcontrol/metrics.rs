@@ -8,7 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::time::Duration;
 
-const SECONDS: [f64; 11] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0];
+const SECONDS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FlowLabels {
@@ -37,7 +37,7 @@ pub struct FlowMetrics {
     rejected: Family<RejectLabels, Counter>,
     inqueue: Family<FlowLabels, Gauge>,
     executing: Family<FlowLabels, Gauge>,
-    seats: Family<LevelLabels, Gauge>,
+    seats: Family<FlowLabels, Gauge>,
     wait: Histograms,
     execution: Histograms,
     nominal: Family<LevelLabels, Gauge>,
@@ -82,12 +82,11 @@ impl FlowMetrics {
     /// The handles of a schema.
     pub(super) fn of(&self, schema: &str, level: &str) -> Handles {
         let labels = FlowLabels { flow_schema: schema.to_owned(), priority_level: level.to_owned() };
-        let of_level = LevelLabels { priority_level: level.to_owned() };
         Handles {
             dispatched: self.dispatched.get_or_create(&labels).clone(),
             queued: self.inqueue.get_or_create(&labels).clone(),
             executing: self.executing.get_or_create(&labels).clone(),
-            seats: self.seats.get_or_create(&of_level).clone(),
+            seats: self.seats.get_or_create(&labels).clone(),
             wait: self.wait.get_or_create(&labels).clone(),
             execution: self.execution.get_or_create(&labels).clone(),
         }

@@ -84,8 +84,9 @@ impl Registry {
         let mut rest = view.iter(selection.namespace.as_deref(), after_key.as_ref());
         let everything = selection.is_everything();
         let mut objects = Vec::new();
-        let mut more = false;
+        let (mut more, mut fetched) = (false, 0);
         for object in rest.by_ref() {
+            fetched += 1;
             if !everything && !selection.matches(object) {
                 continue;
             }
@@ -104,6 +105,7 @@ impl Registry {
             token.left = meta.remaining;
             meta.next = token.encode();
         }
+        self.settings.served.listed(&call.row.kind, fetched, objects.len());
         Ok(Page { objects: call.row.all_incoming(objects).await?, meta })
     }
 

@@ -219,6 +219,9 @@ impl Registry {
         let call =
             Call { row, context: &context, headers, query, accepted, namespace, name, subresource: sub };
         let body = if info.verb.is_read() { bytes::Bytes::new() } else { body.read().await? };
+        if matches!(info.verb, Verb::Create | Verb::Update | Verb::Patch) {
+            self.settings.served.received(&call.row.kind, info.verb.as_str(), body.len());
+        }
         let answer = match info.verb {
             Verb::List => return self.list(&call).await,
             Verb::Watch if websocket::is_wanted(headers) => {

@@ -32,6 +32,7 @@ const INITIAL: usize = 64;
 
 impl Registry {
     pub(super) async fn watch(&self, call: &Call<'_>) -> Result<Response, Status> {
+        let start = Instant::now();
         let mut options = ListOptions::decode(&call.query, true)?;
         if !call.name.is_empty() {
             // The old form `/watch/…/‹name›`.
@@ -51,13 +52,13 @@ impl Registry {
             Some(seconds) if seconds > 0 => Duration::from_secs(seconds as u64),
             _ => self.settings.min_watch.mul_f64(1.0 + rand::rng().random::<f64>()),
         };
-        let start = Instant::now();
+        encoder.sent.begins(initial.len());
         let mut bookmarks = interval_at(start + self.settings.bookmarks, self.settings.bookmarks);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = State {
             encoder,
             initial,
-            announce_end: options.bookmarks && options.send_initial_events == Some(true),
+            announce_end: (options.bookmarks && options.send_initial_events == Some(true)).then_some(start),
             watcher,
             error,
             bookmarks: options.bookmarks.then_some(bookmarks),
@@ -127,8 +128,8 @@ fn unreadable(call: &Call<'_>, text: &str) -> Status {
 struct State {
     encoder: Encoder,
     initial: VecDeque<Arc<Stored>>,
-    /// The bookmark that ends the initial objects is still to be sent.
-    announce_end: bool,
+    /// The bookmark that ends the initial objects is still to be sent; when the request came.
+    announce_end: Option<Instant>,
     watcher: Option<Watcher>,
     error: Option<Status>,
     bookmarks: Option<Interval>,
@@ -160,7 +161,8 @@ impl State {
             return Some((Ok(bytes), self));
         }
         let watcher = self.watcher.as_mut()?;
-        if std::mem::take(&mut self.announce_end) {
+        if let Some(begun) = self.announce_end.take() {
+            self.encoder.sent.listed(begun.elapsed());
             let bytes = self.encoder.bookmark(watcher.start(), true);
             return Some((Ok(bytes), self));
         }
@@ -182,7 +184,11 @@ impl State {
                     self.watcher = None;
                     self.encoder.error(&Status::expired("The resource has changed; list it again."))
                 }
-                Err(WatchEnd::TooSlow | WatchEnd::Closed) => return None,
+                Err(WatchEnd::TooSlow) => {
+                    self.encoder.sent.terminated();
+                    return None;
+                }
+                Err(WatchEnd::Closed) => return None,
             },
             () = tick(&mut self.bookmarks) => self.encoder.bookmark(watcher.progress(), false),
             () = &mut self.deadline => {
@@ -225,7 +231,12 @@ impl Encoder {
         let include = table::include(call)?;
         let (api, messages) = (registry.api, registry.messages.clone());
         let (row, accepted) = (call.row.clone(), call.accepted);
-        let sent = registry.settings.watches.of(&row.kind);
+        let scope = match () {
+            () if !call.name.is_empty() => "resource",
+            () if !call.namespace.is_empty() => "namespace",
+            () => "cluster",
+        };
+        let sent = registry.settings.served.watches.of(&row.kind, scope);
         Ok(Self { row, api, messages, accepted, include, columns_sent: false, sent })
     }
 

@@ -61,6 +61,7 @@ pub fn assemble(
         webhook: token_webhook(args, objects)?,
         anonymous: args.anonymous_auth.unwrap_or(true),
         expirations: metrics.access.expirations.clone(),
+        counts: metrics.access.tokens.clone(),
     };
     Ok((Arc::new(Authenticator::new(config)), hints))
 }

@@ -1,6 +1,6 @@
 //! From flags to authorizers.
 use crate::authz::webhook::{Settings, Webhook};
-use crate::authz::{Authorizer, Mode, Step, structured};
+use crate::authz::{Authorizer, Mode, Step, Who, structured};
 use crate::flags::Args;
 use crate::metrics::Reloads;
 use crate::objects::Objects;
@@ -26,8 +26,8 @@ pub fn assemble(args: &Args, objects: &Arc<dyn Objects>, reloads: &Reloads) -> R
         return steps.map(Authorizer::of).map_err(|error| anyhow!("--authorization-config: {error}"));
     }
     let step = |mode: &Mode| match mode {
-        Mode::Webhook => Ok(Step::Webhook(Arc::new(webhook(args, objects)?))),
-        mode => Ok(Step::Mode(*mode)),
+        Mode::Webhook => Ok(Step::of(Who::Webhook(Arc::new(webhook(args, objects)?)))),
+        mode => Ok(Step::of(Who::Mode(*mode))),
     };
     let steps: Result<_> = args.authorization_mode.iter().map(step).collect();
     Ok(Authorizer::of(Reloaded::fixed(steps?)))

@@ -8,12 +8,12 @@ use crate::authn::{Authenticator, Peer};
 use crate::authz::{self, Attributes, Authorizer, rbac};
 use crate::flowcontrol::{self, Class, FlowControl};
 use crate::health::Health;
-use crate::metrics::Metrics;
+use crate::metrics::{Filter, Metrics};
 use crate::outbound::internal;
 use crate::own_paths::OwnPaths;
 use crate::registry::warn;
 use crate::request_info::{RequestInfo, Verb};
-use crate::tokens::Held;
+use crate::tokens::Remark;
 use crate::user::{MASTERS, User};
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
@@ -78,7 +78,7 @@ impl Chain {
                     audit_id: &audit_id,
                     deadline: None,
                     record: OnceLock::new(),
-                    held: OnceLock::new(),
+                    remark: OnceLock::new(),
                 };
                 let response = self.recorded(passage, request).await;
                 let sizes = self.metrics.observe(&info, response.status().as_u16(), started.elapsed());
@@ -129,7 +129,6 @@ impl Chain {
             Some(deadline) => match tokio::time::timeout_at(deadline.into(), work).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
-                    self.metrics.timeouts.inc();
                     self.metrics.ended(info, "504");
                     return fail(&Status::timeout("request did not complete within the allotted timeout"));
                 }
@@ -180,7 +179,9 @@ impl Chain {
             Ok(user) => user,
             Err(refusal) => return refusal,
         };
+        let began = Instant::now();
         let (class, turn) = self.turn(passage.info, &user).await;
+        self.metrics.access.filtered(Filter::Fairness, began.elapsed());
         let mut response = match turn {
             Some(_turn) => self.permitted(passage, user, request).await,
             None => {
@@ -191,7 +192,7 @@ impl Chain {
         if let Some(class) = class {
             class.mark(response.headers_mut());
         }
-        if let Some(warning) = passage.held.get().and_then(|held| held.warning()) {
+        if let Some(warning) = passage.remark.get().and_then(|remark| remark.warning()) {
             warn(response.headers_mut(), &[warning.to_owned()]);
         }
         response
@@ -276,8 +277,8 @@ impl Chain {
         let name = found.as_ref().ok().map(|sender| &*sender.user.name);
         self.metrics.access.authenticated(name, began.elapsed());
         let headers = request.headers();
-        let (user, held) = match found {
-            Ok(sender) => (sender.user, sender.held),
+        let (user, remark) = match found {
+            Ok(sender) => (sender.user, sender.remark),
             Err(status) => {
                 let refusal = body::status(&status, headers);
                 let Some((audit, at)) = arrived else { return Err(refusal) };
@@ -297,14 +298,16 @@ impl Chain {
                 Err(error) => return Err(body::status(&internal(&error.to_string()), headers)),
             }
         }
-        if let Some(held) = held {
-            let (key, value) = held.annotation();
-            passage.annotate(key, value);
-            let _ = passage.held.set(held);
+        if let Some(remark) = remark {
+            if let Some((key, value)) = remark.annotation() {
+                passage.annotate(key, &value);
+            }
+            let _ = passage.remark.set(remark);
         }
-        let asked = Attributes::from(info);
+        let (asked, began) = (Attributes::from(info), Instant::now());
         let acting =
             self.impersonation.impersonate(&self.authorizer, &user, &asked, request.headers_mut()).await;
+        self.metrics.access.filtered(Filter::Impersonation, began.elapsed());
         let Some(acting) = acting.map_err(|status| body::status(&status, request.headers()))? else {
             return Ok(user);
         };
@@ -343,8 +346,8 @@ struct Passage<'a> {
     deadline: Option<Instant>,
     /// What is recorded of it, once it is known who asks.
     record: OnceLock<Arc<Record>>,
-    /// The Secret that the user's token lives in.
-    held: OnceLock<Arc<Held>>,
+    /// What is to be told of the use of the user's token.
+    remark: OnceLock<Arc<Remark>>,
 }
 
 impl Passage<'_> {

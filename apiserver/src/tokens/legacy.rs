@@ -49,6 +49,11 @@ impl Held {
         self.refusal.as_deref()
     }
 
+    /// Nobody asked for it: it was made with its ServiceAccount.
+    pub fn is_automatic(&self) -> bool {
+        self.is_listed
+    }
+
     /// What the user is warned of.
     pub fn warning(&self) -> Option<&'static str> {
         self.is_listed.then_some(ADVICE)

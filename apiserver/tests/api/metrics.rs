@@ -13,8 +13,19 @@ async fn names_of_the_original() {
     let server = Server::start(directory.path(), &flags).await;
     let admin = server.admin();
     let map = json!({"metadata": {"name": "a"}});
-    admin.create(MAPS, &map).await;
+    admin.create(&format!("{MAPS}?fieldValidation=Strict"), &map).await;
     assert_eq!(admin.get(MAPS).await.0, 200);
+    let review = json!({"spec": {"audiences": []}});
+    let account = "/api/v1/namespaces/default/serviceaccounts";
+    admin.create(account, &json!({"metadata": {"name": "robot"}})).await;
+    let token = admin.create(&format!("{account}/robot/token"), &review).await;
+    let bearer = format!("Bearer {}", token["status"]["token"].as_str().expect("a token"));
+    let robot = server.anonymous().raw(Method::GET, "/api/v1/nodes", &[("authorization", &bearer)], "").await;
+    assert_eq!(robot.status(), 403);
+    assert_eq!(server.user("reader", &["system:monitoring"]).get("/metrics/slis").await.0, 200);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"serviceAccountName": "robot",
+        "containers": [{"name": "c", "image": "i"}]}});
+    admin.create("/api/v1/namespaces/default/pods", &pod).await;
     admin.get("/apis/storage.k8s.io/v1beta1/volumeattributesclasses").await;
     let mut watch = admin.open(Method::GET, &format!("{MAPS}?watch=1"), "").await;
     watch.body_mut().frame().await.expect("an event").expect("no error");
@@ -55,6 +66,16 @@ async fn names_of_the_original() {
         "apiserver_cel_compilation_duration_seconds_count ".to_owned(),
         "apiserver_cel_evaluation_duration_seconds_count ".to_owned(),
         "apiserver_client_certificate_expiration_seconds_count ".to_owned(),
+        "apiserver_cache_list_returned_objects_total{group=\"\",resource=\"configmaps\"} ".to_owned(),
+        "apiserver_init_events_total{group=\"\",resource=\"configmaps\"} ".to_owned(),
+        "apiserver_request_body_size_bytes_count{group=\"\",resource=\"configmaps\",verb=\"create\"} ".to_owned(),
+        "field_validation_request_duration_seconds_count{field_validation=\"Strict\"} 1".to_owned(),
+        "apiserver_request_filter_duration_seconds_count{filter=\"authentication\"} ".to_owned(),
+        "apiserver_authorization_decisions_total{decision=\"allowed\",name=\"rbac\",type=\"RBAC\"} ".to_owned(),
+        "serviceaccount_valid_tokens_total 1".to_owned(),
+        "serviceaccount_stale_tokens_total 0".to_owned(),
+        "pod_security_evaluations_total{decision=\"allow\",mode=\"enforce\",policy_level=\"privileged\",policy_version=\"latest\",request_operation=\"create\",resource=\"pod\"".to_owned(),
+        "kubernetes_build_info{build_date=\"".to_owned(),
         "process_max_fds ".to_owned(),
         "kubernetes_feature_enabled".to_owned(),
         "process_start_time_seconds".to_owned(),
