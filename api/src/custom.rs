@@ -12,9 +12,9 @@ mod validate;
 
 use crate::Value;
 use crate::columns::Columns;
+use crate::re2::Regex;
 use crate::schema::SchemaError;
 use crate::table::Api;
-use regex::Regex;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 

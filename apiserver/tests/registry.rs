@@ -19,6 +19,7 @@ mod registry {
     mod ownership;
     mod pods;
     mod quotas;
+    mod schemas;
     mod services;
     mod subresources;
     mod watches;

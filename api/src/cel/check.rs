@@ -4,6 +4,7 @@ use super::issue::Issues;
 use super::library::{self, Function, Overload};
 use super::parse::Parsed;
 use super::types::{self, Decl, Mapping, ObjectDecl, Type};
+use crate::re2::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -474,7 +475,7 @@ impl Checker<'_> {
                 ("timestamp", 1) => {
                     super::value::parse_timestamp(text).is_none().then_some("invalid timestamp argument")
                 }
-                ("matches", _) => library::compile_regex(text).is_err().then_some("invalid matches argument"),
+                ("matches", _) => Regex::new(text).is_err().then_some("invalid matches argument"),
                 _ => None,
             };
             found.extend(fault.map(|fault| (last.id, fault)));

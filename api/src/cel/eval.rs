@@ -4,9 +4,9 @@ mod run;
 
 use super::ast::Kind;
 use super::check::Checked;
-use super::library::{self, Out};
+use super::library::Out;
 use super::value::{self, Val};
-use regex::Regex;
+use crate::re2::Regex;
 use run::Run;
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
@@ -176,7 +176,7 @@ impl Context<'_> {
             return Ok(known.clone());
         }
         self.work(COMPILATION)?;
-        let regex = library::compile_regex(pattern).map_err(EvalError::new)?;
+        let regex = Regex::new(pattern).map_err(|error| EvalError::new(error.to_string()))?;
         if self.made.len() < 64 {
             self.made.insert(pattern.to_owned(), regex.clone());
         }
@@ -216,7 +216,7 @@ impl Program {
                 && matches!(function.as_str(), "matches" | "find" | "findAll")
             {
                 for text in args.iter().filter_map(super::parse::string_literal) {
-                    if let Ok(regex) = library::compile_regex(text) {
+                    if let Ok(regex) = Regex::new(text) {
                         regexes.insert(text.to_string(), regex);
                     }
                 }

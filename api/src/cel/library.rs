@@ -20,7 +20,6 @@ mod url;
 pub use authorizer::{Access, Authorizer, Decision, authorizer, resource_check};
 pub use format_string::format_double;
 pub(super) use math::extend;
-pub use regex::compile as compile_regex;
 
 use super::eval::{Context, EvalError};
 use super::types::Type;

@@ -6,8 +6,8 @@
 use super::{Custom, rules, types};
 use crate::Value;
 use crate::field::{Error, ErrorList, ErrorType};
+use crate::re2::Regex;
 use crate::time::Timestamp;
-use regex::Regex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -19,13 +19,12 @@ pub fn field_set(schema: &Schema, kind: &Kind, object: &Value, subresource: &str
             continue;
         }
         let mut child = Node::default();
-        let field = walker.known(kind.ty, name, "")?;
-        match (&field.shape, value) {
-            (Shape::Struct(ty), Value::Object(members)) if name == "metadata" => {
+        match (schema.json_field(kind.ty, name).map(|field| &field.shape), value) {
+            (Some(Shape::Struct(ty)), Value::Object(members)) if name == "metadata" => {
                 let skip = |name: &str| is_untracked_metadata(kind, subresource, name);
                 walker.structure(*ty, members, skip, ".metadata", &mut child)?;
             }
-            _ => walker.field(field, value, &format!(".{name}"), &mut child)?,
+            _ => walker.member(kind.ty, name, value, "", &mut child)?,
         }
         root.attach(|| format!("f:{name}"), child);
     }
@@ -37,9 +36,30 @@ struct FieldSet<'s> {
 }
 
 impl FieldSet<'_> {
-    fn known(&self, ty: TypeId, name: &str, path: &str) -> Result<&Field, String> {
-        let field = self.walker.schema.json_field(ty, name);
-        field.ok_or_else(|| format!("{path}.{name}: field not declared in schema"))
+    /// A member of a struct, declared or not.
+    fn member(
+        &self,
+        ty: TypeId,
+        name: &str,
+        value: &Value,
+        path: &str,
+        node: &mut Node,
+    ) -> Result<(), String> {
+        let of = self.walker.schema.get(ty);
+        let own_path = format!("{path}.{name}");
+        match self.walker.schema.json_field(ty, name) {
+            Some(field) => self.field(field, value, &own_path, node),
+            // Of an object within the object.
+            None if of.has_type_meta && matches!(name, "apiVersion" | "kind") => {
+                self.shape(&Shape::String, value, &own_path, node)
+            }
+            None if of.preserve_unknown => {
+                untyped(value, node);
+                node.member = true;
+                Ok(())
+            }
+            None => Err(format!("{own_path}: field not declared in schema")),
+        }
     }
 
     fn field(&self, field: &Field, value: &Value, path: &str, node: &mut Node) -> Result<(), String> {
@@ -105,11 +125,7 @@ impl FieldSet<'_> {
     ) -> Result<(), String> {
         for (name, value) in members.iter().filter(|(name, value)| !skip(name) && !value.is_null()) {
             let mut child = Node::default();
-            match self.known(ty, name, path) {
-                Ok(field) => self.field(field, value, &format!("{path}.{name}"), &mut child)?,
-                Err(_) if self.walker.schema.get(ty).preserve_unknown => untyped(value, &mut child),
-                Err(fault) => return Err(fault),
-            }
+            self.member(ty, name, value, path, &mut child)?;
             node.attach(|| format!("f:{name}"), child);
         }
         Ok(())

@@ -3,7 +3,6 @@
 //! What all versions have in common stands, for the original, at the top of the specification: faults of a schema, of
 //! subresources and of columns that are equal in all versions carry such paths.
 mod expressions;
-mod patterns;
 mod schema;
 
 use super::constraints::Rule::{By, Need, NeedOneOf};

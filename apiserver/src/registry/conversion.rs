@@ -235,7 +235,9 @@ impl Row {
         object::set_meta(&mut bare, "resourceVersion", None);
         let converted = converter.values(vec![bare], stored, false).await?.pop();
         let mut converted = converted.ok_or_else(|| Status::internal("a conversion returned nothing"))?;
-        let bytes = codec::canonical(&self.api, stored, &mut converted)?;
+        codec::settle(&self.api, stored, &mut converted)?;
+        codec::default(&self.api, stored.ty, &mut converted);
+        let bytes = codec::bytes(&self.api, stored, &mut converted);
         Ok((bytes, index(&converted, &stored.field_selectors)))
     }
 }

@@ -218,6 +218,11 @@ impl Registry {
         companions.writes.extend(charged.writes);
         let checked = whole.or_else(|| attributes.object.take());
         let mut value = encode::store(row, checked.unwrap_or_default());
+        if row.custom().is_some() && row.conversion.is_some() {
+            // As it would be read: with what the stored version has by default.
+            codec::settle(&row.api, &row.stored, &mut value)?;
+            codec::default(&row.api, row.stored.ty, &mut value);
+        }
         // Whatever made it so deep, its ownership included: once stored it must be read by everybody.
         if json::is_deeper(&value, json::MAX_DEPTH) {
             return Err(Status::bad_request("exceeded max depth"));

@@ -2,7 +2,7 @@
 use super::{Out, Rows};
 use crate::cel::eval::Context;
 use crate::cel::value::Val;
-use ::regex::{Regex, RegexBuilder};
+use crate::re2::Regex;
 
 pub(super) const ROWS: Rows = &[
     ("matches", "matches", "string string -> bool"),
@@ -12,22 +12,6 @@ pub(super) const ROWS: Rows = &[
     ("findAll", "string_find_all_string_int", "string . string int -> list(string)"),
 ];
 
-/// The most memory a compiled expression may take.
-const SIZE: usize = 4 << 20;
-
-/// A regular expression in the syntax of RE2.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn compile(pattern: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(pattern).size_limit(SIZE).dfa_size_limit(SIZE).build();
-    built.map_err(|error| {
-        let text = error.to_string();
-        let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        format!("error parsing regexp: {last}: `{pattern}`")
-    })
-}
-
 pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) -> Option<Out<'a>> {
     let [Val::String(text), Val::String(pattern), rest @ ..] = args else { return None };
     let regex = match context.regex(pattern) {
@@ -36,7 +20,7 @@ pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) 
     };
     Some(match (name, rest) {
         ("matches", []) => Ok(Val::Bool(regex.is_match(text))),
-        ("find", []) => Ok(Val::text(regex.find(text).map_or("", |found| found.as_str()))),
+        ("find", []) => Ok(Val::text(regex.find(text).map_or("", |found| &text[found]))),
         ("findAll", []) => Ok(all(&regex, text, usize::MAX)),
         ("findAll", [Val::Int(n)]) => Ok(all(&regex, text, usize::try_from(*n).unwrap_or(usize::MAX))),
         _ => return None,
@@ -44,5 +28,5 @@ pub(super) fn call<'a>(context: &mut Context<'_>, name: &str, args: &[Val<'a>]) 
 }
 
 fn all<'a>(regex: &Regex, text: &str, most: usize) -> Val<'a> {
-    Val::list(regex.find_iter(text).take(most).map(|found| Val::text(found.as_str())).collect())
+    Val::list(regex.find_iter(text).take(most).map(|found| Val::text(&text[found])).collect())
 }
