@@ -24,6 +24,7 @@ pub mod value;
 pub use check::{Checked, Env};
 pub use eval::{Context, EvalError, Program, Variables};
 pub use issue::Issues;
+pub(crate) use library::url::Url;
 pub use types::{Decl, Type};
 pub use value::Val;
 

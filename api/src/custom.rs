@@ -6,6 +6,8 @@
 //! [`Api`], so that their types can be compared. CEL rules are compiled when they are first needed. Conversion by
 //! webhook is the API server's.
 mod defaults;
+mod embedded;
+pub mod formats;
 mod rules;
 mod types;
 mod validate;

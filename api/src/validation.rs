@@ -126,6 +126,14 @@ pub fn create(kind: &Kind, object: &Value) -> ErrorList {
     })
 }
 
+/// The faults of the metadata of an object within another one; it is cluster-scoped where it names no namespace.
+pub fn metadata_of(metadata: &Value, path: &str) -> ErrorList {
+    let report = Report::default();
+    let namespaced = metadata["namespace"].as_str().is_some_and(|namespace| !namespace.is_empty());
+    metadata::create(&At::part(metadata, path, &report), namespaced, names::path_segment);
+    report.into_errors()
+}
+
 /// The faults of the labels and annotations of an object, whatever else it is.
 pub fn labels_and_annotations(object: &Value) -> ErrorList {
     collect(object, None, |at| {

@@ -15,7 +15,7 @@ pub(crate) mod semver;
 mod sets;
 mod strings;
 mod time;
-mod url;
+pub(crate) mod url;
 
 pub use authorizer::{Access, Authorizer, Decision, authorizer, resource_check};
 pub use format_string::format_double;

@@ -1,6 +1,7 @@
 //! Columns of custom resources: `additionalPrinterColumns`, whose cells are JSONPaths.
 //!
-//! Of JSONPath there is what client-go's package knows of paths: members (`.a`, `['a']`, `\.` for a dot in a name), indexes,
+//! Of JSONPath there is what client-go's package knows of paths: members (`.a`, `\.` for a dot in a name; `['a.b']` is
+//! another way to write `.a.b`), indexes,
 //! slices (`[-1:]`, `[0:4:2]`), unions (`[0,2]`), `[*]`, descent (`..a`), and filters that compare or ask for a member
 //! (`[?(@.type=="Ready")]`, `[?(@.weight>2)]`, `[?(@.name)]`). A path of another form gives empty cells.
 use super::{Cell, Column, Description, since};
@@ -15,6 +16,8 @@ pub(super) struct JsonPath(Option<Vec<Step>>);
 #[derive(Clone, Debug)]
 enum Step {
     Member(String),
+    /// What one step after the other leads to.
+    Path(Vec<Step>),
     /// From the end where negative.
     Index(i64),
     /// Items from one to before another, each so many further; negative ones count from the end.
@@ -109,7 +112,8 @@ impl JsonPath {
             },
             "number" if first.is_number() => (*first).clone(),
             "boolean" if first.is_boolean() => (*first).clone(),
-            "string" => found.iter().map(|value| plain(value)).collect::<Vec<_>>().join(" ").into(),
+            // Of several the first, as in the original.
+            "string" => plain(first).into(),
             _ => Value::Null,
         }
     }
@@ -140,6 +144,7 @@ impl Step {
     fn apply<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
         match self {
             Self::Member(name) => value.get(name).into_iter().collect(),
+            Self::Path(steps) => walk(steps, value),
             Self::Index(at) => {
                 let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
                 let at = if *at < 0 { at + items.len() as i64 } else { *at };
@@ -245,8 +250,8 @@ fn bracket(text: &str) -> Option<Step> {
     if parts.len() > 1 {
         return parts.into_iter().map(bracket).collect::<Option<_>>().map(Step::Union);
     }
-    if let Some(name) = quoted(text) {
-        return Some(Step::Member(name.to_owned()));
+    if let Some(path) = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
+        return parse(&format!(".{path}")).map(Step::Path);
     }
     let bound = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
     match *text.split(':').map(str::trim).collect::<Vec<_>>() {
@@ -312,8 +317,13 @@ mod tests {
             "m": {"x.y": "dotted", "v": 4},
         });
         let check = |path: &str, expected: Value| {
-            let cell = JsonPath(parse(path)).cell(&object, "string", Timestamp { seconds: 0, nanos: 0 });
-            assert_eq!(cell, expected, "{path}");
+            let found = JsonPath(parse(path));
+            let texts: Vec<String> = found.find(&object).into_iter().map(plain).collect();
+            let expected: Vec<&str> =
+                expected.as_str().map(|text| text.split(' ').collect()).unwrap_or_default();
+            assert_eq!(texts, expected, "{path}");
+            let cell = found.cell(&object, "string", Timestamp { seconds: 0, nanos: 0 });
+            assert_eq!(cell.as_str(), expected.first().copied(), "{path}");
         };
         check(".l[0].n", json!("a"));
         check(".l[-1].n", json!("c,d"));
@@ -323,7 +333,10 @@ mod tests {
         check(".l[0:3:2].v", json!("1 3"));
         check(".l[3:]", Value::Null);
         check(".l[0,2].v", json!("1 3"));
-        check(".m['x.y','v']", json!("dotted 4"));
+        check(r".m['x\.y','v']", json!("dotted 4"));
+        check(".m['x.y']", Value::Null);
+        check("['m.v']", json!("4"));
+        check(r#".m["v"]"#, Value::Null);
         check(r".m.x\.y", json!("dotted"));
         check("..v", json!("1 2 3 4"));
         check(".l[*].v", json!("1 2 3"));

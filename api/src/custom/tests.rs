@@ -159,3 +159,88 @@ fn columns_are_paths() {
     );
     assert_eq!(row["cells"], json!(["b", null, null]));
 }
+
+#[test]
+fn combined_schemas_say_why() {
+    let part = |name: &str| json!({"required": [name], "properties": {name: {"minimum": 5}}});
+    let members = json!({"a": {"type": "integer"}, "b": {"type": "integer"}});
+    let check = |key: &str, given: Value, expected: &[&str]| {
+        let mut schema = json!({"type": "object", "properties": members});
+        schema[key] = if key == "not" { part("a") } else { json!([part("a"), part("b")]) };
+        let faults = run(schema, given).2;
+        assert_eq!(faults, expected, "{key}");
+    };
+    let whole = |text: &str| format!("<nil>: Invalid value: \"\": \"spec\" must {text}");
+    let any = whole("validate at least one schema (anyOf)");
+    check("anyOf", json!({"a": 6}), &[]);
+    check(
+        "anyOf",
+        json!({"a": 1}),
+        &[&any, "spec.a: Invalid value: 1: spec.a in body should be greater than or equal to 5"],
+    );
+    check("anyOf", json!({}), &[&any, "spec.a: Required value"]);
+    let one = whole("validate one and only one schema (oneOf).");
+    check(
+        "oneOf",
+        json!({"b": 1}),
+        &[
+            &format!("{one} Found none valid"),
+            "spec.b: Invalid value: 1: spec.b in body should be greater than or equal to 5",
+        ],
+    );
+    check("oneOf", json!({"a": 6, "b": 6}), &[&format!("{one} Found 2 valid alternatives")]);
+    let all = whole("validate all the schemas (allOf)");
+    check("allOf", json!({"a": 6}), &["spec.b: Required value", &all]);
+    check(
+        "allOf",
+        json!({}),
+        &["spec.a: Required value", "spec.b: Required value", &format!("{all}. None validated")],
+    );
+    check("not", json!({"a": 6}), &[&whole("not validate the schema (not)")]);
+}
+
+#[test]
+fn numbers_are_what_go_takes_them_for() {
+    let number = json!({"type": "object", "properties": {
+        "n": {"type": "integer"}, "m": {"type": "number", "multipleOf": 0.1}}});
+    let faults = |given: Value| run(number.clone(), given).2;
+    assert!(faults(json!({"n": i64::MAX, "m": 0.3})).is_empty());
+    assert_eq!(
+        faults(json!({"n": 9_223_372_036_854_775_808_u64, "m": 0.35})),
+        [
+            "spec.m: Invalid value: 0.35: spec.m in body should be a multiple of 0.1",
+            "spec.n: Invalid value: \"number\": spec.n in body must be of type integer: \"number\"",
+        ]
+    );
+}
+
+#[test]
+fn objects_within_objects_are_objects() {
+    let schema = json!({"type": "object", "x-kubernetes-embedded-resource": true,
+        "x-kubernetes-preserve-unknown-fields": true});
+    let faults = |given: Value| run(schema.clone(), given).2;
+    assert!(
+        faults(json!({"apiVersion": "a/v1", "kind": "Some", "metadata": {"labels": {"a": "b"}}})).is_empty()
+    );
+    assert_eq!(
+        faults(json!({"metadata": {}})),
+        [
+            "spec.apiVersion: Required value: must not be empty",
+            "spec.kind: Required value: must not be empty"
+        ]
+    );
+    let told = faults(
+        json!({"apiVersion": "v1/x/y", "kind": "a b", "metadata": {"name": "a/b", "labels": {"a b": "c"}}}),
+    );
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(told[0], "spec.apiVersion: Invalid value: \"v1/x/y\": unexpected GroupVersion string: v1/x/y");
+    assert!(
+        told[1].starts_with(
+            "spec.kind: Invalid value: \"a b\": may have mixed case, but should otherwise match: "
+        )
+    );
+    assert!(
+        told[2].contains("spec.metadata.name: Invalid value")
+            || told[3].contains("spec.metadata.name: Invalid value")
+    );
+}

@@ -1,29 +1,35 @@
 //! Validation of an object by its structural schema, worded as the original's schema validator words it.
 //!
 //! What did not change is not judged again (ratcheting, KEP-4008): lists of type map are compared by their keys, all
-//! others as wholes. Of `format` there is what can be told without a locale; formats that are not known here say
-//! nothing, as in the original.
-use super::{Custom, rules, types};
+//! others as wholes.
+use super::{Custom, embedded, formats, rules, types};
 use crate::Value;
 use crate::field::{Error, ErrorList, ErrorType};
 use crate::re2::Regex;
-use crate::time::Timestamp;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The faults of an object; `old` is the live object, none on create. CEL rules are evaluated if the object has the
 /// right shape; what they say of unchanged parts is given as warnings.
 pub fn validate(custom: &Custom, object: &Value, old: Option<&Value>) -> (ErrorList, Vec<String>) {
-    let mut walk = Walk { patterns: &custom.patterns, errors: ErrorList::new() };
+    let mut walk = Walk { patterns: &custom.patterns, errors: ErrorList::new(), looks: 0 };
     walk.value(&custom.schema, object, old, "");
     let mut errors = walk.errors;
-    let Some(rules) = custom.rules() else { return (errors, Vec::new()) };
-    if let Some(blocked) = rules::blocked(&errors) {
-        errors.push(blocked);
-        return (errors, Vec::new());
+    let mut warnings = Vec::new();
+    if let Some(rules) = custom.rules() {
+        match rules::blocked(&errors) {
+            Some(blocked) => errors.push(blocked),
+            None => {
+                let (found, told) = rules.validate(object, old);
+                errors.extend(found);
+                warnings = told;
+            }
+        }
     }
-    let (found, warnings) = rules.validate(object, old);
-    errors.extend(found);
+    // The object itself has no path, which the original words so.
+    errors
+        .iter_mut()
+        .filter(|error| error.path.is_empty())
+        .for_each(|error| NOWHERE.clone_into(&mut error.path));
     (errors, warnings)
 }
 
@@ -31,7 +37,7 @@ pub fn validate(custom: &Custom, object: &Value, old: Option<&Value>) -> (ErrorL
 pub fn validate_default(schema: &Value, default: &Value, path: &str) -> ErrorList {
     let mut patterns = HashMap::new();
     types::collect_patterns(schema, &mut patterns);
-    let mut walk = Walk { patterns: &patterns, errors: ErrorList::new() };
+    let mut walk = Walk { patterns: &patterns, errors: ErrorList::new(), looks: 0 };
     walk.value(schema, default, None, path);
     if has_unknown(schema, default) {
         walk.errors.insert(0, Error::invalid(path, default, "must not have unknown fields"));
@@ -62,16 +68,25 @@ fn has_unknown(schema: &Value, value: &Value) -> bool {
     }
 }
 
+/// The path of what has none.
+const NOWHERE: &str = "<nil>";
+
 struct Walk<'a> {
     patterns: &'a HashMap<String, Regex>,
     errors: ErrorList,
+    /// How much was looked at: of several schemas that a value fits in none, the faults of the one that knows most of it
+    /// are told.
+    looks: usize,
 }
+
+/// The largest number up to which all whole ones can be told apart as floating-point numbers.
+const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
 fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(n) if n.is_f64() => "number",
+        Value::Number(n) if !n.is_i64() => "number",
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
@@ -82,7 +97,9 @@ fn type_name(value: &Value) -> &'static str {
 fn has_type(value: &Value, wanted: &str) -> bool {
     match (wanted, value) {
         ("number", Value::Number(_)) => true,
-        ("integer", Value::Number(n)) => n.as_f64().is_some_and(|n| n.fract() == 0.0),
+        ("integer", Value::Number(n)) => {
+            n.is_i64() || n.as_f64().is_some_and(|n| n.fract() == 0.0 && n.abs() <= MAX_EXACT)
+        }
         _ => type_name(value) == wanted,
     }
 }
@@ -119,15 +136,26 @@ impl Walk<'_> {
         } else if let Some(wanted) = schema["type"].as_str().filter(|wanted| !has_type(value, wanted)) {
             return self.wrong_type(path, type_name(value), wanted);
         }
-        self.enumeration(schema, value, path);
+        // Its form, what it is combined of, its values, its kind.
+        self.looks += 4;
+        self.combinations(schema, value, path);
         match value {
             Value::String(text) => self.string(schema, value, text, path),
             Value::Number(n) => self.number(schema, value, n.as_f64().unwrap_or(0.0), path),
             Value::Array(items) => self.array(schema, value, items, old, path),
-            Value::Object(_) => self.object(schema, value, old, path),
             _ => {}
         }
-        self.combinations(schema, value, path);
+        self.enumeration(schema, value, path);
+        if value.is_object() {
+            self.object(schema, value, old, path);
+        }
+    }
+
+    /// Adds a fault that was not told yet.
+    fn say(&mut self, fault: Error) {
+        if !self.errors.contains(&fault) {
+            self.errors.push(fault);
+        }
     }
 
     fn enumeration(&mut self, schema: &Value, value: &Value, path: &str) {
@@ -151,7 +179,7 @@ impl Walk<'_> {
         {
             self.invalid(path, value, &format!("should match '{pattern}'"));
         }
-        if let Some(format) = schema["format"].as_str().filter(|format| !has_format(format, text)) {
+        if let Some(format) = schema["format"].as_str().filter(|format| !formats::has(format, text)) {
             self.wrong_type(path, text, format);
         }
     }
@@ -173,7 +201,7 @@ impl Walk<'_> {
                 self.invalid(path, value, &format!("should be greater than or equal to {min}"));
             }
         }
-        if let Some(of) = schema["multipleOf"].as_f64().filter(|of| *of > 0.0 && (n / of).fract() != 0.0) {
+        if let Some(of) = schema["multipleOf"].as_f64().filter(|of| *of > 0.0 && !is_multiple(n, *of)) {
             self.invalid(path, value, &format!("should be a multiple of {of}"));
         }
         let fits = match schema["format"].as_str() {
@@ -235,11 +263,7 @@ impl Walk<'_> {
     fn object(&mut self, schema: &Value, value: &Value, old: Option<&Value>, path: &str) {
         let Value::Object(members) = value else { return };
         if schema["x-kubernetes-embedded-resource"] == true {
-            for name in ["apiVersion", "kind"] {
-                if members.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-                    self.errors.push(Error::required(join(path, name), "must not be empty"));
-                }
-            }
+            self.errors.extend(embedded::validate(members, path));
         }
         if let Some(max) = limit(schema, "maxProperties").filter(|max| members.len() > *max) {
             self.errors.push(Error::too_many(path, members.len(), max));
@@ -262,70 +286,76 @@ impl Walk<'_> {
         }
     }
 
-    /// How many of the schemas under a key the value passes; none without the key.
-    fn passed(&self, schema: &Value, key: &str, value: &Value, path: &str) -> Option<(usize, usize)> {
-        let list = schema[key].as_array()?;
-        let passes = |schema: &&Value| {
-            let mut walk = Walk { patterns: self.patterns, errors: ErrorList::new() };
+    /// What the schemas under a key say of a value, each its faults and how much it looked at.
+    fn each(&self, schema: &Value, key: &str, value: &Value, path: &str) -> Option<Vec<(ErrorList, usize)>> {
+        let list = schema[key].as_array().filter(|list| !list.is_empty())?;
+        let judged = list.iter().map(|schema| {
+            let mut walk = Walk { patterns: self.patterns, errors: ErrorList::new(), looks: 0 };
             walk.value(schema, value, None, path);
-            walk.errors.is_empty()
-        };
-        Some((list.iter().filter(passes).count(), list.len()))
+            (walk.errors, walk.looks)
+        });
+        Some(judged.collect())
     }
 
+    /// What one of `anyOf`, `oneOf` and `not` says as a whole has no place.
+    fn whole(&mut self, text: String) {
+        self.say(Error::new(ErrorType::Invalid, NOWHERE, format!("Invalid value: \"\": {text}")));
+    }
+
+    /// `anyOf`, `oneOf`, `allOf` and `not`: that they do not hold, and why not.
     fn combinations(&mut self, schema: &Value, value: &Value, path: &str) {
-        let mut say = |text: String| self.errors.push(Error::invalid(path, value, text));
-        let mut found = Vec::new();
-        let probe = Walk { patterns: self.patterns, errors: ErrorList::new() };
-        if let Some((0, _)) = probe.passed(schema, "anyOf", value, path) {
-            found.push(format!("{path:?} must validate at least one schema (anyOf)"));
-        }
-        match probe.passed(schema, "oneOf", value, path) {
-            Some((0, _)) => found
-                .push(format!("{path:?} must validate one and only one schema (oneOf). Found none valid")),
-            Some((n, _)) if n > 1 => found.push(format!(
-                "{path:?} must validate one and only one schema (oneOf). Found {n} valid alternatives"
-            )),
-            _ => {}
-        }
-        if let Some((n, all)) = probe.passed(schema, "allOf", value, path)
-            && n < all
+        if let Some(judged) = self.each(schema, "anyOf", value, path)
+            && judged.iter().all(|(faults, _)| !faults.is_empty())
         {
-            found.push(format!("{path:?} must validate all the schemas (allOf)"));
+            self.whole(format!("{path:?} must validate at least one schema (anyOf)"));
+            self.merge_best(judged);
+        }
+        if let Some(judged) = self.each(schema, "oneOf", value, path) {
+            let text = format!("{path:?} must validate one and only one schema (oneOf).");
+            match judged.iter().filter(|(faults, _)| faults.is_empty()).count() {
+                0 => {
+                    self.whole(format!("{text} Found none valid"));
+                    self.merge_best(judged);
+                }
+                1 => {}
+                several => self.whole(format!("{text} Found {several} valid alternatives")),
+            }
+        }
+        if let Some(judged) = self.each(schema, "allOf", value, path) {
+            let all = judged.len();
+            let failed = judged.iter().filter(|(faults, _)| !faults.is_empty()).count();
+            judged.into_iter().for_each(|judged| self.merge(judged));
+            if failed > 0 {
+                let none = if failed == all { ". None validated" } else { "" };
+                self.whole(format!("{path:?} must validate all the schemas (allOf){none}"));
+            }
         }
         if schema["not"].is_object() {
-            let mut inner = Walk { patterns: self.patterns, errors: ErrorList::new() };
+            let mut inner = Walk { patterns: self.patterns, errors: ErrorList::new(), looks: 0 };
             inner.value(&schema["not"], value, None, path);
             if inner.errors.is_empty() {
-                found.push(format!("{path:?} must not validate the schema (not)"));
+                self.whole(format!("{path:?} must not validate the schema (not)"));
             }
         }
-        found.into_iter().for_each(&mut say);
+    }
+
+    fn merge(&mut self, (faults, looks): (ErrorList, usize)) {
+        faults.into_iter().for_each(|fault| self.say(fault));
+        self.looks += looks;
+    }
+
+    /// The first of those that looked at most.
+    fn merge_best(&mut self, judged: Vec<(ErrorList, usize)>) {
+        if let Some(best) = judged.into_iter().rev().max_by_key(|(_, looks)| *looks) {
+            self.merge(best);
+        }
     }
 }
 
-fn has_format(format: &str, text: &str) -> bool {
-    match format {
-        "date-time" | "datetime" => Timestamp::parse(text).is_ok(),
-        "date" => Timestamp::parse(&format!("{text}T00:00:00Z")).is_ok(),
-        "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
-        "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
-        "cidr" => text.split_once('/').is_some_and(|(address, bits)| {
-            let bits = bits.parse::<u8>().ok();
-            match address.parse::<IpAddr>() {
-                Ok(IpAddr::V4(_)) => bits.is_some_and(|bits| bits <= 32),
-                Ok(IpAddr::V6(_)) => bits.is_some_and(|bits| bits <= 128),
-                Err(_) => false,
-            }
-        }),
-        "uuid" => is_uuid(text),
-        _ => true,
-    }
-}
-
-fn is_uuid(text: &str) -> bool {
-    let hex: Vec<&str> = text.split('-').collect();
-    let digits = |part: &&str| part.bytes().all(|b| b.is_ascii_hexdigit());
-    hex.iter().all(digits)
-        && (hex.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) || (hex.len() == 1 && text.len() == 32))
+/// Whether a number is a multiple of another, as far as floating-point numbers can tell.
+fn is_multiple(number: f64, of: f64) -> bool {
+    let times = if of < 1.0 { 1.0 / of * number } else { number / of };
+    let whole = times.trunc();
+    let difference = (times - whole).abs();
+    times.is_finite() && (difference == 0.0 || difference / (times.abs() + whole.abs()) < 1e-9)
 }

@@ -47,6 +47,11 @@ impl<'a> At<'a> {
         Self { value, path: String::new(), report }
     }
 
+    /// A part of some document.
+    pub(super) fn part(value: &'a Value, path: &str, report: &'a Report<'a>) -> Self {
+        Self { value, path: path.to_owned(), report }
+    }
+
     /// The whole object before the change; none while it is created. What was accepted once must not become a fault
     /// when something else is changed.
     pub(super) fn before(&self) -> Option<&'a Value> {

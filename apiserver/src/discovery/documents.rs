@@ -2,6 +2,7 @@
 use knarr_api::Value;
 use knarr_api::kind::{GroupVersionKind, Kind};
 use serde_json::json;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// Built-in groups in the order clients see them (the original's group priorities, highest first).
@@ -60,7 +61,7 @@ pub(super) fn groups<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Vec<Group<'k>
         versions[at].kinds.push(kind);
     }
     for group in &mut groups {
-        group.versions.sort_by_key(|v| std::cmp::Reverse(version_rank(v.name)));
+        group.versions.sort_by_key(|v| Reverse(version_rank(v.name)));
         for version in &mut group.versions {
             version.kinds.sort_by(|a, b| a.plural.cmp(&b.plural));
         }
@@ -70,18 +71,23 @@ pub(super) fn groups<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Vec<Group<'k>
     groups
 }
 
-/// Stability, then major, then minor: `v2` > `v1` > `v1beta2` > `v1alpha1`.
-pub(super) fn version_rank(name: &str) -> (u8, u32, u32) {
-    let rest = name.strip_prefix('v').unwrap_or(name);
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let major = rest[..digits].parse().unwrap_or(0);
-    let tail = &rest[digits..];
-    let (stability, minor) = match (tail.strip_prefix("beta"), tail.strip_prefix("alpha")) {
-        (Some(minor), _) => (1, minor),
-        (_, Some(minor)) => (0, minor),
-        _ => (2, ""),
+/// Stability, then major, then minor: `v2` > `v1` > `v1beta2` > `v1alpha1`; other names come after all of these, by the
+/// alphabet.
+pub(super) fn version_rank(name: &str) -> (u8, u32, u32, Reverse<&str>) {
+    let parsed = || {
+        let rest = name.strip_prefix('v')?;
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (major, tail) = rest.split_at(digits);
+        let (stability, minor) = match (tail.strip_prefix("beta"), tail.strip_prefix("alpha")) {
+            (Some(minor), _) => (2, number(minor)?),
+            (_, Some(minor)) => (1, number(minor)?),
+            _ if tail.is_empty() => (3, 0),
+            _ => return None,
+        };
+        Some((stability, number(major)?, minor, Reverse("")))
     };
-    (stability, major, minor.parse().unwrap_or(0))
+    parsed().unwrap_or((0, 0, 0, Reverse(name)))
 }
 
 /// What `/` lists: every path that answers, but resources.
@@ -195,12 +201,12 @@ pub(super) fn foreign<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::version_rank;
+    use super::{Reverse, version_rank};
 
     #[test]
     fn versions_rank() {
-        let mut names = vec!["v1beta1", "v2", "v1alpha3", "v1", "v1beta2"];
-        names.sort_by_key(|n| std::cmp::Reverse(version_rank(n)));
-        assert_eq!(names, ["v2", "v1", "v1beta2", "v1beta1", "v1alpha3"]);
+        let mut names = vec!["foo", "v1beta1", "v2", "bar10", "v1alpha3", "v1", "vx", "v1beta2", "v1beta"];
+        names.sort_by_key(|n| Reverse(version_rank(n)));
+        assert_eq!(names, ["v2", "v1", "v1beta2", "v1beta1", "v1alpha3", "bar10", "foo", "v1beta", "vx"]);
     }
 }

@@ -3,7 +3,6 @@ use super::documents;
 use knarr_api::Value;
 use knarr_api::table::builtin;
 use serde_json::json;
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// A group version that is not of the kind table.
@@ -103,11 +102,14 @@ pub(super) fn into_aggregated(list: &mut Value, remotes: &[RemoteVersion]) {
 
 /// The higher priority first; of equals the more stable and newer.
 fn sort_versions(group: &str, versions: &mut [Value], remotes: &[&RemoteVersion]) {
-    versions.sort_by_key(|entry| {
-        let version = entry["version"].as_str().unwrap_or_default();
-        let remote = remotes.iter().find(|remote| remote.version == version);
-        let priority = remote.map_or_else(|| priority_of_version(group, version), |r| r.priority.1);
-        Reverse((priority, documents::version_rank(version)))
+    versions.sort_by(|one, other| {
+        let [one, other] = [one, other].map(|entry| {
+            let version = entry["version"].as_str().unwrap_or_default();
+            let remote = remotes.iter().find(|remote| remote.version == version);
+            let priority = remote.map_or_else(|| priority_of_version(group, version), |r| r.priority.1);
+            (priority, documents::version_rank(version))
+        });
+        other.cmp(&one)
     });
 }
 

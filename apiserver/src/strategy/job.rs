@@ -30,8 +30,13 @@ impl Strategy for Job {
                 labels.insert(key.to_owned(), wanted.clone().into());
             }
         }
+        let labels = Value::Object(labels.clone());
         let selector = spec.entry("selector").or_insert_with(|| json!({}));
         let match_labels = object::child_mut(selector, "matchLabels");
         match_labels.entry(CONTROLLER_UID).or_insert_with(|| uid.into());
+        // A Job without labels has those of its pods.
+        if object::meta(value).get("labels").and_then(Value::as_object).is_none_or(Object::is_empty) {
+            object::set_meta(value, "labels", Some(labels));
+        }
     }
 }
