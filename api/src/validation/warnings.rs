@@ -4,6 +4,7 @@
 use super::cursor::{At, Report};
 use crate::kind::Kind;
 use crate::{Value, names};
+use std::collections::BTreeSet;
 
 /// What stands at a path and what is said of it.
 type Note = (&'static str, &'static str);
@@ -86,6 +87,11 @@ pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
         ("batch", "Job") if old.is_none() => {
             host_name(&at, "this is used in Pod names and hostnames", &mut out);
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            let before = old.map(unknown_formats).unwrap_or_default();
+            let new = unknown_formats(at.value()).into_iter().filter(|format| !before.contains(format));
+            out.extend(new.map(|format| format!("unrecognized format {format:?}")));
+        }
         ("networking.k8s.io", "Ingress") if old.is_none() => ingress(&at, &mut out),
         ("storage.k8s.io", "StorageClass") => {
             for expression in
@@ -97,6 +103,33 @@ pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
         _ => {}
     }
     out
+}
+
+/// The formats in schemas of a definition by which nothing is judged.
+fn unknown_formats(crd: &Value) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    let versions = crd["spec"]["versions"].as_array();
+    for version in versions.into_iter().flatten() {
+        look_for_formats(&version["schema"]["openAPIV3Schema"], &mut found);
+    }
+    found
+}
+
+fn look_for_formats<'v>(schema: &'v Value, found: &mut BTreeSet<&'v str>) {
+    let format = schema["format"].as_str().filter(|format| !format.is_empty());
+    let is_known = |format: &str| match schema["type"].as_str() {
+        Some("string") => crate::custom::formats::is_known(format),
+        Some("integer") => matches!(format, "int32" | "int64"),
+        Some("number") => matches!(format, "float" | "double"),
+        _ => false,
+    };
+    found.extend(format.filter(|format| !is_known(format)));
+    let properties = schema["properties"].as_object().into_iter().flatten().map(|(_, property)| property);
+    let below = ["items", "additionalProperties"].map(|name| &schema[name]);
+    properties
+        .chain(below)
+        .filter(|below| below.is_object())
+        .for_each(|below| look_for_formats(below, found));
 }
 
 /// Custom resources may have finalizers of any name; new ones should tell whose they are.

@@ -1,9 +1,11 @@
 //! CustomResourceDefinitions: their names are accepted or refused as they are written, they remember every version that
 //! objects were ever stored in, and they outlive their objects.
 use super::{Scene, Strategy};
+use crate::outbound::Trust;
 use crate::registry::custom::{DEFINITIONS, has_condition};
 use crate::registry::object;
 use crate::storage::Store;
+use knarr_api::field::{Error, ErrorList};
 use knarr_api::time::Timestamp;
 use knarr_api::{Object, Value, gates};
 use serde_json::json;
@@ -33,6 +35,14 @@ impl Strategy for CustomResourceDefinition {
         observe(value, object::generation(old) + i64::from(value["spec"] != old["spec"]));
     }
 
+    /// A bundle of authorities that was good, or not there, is not exchanged for one that nobody can be vouched for by.
+    fn check(&self, _: &Scene<'_>, object: &Value, old: Option<&Value>) -> ErrorList {
+        let fault = old.filter(|old| bundle_fault(old).is_none()).and_then(|_| bundle_fault(object));
+        let error =
+            |fault| Error::invalid("spec.conversion.webhookClientConfig.caBundle", bundle(object), fault);
+        fault.map(error).into_iter().collect()
+    }
+
     fn begin_deletion(&self, value: &mut Value, now: Timestamp) {
         let mut finalizers: Vec<String> = object::finalizers(value).into_iter().map(str::to_owned).collect();
         if !finalizers.iter().any(|f| f == FINALIZER) {
@@ -43,6 +53,16 @@ impl Strategy for CustomResourceDefinition {
         set_condition(value, "Terminating", true, "InstanceDeletionPending", message, now);
         observe(value, object::generation(value));
     }
+}
+
+/// Who vouches for the webhook that converts.
+fn bundle(crd: &Value) -> &Value {
+    &crd["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"]
+}
+
+/// What is wrong with that.
+fn bundle_fault(crd: &Value) -> Option<String> {
+    Trust::bundle(bundle(crd).as_str().unwrap_or_default()).err()
 }
 
 fn all(scene: &Scene<'_>, crd: &Value) -> Vec<Value> {
@@ -121,8 +141,11 @@ pub fn settle(crd: &mut Value, all: &[Value], now: Timestamp) {
         None => {
             set_condition(crd, "NamesAccepted", true, "NoConflicts", "no conflicts found", now);
             if !has_condition(crd, "Established") {
-                let message = "the initial names have been accepted";
-                set_condition(crd, "Established", true, "InitialNamesAccepted", message, now);
+                let (is_sound, reason, message) = match bundle_fault(crd) {
+                    None => (true, "InitialNamesAccepted", "the initial names have been accepted"),
+                    Some(_) => (false, "InvalidCABundle", "The conversion webhook CABundle is invalid"),
+                };
+                set_condition(crd, "Established", is_sound, reason, message, now);
             }
         }
         Some((reason, message)) => {

@@ -89,3 +89,34 @@ async fn patterns_are_those_of_re2() {
     let said = "must be a valid regular expression, but isn't: error parsing regexp: invalid nested repetition operator: `**`";
     assert!(refused["message"].as_str().unwrap().contains(said), "{refused}");
 }
+
+#[tokio::test]
+async fn a_bundle_of_nobody_keeps_a_definition_from_being_served() {
+    let server = Server::start().await;
+    let mut odd =
+        definition(&json!({"type": "object", "properties": {"a": {"type": "string", "format": "odd"}}}));
+    odd["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"],
+        "clientConfig": {"url": "https://example.com/", "caBundle": "Cg=="}}});
+    let created = server.post(CRDS, &odd).await;
+    assert_eq!(created.headers["warning"], "299 - \"unrecognized format \\\"odd\\\"\"");
+    let created = created.expect(201);
+    let established = |crd: &Value| {
+        let conditions = crd["status"]["conditions"].as_array().unwrap();
+        let found = conditions.iter().find(|condition| condition["type"] == "Established").unwrap();
+        (found["status"].clone(), found["reason"].clone())
+    };
+    assert_eq!(established(&created), (json!("False"), json!("InvalidCABundle")));
+    assert_eq!(server.get(ODDS).await.code, 404);
+    let path = format!("{CRDS}/odds.odd.io");
+    let bundle = async |bundle: &str| {
+        let patch = json!({"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": bundle}}}}});
+        server.patch(&path, "merge-patch+json", &patch).await
+    };
+    assert_eq!(established(&bundle("").await.expect(200)).0, "True");
+    let refused = bundle("Cg==").await.expect(422);
+    let said = "spec.conversion.webhookClientConfig.caBundle: Invalid value: \"Cg==\": unable to load root certificates: \
+                unable to parse bytes as PEM block";
+    assert!(refused["message"].as_str().unwrap().ends_with(said), "{refused}");
+    let crd = server.get(&path).await.expect(200);
+    assert_eq!(crd["spec"]["conversion"]["webhook"]["clientConfig"].get("caBundle"), None);
+}

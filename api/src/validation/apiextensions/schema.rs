@@ -35,7 +35,7 @@ const ROOT: [&str; 24] = [
     "nullable",
 ];
 /// What only a schema itself may say, not the conditions (`allOf`, `anyOf`, `oneOf`, `not`) inside it.
-const STRUCTURAL: [(&str, &str); 11] = [
+const STRUCTURAL: [(&str, &str); 14] = [
     ("type", "must be empty to be structural"),
     ("title", "must be empty to be structural"),
     ("description", "must be empty to be structural"),
@@ -47,6 +47,9 @@ const STRUCTURAL: [(&str, &str); 11] = [
     ("x-kubernetes-int-or-string", "must be false to be structural"),
     ("x-kubernetes-list-type", "must be undefined to be structural"),
     ("x-kubernetes-map-type", "must be undefined to be structural"),
+    ("x-kubernetes-list-map-keys", "must be empty to be structural"),
+    ("x-kubernetes-validations", "must be empty to be structural"),
+    ("externalDocs", "must be undefined to be structural"),
 ];
 
 /// Where in the tree a schema is.
@@ -148,13 +151,17 @@ fn node(schema: &At<'_>, level: Level) {
     if schema.find("$ref").is_some() {
         schema.get("$ref").forbidden("$ref is not supported");
     }
+    if level == Level::Root && additional.is_set() {
+        additional.forbidden("must not be used at the root");
+    }
     if level == Level::Root || embedded {
         resource_members(&properties, level);
     }
     lists(schema);
     pattern(&schema.get("pattern"));
     rules(&schema.get("x-kubernetes-validations"));
-    conditions(schema, schema, either);
+    let value = schema.value();
+    conditions(schema, schema, [is_number_or_text(value), is_number_or_text(&value["allOf"][0])]);
     for (_, property) in properties.entries() {
         node(&property, Level::Field);
     }
@@ -333,32 +340,42 @@ fn rules(list: &At<'_>) {
     }
 }
 
-/// What stands in `allOf`, `anyOf`, `oneOf` and `not`: conditions on fields that the schema outside has. Those of
-/// `x-kubernetes-int-or-string` may name the two types.
-fn conditions(at: &At<'_>, schema: &At<'_>, either: bool) {
-    for list in ["allOf", "anyOf", "oneOf"].map(|name| at.get(name)) {
-        for condition in list.items() {
-            nested(&condition, schema, either);
+/// What stands in `allOf`, `anyOf`, `oneOf` and `not`: conditions on fields that the schema outside has. A schema may say
+/// that it is a number or a text by naming the two types, itself or in the first of
+/// `allOf`.
+fn conditions(at: &At<'_>, schema: &At<'_>, [in_any, in_first]: [bool; 2]) {
+    for (name, is_free) in [("allOf", false), ("anyOf", in_any), ("oneOf", false)] {
+        for (index, condition) in at.get(name).items().enumerate().filter(|_| !is_free) {
+            nested(&condition, schema, in_first && name == "allOf" && index == 0);
         }
     }
     if let Some(condition) = at.find("not") {
-        nested(&condition, schema, either);
+        nested(&condition, schema, false);
     }
 }
 
-fn nested(condition: &At<'_>, schema: &At<'_>, either: bool) {
+/// Exactly `anyOf: [{type: integer}, {type: string}]`.
+fn is_number_or_text(schema: &Value) -> bool {
+    let types = ["integer", "string"].map(|name| serde_json::json!({"type": name}));
+    schema["anyOf"].as_array().is_some_and(|list| **list == types)
+}
+
+fn nested(condition: &At<'_>, schema: &At<'_>, names_types: bool) {
     for (name, fault) in STRUCTURAL {
         let Some(member) = condition.find(name) else { continue };
-        let number = name == "type" && either && matches!(member.text(), "integer" | "string");
-        if !number && !member.is_empty() && member.value() != &Value::Bool(false) {
+        if !member.is_empty() && member.value() != &Value::Bool(false) {
             member.forbidden(fault);
         }
+    }
+    if condition.get("properties").find("metadata").is_some() {
+        let metadata = condition.get("properties").key("metadata");
+        metadata.forbidden("must not be specified in a nested context");
     }
     pattern(&condition.get("pattern"));
     for (name, property) in condition.get("properties").entries() {
         let outer = schema.get("properties").key(name);
         if outer.is_set() {
-            nested(&property, &outer, outer.get("x-kubernetes-int-or-string").is_true());
+            nested(&property, &outer, false);
         } else if !schema.get("additionalProperties").is_set() {
             outer.required(format!("because it is defined in {}", property.path()));
         }
@@ -371,5 +388,5 @@ fn nested(condition: &At<'_>, schema: &At<'_>, either: bool) {
             schema.get("items").required(format!("because it is defined in {}", items.path()));
         }
     }
-    conditions(condition, schema, either);
+    conditions(condition, schema, [names_types, false]);
 }

@@ -283,6 +283,29 @@ fn definitions() {
             json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}),
             vec![],
         ),
+        (
+            json!({"x-kubernetes-int-or-string": true,
+                "allOf": [{"anyOf": [{"type": "integer"}, {"type": "string"}]}, {"pattern": "^a"}]}),
+            vec![],
+        ),
+        (json!({"type": "string", "anyOf": [{"type": "integer"}, {"type": "string"}]}), vec![]),
+        (
+            json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "string"}, {"type": "integer"}]}),
+            vec![
+                ".anyOf[0].type: Forbidden: must be empty to be structural",
+                ".anyOf[1].type: Forbidden: must be empty to be structural",
+            ],
+        ),
+        (
+            json!({"type": "object", "properties": {"metadata": {"type": "object"}}, "oneOf": [
+                {"properties": {"metadata": {"required": ["a"]}}},
+                {"externalDocs": {"url": "x"}, "x-kubernetes-validations": [{"rule": "true"}]}]}),
+            vec![
+                ".oneOf[0].properties[metadata]: Forbidden: must not be specified in a nested context",
+                ".oneOf[1].x-kubernetes-validations: Forbidden: must be empty to be structural",
+                ".oneOf[1].externalDocs: Forbidden: must be undefined to be structural",
+            ],
+        ),
         (json!({"x-kubernetes-preserve-unknown-fields": true}), vec![]),
         (
             json!({"type": "object", "additionalProperties": false}),
