@@ -102,7 +102,7 @@ const RESTRICTED: [Control; 6] = [
 
 /// What violates a level of a version (the minor of Kubernetes'), control by control.
 pub fn violations(pod: &Value, level: Level, minor: u32) -> Vec<String> {
-    let pod = Pod { pod, spec: &pod["spec"], minor };
+    let pod = Pod { pod, spec: &pod["spec"], level, minor };
     let restricted: &[Control] = if level == Level::Restricted { &RESTRICTED } else { &[] };
     let is_there = |(since, _): &&Control| *since <= minor;
     // A stricter control takes the place of the baseline's from its version on.
@@ -125,6 +125,7 @@ pub fn title(violation: &str) -> &str {
 struct Pod<'a> {
     pod: &'a Value,
     spec: &'a Value,
+    level: Level,
     minor: u32,
 }
 
@@ -139,6 +140,11 @@ impl<'a> Pod<'a> {
     /// Controls of Linux alone do not count, from the version on that can tell.
     fn is_windows(&self) -> bool {
         self.minor >= 25 && self.spec["os"]["name"] == "windows"
+    }
+
+    /// Has it users of its own, so that root within is nobody outside? That counts from v1.35 on.
+    fn has_own_users(&self) -> bool {
+        self.minor >= 35 && self.spec["hostUsers"] == false
     }
 
     /// Names of the containers for which this holds.
@@ -284,6 +290,9 @@ fn privileged(pod: &Pod<'_>) -> Option<String> {
 }
 
 fn proc_mount(pod: &Pod<'_>) -> Option<String> {
+    if pod.level == Level::Baseline && pod.has_own_users() {
+        return None;
+    }
     let bad =
         |c: &Value| c["securityContext"]["procMount"].as_str().filter(|m| *m != "Default").map(str::to_owned);
     let containers = pod.named(|c| bad(c).is_some());
@@ -430,6 +439,9 @@ fn restricted_volumes(pod: &Pod<'_>) -> Option<String> {
 }
 
 fn run_as_non_root(pod: &Pod<'_>) -> Option<String> {
+    if pod.has_own_users() {
+        return None;
+    }
     let by_pod = &pod.spec["securityContext"]["runAsNonRoot"];
     let mut parts = Vec::new();
     if *by_pod == false {
@@ -455,6 +467,9 @@ fn run_as_non_root(pod: &Pod<'_>) -> Option<String> {
 }
 
 fn run_as_user(pod: &Pod<'_>) -> Option<String> {
+    if pod.has_own_users() {
+        return None;
+    }
     let mut who = Vec::new();
     if pod.spec["securityContext"]["runAsUser"] == 0 {
         who.push("pod".to_owned());
@@ -541,6 +556,16 @@ mod tests {
         check(bare(), Level::Restricted, 8, 2);
         check(bare(), Level::Restricted, 19, 3);
         check(bare(), Level::Restricted, 22, 4);
+        let mut own =
+            json!({"hostUsers": false, "securityContext": {"runAsUser": 0}, "containers": [{"name": "a"}]});
+        check(own.clone(), Level::Restricted, 34, 5);
+        check(own.clone(), Level::Restricted, 35, 3);
+        own["containers"][0]["securityContext"] = json!({"procMount": "Unmasked"});
+        check(own.clone(), Level::Restricted, 35, 4);
+        check(own.clone(), Level::Baseline, 34, 1);
+        check(own.clone(), Level::Baseline, 35, 0);
+        own["hostUsers"] = true.into();
+        check(own, Level::Baseline, LATEST, 1);
         let mut windows = bare();
         windows["os"] = json!({"name": "windows"});
         check(windows.clone(), Level::Restricted, 24, 4);
