@@ -46,7 +46,7 @@ pub fn is_known(format: &str) -> bool {
 }
 
 /// Whether a text has the format; formats that are not known say nothing.
-pub(super) fn has(format: &str, text: &str) -> bool {
+pub(crate) fn has(format: &str, text: &str) -> bool {
     find(format).is_none_or(|judge| judge(text))
 }
 

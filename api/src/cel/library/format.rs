@@ -2,9 +2,9 @@
 use super::opaque::Opaque;
 use super::{Out, Rows, url};
 use crate::cel::eval::Context;
-use crate::cel::value::{self, Val};
+use crate::cel::value::Val;
+use crate::custom::formats;
 use crate::names;
-use base64::Engine;
 
 pub(super) const ROWS: Rows = &[
     ("format.named", "format-named", "string -> optional(kubernetes.NamedFormat)"),
@@ -37,22 +37,14 @@ const FORMATS: [Format; 13] = [
     ("dns1035LabelPrefix", |text| names::dns1035_label(&names::mask_trailing_dash(text))),
     ("labelValue", names::label_value),
     ("uri", |text| url::Url::parse(text).err().into_iter().collect()),
-    ("uuid", |text| fault(is_uuid(text), "does not match the UUID format")),
-    ("byte", |text| fault(base64::engine::general_purpose::STANDARD.decode(text).is_ok(), "invalid base64")),
-    ("date", |text| fault(text.len() == 10 && value::parse_timestamp(text).is_some(), "invalid date")),
-    ("datetime", |text| fault(text.len() > 10 && value::parse_timestamp(text).is_some(), "invalid datetime")),
+    ("uuid", |text| fault(formats::has("uuid", text), "does not match the UUID format")),
+    ("byte", |text| fault(formats::has("byte", text), "invalid base64")),
+    ("date", |text| fault(formats::has("date", text), "invalid date")),
+    ("datetime", |text| fault(formats::has("datetime", text), "invalid datetime")),
 ];
 
 fn fault(fits: bool, text: &str) -> Vec<String> {
     if fits { Vec::new() } else { vec![text.to_owned()] }
-}
-
-fn is_uuid(text: &str) -> bool {
-    let hex = |part: &str| part.bytes().all(|b| b.is_ascii_hexdigit());
-    let parts: Vec<&str> = text.split('-').collect();
-    parts.iter().all(|part| hex(part))
-        && (parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
-            || (parts.len() == 1 && text.len() == 32))
 }
 
 fn find(name: &str) -> Option<&'static Format> {
