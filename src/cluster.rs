@@ -106,8 +106,7 @@ impl Cluster {
 
     /// The URLs of all API servers, the first one first.
     pub fn server_urls(&self) -> Vec<String> {
-        let ports = std::iter::once(&self.state.ports.api).chain(&self.state.more_api_ports);
-        ports.map(|port| server_url(*port)).collect()
+        self.state.api_ports().map(server_url).collect()
     }
 }
 

@@ -63,6 +63,10 @@ impl Hooks for ServerHooks {
         self.streaming.connect(context, request, object).await
     }
 
+    fn tunnel(&self, context: &RequestContext, request: Request) -> Response {
+        self.streaming.tunnel(context, request)
+    }
+
     async fn review(
         &self,
         user: &Arc<User>,

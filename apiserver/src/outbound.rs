@@ -12,7 +12,7 @@ mod tls;
 mod verify;
 
 pub use connector::{Stream, dial};
-pub use resolve::{ready_endpoints, service_port};
+pub use resolve::{Ready, ready_endpoints, service_port};
 pub use texts::{address, internal, of_handshake};
 pub use tls::Trust;
 pub use verify::Verifier;

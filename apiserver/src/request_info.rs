@@ -7,6 +7,9 @@ use http::{Method, Uri};
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
+/// Where kubelets ask for a tunnel to themselves.
+pub const TUNNEL: &str = "/knarr/tunnel";
+
 /// What is done, as authorization names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -265,7 +268,7 @@ impl RequestInfo {
     /// not count against the in-flight limits.
     pub fn is_long_running(&self) -> bool {
         if !self.is_resource_request {
-            return self.path().starts_with("/debug/pprof/");
+            return self.path().starts_with("/debug/pprof/") || self.path() == TUNNEL;
         }
         matches!(self.verb, Verb::Watch | Verb::Proxy)
             || matches!(self.subresource(), "exec" | "attach" | "portforward" | "log" | "proxy")

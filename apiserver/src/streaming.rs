@@ -1,11 +1,12 @@
 //! Streams and proxies: requests that are passed on to a kubelet, a pod or a service, upgraded connections included.
 //!
 //! The server only finds and checks the target; bytes of exec, attach and port-forward (SPDY or WebSocket) are piped
-//! between client and kubelet as they are.
+//! between client and kubelet as they are. Nodes that cannot be dialled are reached by tunnels that they keep (`tunnel`).
 mod html;
 mod location;
 mod log_options;
 mod probe;
+mod tunnel;
 mod upstream;
 
 pub use location::{proxied_path, split_name};
@@ -13,6 +14,7 @@ pub use probe::{Component, Prober};
 pub use upstream::{Config, Upstream};
 pub(crate) use upstream::{HOP, TrustAll, incoming as passed_back, switched};
 
+use crate::authz::{self, node};
 use crate::objects::Objects;
 use crate::request_info::RequestInfo;
 use crate::server::{Request, RequestContext, Response, body};
@@ -34,6 +36,23 @@ impl Streaming {
     /// Over these TLS settings, with targets looked up in these objects.
     pub fn new(upstream: Arc<Upstream>, objects: Arc<dyn Objects>) -> Self {
         Self { upstream, objects }
+    }
+
+    /// Answers a kubelet that asks for a tunnel: it leads to the node of that user, whatever it says.
+    pub fn tunnel(&self, context: &RequestContext, request: Request) -> Response {
+        let headers = request.headers().clone();
+        let accepted = match node::of(&context.user) {
+            Some(node) if !node.is_empty() => {
+                let always = context.info.query_flag("always");
+                self.upstream.tunnels.accept(node, always, request, context.shutdown.clone())
+            }
+            _ => Err(authz::forbidden(
+                &context.user,
+                &authz::Attributes::from(&context.info),
+                "only nodes have tunnels, each one its own",
+            )),
+        };
+        accepted.unwrap_or_else(|status| body::status(&status, &headers))
     }
 
     /// Answers a request on one of the streaming subresources. `object` is the Pod, Node or Service; for proxies its

@@ -8,6 +8,7 @@
 pub mod accounts;
 mod identity;
 mod lanes;
+mod upgrade;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use knarr_reload::identity::Shown;
 use lanes::Lanes;
+pub use upgrade::upgraded;
 
 /// How long what was sent may stay unacknowledged by the other host.
 #[cfg(target_os = "linux")]

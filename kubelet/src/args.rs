@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use knarr_component::flags::{Logging, duration};
 
 use crate::eviction::thresholds::{self, Thresholds};
 use crate::topology::{Policy, Scope};
-use crate::{cpus, memory, shutdown};
+use crate::{cpus, memory, shutdown, tunnel};
 
 /// Flags of the kubelet.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +33,20 @@ pub struct Args {
     /// Whether the kubelet asks the API server for the certificate that it serves with
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set, conflicts_with = "tls_cert_file")]
     pub rotate_server_certificates: bool,
+    /// Whether the kubelet keeps a connection to the API server over which that reaches the node: no; auto, used where
+    /// the node's address cannot be dialled; always
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "no",
+        requires_if("auto", "kubeconfig"),
+        requires_if("always", "kubeconfig")
+    )]
+    pub api_server_tunnel: tunnel::Wish,
+    /// URLs of API servers that are to reach the node so; that of the kubeconfig by default
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub api_server_tunnel_servers: Vec<Uri>,
     /// Socket of the container runtime; `embedded`: containers are run by the kubelet itself
     #[arg(long, default_value = "unix:///run/containerd/containerd.sock")]
     pub container_runtime_endpoint: String,

@@ -3,7 +3,8 @@
 //! Pods come from the API server (`api::pods`) and from manifests (`static_pods`) to the `manager`, which
 //! keeps one `worker` task for each. A worker looks at the runtime (`observed`), decides (`plan`, without
 //! I/O), acts, and hands the computed `status` to one sender. `pleg` wakes workers when something happened
-//! in the runtime. `server` and `streaming` answer what is asked of the node from outside.
+//! in the runtime. `server` and `streaming` answer what is asked of the node from outside, and `tunnel` brings that to
+//! them where the node cannot be dialled.
 //!
 //! Invariants:
 //! - What a worker does next depends only on the pod's object and on what the runtime shows, never on what
@@ -63,6 +64,7 @@ mod static_pods;
 mod status;
 pub mod streaming;
 mod topology;
+pub mod tunnel;
 mod volumes;
 mod worker;
 

@@ -45,7 +45,7 @@ use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
 use crate::topology::cpus::{CpuSet, Cpus};
 use crate::volumes::Lookup;
-use crate::{admission, certificates, cleanup, images, plugins, podresources, static_pods, topology};
+use crate::{admission, certificates, cleanup, images, plugins, podresources, static_pods, topology, tunnel};
 
 /// How long a stopping kubelet waits for the runtime to end what it was told to make or remove. It is below the
 /// supervisor's patience.
@@ -172,6 +172,7 @@ pub async fn run(
     tokio::spawn(Arc::clone(&context.evictions).run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(collect::run(Arc::clone(&manager), image_policy, shutdown.clone()));
     let server = Server::new(Arc::clone(&manager), config(&args), server_client, pulse);
+    tunnel::start(&args, &manager, listener.local_addr()?, &shutdown);
     server.serve(listener, tls, shutdown.clone()).await;
     manager.stopped().await;
     if tokio::time::timeout(SETTLE_TIMEOUT, context.runtime.settled()).await.is_err() {

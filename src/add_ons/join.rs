@@ -41,6 +41,9 @@ pub struct NodeConfig {
     pub cluster_domain: String,
     /// How packets reach pods of other nodes.
     pub network: Network,
+    /// URLs of all API servers.
+    #[serde(default)]
+    pub api_servers: Vec<String>,
 }
 
 /// The URL by which other hosts reach the API server; an error that says what to do where they do not.
@@ -153,6 +156,10 @@ fn node_config(cluster: &Cluster) -> NodeConfig {
         cluster_dns: state.dns_ips(),
         cluster_domain: "cluster.local".to_owned(),
         network: state.network,
+        api_servers: state
+            .api_ports()
+            .map(|port| format!("https://{}", std::net::SocketAddr::new(state.node_ip, port)))
+            .collect(),
     }
 }
 

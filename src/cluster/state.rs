@@ -1,6 +1,7 @@
 //! What is chosen for a cluster when it is created, so that clusters on one host never collide.
 use anyhow::{Context, Result, bail};
 use ipnet::{IpNet, Ipv6Net};
+use knarr_kubelet::tunnel::Wish;
 use knarr_proxy::network::overlay::Backend;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -96,6 +97,12 @@ pub struct Joined {
     pub cluster_dns: Vec<IpAddr>,
     /// Domain of its names.
     pub cluster_domain: String,
+    /// URLs of all its API servers.
+    #[serde(default)]
+    pub api_servers: Vec<String>,
+    /// When they reach this node by a connection of its own making.
+    #[serde(default)]
+    pub tunnel: Wish,
 }
 
 /// Simulated nodes of a cluster.
@@ -149,6 +156,11 @@ impl std::str::FromStr for Publish {
 }
 
 impl State {
+    /// Ports of all API servers, the first one's first.
+    pub fn api_ports(&self) -> impl Iterator<Item = u16> + '_ {
+        std::iter::once(self.ports.api).chain(self.more_api_ports.iter().copied())
+    }
+
     /// Of a cluster of which nothing but the name is known.
     pub fn unknown(name: &str) -> Self {
         let ports = Ports { api: 0, kubelet: 0, controllers: 0, scheduler: 0, proxy: 0 };

@@ -16,6 +16,7 @@ use crate::supervisor;
 use anyhow::{Context, Result, bail};
 pub use discovery::key_hash;
 use k8s_openapi::api::core::v1::Node;
+use knarr_kubelet::tunnel::Wish;
 use kube::api::{Api, DeleteParams};
 use kube::runtime::watcher;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -54,6 +55,10 @@ pub struct Args {
     /// Address of this host by which other nodes reach it (that from which it reaches the API server)
     #[arg(long, value_name = "IP")]
     node_ip: Option<IpAddr>,
+    /// When API servers reach this node by a connection that it keeps to them, as they must where it is behind address
+    /// translation: no, auto (where they cannot dial its address), always
+    #[arg(long, value_enum, value_name = "WHEN")]
+    tunnel: Option<Wish>,
     /// What runs pods (auto)
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
@@ -135,6 +140,9 @@ fn again(cluster: Cluster, server: &str, args: &Args) -> Result<Cluster> {
         }
         Some(_) if args.node_name.as_ref().is_some_and(|wish| *wish != cluster.state.node_name) => {
             Some(format!("is the node {:?}", cluster.state.node_name))
+        }
+        Some(joined) if args.tunnel.is_some_and(|wish| wish != joined.tunnel) => {
+            Some("was joined with another --tunnel".to_owned())
         }
         Some(_) => None,
     };
@@ -222,7 +230,7 @@ async fn state(
     wishes.address = Some(args.node_ip.map_or_else(|| address_towards(server), Ok)?);
     let host_name = || nix::unistd::gethostname().map(|name| name.to_string_lossy().to_ascii_lowercase());
     let node = args.node_name.clone().map_or_else(host_name, Ok)?;
-    let NodeConfig { cluster_cidr, service_cidr, cluster_dns, cluster_domain, network, .. } =
+    let NodeConfig { cluster_cidr, service_cidr, cluster_dns, cluster_domain, network, api_servers, .. } =
         discovery::node_config(&client, &node).await?;
     wishes.cluster_cidr = Some(cluster_cidr);
     wishes.service_cidr = Some(service_cidr);
@@ -230,7 +238,9 @@ async fn state(
         choose(name, &wishes, &others).context("the cluster's networks must be free on this host")?;
     state.network = network;
     state.runtime_endpoint = settings.runtime_endpoint();
-    state.joined = Some(Joined { server: server.to_owned(), cluster_dns, cluster_domain });
+    let tunnel = args.tunnel.unwrap_or(Wish::Auto);
+    let server = server.to_owned();
+    state.joined = Some(Joined { server, cluster_dns, cluster_domain, api_servers, tunnel });
     Ok((state, reserved))
 }
 

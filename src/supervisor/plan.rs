@@ -1,5 +1,5 @@
 //! Which processes a cluster consists of, and with which flags: the original's names throughout.
-use crate::cluster::state::{MORE_API_SERVERS, Simulated, State};
+use crate::cluster::state::{Joined, MORE_API_SERVERS, Simulated, State};
 use crate::cluster::{Cluster, Paths, preflight};
 use crate::containerd;
 use crate::pod_network::Bridge;
@@ -97,8 +97,7 @@ pub fn components(cluster: &Cluster) -> Result<Vec<Component>> {
         plan.push(own("proxy", cluster, proxy(cluster), vec![certificate])?);
         return Ok(plan);
     }
-    let ports = std::iter::once(cluster.state.ports.api).chain(cluster.state.more_api_ports.iter().copied());
-    for (name, port) in API_SERVERS.into_iter().zip(ports) {
+    for (name, port) in API_SERVERS.into_iter().zip(cluster.state.api_ports()) {
         plan.push(api_server(name, cluster, port)?);
     }
     let api = || Need::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.state.ports.api)));
@@ -396,6 +395,14 @@ fn simulated_nodes(cluster: &Cluster, simulated: Simulated) -> Flags {
     }
 }
 
+/// How a node that joined lets API servers reach it. One server is where the kubeconfig says, whatever it calls itself.
+fn tunnel(joined: &Joined) -> Vec<(&'static str, String)> {
+    let wish = joined.tunnel.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let servers = joined.api_servers.join(",");
+    let several = (joined.api_servers.len() > 1).then_some(("api-server-tunnel-servers", servers));
+    std::iter::once(("api-server-tunnel", wish)).chain(several).collect()
+}
+
 fn kubelet(cluster: &Cluster) -> Flags {
     let (paths, state) = (&cluster.paths, &cluster.state);
     let flags = Flags::default()
@@ -426,8 +433,10 @@ fn kubelet(cluster: &Cluster) -> Flags {
             // Images that were loaded could not be pulled again.
             .set("image-gc-high-threshold", 100),
     };
-    if state.joined.is_some() {
-        return flags
+    if let Some(joined) = &state.joined {
+        return tunnel(joined)
+            .into_iter()
+            .fold(flags, |flags, (flag, value)| flags.set(flag, value))
             .file("bootstrap-kubeconfig", &paths.kubeconfig("bootstrap"))
             .file("cert-dir", &paths.pki(""))
             .set("rotate-certificates", true)

@@ -56,16 +56,22 @@ fn endpoints(
         return Err(format!("no endpoints available for service {name:?}"));
     }
     found.shuffle(&mut rand::rng());
-    Ok(found)
+    Ok(found.into_iter().map(|ready| (ready.address, ready.port)).collect())
+}
+
+/// An endpoint that is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Its address.
+    pub address: String,
+    /// The port there.
+    pub port: u16,
+    /// The node that it is on, where that is said.
+    pub node: Option<String>,
 }
 
 /// The ready endpoints of a Service behind its port of a name.
-pub fn ready_endpoints(
-    objects: &dyn Objects,
-    namespace: &str,
-    service: &str,
-    port_name: &str,
-) -> Vec<(String, u16)> {
+pub fn ready_endpoints(objects: &dyn Objects, namespace: &str, service: &str, port_name: &str) -> Vec<Ready> {
     let mut found = Vec::new();
     for slice in objects.list("discovery.k8s.io", "endpointslices", Some(namespace)) {
         if slice["metadata"]["labels"]["kubernetes.io/service-name"] != service {
@@ -78,8 +84,10 @@ pub fn ready_endpoints(
         };
         let ready = slice["endpoints"].as_array().into_iter().flatten();
         let ready = ready.filter(|endpoint| endpoint["conditions"]["ready"] != false);
-        let addresses = ready.filter_map(|endpoint| endpoint["addresses"][0].as_str());
-        found.extend(addresses.map(|address| (address.to_owned(), port)));
+        found.extend(ready.filter_map(|endpoint| {
+            let address = endpoint["addresses"][0].as_str()?.to_owned();
+            Some(Ready { address, port, node: endpoint["nodeName"].as_str().map(str::to_owned) })
+        }));
     }
     found
 }

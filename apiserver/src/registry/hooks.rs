@@ -17,6 +17,11 @@ pub trait Hooks: Send + Sync + 'static {
     /// its stored version; the request was authorized, admission has not run.
     async fn connect(&self, context: RequestContext, request: Request, row: &Row, object: Value) -> Response;
 
+    /// Answers a node that asks for a tunnel to itself.
+    fn tunnel(&self, _context: &RequestContext, request: Request) -> Response {
+        body::status(&refused(), request.headers())
+    }
+
     /// Answers a review of authentication.k8s.io or authorization.k8s.io: the review with its status set.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use super::negotiate::{self, Scope};
 use super::options::Query;
 use super::{Registry, Row, encode, subresource, websocket};
 use crate::audit::Record;
-use crate::request_info::{RequestInfo, Verb};
+use crate::request_info::{RequestInfo, TUNNEL, Verb};
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::kind::Kind;
@@ -86,6 +86,9 @@ fn page_not_found() -> Response {
 impl Registry {
     pub(super) async fn route(&self, context: RequestContext, request: Request) -> Response {
         if !context.info.is_resource_request {
+            if context.info.path() == TUNNEL {
+                return self.hooks.tunnel(&context, request);
+            }
             return self.non_resource(&context, &request).await;
         }
         let info = &context.info;

@@ -1,6 +1,6 @@
 //! Where a streaming request goes: containers, ports and paths out of the request and the object. No I/O.
 use crate::objects::Objects;
-use crate::outbound::{address, ready_endpoints};
+use crate::outbound::{Ready, address, ready_endpoints};
 use crate::request_info::RequestInfo;
 use knarr_api::Value;
 use knarr_api::status::{Resource, Status};
@@ -12,6 +12,8 @@ use std::net::IpAddr;
 pub struct Target {
     /// Speak TLS.
     pub tls: bool,
+    /// The node that it is on, which may have a tunnel.
+    pub node: Option<String>,
     /// It is a kubelet: shown our certificate, and verified where an authority is known.
     pub kubelet: bool,
     /// Host names or addresses, tried in order.
@@ -215,6 +217,7 @@ pub fn pod_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target, St
     };
     Ok(Target {
         tls: scheme == Some("https"),
+        node: pod["spec"]["nodeName"].as_str().map(str::to_owned),
         kubelet: false,
         hosts: vec![host.to_owned()],
         port,
@@ -276,11 +279,12 @@ pub fn service_proxy(objects: &dyn Objects, info: &RequestInfo) -> Result<Target
     if endpoints.is_empty() {
         return Err(Status::unavailable(format!("no endpoints available for service {name:?}")));
     }
-    let (host, port) = endpoints.swap_remove(rand::random_range(0..endpoints.len()));
+    let Ready { address, port, node } = endpoints.swap_remove(rand::random_range(0..endpoints.len()));
     Ok(Target {
         tls: scheme == Some("https"),
+        node,
         kubelet: false,
-        hosts: vec![host],
+        hosts: vec![address],
         port,
         path: rest_with_query(info),
     })

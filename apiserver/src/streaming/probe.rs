@@ -37,6 +37,7 @@ impl FromStr for Component {
         let tls = scheme == "https";
         let target = Target {
             tls,
+            node: None,
             kubelet: false,
             hosts: vec![host.trim_matches(['[', ']']).to_owned()],
             port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }),

@@ -1,7 +1,8 @@
 //! Connections to kubelets, pods and services: one for each request, upgraded ones piped until either side ends.
 use super::location::Target;
+use super::tunnel::{KUBELET, Tunnel, Tunnels};
 use crate::audit::Record;
-use crate::outbound::{Verifier, dial, of_handshake, reason};
+use crate::outbound::{Verifier, address, dial, of_handshake, reason};
 use crate::server::{Body, Request, RequestBody, Response};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -20,12 +21,15 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a node's address is tried before its tunnel is.
+const HEAD_START: Duration = Duration::from_millis(300);
 /// Port of kubelets that do not say theirs.
 const KUBELET_PORT: u16 = 10250;
 /// The largest error text of a kubelet that is passed on, in bytes.
@@ -56,6 +60,8 @@ pub struct Upstream {
     kubelet: Arc<ClientConfig>,
     other: Arc<ClientConfig>,
     address_types: Vec<String>,
+    /// Ways to nodes that cannot be dialled.
+    pub(super) tunnels: Arc<Tunnels>,
 }
 
 impl Upstream {
@@ -80,7 +86,12 @@ impl Upstream {
             None => verified.with_no_client_auth(),
         };
         let other = builder()?.dangerous().with_custom_certificate_verifier(trusting).with_no_client_auth();
-        Ok(Self { kubelet: Arc::new(kubelet), other: Arc::new(other), address_types: config.address_types })
+        Ok(Self {
+            kubelet: Arc::new(kubelet),
+            other: Arc::new(other),
+            address_types: config.address_types,
+            tunnels: Arc::default(),
+        })
     }
 
     /// Where a node's kubelet listens, by the Node's status.
@@ -102,7 +113,7 @@ impl Upstream {
         let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
         let port =
             port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(KUBELET_PORT);
-        Ok(Target { tls: true, kubelet: true, hosts, port, path: String::new() })
+        Ok(Target { tls: true, node: Some(name.to_owned()), kubelet: true, hosts, port, path: String::new() })
     }
 
     /// Passes a request on and answers what comes back; an upgrade is piped.
@@ -164,11 +175,47 @@ impl Upstream {
         Ok(switched(client, (sender, record), response))
     }
 
+    /// By the way that works: the node's address, or its tunnel where it has one and the address leads nowhere, or to
+    /// somebody who is not the node.
+    async fn connect(&self, target: &Target) -> Result<Sender, String> {
+        let tunnel = target.node.as_deref().and_then(|node| self.tunnels.of(node));
+        let Some(tunnel) = tunnel else { return self.first_of(target, None).await };
+        if tunnel.comes_first() {
+            return self.first_of(target, Some(&tunnel)).await;
+        }
+        let mut direct = pin!(self.first_of(target, None));
+        let early = tokio::time::timeout(HEAD_START, direct.as_mut()).await;
+        if let Ok(Ok(sender)) = early {
+            return Ok(sender);
+        }
+        if let Ok(sender) = self.first_of(target, Some(&tunnel)).await {
+            tunnel.is_needed();
+            return Ok(sender);
+        }
+        match early {
+            Ok(failed) => failed,
+            Err(_) => direct.await,
+        }
+    }
+
     /// The first host that answers; a node's name need not be known to the server's resolver, its address is.
-    async fn connect(&self, target: &Target) -> Result<http1::SendRequest<OutBody>, String> {
+    async fn first_of(&self, target: &Target, tunnel: Option<&Tunnel>) -> Result<Sender, String> {
         let mut failed = None;
         for host in &target.hosts {
-            match self.connect_to(host, target).await {
+            let connected = match tunnel {
+                None => match dial(host, target.port, CONNECT).await {
+                    Ok(stream) => self.speak(host, target, stream).await,
+                    Err(text) => Err(text),
+                },
+                Some(tunnel) => {
+                    let to = if target.kubelet { KUBELET } else { host };
+                    match tunnel.open(&address(to, target.port)).await {
+                        Ok(stream) => self.speak(host, target, stream).await,
+                        Err(text) => Err(text),
+                    }
+                }
+            };
+            match connected {
                 Ok(sender) => return Ok(sender),
                 Err(text) => failed = failed.or(Some(text)),
             }
@@ -176,8 +223,11 @@ impl Upstream {
         Err(failed.unwrap_or_else(|| "no address".to_owned()))
     }
 
-    async fn connect_to(&self, host: &str, target: &Target) -> Result<http1::SendRequest<OutBody>, String> {
-        let stream = dial(host, target.port, CONNECT).await?;
+    /// TLS where the target has it, then HTTP.
+    async fn speak<S>(&self, host: &str, target: &Target, stream: S) -> Result<Sender, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         if !target.tls {
             return handshake(stream).await;
         }
@@ -217,6 +267,7 @@ pub(crate) fn switched(
 }
 
 type OutBody = UnsyncBoxBody<Bytes, hyper::Error>;
+type Sender = http1::SendRequest<OutBody>;
 
 fn boxed(body: RequestBody) -> OutBody {
     match body {
@@ -225,7 +276,7 @@ fn boxed(body: RequestBody) -> OutBody {
     }
 }
 
-async fn handshake<S>(stream: S) -> Result<http1::SendRequest<OutBody>, String>
+async fn handshake<S>(stream: S) -> Result<Sender, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
