@@ -37,7 +37,21 @@ struct Controller {
     nodes: Informer<Node>,
     recorder: Recorder,
     /// Given out but not seen at the node yet.
-    pending: Mutex<Vec<(String, Vec<IpNet>)>>,
+    pending: Mutex<Vec<Given>>,
+}
+
+/// Ranges for one node: one that comes back under its name is another.
+struct Given {
+    node: String,
+    uid: Option<String>,
+    ranges: Vec<IpNet>,
+}
+
+impl Given {
+    /// Whether a node's object does not show them yet.
+    fn is_pending(&self, now: Option<&Node>) -> bool {
+        now.is_some_and(|node| node.metadata.uid == self.uid && ranges_of(node).is_empty())
+    }
 }
 
 /// Runs the controller; it has nothing to do without `--allocate-node-cidrs`.
@@ -94,7 +108,7 @@ impl Controller {
     async fn sync(&self, key: Key) -> SyncResult {
         let node = self.nodes.get(&key).filter(|node| !is_deleting(&node.metadata));
         let Some(node) = node.filter(|node| ranges_of(node).is_empty()) else {
-            self.pending.lock().retain(|(pending, _)| *pending != key.name);
+            self.pending.lock().retain(|given| given.node != key.name);
             return Ok(None);
         };
         // Nor do the addresses of Services, where they lie within the pods'.
@@ -104,13 +118,11 @@ impl Controller {
         }
         {
             let mut pending = self.pending.lock();
-            pending.retain(|(pending, _)| {
-                self.nodes.get(&Key::new("", pending)).is_some_and(|node| ranges_of(&node).is_empty())
-            });
-            if pending.iter().any(|(pending, _)| pending == name(&node.metadata)) {
+            pending.retain(|given| given.is_pending(self.nodes.get(&Key::new("", &given.node)).as_deref()));
+            if pending.iter().any(|given| given.node == name(&node.metadata)) {
                 return Ok(None);
             }
-            used.extend(pending.iter().flat_map(|(_, ranges)| ranges.clone()));
+            used.extend(pending.iter().flat_map(|given| given.ranges.clone()));
         }
         let args = &self.context.args;
         let mut parts: Vec<IpNet> = Vec::new();
@@ -130,7 +142,8 @@ impl Controller {
         });
         let api = self.context.api_all::<Node>();
         ignore_absent(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
-        self.pending.lock().push((key.name, parts));
+        let uid = node.metadata.uid.clone();
+        self.pending.lock().push(Given { node: key.name, uid, ranges: parts });
         Ok(None)
     }
 }
@@ -146,6 +159,19 @@ fn canonical(range: IpNet) -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_comes_back_is_another() {
+        let node = |uid: &str, ranges: &[&str]| -> Node {
+            let object = json!({"metadata": {"name": "n", "uid": uid}, "spec": {"podCIDRs": ranges}});
+            serde_json::from_value(object).unwrap()
+        };
+        let given = Given { node: "n".to_owned(), uid: Some("1".to_owned()), ranges: Vec::new() };
+        assert!(given.is_pending(Some(&node("1", &[]))));
+        assert!(!given.is_pending(Some(&node("1", &["10.42.0.0/24"]))));
+        assert!(!given.is_pending(Some(&node("2", &[]))));
+        assert!(!given.is_pending(None));
+    }
 
     #[test]
     fn the_first_free_part_is_taken() {
