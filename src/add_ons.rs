@@ -3,7 +3,7 @@ use crate::cluster::Cluster;
 use crate::cluster::pki::SIMULATED;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -15,6 +15,9 @@ pub mod join;
 
 /// What the proxy may look at beside Services.
 const NODE_NETWORK: &str = "knarr:node-network";
+
+/// Who may read how names outside the cluster are asked for.
+const DNS_SETTINGS: &str = "knarr:dns-settings";
 
 /// Time between two looks for a server that is restarting.
 const LOOK: Duration = Duration::from_millis(50);
@@ -59,6 +62,9 @@ async fn node_objects(cluster: &Cluster, client: &Client) -> Result<()> {
         binding("knarr:kubelet-api-admin", "system:kubelet-api-admin", "kube-apiserver-kubelet-client")?;
     create(&bindings, &kubelet_admin).await?;
     create(&Api::all(client.clone()), &node_network()?).await?;
+    let local: Api<Role> = Api::namespaced(client.clone(), "kube-system");
+    create(&local, &dns_settings()?).await?;
+    create(&Api::namespaced(client.clone(), "kube-system"), &dns_settings_readers()?).await?;
     create(&bindings, &binding(NODE_NETWORK, NODE_NETWORK, "system:kube-proxy")?).await
 }
 
@@ -71,6 +77,23 @@ fn node_network() -> Result<ClusterRole> {
             {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
             {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["get", "list", "watch"]},
         ],
+    }))?)
+}
+
+/// The ConfigMap that says whom nodes ask for names outside the cluster.
+fn dns_settings() -> Result<Role> {
+    Ok(serde_json::from_value(serde_json::json!({
+        "metadata": {"name": DNS_SETTINGS},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["kube-dns"], "verbs": ["get", "list", "watch"]}],
+    }))?)
+}
+
+fn dns_settings_readers() -> Result<RoleBinding> {
+    let subject = |kind: &str, name: &str| serde_json::json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
+    Ok(serde_json::from_value(serde_json::json!({
+        "metadata": {"name": DNS_SETTINGS},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": DNS_SETTINGS},
+        "subjects": [subject("User", "system:kube-proxy"), subject("Group", "system:nodes")],
     }))?)
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
+use hickory_proto::rr::Name;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use knarr_component::events::Recorder;
 use knarr_component::health::Health;
 use knarr_component::informer::{Change, Informer, Informers};
 use knarr_component::{client, log};
@@ -66,7 +68,7 @@ pub async fn run(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<
             .with_context(|| format!("cannot write the CNI configuration to {}", directory.display()))?;
     }
 
-    let informers = Informers::new(client, shutdown.clone()).with_trim(policy::trim as fn(&mut Pod));
+    let informers = Informers::new(client.clone(), shutdown.clone()).with_trim(policy::trim as fn(&mut Pod));
     if let Some(settings) = peers(&args, &cni, interface) {
         let nodes = informers.get::<Node>();
         tokio::spawn(peers::run(settings, netlink, nodes, shutdown.clone()));
@@ -77,7 +79,7 @@ pub async fn run(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<
         async move { policy::run(policies, &cluster, informers, args.sync_period, stop).await }
     });
     let (services, slices) = (informers.get::<Service>(), informers.get::<EndpointSlice>());
-    let dns = start_dns(&args, &cni, &services, &slices, &health, &shutdown).await?;
+    let dns = start_dns(&args, &client, &cni, &services, &slices, &health, &shutdown).await?;
     let watched = watch(&services, &slices, config(&args, node.zone, dns));
     let synced = (services.synced(), slices.synced());
     let is_synced = (services.clone(), slices.clone());
@@ -243,6 +245,7 @@ fn config(args: &Args, zone: Option<String>, dns: Vec<(IpAddr, SocketAddr)>) -> 
 /// Starts the DNS server on the gateway addresses; returns which address of the service leads where.
 async fn start_dns(
     args: &Args,
+    client: &Client,
     cni: &cni::Configuration,
     services: &Informer<Service>,
     slices: &Informer<EndpointSlice>,
@@ -258,8 +261,12 @@ async fn start_dns(
         Zone::new(&args.cluster_domain, args.cluster_dns.clone(), ranges).map_err(anyhow::Error::msg)?;
     let zone = Arc::new(RwLock::new(zone));
     fill(&zone, services, slices);
-    let own = args.cluster_dns.iter().chain(&gateways).copied().collect();
-    let handler = Handler::new(zone, Forwarder::new(Upstreams::new(&args.resolv_conf, own)));
+    let own: Vec<IpAddr> = args.cluster_dns.iter().chain(&gateways).copied().collect();
+    let handler = Handler::new(zone, Forwarder::new(Upstreams::new(&args.resolv_conf, own.clone())));
+    let place = dns::Place { domain: Name::from_ascii(&args.cluster_domain)?.to_lowercase(), own };
+    let events = Recorder::new(client.clone(), "kube-proxy", &args.node_name(), shutdown.clone());
+    let follow = dns::follow_settings(client.clone(), handler.forwarder(), place, events);
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(follow));
     health.metrics(|registry| registry.register_collector(Box::new(DnsCollector::new(&handler))));
     let (mut sockets, mut leads) = (Vec::new(), Vec::new());
     for gateway in gateways {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use knarr_proxy::dns::{Forwarder, Handler, Upstreams, Zone, bind, serve};
+use knarr_proxy::dns::{Forwarder, Handler, Settings, Upstreams, Zone, bind, serve};
 use parking_lot::RwLock;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -254,4 +254,41 @@ fn bench_names_of_services() {
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     let each_second = times.len() as f64 / SPAN.as_secs_f64();
     println!("{each_second:.0} answers/s, p50 {:?}, p99 {:?}", at(50), at(99));
+}
+
+#[tokio::test]
+async fn domains_of_the_settings_have_servers_of_their_own() {
+    let ((host, at_host), (stub, at_stub)) = (upstream(600).await, upstream(600).await);
+    let dns = start(Some(host)).await;
+    let question = query("www.example.org.", RecordType::A, None);
+    udp(dns.address, &question).await;
+    udp(dns.address, &question).await;
+    assert_eq!(
+        (at_host.load(Ordering::SeqCst), at_stub.load(Ordering::SeqCst)),
+        (1, 0),
+        "the second is kept"
+    );
+    let set = |data: &[(&str, String)]| {
+        let data = data.iter().map(|(key, text)| ((*key).to_owned(), text.clone())).collect();
+        let cluster = Name::from_ascii("cluster.local.").expect("name");
+        dns.handler.forwarder().set(Settings::parse(&data, &cluster, &[]).expect("settings"));
+    };
+    set(&[("stubDomains", format!(r#"{{"example.org": ["{stub}"]}}"#))]);
+    let (answer, _) = udp(dns.address, &question).await;
+    assert_eq!(ips(&answer), [IpAddr::from([192, 0, 2, 1])]);
+    assert_eq!(
+        (at_host.load(Ordering::SeqCst), at_stub.load(Ordering::SeqCst)),
+        (1, 1),
+        "nothing old is used"
+    );
+    udp(dns.address, &query("www.example.com.", RecordType::A, None)).await;
+    assert_eq!((at_host.load(Ordering::SeqCst), at_stub.load(Ordering::SeqCst)), (2, 1));
+    // Who is responsible for a domain and fails is not stood in for.
+    set(&[("stubDomains", r#"{"example.org": ["127.0.0.1:1"]}"#.to_owned())]);
+    let (answer, _) = udp(dns.address, &question).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(at_host.load(Ordering::SeqCst), 2);
+    set(&[("upstreamNameservers", format!(r#"["{stub}"]"#))]);
+    udp(dns.address, &query("www.example.com.", RecordType::A, None)).await;
+    assert_eq!((at_host.load(Ordering::SeqCst), at_stub.load(Ordering::SeqCst)), (2, 2));
 }

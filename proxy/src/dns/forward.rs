@@ -1,4 +1,4 @@
-//! Questions about names outside the cluster, asked of the host's resolvers.
+//! Questions about names outside the cluster, asked of the host's resolvers or of those that the settings name.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, Record, RecordType};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
-use super::cache::Cache;
+use super::cache::{Cache, Question};
 use super::resolv_conf::Upstreams;
+use super::settings::Settings;
 
 /// How long one resolver may take. With three of them a client still hears before it gives up (5 s).
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -43,8 +44,8 @@ pub struct Reply {
 /// Why nobody answered.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The host has no resolver but us.
-    #[error("the host has no name server to ask")]
+    /// Neither the settings nor the host name a resolver but us.
+    #[error("there is no name server to ask")]
     NoServer,
     /// Too many questions are waiting.
     #[error("too many questions are waiting for an answer")]
@@ -64,6 +65,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Forwarder {
     upstreams: Upstreams,
+    settings: RwLock<Arc<Settings>>,
     cache: Mutex<Cache>,
     waiting: Semaphore,
     hits: AtomicU64,
@@ -74,9 +76,19 @@ impl Forwarder {
     pub fn new(upstreams: Upstreams) -> Forwarder {
         Forwarder {
             upstreams,
+            settings: RwLock::default(),
             cache: Mutex::new(Cache::new(CACHED)),
             waiting: Semaphore::new(MOST_AT_ONCE),
             hits: AtomicU64::new(0),
+        }
+    }
+
+    /// Asks as these settings say from now on; what was said before is forgotten.
+    pub fn set(&self, settings: Settings) {
+        let mut current = self.settings.write();
+        if **current != settings {
+            *current = Arc::new(settings);
+            *self.cache.lock() = Cache::new(CACHED);
         }
     }
 
@@ -94,11 +106,13 @@ impl Forwarder {
             return Ok(aged(&reply, age));
         }
         let _place = self.waiting.try_acquire().map_err(|_| Error::Busy)?;
+        let settings = self.settings.read().clone();
+        let servers = settings.servers(name).map(<[SocketAddr]>::to_vec);
         let mut outcome = Err(Error::NoServer);
-        for server in self.upstreams.current() {
+        for server in servers.unwrap_or_else(|| self.upstreams.current()) {
             outcome = match exchange(server, name, kind, dnssec).await {
                 Ok(reply) => {
-                    self.cache.lock().put(question.clone(), Arc::new(reply.clone()), Instant::now());
+                    self.keep(&settings, question.clone(), &reply);
                     Ok(reply)
                 }
                 Err(source) => Err(Error::Failed { server, source }),
@@ -110,6 +124,14 @@ impl Forwarder {
             }
         }
         outcome
+    }
+
+    /// Remembers an answer, unless others would be asked by now.
+    fn keep(&self, settings: &Arc<Settings>, question: Question, reply: &Reply) {
+        let current = self.settings.read();
+        if Arc::ptr_eq(&current, settings) {
+            self.cache.lock().put(question, Arc::new(reply.clone()), Instant::now());
+        }
     }
 }
 
