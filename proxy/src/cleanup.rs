@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::cni;
+use crate::mode;
 use crate::names;
 use crate::network::netlink::{self, Netlink};
 use crate::network::{forward, peers};
@@ -32,6 +33,9 @@ pub enum Error {
     /// Rules.
     #[error(transparent)]
     Rules(#[from] nft::Error),
+    /// Rules of iptables.
+    #[error("cannot remove rules of iptables: {0:#}")]
+    Iptables(anyhow::Error),
     /// Interfaces.
     #[error(transparent)]
     Interfaces(#[from] netlink::Error),
@@ -55,6 +59,7 @@ pub async fn cleanup(leftovers: &Leftovers) -> Result<(), Error> {
     nft.delete_table(&names::host_port_table(cluster)).await?;
     nft.delete_table(&names::policy_table(cluster)).await?;
     forward::withdraw(&nft, cluster).await?;
+    mode::remove(cluster).await.map_err(Error::Iptables)?;
     let netlink = Netlink::open()?;
     let bridge = names::bridge(cluster);
     for port in netlink.ports(&bridge).await? {

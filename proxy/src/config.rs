@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use knarr_component::flags::duration;
 use serde_json::Value;
 
-use crate::flags::Args;
+use crate::flags::{Args, proxy_mode};
 
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 
@@ -88,10 +88,7 @@ const TAKEN: [(&str, Take); 13] = [
     ("iptables.syncPeriod", period),
     ("logging.verbosity", |args, text| parsed(text).map(|level| args.logging.verbosity = level)),
     ("metricsBindAddress", |args, text| address(text, 10249).map(|at| args.metrics_bind_address = Some(at))),
-    ("mode", |_, text| match text {
-        "nftables" => Ok(()),
-        _ => Err("this proxy works by nftables only".to_owned()),
-    }),
+    ("mode", |args, text| proxy_mode(text).map(|mode| args.proxy_mode = mode)),
     ("nftables.masqueradeBit", bit),
     ("nftables.syncPeriod", period),
     ("nodePortAddresses", |args, text| networks(text).map(|ranges| args.nodeport_addresses = ranges)),
@@ -302,7 +299,10 @@ mod tests {
     #[test]
     fn settings_that_are_refused() {
         let check = |more: &str, expected: &str| assert_eq!(taken(more).err().as_deref(), Some(expected));
-        check("mode: ipvs", "mode: \"ipvs\": this proxy works by nftables only");
+        check(
+            "mode: ipvs",
+            "mode: \"ipvs\": there is no mode ipvs: nftables balances as well; also iptables, userspace",
+        );
         check("detectLocalMode: NodeCIDR", "detectLocalMode: \"NodeCIDR\" is not supported by this proxy");
         check("nothing: 1", "strict decoding error: unknown field \"nothing\"");
         check("enableProfiling_: false", "strict decoding error: unknown field \"enableProfiling_\"");

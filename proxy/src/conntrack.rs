@@ -11,7 +11,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
 use crate::netfilter::{Message, Socket, attribute, attribute_with_header};
-use crate::nft::{Fragment, RuleSet, UdpFrontend};
+use crate::service::{Plan, Plans, plan};
 
 const SUBSYSTEM: u16 = 1 << 8;
 const GET: u16 = SUBSYSTEM | 1;
@@ -25,6 +25,18 @@ const ZONE: u16 = 18;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
 
+/// A UDP address and port that services answer on, with the endpoints that may. Flows that were translated
+/// to any other endpoint are stale: UDP has no end of connection that would remove them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UdpFrontend {
+    /// Address before translation; `None` is any address of the node (a node port).
+    pub address: Option<IpAddr>,
+    /// Port before translation.
+    pub port: u16,
+    /// Where it may be translated to.
+    pub endpoints: Vec<SocketAddr>,
+}
+
 /// A flow as far as staleness depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Flow {
@@ -35,9 +47,9 @@ struct Flow {
 }
 
 /// The UDP front ends whose endpoints differ between two states. Those that are gone have no endpoints.
-pub fn changed(old: &RuleSet, new: &RuleSet) -> Vec<UdpFrontend> {
+pub fn changed(old: &Plans, new: &Plans) -> Vec<UdpFrontend> {
     let mut changed = Vec::new();
-    for (before, now) in old.changes(new) {
+    for (_, before, now) in plan::changes(old, new) {
         let is_kept = |f: &UdpFrontend| now.is_some_and(|now| has(now, f));
         let gone = before.iter().flat_map(|before| &before.udp).filter(|f| !is_kept(f));
         changed.extend(gone.map(|f| UdpFrontend { endpoints: Vec::new(), ..f.clone() }));
@@ -47,8 +59,8 @@ pub fn changed(old: &RuleSet, new: &RuleSet) -> Vec<UdpFrontend> {
     changed
 }
 
-fn has(fragment: &Fragment, frontend: &UdpFrontend) -> bool {
-    fragment.udp.iter().any(|f| (f.address, f.port) == (frontend.address, frontend.port))
+fn has(plan: &Plan, frontend: &UdpFrontend) -> bool {
+    plan.udp.iter().any(|f| (f.address, f.port) == (frontend.address, frontend.port))
 }
 
 /// Deletes the flows of these front ends that lead elsewhere than to their endpoints; returns how many.
@@ -79,7 +91,7 @@ pub fn clean(frontends: &[UdpFrontend]) -> io::Result<usize> {
 }
 
 /// Addresses of this host's interfaces; none if the system does not tell.
-fn local_addresses() -> BTreeSet<IpAddr> {
+pub(crate) fn local_addresses() -> BTreeSet<IpAddr> {
     let ip = |address: &SockaddrStorage| {
         let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
@@ -186,15 +198,13 @@ mod tests {
             endpoints: endpoints.iter().map(|e| at(e)).collect(),
         };
         let set = |frontends: Vec<UdpFrontend>| {
-            let fragment = Arc::new(Fragment { udp: frontends, ..Fragment::default() });
-            let mut rules = RuleSet::default();
-            rules.insert("a/b", fragment);
-            rules
+            let plan = Arc::new(Plan { udp: frontends, ..Plan::default() });
+            Plans::from_iter([(Arc::from("a/b"), plan)])
         };
         let one = set(vec![frontend(1, &["10.0.0.1:1"]), frontend(2, &["10.0.0.1:2"])]);
         let two = set(vec![frontend(1, &["10.0.0.1:1"]), frontend(3, &["10.0.0.1:3"])]);
         assert_eq!(changed(&one, &one), []);
         assert_eq!(changed(&one, &two), [frontend(2, &[]), frontend(3, &["10.0.0.1:3"])]);
-        assert_eq!(changed(&one, &RuleSet::default()), [frontend(1, &[]), frontend(2, &[])]);
+        assert_eq!(changed(&one, &Plans::new()), [frontend(1, &[]), frontend(2, &[])]);
     }
 }

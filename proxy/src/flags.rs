@@ -15,6 +15,20 @@ use crate::network::overlay::Backend;
 pub enum ProxyMode {
     /// By nftables rules in the kernel.
     Nftables,
+    /// By rules that the host's iptables-restore writes.
+    Iptables,
+    /// By this process, which listens and copies: slower, but without rules.
+    Userspace,
+}
+
+/// Parses the mode; the one that the original has and this proxy lacks is refused with what to do.
+pub fn proxy_mode(text: &str) -> Result<ProxyMode, String> {
+    let lower = text.to_ascii_lowercase();
+    if lower == "ipvs" {
+        return Err("there is no mode ipvs: nftables balances as well; also iptables, userspace".to_owned());
+    }
+    ProxyMode::from_str(&lower, true)
+        .map_err(|_| format!("no proxy mode {text:?}: one of nftables, iptables, userspace"))
 }
 
 /// Flags of the proxy.
@@ -45,8 +59,9 @@ pub struct Args {
     /// default route.
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub service_cluster_ip_range: Vec<IpNet>,
-    /// How service traffic is balanced.
-    #[arg(long, value_enum, default_value = "nftables")]
+    /// How service traffic is balanced: nftables, iptables (by the host's iptables-restore) or userspace (this process
+    /// listens and copies; without privileges, services are served at node ports and at addresses that the host has).
+    #[arg(long, value_parser = proxy_mode, value_name = "MODE", default_value = "nftables")]
     pub proxy_mode: ProxyMode,
     /// Address of the cluster's DNS service, which this node answers itself; none answers none.
     #[arg(long, value_name = "IP", value_delimiter = ',')]

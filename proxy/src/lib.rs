@@ -1,7 +1,8 @@
 //! The node's network: services, cluster DNS, pod network.
 //!
-//! - [`service`] turns Services and EndpointSlices into rules, without I/O; [`nft`] brings them into the
-//!   kernel, `sync` whenever they change, and [`conntrack`] removes flows that outlived their endpoint.
+//! - [`service`] decides what is to become of Services' traffic, without I/O; a [`mode`] carries it out, by [`nft`] unless
+//!   told otherwise, `sync` has it do so whenever something changes, and [`conntrack`] removes flows that outlived their
+//!   endpoint.
 //! - [`policy`] does the same with NetworkPolicies.
 //! - [`dns`] answers for the cluster's names on the node itself.
 //! - [`network`] is the node's bridge, [`cni`] the plugin that joins pods to it.
@@ -15,6 +16,7 @@ pub mod dns;
 mod flags;
 mod health_check;
 mod metrics;
+pub mod mode;
 pub mod names;
 mod netfilter;
 pub mod network;

@@ -22,5 +22,5 @@ pub use monitor::Monitor;
 pub use rule::{
     Datum, Field, Key, Kind, Name, Protocol, Refusal, Rule, Side, Statement, Value, Verdict, Way, state,
 };
-pub use ruleset::{Chain, Change, Family, Fragment, Holds, Hook, HookKind, Point, RuleSet, Set, UdpFrontend};
+pub use ruleset::{Chain, Change, Family, Fragment, Holds, Hook, HookKind, Point, RuleSet, Set};
 pub use text::{rule_text, side_by_side};

@@ -17,19 +17,19 @@ use knarr_component::{client, log};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use parking_lot::{Mutex, RwLock};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::{self, Forwarder, Handler, Upstreams, Zone};
-use crate::flags::Args;
+use crate::flags::{Args, ProxyMode};
 use crate::metrics::{DnsCollector, Metrics};
 use crate::network::netlink::{Interface, Netlink};
 use crate::network::overlay::{self, Local};
 use crate::network::{gateway, mtu, peers};
 use crate::service::{Config, Index};
 use crate::sync::{Syncer, Watched};
-use crate::{Leftovers, cleanup, cni, config, names, policy};
+use crate::{Leftovers, cleanup, cni, config, mode, names, policy};
 
 /// Label of a node with its zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -62,25 +62,26 @@ pub async fn run(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<
         mtu: mtu(&args, interface),
         state_dir: args.state_dir(),
     };
-    cni::bridge(&cni).ensure(&netlink).await.context("cannot set up the pod network")?;
-    if let Some(directory) = &args.cni_conf_dir {
+    let networked = pod_network(&args, &cni, &netlink).await?;
+    if let Some(directory) = args.cni_conf_dir.as_ref().filter(|_| networked) {
         cni::write_config(directory, args.cni_bin_dir.as_deref(), &cni)
             .with_context(|| format!("cannot write the CNI configuration to {}", directory.display()))?;
     }
 
     let informers = Informers::new(client.clone(), shutdown.clone()).with_trim(policy::trim as fn(&mut Pod));
-    if let Some(settings) = peers(&args, &cni, interface) {
+    if let Some(settings) = peers(&args, &cni, interface).filter(|_| networked) {
         let nodes = informers.get::<Node>();
         tokio::spawn(peers::run(settings, netlink, nodes, shutdown.clone()));
     }
-    let policies = policy::Config { node_name: args.node_name(), bridge: names::bridge(&args.cluster_name) };
-    tokio::spawn({
-        let (cluster, informers, stop) = (args.cluster_name.clone(), informers.clone(), shutdown.clone());
-        async move { policy::run(policies, &cluster, informers, args.sync_period, stop).await }
-    });
+    if networked {
+        follow_policies(&args, &informers, &shutdown);
+    }
     let (services, slices) = (informers.get::<Service>(), informers.get::<EndpointSlice>());
-    let dns = start_dns(&args, &client, &cni, &services, &slices, &health, &shutdown).await?;
-    let watched = watch(&services, &slices, config(&args, node.zone, dns));
+    let dns =
+        Dns { args: &args, client: &client, cni: &cni, networked, health: &health, shutdown: &shutdown };
+    let dns = dns.start(&services, &slices).await?;
+    let config = config(&args, node.zone, dns);
+    let watched = watch(&services, &slices, config.clone());
     let synced = (services.synced(), slices.synced());
     let is_synced = (services.clone(), slices.clone());
     health.ready("informers", move || match is_synced.0.has_synced() && is_synced.1.has_synced() {
@@ -98,11 +99,31 @@ pub async fn run(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<
         false => Err("no rules have been written yet".to_owned()),
     });
     tracing::info!(node = args.node_name(), pods = ?cni.pod_cidrs, "the node's network is set up");
-    Syncer::open(watched, cni, metrics, args.sync_period)
-        .context("cannot write rules")?
+    let mode = mode::open(args.proxy_mode, &config, &cni).await.context("cannot write rules")?;
+    Syncer::new(watched, mode, cni, metrics, args.sync_period)
         .run(shutdown)
         .await
         .context("cannot hear of rule changes")
+}
+
+/// Makes the bridge; whether there is one. The mode that needs no privileges does without where it has none.
+async fn pod_network(args: &Args, cni: &cni::Configuration, netlink: &Netlink) -> anyhow::Result<bool> {
+    let copies = args.proxy_mode == ProxyMode::Userspace;
+    match cni::bridge(cni).ensure(netlink).await {
+        Ok(_) => Ok(true),
+        Err(error) if copies => {
+            tracing::warn!(%error, "no pod network: services are served at addresses that the host has");
+            Ok(false)
+        }
+        Err(error) => Err(error).context("cannot set up the pod network"),
+    }
+}
+
+fn follow_policies(args: &Args, informers: &Informers, shutdown: &CancellationToken) {
+    let policies = policy::Config { node_name: args.node_name(), bridge: names::bridge(&args.cluster_name) };
+    let (cluster, informers, stop) = (args.cluster_name.clone(), informers.clone(), shutdown.clone());
+    let period = args.sync_period;
+    tokio::spawn(async move { policy::run(policies, &cluster, informers, period, stop).await });
 }
 
 fn leftovers(args: &Args) -> Leftovers {
@@ -242,52 +263,80 @@ fn config(args: &Args, zone: Option<String>, dns: Vec<(IpAddr, SocketAddr)>) -> 
     }
 }
 
-/// Starts the DNS server on the gateway addresses; returns which address of the service leads where.
-async fn start_dns(
-    args: &Args,
-    client: &Client,
-    cni: &cni::Configuration,
-    services: &Informer<Service>,
-    slices: &Informer<EndpointSlice>,
-    health: &Health,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<Vec<(IpAddr, SocketAddr)>> {
-    if args.cluster_dns.is_empty() {
-        return Ok(Vec::new());
-    }
-    let gateways: Vec<_> = cni.pod_cidrs.iter().map(gateway).collect();
-    let ranges = cni.service_cidrs.iter().chain(&args.cluster_cidr).copied().collect();
-    let zone =
-        Zone::new(&args.cluster_domain, args.cluster_dns.clone(), ranges).map_err(anyhow::Error::msg)?;
-    let zone = Arc::new(RwLock::new(zone));
-    fill(&zone, services, slices);
-    let own: Vec<IpAddr> = args.cluster_dns.iter().chain(&gateways).copied().collect();
-    let handler = Handler::new(zone, Forwarder::new(Upstreams::new(&args.resolv_conf, own.clone())));
-    let place = dns::Place { domain: Name::from_ascii(&args.cluster_domain)?.to_lowercase(), own };
-    let events = Recorder::new(client.clone(), "kube-proxy", &args.node_name(), shutdown.clone());
-    let follow = dns::follow_settings(client.clone(), handler.forwarder(), place, events);
-    tokio::spawn(shutdown.clone().run_until_cancelled_owned(follow));
-    health.metrics(|registry| registry.register_collector(Box::new(DnsCollector::new(&handler))));
-    let (mut sockets, mut leads) = (Vec::new(), Vec::new());
-    for gateway in gateways {
-        let wanted = SocketAddr::new(gateway, args.dns_port);
-        let bound = dns::bind(wanted).await.with_context(|| format!("cannot serve DNS on {wanted}"))?;
-        let listener = bound.0.local_addr()?;
-        let of_family = args.cluster_dns.iter().filter(|ip| ip.is_ipv4() == gateway.is_ipv4());
-        leads.extend(of_family.map(|ip| (*ip, listener)));
-        sockets.push(bound);
-    }
-    let (shutdown, ready) = (shutdown.clone(), (services.synced(), slices.synced()));
-    tokio::spawn(async move {
-        // Until all names are known an answer would be that a name does not exist: better none yet. What
-        // was asked meanwhile waits in the sockets.
-        futures::join!(ready.0, ready.1);
-        if let Err(error) = dns::serve(handler, sockets, shutdown.clone()).await {
-            tracing::error!(error, "the DNS server ended");
-            shutdown.cancel();
+/// What the DNS server is made of.
+struct Dns<'a> {
+    args: &'a Args,
+    client: &'a Client,
+    cni: &'a cni::Configuration,
+    networked: bool,
+    health: &'a Health,
+    shutdown: &'a CancellationToken,
+}
+
+impl Dns<'_> {
+    /// Where it listens: on the gateway of the pods; without a network of pods, where the host has the address, on the
+    /// cluster's own.
+    async fn bind(&self) -> anyhow::Result<Vec<(UdpSocket, TcpListener)>> {
+        let mut sockets = Vec::new();
+        if self.networked {
+            for gateway in self.cni.pod_cidrs.iter().map(gateway) {
+                let at = SocketAddr::new(gateway, self.args.dns_port);
+                sockets.push(dns::bind(at).await.with_context(|| format!("cannot serve DNS on {at}"))?);
+            }
+            return Ok(sockets);
         }
-    });
-    Ok(leads)
+        for ip in &self.args.cluster_dns {
+            match dns::bind(SocketAddr::new(*ip, self.args.dns_port)).await {
+                Ok(bound) => sockets.push(bound),
+                Err(error) => tracing::warn!(%ip, %error, "DNS is not served"),
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// Starts the server; returns which address of the service leads where.
+    async fn start(
+        &self,
+        services: &Informer<Service>,
+        slices: &Informer<EndpointSlice>,
+    ) -> anyhow::Result<Vec<(IpAddr, SocketAddr)>> {
+        let Self { args, client, cni, health, shutdown, .. } = *self;
+        if args.cluster_dns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gateways: Vec<_> = cni.pod_cidrs.iter().map(gateway).collect();
+        let ranges = cni.service_cidrs.iter().chain(&args.cluster_cidr).copied().collect();
+        let zone =
+            Zone::new(&args.cluster_domain, args.cluster_dns.clone(), ranges).map_err(anyhow::Error::msg)?;
+        let zone = Arc::new(RwLock::new(zone));
+        fill(&zone, services, slices);
+        let own: Vec<IpAddr> = args.cluster_dns.iter().chain(&gateways).copied().collect();
+        let handler = Handler::new(zone, Forwarder::new(Upstreams::new(&args.resolv_conf, own.clone())));
+        let place = dns::Place { domain: Name::from_ascii(&args.cluster_domain)?.to_lowercase(), own };
+        let events = Recorder::new(client.clone(), "kube-proxy", &args.node_name(), shutdown.clone());
+        let follow = dns::follow_settings(client.clone(), handler.forwarder(), place, events);
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(follow));
+        health.metrics(|registry| registry.register_collector(Box::new(DnsCollector::new(&handler))));
+        let (sockets, mut leads) = (self.bind().await?, Vec::new());
+        for (udp, _) in &sockets {
+            let listener = udp.local_addr()?;
+            let of_family = args.cluster_dns.iter().filter(|ip| ip.is_ipv4() == listener.is_ipv4());
+            // Where it listens on the service's own address nothing need lead there.
+            let led = of_family.filter(|ip| **ip != listener.ip());
+            leads.extend(led.map(|ip| (*ip, listener)));
+        }
+        let (shutdown, ready) = (shutdown.clone(), (services.synced(), slices.synced()));
+        tokio::spawn(async move {
+            // Until all names are known an answer would be that a name does not exist: better none yet. What
+            // was asked meanwhile waits in the sockets.
+            futures::join!(ready.0, ready.1);
+            if let Err(error) = dns::serve(handler, sockets, shutdown.clone()).await {
+                tracing::error!(error, "the DNS server ended");
+                shutdown.cancel();
+            }
+        });
+        Ok(leads)
+    }
 }
 
 /// Keeps the zone up to date.

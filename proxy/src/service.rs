@@ -1,13 +1,16 @@
 //! Services and their endpoints, and the rules that carry their traffic.
 //!
-//! `model` reads API objects, `index` keeps them by service and knows which changed, `render` writes the
-//! rules of one service, `base` those that are always there. None of it does I/O.
+//! `model` reads API objects, `index` keeps them by service and knows which changed, `plan` decides what is to become of
+//! their traffic. For nftables `render` writes the rules of one service, `base` those that are always there, `rules` keeps
+//! all of them. None of it does I/O.
 
 mod base;
 mod claims;
 mod index;
 mod model;
+pub mod plan;
 mod render;
+mod rules;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -15,6 +18,8 @@ mod tests;
 pub(crate) use base::{LOCALHOST, LOCALHOST_6};
 pub use index::{Index, desired};
 pub use model::{Endpoint, Frontend, Service, ServicePort};
+pub use plan::{Plan, Plans};
+pub use rules::Rules;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -51,17 +56,17 @@ pub struct Config {
 
 impl Config {
     /// The mark that asks for masquerading.
-    fn mark(&self) -> u32 {
+    pub(crate) fn mark(&self) -> u32 {
         1 << self.masquerade_bit
     }
 
     /// The cluster's ranges of one family; empty if there are none.
-    fn pods(&self, family: Family) -> Vec<IpNet> {
+    pub(crate) fn pods(&self, family: Family) -> Vec<IpNet> {
         ranges(&self.cluster_cidrs, family)
     }
 }
 
 /// Ranges of one family.
-fn ranges(all: &[IpNet], family: Family) -> Vec<IpNet> {
+pub(crate) fn ranges(all: &[IpNet], family: Family) -> Vec<IpNet> {
     all.iter().filter(|net| Family::of(&net.addr()) == family).map(IpNet::trunc).collect()
 }

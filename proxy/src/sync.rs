@@ -11,16 +11,12 @@ use crate::cni;
 use crate::conntrack;
 use crate::health_check::HealthChecks;
 use crate::metrics::Metrics;
-use crate::names;
-use crate::network::forward;
-use crate::nft::{self, Family, Monitor, Nft, RuleSet};
-use crate::service::Index;
+use crate::mode::Mode;
+use crate::service::{Index, Plans};
 
 /// Waits between repeated failures.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
-/// A chain that is always there: its absence means that somebody removed the table.
-const LANDMARK: &str = "services";
 
 /// Services and endpoints that handlers change, and the sign that they did.
 #[derive(Debug)]
@@ -31,36 +27,34 @@ pub struct Watched {
     pub changed: Notify,
 }
 
-/// Writes rules.
+/// Has a mode carry out what is planned.
 pub struct Syncer {
     watched: Arc<Watched>,
     config: cni::Configuration,
-    nft: Nft,
-    table: String,
-    /// What the kernel has; `None` before the first sync and after a failure.
-    applied: Option<RuleSet>,
+    mode: Box<dyn Mode>,
+    /// What is carried out; `None` before the first sync and after a failure.
+    applied: Option<Plans>,
     checks: HealthChecks,
     metrics: Metrics,
     sync_period: Duration,
 }
 
 impl Syncer {
-    /// A syncer that has not written anything yet, of the network namespace of the calling thread.
-    pub fn open(
+    /// A syncer that has not done anything yet.
+    pub fn new(
         watched: Arc<Watched>,
+        mode: Box<dyn Mode>,
         config: cni::Configuration,
         metrics: Metrics,
         sync_period: Duration,
-    ) -> Result<Syncer, nft::Error> {
-        let table = names::service_table(&config.cluster);
-        let (nft, checks) = (Nft::open()?, HealthChecks::default());
-        Ok(Syncer { watched, config, nft, table, applied: None, checks, metrics, sync_period })
+    ) -> Syncer {
+        let checks = HealthChecks::default();
+        Syncer { watched, config, mode, applied: None, checks, metrics, sync_period }
     }
 
     /// Writes what differs after every change, and everything after somebody removed the rules or when a look now and then
     /// finds other rules than there should be, until `stop`. Changes that come while the kernel works are one batch.
     pub async fn run(mut self, stop: CancellationToken) -> std::io::Result<()> {
-        let mut monitor = Monitor::open(&self.table)?;
         let mut retry = FIRST_RETRY;
         let mut look_at = tokio::time::Instant::now() + self.sync_period;
         loop {
@@ -70,9 +64,10 @@ impl Syncer {
                     look_at
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "service rules not written, all will be written in {retry:?}");
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, "service rules not written, all will be written in {retry:?}");
                     self.metrics.sync_failures.inc();
-                    self.applied = None;
+                    self.forget();
                     let at = tokio::time::Instant::now() + retry;
                     retry = (retry * 2).min(LONGEST_RETRY);
                     at
@@ -86,61 +81,65 @@ impl Syncer {
                     self.look().await;
                     look_at = tokio::time::Instant::now() + self.sync_period;
                 }
-                deleted = monitor.deleted() => {
-                    deleted?;
+                disturbed = self.mode.disturbed() => {
+                    disturbed?;
                     self.verify().await;
                 }
             }
         }
     }
 
-    /// Brings the kernel to what is wanted now.
-    async fn sync(&mut self) -> Result<(), nft::Error> {
+    /// Brings the node to what is wanted now.
+    async fn sync(&mut self) -> anyhow::Result<()> {
         let start = Instant::now();
         let (wanted, health_checks, services) = {
             let mut index = self.watched.index.lock();
-            (index.rules(), index.health_checks(), index.len())
+            (index.plans(), index.health_checks(), index.len())
         };
-        let commands = match &self.applied {
-            Some(applied) => nft::diff(&self.table, applied, &wanted),
-            None => {
-                self.metrics.full_syncs.inc();
-                if let Err(error) = forward::accept(&self.nft, &self.config.cluster).await {
-                    tracing::warn!(%error, "the host may drop what pods send to each other");
-                }
-                nft::full(&self.table, &wanted)
-            }
-        };
-        let steps = commands.list.len();
-        self.nft.apply(&commands).await?;
-        let before = self.applied.replace(wanted.clone()).unwrap_or_default();
-        self.clean_flows(&before, &wanted).await;
-        self.checks.update(health_checks).await;
-        if steps > 0 {
-            self.metrics.sync_duration.observe(start.elapsed().as_secs_f64());
-            tracing::debug!(services, steps, took = ?start.elapsed(), "service rules written");
+        let applied = self.mode.apply(&wanted).await?;
+        if applied.full {
+            self.metrics.full_syncs.inc();
         }
-        self.metrics.rules.set(i64::try_from(wanted.size()).unwrap_or(i64::MAX));
+        let before = self.applied.replace(wanted.clone()).unwrap_or_default();
+        if self.mode.translates() {
+            self.clean_flows(&before, &wanted).await;
+        }
+        self.checks.update(health_checks).await;
+        if applied.steps > 0 {
+            self.metrics.sync_duration.observe(start.elapsed().as_secs_f64());
+            tracing::debug!(services, steps = applied.steps, took = ?start.elapsed(), "service rules written");
+        }
+        self.metrics.rules.set(i64::try_from(applied.rules).unwrap_or(i64::MAX));
         self.metrics.services.set(i64::try_from(services).unwrap_or(i64::MAX));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.last_sync.set(now.as_secs_f64());
         Ok(())
     }
 
-    /// Prepares a full sync if the kernel does not have what was written.
+    fn forget(&mut self) {
+        self.applied = None;
+        self.mode.forget();
+    }
+
+    /// Prepares a full sync if the node does not have what was made.
     async fn look(&mut self) {
-        let Some(applied) = &self.applied else { return };
-        match self.nft.holds(&self.table, applied).await {
+        if self.applied.is_none() {
+            return;
+        }
+        match self.mode.is_intact().await {
             Ok(true) => {}
             Ok(false) => {
                 tracing::info!("the service rules were changed by somebody else, writing them anew");
-                self.applied = None;
+                self.forget();
             }
-            Err(error) => tracing::warn!(%error, "cannot see whether the service rules are as they were"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "cannot see whether the service rules are as they were");
+            }
         }
     }
 
-    async fn clean_flows(&self, before: &RuleSet, now: &RuleSet) {
+    async fn clean_flows(&self, before: &Plans, now: &Plans) {
         let changed = conntrack::changed(before, now);
         if changed.is_empty() {
             return;
@@ -154,14 +153,14 @@ impl Syncer {
         }
     }
 
-    /// Prepares a full sync if the table is not there, and restores the host ports, which go with it when
+    /// Prepares a full sync if nothing is left, and restores the host ports, which go with it when
     /// all rules are flushed.
     async fn verify(&mut self) {
-        if self.nft.has_chain(Family::V4, &self.table, LANDMARK).await.unwrap_or(false) {
+        if self.mode.is_there().await {
             return;
         }
-        tracing::info!("somebody removed the service rules, writing them anew");
-        self.applied = None;
+        tracing::info!("what services need is not there any more, making it anew");
+        self.forget();
         let config = self.config.clone();
         let restored = tokio::task::spawn_blocking(move || cni::restore_host_ports(&config)).await;
         if let Ok(Err(error)) = restored {

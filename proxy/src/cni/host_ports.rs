@@ -9,10 +9,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::state::Reservations;
+use crate::conntrack::UdpFrontend;
 use crate::names;
 use crate::nft::{
     Family, Field, Fragment, Holds, Hook, HookKind, Key, Kind, Point, Protocol, RuleSet, Side, Statement,
-    UdpFrontend, Value,
+    Value,
 };
 use crate::service::{LOCALHOST, LOCALHOST_6};
 

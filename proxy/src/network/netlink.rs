@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 mod remote;
@@ -161,6 +161,22 @@ impl Netlink {
         Ok(messages.iter().filter_map(of).collect())
     }
 
+    /// Has the host take all addresses of a range for its own, for as long as a link is there.
+    pub async fn add_local_route(&self, range: IpNet, index: u32) -> Result<(), Error> {
+        let request = self.0.route().add(local(range, index)?).replace();
+        request.execute().await.map_err(Error::step(format!("make {range} local")))
+    }
+
+    /// Undoes that; a route that is not there is no error.
+    pub async fn delete_local_route(&self, range: IpNet, index: u32) -> Result<(), Error> {
+        match self.0.route().del(local(range, index)?).execute().await {
+            Err(error) if !is(&error, nix::libc::ESRCH) => {
+                Err(Error::step(format!("no longer make {range} local"))(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Routes a range through a link, directly or by a gateway, or leaves such a route as it is.
     pub async fn add_route(
         &self,
@@ -185,6 +201,14 @@ impl Netlink {
         let request = self.0.route().add(route.build()).replace();
         request.execute().await.map_err(Error::step(format!("add route to {to}")))
     }
+}
+
+fn local(range: IpNet, index: u32) -> Result<RouteMessage, Error> {
+    let route = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(range.network(), range.prefix_len())
+        .map_err(|_| Error::Route(range))?;
+    let table = u32::from(nix::libc::RT_TABLE_LOCAL);
+    Ok(route.table_id(table).kind(RouteType::Local).scope(RouteScope::Host).output_interface(index).build())
 }
 
 /// Largest packet of a link in bytes.

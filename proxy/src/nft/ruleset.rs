@@ -1,7 +1,7 @@
 //! The wanted content of a cluster's tables, as plain data.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -129,18 +129,6 @@ pub enum Holds {
     Data(&'static [Kind]),
 }
 
-/// A UDP address and port that services answer on, with the endpoints that may. Flows that were translated
-/// to any other endpoint are stale: UDP has no end of connection that would remove them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UdpFrontend {
-    /// Address before translation; `None` is any address of the node (a node port).
-    pub address: Option<IpAddr>,
-    /// Port before translation.
-    pub port: u16,
-    /// Where it may be translated to.
-    pub endpoints: Vec<SocketAddr>,
-}
-
 /// The part of the tables that one service (or the base) owns. Fragments never share an object, so a change
 /// of one service is the difference of two fragments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -152,8 +140,6 @@ pub struct Fragment {
     pub sets: BTreeMap<(Family, Name), Set>,
     /// Elements of maps and sets by family, set and key; the value is `None` in sets.
     pub elements: BTreeMap<(Family, Name, Key), Option<Value>>,
-    /// UDP front ends, in order.
-    pub udp: Vec<UdpFrontend>,
 }
 
 impl Fragment {

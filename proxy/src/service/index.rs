@@ -1,5 +1,5 @@
-//! Services and EndpointSlices by service, and the rules that follow from them. Events go in, whole wanted
-//! rules come out; only the services that events touched are written anew.
+//! Services and EndpointSlices by service, and the plans that follow from them. Events go in, whole wanted
+//! plans come out; only the services that events touched are planned anew.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,9 +9,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::claims::Claims;
 use super::model::{self, Service};
-use super::render::Rendered;
-use super::shared::Needs;
-use super::{Config, base, render};
+use super::plan::{self, Plans};
+use super::{Config, Rules};
 use crate::nft::RuleSet;
 
 /// The rules for all services at once.
@@ -23,7 +22,7 @@ pub fn desired<'a>(
     let mut index = Index::new(config.clone());
     services.into_iter().for_each(|s| index.apply_service(s));
     slices.into_iter().for_each(|s| index.apply_slice(s));
-    index.rules()
+    Rules::new(config.clone()).of(&index.plans())
 }
 
 /// The observed world of the service proxy.
@@ -36,16 +35,14 @@ pub struct Index {
     /// The service under which a slice is filed, since the label that says so may change.
     filed: HashMap<String, String>,
     claims: Claims,
-    /// Services whose fragment in `rules` is out of date.
+    /// Services whose plan is out of date.
     dirty: BTreeSet<String>,
-    needs: Needs,
-    rules: RuleSet,
+    plans: Plans,
 }
 
 impl Index {
     /// An empty world.
     pub fn new(config: Config) -> Index {
-        let base = Arc::new(base::fragment(&config));
         Index {
             config,
             services: BTreeMap::new(),
@@ -53,8 +50,7 @@ impl Index {
             filed: HashMap::new(),
             claims: Claims::default(),
             dirty: BTreeSet::new(),
-            needs: Needs::default(),
-            rules: RuleSet::new(base),
+            plans: Plans::new(),
         }
     }
 
@@ -114,25 +110,22 @@ impl Index {
         self.dirty.insert(owner);
     }
 
-    /// Forgets everything, as when a watch starts over; [`Index::rules`] then says what is still wanted.
+    /// Forgets everything, as when a watch starts over; [`Index::plans`] then says what is still wanted.
     pub fn clear(&mut self) {
-        let base = self.rules.base.clone();
-        *self = Index { rules: RuleSet::new(base), ..Index::new(self.config.clone()) };
+        *self = Index::new(self.config.clone());
     }
 
-    /// The rules that are wanted now.
-    pub fn rules(&mut self) -> RuleSet {
+    /// What is to become of all services' traffic now.
+    pub fn plans(&mut self) -> Plans {
         for key in std::mem::take(&mut self.dirty) {
-            let rendered = self.render(&key);
-            let is_there = rendered.is_some();
-            let Rendered { fragment, shared } = rendered.unwrap_or_default();
-            self.needs.set(&key, shared, &self.config, &mut self.rules);
-            match is_there {
-                true => self.rules.insert(&key, Arc::new(fragment)),
-                false => self.rules.remove(&key),
+            match self.plan(&key) {
+                None => drop(self.plans.remove(&*key)),
+                // An equal plan stays the same one, which is passed over when states are compared.
+                Some(plan) if self.plans.get(&*key).is_some_and(|old| **old == plan) => {}
+                Some(plan) => drop(self.plans.insert(key.into(), Arc::new(plan))),
             }
         }
-        self.rules.clone()
+        self.plans.clone()
     }
 
     /// Endpoints on this node of each service that tells load balancers of them: by its health check port,
@@ -168,10 +161,10 @@ impl Index {
         ips.len()
     }
 
-    fn render(&self, key: &str) -> Option<Rendered> {
+    fn plan(&self, key: &str) -> Option<plan::Plan> {
         let service = self.services.get(key)?;
         let owns = |frontend: &model::Frontend| self.claims.owns(key, frontend);
-        Some(render::service(service, &self.endpoints(key), &self.config, &owns))
+        Some(plan::plan(service, &self.endpoints(key), &self.config, &owns))
     }
 }
 

@@ -16,13 +16,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::Config;
 use super::base::{CLUSTER_IPS, MARK, NODE_PORTS, PUBLISHED, REFUSE, SERVICE_IPS};
-use super::model::{Endpoint, Endpoints, Frontend, Service, ServicePort};
+use super::plan::{self, Outcome, Plan};
 use super::shared::{Class, Shared};
-use super::{Config, ranges};
 use crate::nft::{
-    Datum, Family, Field, Fragment, Holds, Key, Kind, Name, Protocol, Rule, Set, Side, Statement,
-    UdpFrontend, Value, Verdict,
+    Datum, Family, Field, Fragment, Holds, Key, Kind, Name, Rule, Set, Side, Statement, Value, Verdict,
 };
 
 /// What a service adds, and what it needs that others may need, too.
@@ -32,132 +31,73 @@ pub(super) struct Rendered {
     pub shared: BTreeSet<Shared>,
 }
 
-/// Renders a service. `owns` says whether a front end is this service's, where several ask for it.
-pub(super) fn service(
-    service: &Service,
-    endpoints: &Endpoints,
-    config: &Config,
-    owns: &dyn Fn(&Frontend) -> bool,
-) -> Rendered {
+/// Renders a service.
+pub(super) fn service(plan: &Plan, config: &Config) -> Rendered {
     let mut rendered = Rendered::default();
-    for ip in service.cluster_ips.iter().filter(|ip| config.dns.iter().all(|(dns, _)| dns != *ip)) {
+    for ip in &plan.cluster_ips {
         rendered.fragment.member(Family::of(ip), CLUSTER_IPS, vec![(*ip).into()]);
     }
-    for port in &service.ports {
-        let of_port = endpoints.get(&(port.name.clone(), port.protocol));
-        for family in Family::ALL {
-            let all: Vec<&Endpoint> =
-                of_port.into_iter().flatten().filter(|e| Family::of(&e.address.ip()) == family).collect();
-            let local: Vec<&Endpoint> = all.iter().copied().filter(|e| e.local).collect();
-            let here = all.iter().filter(|e| !e.elsewhere).map(|e| e.address.ip()).collect();
-            let (all, local) = (choose(&nearest(all, config)), choose(&local));
-            Port { service, port, family, config, owns, all, local, here }.render(&mut rendered);
-        }
+    for port in &plan.ports {
+        Port { port, config }.render(&mut rendered);
     }
-    rendered.fragment.udp.sort();
     rendered
-}
-
-/// The endpoints that take connections: those ready, and if none is, those that still serve while they
-/// terminate (KEP-1669).
-fn choose(endpoints: &[&Endpoint]) -> Vec<SocketAddr> {
-    let pick = |wanted: fn(&Endpoint) -> bool| -> Vec<SocketAddr> {
-        endpoints.iter().filter(|e| wanted(e)).map(|e| e.address).collect()
-    };
-    let ready = pick(|e| e.ready);
-    if ready.is_empty() { pick(|e| e.serving && e.terminating) } else { ready }
-}
-
-/// Follows topology hints (KEP-2433, KEP-3015), only if every ready endpoint has one and some are for us:
-/// else a zone could be left without any.
-fn nearest<'a>(endpoints: Vec<&'a Endpoint>, config: &Config) -> Vec<&'a Endpoint> {
-    let hinted = |hints: fn(&Endpoint) -> &[String], mine: &str| -> Option<Vec<&'a Endpoint>> {
-        let ready: Vec<&Endpoint> = endpoints.iter().copied().filter(|e| e.ready).collect();
-        let near: Vec<&Endpoint> =
-            ready.iter().copied().filter(|e| hints(e).iter().any(|h| h == mine)).collect();
-        (!near.is_empty() && ready.iter().all(|e| !hints(e).is_empty())).then_some(near)
-    };
-    if let Some(near) = hinted(|e| &e.nodes, &config.node_name) {
-        return near;
-    }
-    match config.zone.as_deref().and_then(|zone| hinted(|e| &e.zones, zone)) {
-        Some(near) => near,
-        None => endpoints,
-    }
 }
 
 /// A service port in one family.
 struct Port<'a> {
-    service: &'a Service,
-    port: &'a ServicePort,
-    family: Family,
+    port: &'a plan::Port,
     config: &'a Config,
-    owns: &'a dyn Fn(&Frontend) -> bool,
-    /// Endpoints that take connections, anywhere.
-    all: Vec<SocketAddr>,
-    /// Endpoints that take connections, on this node.
-    local: Vec<SocketAddr>,
-    /// Addresses of endpoints that may be on this node, whether or not they take connections.
-    here: BTreeSet<IpAddr>,
 }
 
 impl Port<'_> {
     fn render(&self, out: &mut Rendered) {
-        let internal = self.owned(&self.service.cluster_ips);
-        let external = self.owned(&self.service.external_ips);
-        let balanced = self.owned(&self.service.load_balancer_ips);
-        let node_port = self.port.node_port.filter(|p| self.has_family() && self.is_owned(None, *p));
-        let outside = !external.is_empty() || !balanced.is_empty() || node_port.is_some();
-        if internal.is_empty() && !outside {
-            return;
-        }
-        if self.service.affinity.is_some() && !self.all.is_empty() {
+        let port = self.port;
+        if port.affinity.is_some() && !port.all.is_empty() {
             self.endpoints(&mut out.fragment);
         }
-        for ip in internal {
-            let verdict = self.inside(out, ip);
-            self.answer(&mut out.fragment, Some(ip), self.port.port, verdict);
+        for ip in &port.internal {
+            let verdict = self.inside(out, *ip);
+            self.answer(&mut out.fragment, Some(*ip), port.port, verdict);
         }
-        for ip in external {
-            let verdict = self.outside(out, Class::Outside, Some(ip), self.port.port);
-            self.answer(&mut out.fragment, Some(ip), self.port.port, verdict);
+        for ip in &port.external {
+            let verdict = self.outside(out, Class::Outside, Some(*ip), port.port);
+            self.answer(&mut out.fragment, Some(*ip), port.port, verdict);
         }
-        for ip in balanced {
-            let through = self.outside(out, Class::Outside, Some(ip), self.port.port);
+        for ip in &port.balanced {
+            let through = self.outside(out, Class::Outside, Some(*ip), port.port);
             let verdict = self.firewall(&mut out.fragment, through);
-            self.answer(&mut out.fragment, Some(ip), self.port.port, verdict);
+            self.answer(&mut out.fragment, Some(*ip), port.port, verdict);
         }
-        if let Some(port) = node_port {
-            let verdict = self.outside(out, Class::NodePort, None, port);
-            self.answer(&mut out.fragment, None, port, verdict);
-            self.publish(out, port);
+        if let Some(number) = port.node_port {
+            let verdict = self.outside(out, Class::NodePort, None, number);
+            self.answer(&mut out.fragment, None, number, verdict);
+            self.publish(out);
         }
     }
 
     /// What a client inside the cluster gets.
     fn inside(&self, out: &mut Rendered, ip: IpAddr) -> Verdict {
-        let local = self.service.internal_local;
-        let endpoints = if local { &self.local } else { &self.all };
-        if self.all.is_empty() {
-            Verdict::Goto(REFUSE.into())
-        } else if endpoints.is_empty() {
-            Verdict::Drop
-        } else if self.service.affinity.is_some() {
-            Verdict::Goto(self.name(if local { "local" } else { "svc" }))
-        } else {
-            self.by_lot(out, Class::Inside, Some(ip), self.port.port, endpoints, None)
+        match self.port.inside() {
+            Outcome::Refuse => Verdict::Goto(REFUSE.into()),
+            Outcome::Drop => Verdict::Drop,
+            Outcome::Lead(_) if self.port.affinity.is_some() => {
+                Verdict::Goto(self.name(if self.port.internal_local { "local" } else { "svc" }))
+            }
+            Outcome::Lead(endpoints) => {
+                self.by_lot(out, Class::Inside, Some(ip), self.port.port, endpoints, None)
+            }
         }
     }
 
     /// What a client outside gets.
     fn outside(&self, out: &mut Rendered, class: Class, ip: Option<IpAddr>, port: u16) -> Verdict {
-        if self.all.is_empty() {
+        if self.port.all.is_empty() {
             Verdict::Goto(REFUSE.into())
-        } else if self.service.affinity.is_some() {
+        } else if self.port.affinity.is_some() {
             self.external(&mut out.fragment)
         } else {
-            let local = self.service.external_local.then_some(self.local.as_slice());
-            self.by_lot(out, class, ip, port, &self.all, local)
+            let local = self.port.external_local.then_some(self.port.local.as_slice());
+            self.by_lot(out, class, ip, port, &self.port.all, local)
         }
     }
 
@@ -178,62 +118,40 @@ impl Port<'_> {
             for (number, endpoint) in (0..).zip(endpoints) {
                 let key = frontend.iter().copied().chain([Datum::Lot(number)]).collect();
                 let target = Value::Data(vec![endpoint.ip().into(), endpoint.port().into()]);
-                out.fragment.map(self.family, map, key, target);
+                out.fragment.map(self.port.family, map, key, target);
             }
             u32::try_from(endpoints.len()).unwrap_or(u32::MAX)
         };
         let of = fill(class.endpoints(), endpoints);
         let local = local.map(|local| fill(class.local_endpoints(), local));
-        out.shared.extend(self.here.iter().map(|ip| Shared::Itself(*ip)));
-        let lot = Shared::Lot { class, family: self.family, of, local };
+        out.shared.extend(self.port.here.iter().map(|ip| Shared::Itself(*ip)));
+        let lot = Shared::Lot { class, family: self.port.family, of, local };
         out.shared.insert(lot);
         Verdict::Goto(lot.key().into())
     }
 
-    /// Whether the service has this family: node ports answer in those of its virtual addresses only.
-    fn has_family(&self) -> bool {
-        self.service.cluster_ips.iter().any(|ip| Family::of(ip) == self.family)
-    }
-
     /// Leads published ports of the host where their node port leads.
-    fn publish(&self, out: &mut Rendered, node_port: u16) {
-        for (port, _) in self.config.published.iter().filter(|(_, to)| *to == node_port) {
+    fn publish(&self, out: &mut Rendered) {
+        for port in &self.port.published {
             let verdict = self.outside(out, Class::Published, None, *port);
             let key = vec![self.port.protocol.into(), (*port).into()];
-            out.fragment.map(self.family, PUBLISHED, key, Value::Verdict(verdict));
+            out.fragment.map(self.port.family, PUBLISHED, key, Value::Verdict(verdict));
         }
-    }
-
-    /// The addresses of this family at which the service answers.
-    fn owned(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        let of_family = addresses.iter().copied().filter(|ip| Family::of(ip) == self.family);
-        of_family.filter(|ip| !self.is_dns(ip) && self.is_owned(Some(*ip), self.port.port)).collect()
-    }
-
-    fn is_owned(&self, address: Option<IpAddr>, port: u16) -> bool {
-        (self.owns)(&Frontend { address, protocol: self.port.protocol, port })
-    }
-
-    /// Whether the base answers at this address and port, as the cluster's DNS.
-    fn is_dns(&self, ip: &IpAddr) -> bool {
-        self.port.port == 53
-            && self.port.protocol != Protocol::Sctp
-            && self.config.dns.iter().any(|(dns, _)| dns == ip)
     }
 
     /// The chain of traffic from outside; whatever leads to it finds the same.
     fn external(&self, fragment: &mut Fragment) -> Verdict {
         let (svc, name) = (self.name("svc"), self.name("ext"));
-        let rules = if self.service.external_local {
+        let rules = if self.port.external_local {
             let mut rules = Vec::new();
             // Pods and this host are inside: for them the policy does not count.
-            let pods = self.config.pods(self.family);
+            let pods = self.config.pods(self.port.family);
             if !pods.is_empty() {
                 rules.push(vec![Statement::within(Side::Source, pods), Statement::goto(svc.clone())]);
             }
             rules.push(vec![Statement::Local(Side::Source), Statement::jump(MARK)]);
             rules.push(vec![Statement::Local(Side::Source), Statement::goto(svc)]);
-            rules.push(vec![match self.local.is_empty() {
+            rules.push(vec![match self.port.local.is_empty() {
                 true => Statement::drop(),
                 false => Statement::goto(self.name("local")),
             }]);
@@ -241,29 +159,26 @@ impl Port<'_> {
         } else {
             vec![vec![Statement::jump(MARK)], vec![Statement::goto(svc)]]
         };
-        fragment.chain(self.family, name.clone(), rules);
+        fragment.chain(self.port.family, name.clone(), rules);
         Verdict::Goto(name)
     }
 
     /// Restricts the load balancer's addresses to the service's source ranges, if it has any.
     fn firewall(&self, fragment: &mut Fragment, through: Verdict) -> Verdict {
-        if self.service.source_ranges.is_empty() {
-            return through;
-        }
+        let Some(allowed) = &self.port.sources else { return through };
         let from = |ranges: Vec<IpNet>| {
             vec![Statement::within(Side::Source, ranges), Statement::Go(through.clone())]
         };
         let mut rules = Vec::new();
-        let allowed = ranges(&self.service.source_ranges, self.family);
         if !allowed.is_empty() {
-            rules.push(from(allowed));
+            rules.push(from(allowed.clone()));
         }
         // A node that carries the balancer's address itself calls from that address.
-        let own = self.owned(&self.service.load_balancer_ips);
-        rules.extend(own.into_iter().map(|own| from(vec![own.into()])));
+        let own = self.port.balanced.iter().copied();
+        rules.extend(own.map(|own| from(vec![own.into()])));
         rules.push(vec![Statement::drop()]);
         let name = self.name("fw");
-        fragment.chain(self.family, name.clone(), rules);
+        fragment.chain(self.port.family, name.clone(), rules);
         Verdict::Goto(name)
     }
 
@@ -274,34 +189,27 @@ impl Port<'_> {
         match address {
             Some(ip) => {
                 let key = vec![ip.into(), protocol.into(), port.into()];
-                fragment.map(self.family, SERVICE_IPS, key, value);
+                fragment.map(self.port.family, SERVICE_IPS, key, value);
             }
-            None => fragment.map(self.family, NODE_PORTS, vec![protocol.into(), port.into()], value),
+            None => {
+                fragment.map(self.port.family, NODE_PORTS, vec![protocol.into(), port.into()], value);
+            }
         }
-        if protocol == Protocol::Udp {
-            let endpoints = self.either().into_iter().collect();
-            fragment.udp.push(UdpFrontend { address, port, endpoints });
-        }
-    }
-
-    /// Endpoints that take connections from anybody.
-    fn either(&self) -> BTreeSet<SocketAddr> {
-        self.all.iter().chain(&self.local).copied().collect()
     }
 
     /// Adds the chains that choose an endpoint, and those of the endpoints.
     fn endpoints(&self, fragment: &mut Fragment) {
         let chains: BTreeMap<SocketAddr, Name> =
-            self.either().into_iter().map(|e| (e, self.endpoint_name("ep", &e))).collect();
+            self.port.either().into_iter().map(|e| (e, self.endpoint_name("ep", &e))).collect();
         let mut all = Vec::new();
-        let pods = self.config.pods(self.family);
+        let pods = self.config.pods(self.port.family);
         if !pods.is_empty() {
             all.push(vec![Statement::outside(Side::Source, pods), Statement::jump(MARK)]);
         }
-        all.extend(self.balance(&self.all, &chains));
-        fragment.chain(self.family, self.name("svc"), all);
-        if !self.local.is_empty() && (self.service.internal_local || self.service.external_local) {
-            fragment.chain(self.family, self.name("local"), self.balance(&self.local, &chains));
+        all.extend(self.balance(&self.port.all, &chains));
+        fragment.chain(self.port.family, self.name("svc"), all);
+        if !self.port.local.is_empty() && (self.port.internal_local || self.port.external_local) {
+            fragment.chain(self.port.family, self.name("local"), self.balance(&self.port.local, &chains));
         }
         chains.into_iter().for_each(|(endpoint, chain)| self.endpoint(fragment, &endpoint, chain));
     }
@@ -327,19 +235,19 @@ impl Port<'_> {
         // An endpoint that calls its own service would answer itself directly.
         let itself = Statement::within(Side::Source, [IpNet::from(endpoint.ip())]);
         let mut rules = vec![vec![itself, Statement::jump(MARK)]];
-        if let (Some(set), Some(seconds)) = (self.affinity_set(endpoint), self.service.affinity) {
+        if let (Some(set), Some(seconds)) = (self.affinity_set(endpoint), self.port.affinity) {
             rules.push(vec![Statement::Remember(set.clone())]);
             let clients = Set { key: &[Kind::Address], holds: Holds::Nothing, timeout: Some(seconds) };
-            fragment.sets.insert((self.family, set), clients);
+            fragment.sets.insert((self.port.family, set), clients);
         }
         rules.push(vec![Statement::Protocol(self.port.protocol), Statement::Translate(*endpoint)]);
-        fragment.chain(self.family, chain, rules);
+        fragment.chain(self.port.family, chain, rules);
     }
 
     /// The set of clients that return to an endpoint. The time is part of its name, since a set's timeout
     /// cannot be changed.
     fn affinity_set(&self, endpoint: &SocketAddr) -> Option<Name> {
-        let seconds = self.service.affinity?;
+        let seconds = self.port.affinity?;
         Some(self.endpoint_name(&format!("clients{seconds}"), endpoint))
     }
 
@@ -348,8 +256,8 @@ impl Port<'_> {
     }
 
     fn text(&self, kind: &str) -> String {
-        let (service, port) = (self.service, self.port);
-        format!("{kind}-{}/{}/{}/{}", service.namespace, service.name, port.protocol, port.port)
+        let port = self.port;
+        format!("{kind}-{}/{}/{}", port.service, port.protocol, port.port)
     }
 
     fn endpoint_name(&self, kind: &str, endpoint: &SocketAddr) -> Name {

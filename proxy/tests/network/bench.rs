@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use knarr_proxy::nft;
-use knarr_proxy::service::Index;
+use knarr_proxy::service::{Index, Rules};
 use serde_json::json;
 
 use crate::objects::*;
@@ -29,7 +29,7 @@ fn bench_1000_services_with_affinity() {
 fn measure(services: usize, spec: &serde_json::Value) {
     on_node("bench", |node| {
         let table = node.table();
-        let mut index = Index::new(node.services.clone());
+        let (mut index, mut kept) = (Index::new(node.services.clone()), Rules::new(node.services.clone()));
         let endpoint =
             |i: usize, n: usize| format!("10.77.{}.{}:8080", i % 250 + 2, (i / 250 + 40 * n) % 250 + 2);
         let endpoints = |i: usize, first: usize, count: usize| -> Vec<_> {
@@ -49,7 +49,7 @@ fn measure(services: usize, spec: &serde_json::Value) {
             index.apply_slice(&slice_of(i, &endpoints(i, 0, ENDPOINTS)));
         }
         let known = own_memory();
-        let (rules, render) = timed(|| index.rules());
+        let (rules, render) = timed(|| kept.of(&index.plans()));
         let rendered = own_memory();
         let (commands, diff) = timed(|| nft::full(&table, &rules));
         let ((), apply) = timed(|| node.commands(&commands));
@@ -72,7 +72,7 @@ fn measure(services: usize, spec: &serde_json::Value) {
             for i in 0..CHANGES {
                 let start = Instant::now();
                 index.apply_slice(&slice_of(i, &endpoints(i, first, count)));
-                let after = index.rules();
+                let after = kept.of(&index.plans());
                 let commands = nft::diff(&table, &before, &after);
                 think.push(start.elapsed());
                 act.push(timed(|| node.commands(&commands)).1);

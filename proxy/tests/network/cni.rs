@@ -29,7 +29,7 @@ fn pods_reach_the_outside_with_the_nodes_address() {
     on_node("leave", |node| {
         let a = node.pod("a");
         serve_tcp(&node.outside, "outside", 80);
-        node.apply(&knarr_proxy::service::desired([], [], &node.services));
+        node.apply(&Default::default());
         assert_eq!(ask(&a.namespace, format!("{OUTSIDE}:80")).expect("IPv4"), format!("outside {NODE}"));
         assert_eq!(ask(&a.namespace, "[fd50::2]:80").expect("IPv6"), format!("outside {NODE6}"));
     });
@@ -204,7 +204,7 @@ fn cleanup_leaves_nothing_and_spares_other_clusters() {
             host_ip: String::new(),
         };
         let _pod = node.pod_with_ports("a", &[mapping]);
-        node.apply(&knarr_proxy::service::desired([], [], &node.services));
+        node.apply(&Default::default());
         node.nft("add table ip knarr-other\n");
         let directory = node.state.path();
         let (conf, bin) = (directory.join("net.d"), directory.join("bin"));

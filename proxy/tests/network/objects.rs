@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use knarr_proxy::nft::RuleSet;
-use knarr_proxy::service::{Config, desired};
+use knarr_proxy::service::{Config, Index, Plans, desired};
 use serde_json::{Value, json};
 
 /// A Service `default/NAME` with a spec, whose `ports` default to TCP 80.
@@ -50,7 +50,15 @@ pub fn slice_with(
     Arc::new(serde_json::from_value(object).expect("slice"))
 }
 
-/// The rules of one service.
+/// What is to become of one service's traffic.
+pub fn plans(config: &Config, service: &Service, slices: &[Arc<EndpointSlice>]) -> Plans {
+    let mut index = Index::new(config.clone());
+    index.apply_service(service);
+    slices.iter().for_each(|slice| index.apply_slice(slice));
+    index.plans()
+}
+
+/// The rules of one service, for nftables.
 pub fn rules(config: &Config, service: &Service, slices: &[Arc<EndpointSlice>]) -> RuleSet {
     desired([service], slices, config)
 }

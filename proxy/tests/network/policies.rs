@@ -168,7 +168,7 @@ fn connections_that_are_open_stay_so() {
     on_node("established", |node| {
         let [web, client] = ["web", "client"].map(|name| node.pod(name));
         // As on every node: with the rules of Services the kernel tracks connections.
-        node.apply(&rules(&node.services, &service("any", json!({ "clusterIP": "10.96.0.20" })), &[]));
+        node.apply(&plans(&node.services, &service("any", json!({ "clusterIP": "10.96.0.20" })), &[]));
         let listener = within(&web.namespace, || std::net::TcpListener::bind(("::", 7)).expect("bind"));
         let mut stream =
             within(&client.namespace, || std::net::TcpStream::connect(web.at(7)).expect("connect"));
@@ -191,7 +191,7 @@ fn services_and_unknown_pods() {
         let [web, client, late] = ["web", "client", "late"].map(|name| node.pod(name));
         [&web, &late].iter().for_each(|pod| pod.serve_tcp(8080));
         let front = service("web", json!({ "clusterIP": "10.96.0.20" }));
-        node.apply(&rules(&node.services, &front, &[slice("web", "TCP", &[web.at(8080)])]));
+        node.apply(&plans(&node.services, &front, &[slice("web", "TCP", &[web.at(8080)])]));
         let vip = "10.96.0.20:80";
         while_enforcing(node, |world| {
             [&web, &client].iter().for_each(|pod| world.knows(pod));

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -14,7 +15,8 @@ use knarr_proxy::names;
 use knarr_proxy::network::netlink::Netlink;
 use knarr_proxy::network::sysctl;
 use knarr_proxy::nft::{self, Commands, Nft, RuleSet};
-use knarr_proxy::service::Config;
+use knarr_proxy::service::{Config, Plans};
+use knarr_proxy::{ProxyMode, mode};
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// The node's address on the network that it shares with the client outside.
@@ -29,11 +31,20 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Runs a test on a fresh node, unless this process may not make one.
 pub fn on_node(cluster: &str, test: impl FnOnce(&Node)) {
+    on_node_by(ProxyMode::Nftables, cluster, test);
+}
+
+/// The same where services' traffic is carried in this way.
+pub fn on_node_by(way: ProxyMode, cluster: &str, test: impl FnOnce(&Node)) {
     if !nix::unistd::geteuid().is_root() {
         println!("left out: network namespaces need root");
         return;
     }
-    let node = Node::new(cluster);
+    if way == ProxyMode::Iptables && Command::new("iptables-restore").arg("--version").output().is_err() {
+        println!("left out: iptables is not installed");
+        return;
+    }
+    let node = Node { way, ..Node::new(cluster) };
     test(&node);
 }
 
@@ -66,6 +77,41 @@ pub struct Node {
     pub state: tempfile::TempDir,
     /// The node's rules.
     pub kernel: Nft,
+    /// How services' traffic is carried.
+    pub way: ProxyMode,
+    carrier: OnceLock<Carrier>,
+}
+
+/// Plans to carry out, and who waits for that.
+type Order = (Plans, mpsc::Sender<Result<(), String>>);
+
+/// A mode at work: a thread in the node's namespace, which ends with the test.
+struct Carrier(tokio::sync::mpsc::UnboundedSender<Order>);
+
+impl Carrier {
+    fn start(way: ProxyMode, namespace: &File, config: Config, cni: Configuration) -> Carrier {
+        let (orders, mut taken) = tokio::sync::mpsc::unbounded_channel::<Order>();
+        let namespace = namespace.try_clone().expect("namespace");
+        std::thread::spawn(move || {
+            setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).expect("setns");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+            runtime.block_on(async move {
+                let mut mode = mode::open(way, &config, &cni).await.expect("mode");
+                while let Some((plans, answer)) = taken.recv().await {
+                    let applied = mode.apply(&plans).await;
+                    let _ = answer.send(applied.map(drop).map_err(|error| format!("{error:#}")));
+                }
+            });
+        });
+        Carrier(orders)
+    }
+
+    fn apply(&self, plans: &Plans) {
+        let (answer, answered) = mpsc::channel();
+        self.0.send((plans.clone(), answer)).expect("the mode has ended");
+        answered.recv().expect("the mode has ended").unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 impl Node {
@@ -78,7 +124,7 @@ impl Node {
     /// The network of another cluster on the same node. Its second octet tells its ranges apart.
     pub fn beside(&self, cluster: &str, octet: u8) -> Node {
         let clone = |namespace: &File| namespace.try_clone().expect("namespace");
-        Node::with(cluster, clone(&self.namespace), clone(&self.outside), octet)
+        Node { way: self.way, ..Node::with(cluster, clone(&self.namespace), clone(&self.outside), octet) }
     }
 
     /// A node of its own where the client outside is. Its second octet tells its ranges apart.
@@ -108,7 +154,8 @@ impl Node {
             ..Config::default()
         };
         let kernel = within(&namespace, Nft::open).expect("rules");
-        Node { namespace, outside, cni, services, state, kernel }
+        let (way, carrier) = (ProxyMode::Nftables, OnceLock::new());
+        Node { namespace, outside, cni, services, state, kernel, way, carrier }
     }
 
     /// A pod with an interface made by the CNI plugin.
@@ -134,8 +181,19 @@ impl Node {
         Pod { name: name.to_owned(), namespace, attachment, ips: attached.addresses }
     }
 
+    /// Has the node's way carry out plans.
+    pub fn apply(&self, plans: &Plans) {
+        self.apply_with(&self.services, plans);
+    }
+
+    /// The same with another configuration, which counts the first time.
+    pub fn apply_with(&self, config: &Config, plans: &Plans) {
+        let start = || Carrier::start(self.way, &self.namespace, config.clone(), self.cni.clone());
+        self.carrier.get_or_init(start).apply(plans);
+    }
+
     /// Replaces all service rules.
-    pub fn apply(&self, rules: &RuleSet) {
+    pub fn apply_rules(&self, rules: &RuleSet) {
         self.commands(&nft::full(&self.table(), rules));
     }
 

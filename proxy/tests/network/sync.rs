@@ -26,7 +26,8 @@ fn while_syncing(node: &Node, test: impl FnOnce(&Watched)) {
         let syncer = scope.spawn(|| {
             in_namespace(Some(&node.namespace), || async {
                 let (metrics, period) = (Metrics::default(), Duration::from_secs(3600));
-                let syncer = Syncer::open(watched.clone(), node.cni.clone(), metrics, period)?;
+                let mode = knarr_proxy::mode::open(node.way, &node.services, &node.cni).await.expect("mode");
+                let syncer = Syncer::new(watched.clone(), mode, node.cni.clone(), metrics, period);
                 syncer.run(stop.clone()).await.expect("syncer");
                 Ok(())
             })
