@@ -72,7 +72,8 @@ fn networks(text: &str) -> Result<Vec<ipnet::IpNet>, String> {
 }
 
 /// Settings that the proxy has, by path; lists come joined by commas.
-const TAKEN: [(&str, Take); 13] = [
+const TAKEN: [(&str, Take); 14] = [
+    ("bindAddressHardFail", |args, text| parsed(text).map(|hard| args.bind_address_hard_fail = hard)),
     ("clientConnection.kubeconfig", |args, text| {
         args.connection.kubeconfig = Some(text.into());
         Ok(())
@@ -125,8 +126,7 @@ const SAME: [(&str, &str); 7] = [
 ];
 
 /// All others that the original has.
-const KNOWN: [&str; 47] = [
-    "bindAddressHardFail",
+const KNOWN: [&str; 46] = [
     "clientConnection.acceptContentTypes",
     "clientConnection.burst",
     "clientConnection.qps",

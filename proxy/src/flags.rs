@@ -21,6 +21,17 @@ pub enum ProxyMode {
     Userspace,
 }
 
+impl ProxyMode {
+    /// The mode as the flag and the configuration have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProxyMode::Nftables => "nftables",
+            ProxyMode::Iptables => "iptables",
+            ProxyMode::Userspace => "userspace",
+        }
+    }
+}
+
 /// Parses the mode; the one that the original has and this proxy lacks is refused with what to do.
 pub fn proxy_mode(text: &str) -> Result<ProxyMode, String> {
     let lower = text.to_ascii_lowercase();
@@ -93,12 +104,15 @@ pub struct Args {
     /// Port of the host that leads where a node port leads, on all of the host's addresses.
     #[arg(long, value_name = "PORT:NODEPORT", value_parser = published)]
     pub publish: Vec<(u16, u16)>,
-    /// Where health and metrics are served; port 0 serves none.
+    /// Where load balancers ask for the node's health (/healthz, /livez); port 0 serves none.
     #[arg(long, default_value = "127.0.0.1:10256", value_name = "IP:PORT")]
     pub healthz_bind_address: SocketAddr,
-    /// Another address where metrics are served; port 0 serves none.
+    /// Where metrics and the mode are served (/metrics, /proxyMode); none by default, nor at port 0. May be the same address.
     #[arg(long, value_name = "IP:PORT")]
     pub metrics_bind_address: Option<SocketAddr>,
+    /// Whether it is an error that these addresses are taken; else they are tried again and again.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub bind_address_hard_fail: bool,
     /// How often it is looked whether the rules are as they were written.
     #[arg(long, alias = "iptables-sync-period", default_value = "1h", value_parser = duration)]
     pub sync_period: Duration,

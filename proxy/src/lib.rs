@@ -15,6 +15,7 @@ pub mod conntrack;
 pub mod dns;
 mod flags;
 mod health_check;
+mod healthz;
 mod metrics;
 pub mod mode;
 pub mod names;
@@ -28,5 +29,6 @@ pub mod sync;
 
 pub use cleanup::{Error as CleanupError, Leftovers, cleanup};
 pub use flags::{Args, ProxyMode};
+pub use healthz::ProxyHealth;
 pub use metrics::Metrics;
 pub use run::run;

@@ -23,12 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dns::{self, Forwarder, Handler, Upstreams, Zone};
 use crate::flags::{Args, ProxyMode};
+use crate::healthz::{self, ProxyHealth};
 use crate::metrics::{DnsCollector, Metrics};
 use crate::network::netlink::{Interface, Netlink};
 use crate::network::overlay::{self, Local};
 use crate::network::{gateway, mtu, peers};
 use crate::service::{Config, Index};
-use crate::sync::{Syncer, Watched};
+use crate::sync::{Syncer, Told, Watched};
 use crate::{Leftovers, cleanup, cni, config, mode, names, policy};
 
 /// Label of a node with its zone.
@@ -49,7 +50,8 @@ pub async fn run(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<
     let health = Health::new();
     let metrics = Metrics::default();
     health.metrics(|registry| metrics.register(registry));
-    serve_health(&args, &health, &shutdown).await?;
+    let kept = ProxyHealth::default();
+    healthz::start(&args, &kept, &health, &shutdown).await?;
 
     let client = client::connect(args.connection.kubeconfig.as_deref(), "knarr-proxy").await?;
     let Some(node) = this_node(&args, &client, &shutdown).await? else { return Ok(()) };
@@ -69,6 +71,7 @@ pub async fn run(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<
     }
 
     let informers = Informers::new(client.clone(), shutdown.clone()).with_trim(policy::trim as fn(&mut Pod));
+    follow_node(&args, &informers, &kept);
     if let Some(settings) = peers(&args, &cni, interface).filter(|_| networked) {
         let nodes = informers.get::<Node>();
         tokio::spawn(peers::run(settings, netlink, nodes, shutdown.clone()));
@@ -100,7 +103,7 @@ pub async fn run(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<
     });
     tracing::info!(node = args.node_name(), pods = ?cni.pod_cidrs, "the node's network is set up");
     let mode = mode::open(args.proxy_mode, &config, &cni).await.context("cannot write rules")?;
-    Syncer::new(watched, mode, cni, metrics, args.sync_period)
+    Syncer::new(watched, mode, cni, Told { metrics, health: kept }, args.sync_period)
         .run(shutdown)
         .await
         .context("cannot hear of rule changes")
@@ -119,6 +122,16 @@ async fn pod_network(args: &Args, cni: &cni::Configuration, netlink: &Netlink) -
     }
 }
 
+/// Keeps up with whether the node is about to go.
+fn follow_node(args: &Args, informers: &Informers, health: &ProxyHealth) {
+    let (name, health) = (args.node_name(), health.clone());
+    informers.get::<Node>().on_change(move |change| {
+        if change.object().metadata.name.as_deref() == Some(name.as_str()) {
+            health.node(change.object());
+        }
+    });
+}
+
 fn follow_policies(args: &Args, informers: &Informers, shutdown: &CancellationToken) {
     let policies = policy::Config { node_name: args.node_name(), bridge: names::bridge(&args.cluster_name) };
     let (cluster, informers, stop) = (args.cluster_name.clone(), informers.clone(), shutdown.clone());
@@ -134,21 +147,6 @@ fn leftovers(args: &Args) -> Leftovers {
         cni_conf_dir: args.cni_conf_dir.clone(),
         cni_bin_dir: args.cni_bin_dir.clone(),
     }
-}
-
-async fn serve_health(args: &Args, health: &Health, shutdown: &CancellationToken) -> anyhow::Result<()> {
-    let addresses = [Some(args.healthz_bind_address), args.metrics_bind_address];
-    for address in addresses.into_iter().flatten().filter(|a| a.port() != 0) {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        let (health, shutdown) = (health.clone(), shutdown.clone());
-        tokio::spawn(async move {
-            if let Err(error) = health.serve(listener, shutdown).await {
-                tracing::error!(%error, "health server ended");
-            }
-        });
-    }
-    Ok(())
 }
 
 /// What the proxy needs of its Node object.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cni;
 use crate::conntrack;
 use crate::health_check::HealthChecks;
+use crate::healthz::ProxyHealth;
 use crate::metrics::Metrics;
 use crate::mode::Mode;
 use crate::service::{Index, Plans};
@@ -27,6 +28,15 @@ pub struct Watched {
     pub changed: Notify,
 }
 
+/// Where it is told how the work goes.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// In numbers.
+    pub metrics: Metrics,
+    /// Whether the proxy keeps up.
+    pub health: ProxyHealth,
+}
+
 /// Has a mode carry out what is planned.
 pub struct Syncer {
     watched: Arc<Watched>,
@@ -36,6 +46,7 @@ pub struct Syncer {
     applied: Option<Plans>,
     checks: HealthChecks,
     metrics: Metrics,
+    health: ProxyHealth,
     sync_period: Duration,
 }
 
@@ -45,11 +56,11 @@ impl Syncer {
         watched: Arc<Watched>,
         mode: Box<dyn Mode>,
         config: cni::Configuration,
-        metrics: Metrics,
+        told: Told,
         sync_period: Duration,
     ) -> Syncer {
-        let checks = HealthChecks::default();
-        Syncer { watched, config, mode, applied: None, checks, metrics, sync_period }
+        let (checks, Told { metrics, health }) = (HealthChecks::default(), told);
+        Syncer { watched, config, mode, applied: None, checks, metrics, health, sync_period }
     }
 
     /// Writes what differs after every change, and everything after somebody removed the rules or when a look now and then
@@ -92,6 +103,7 @@ impl Syncer {
     /// Brings the node to what is wanted now.
     async fn sync(&mut self) -> anyhow::Result<()> {
         let start = Instant::now();
+        self.health.queued();
         let (wanted, health_checks, services) = {
             let mut index = self.watched.index.lock();
             (index.plans(), index.health_checks(), index.len())
@@ -113,6 +125,7 @@ impl Syncer {
         self.metrics.services.set(i64::try_from(services).unwrap_or(i64::MAX));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.last_sync.set(now.as_secs_f64());
+        self.health.updated();
         Ok(())
     }
 

@@ -338,11 +338,12 @@ fn proxy(cluster: &Cluster) -> Flags {
         .set("direct-routing", state.network.direct_routing)
         .set("vxlan-id", vxlan_id(paths))
         .set("service-cluster-ip-range", &state.service_cidr)
-        .set("metrics-bind-address", "127.0.0.1:0")
         .file("cni-conf-dir", &paths.cni("conf"))
         .file("cni-bin-dir", &paths.cni("bin"))
         .file("cni-state-dir", &paths.cni("state"))
-        .set("healthz-bind-address", SocketAddr::from((Ipv4Addr::LOCALHOST, state.ports.proxy)));
+        // The clusters of a host would contend for the original's ports on all addresses.
+        .set("healthz-bind-address", SocketAddr::from((Ipv4Addr::LOCALHOST, state.ports.proxy)))
+        .set("metrics-bind-address", SocketAddr::from((Ipv4Addr::LOCALHOST, state.ports.proxy)));
     if state.slot != 0 {
         // Only the first cluster of a host answers on all of the host's addresses.
         flags = flags.set("nodeport-addresses", format!("{}/32", state.node_ip));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use knarr_proxy::cni::in_namespace;
 use knarr_proxy::service::Index;
-use knarr_proxy::sync::{Syncer, Watched};
-use knarr_proxy::{Leftovers, Metrics, cleanup};
+use knarr_proxy::sync::{Syncer, Told, Watched};
+use knarr_proxy::{Leftovers, cleanup};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -25,9 +25,9 @@ fn while_syncing(node: &Node, test: impl FnOnce(&Watched)) {
     std::thread::scope(|scope| {
         let syncer = scope.spawn(|| {
             in_namespace(Some(&node.namespace), || async {
-                let (metrics, period) = (Metrics::default(), Duration::from_secs(3600));
+                let (told, period) = (Told::default(), Duration::from_secs(3600));
                 let mode = knarr_proxy::mode::open(node.way, &node.services, &node.cni).await.expect("mode");
-                let syncer = Syncer::new(watched.clone(), mode, node.cni.clone(), metrics, period);
+                let syncer = Syncer::new(watched.clone(), mode, node.cni.clone(), told, period);
                 syncer.run(stop.clone()).await.expect("syncer");
                 Ok(())
             })
