@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::message::{
     Anonymous, Batch, ENTRY, address_bytes, element, kind_alone, set, write_value, write_verdict,
 };
-use super::rule::{Field, Kind, Name, Protocol, Refusal, Side, Statement, Verdict, Way};
+use super::rule::{Field, Kind, Protocol, Refusal, Side, Statement, Way};
 use super::ruleset::Family;
 use crate::netfilter::Attributes;
 
@@ -47,10 +47,7 @@ const ICMP6_REDIRECT: u8 = 137;
 /// Codes of ICMP and ICMPv6 for a port that cannot be reached.
 const PORT_UNREACHABLE: u8 = 3;
 const PORT_UNREACHABLE_6: u8 = 4;
-/// nft's number of plain integers, in the host's byte order.
-const INTEGER: u32 = 4;
-/// What nft keeps with a set of keys in the host's or the network's byte order.
-const HOST_ORDER: [u8; 6] = user_order(1);
+/// What nft keeps with a set of keys in the network's byte order.
 const NETWORK_ORDER: [u8; 6] = user_order(2);
 
 const fn user_order(order: u32) -> [u8; 6] {
@@ -98,7 +95,10 @@ pub(super) fn write(batch: &mut Batch<'_>, out: &mut Attributes<'_>, family: Fam
             load(out, family, fields);
             lookup(out, map, Some(VERDICT), None);
         }
-        Statement::Choose(chains) => choose(batch, out, family, chains),
+        Statement::Drawn(of) => {
+            draw(out, *of, FIRST);
+            compare(out, EQUAL, &0_u32.to_ne_bytes());
+        }
         Statement::Go(verdict) => expression(out, "immediate", |a| {
             a.number(1, VERDICT);
             write_verdict(a, 2, verdict);
@@ -383,18 +383,6 @@ fn redirect(out: &mut Attributes<'_>, family: Family) {
     of_protocol(out, protocol);
     payload(out, TRANSPORT, 0, 1, FIRST);
     compare(out, EQUAL, &[kind]);
-}
-
-/// A number by lot leads to a chain.
-fn choose(batch: &mut Batch<'_>, out: &mut Attributes<'_>, family: Family, chains: &[Name]) {
-    let shape = Anonymous { flags: set::MAP, key_type: INTEGER, key_length: 4, user_data: HOST_ORDER };
-    let numbered: Vec<(u32, &Name)> = (0..).zip(chains).collect();
-    let id = batch.anonymous(family, &shape, &numbered, |a, (number, chain)| {
-        write_value(a, element::KEY, &number.to_ne_bytes());
-        write_verdict(a, element::DATA, &Verdict::Goto((*chain).clone()));
-    });
-    draw(out, u32::try_from(chains.len()).unwrap_or(u32::MAX), FIRST);
-    lookup_in(out, shape.name(), Some(id), Some(VERDICT), None);
 }
 
 /// Translates the destination to the address in the first register and a port in another.

@@ -309,8 +309,8 @@ pub enum Statement {
     Unmark(u32),
     /// Sends it where a map says, if that has an entry.
     Lead(&'static [Field], Name),
-    /// Sends it to one of several chains with equal chance, for good.
-    Choose(Box<[Name]>),
+    /// Whether a lot falls on it, which does once in so many times.
+    Drawn(u32),
     /// Sends it on.
     Go(Verdict),
     /// Adds its source address to a set, or lets it stay there longer.

@@ -39,11 +39,7 @@ fn text(family: Family, statement: &Statement) -> String {
         Statement::Mark(bits) => format!("meta mark set meta mark or {bits:#010x}"),
         Statement::Unmark(bits) => format!("meta mark set meta mark xor {bits:#010x}"),
         Statement::Lead(fields, map) => format!("{} vmap @{map}", beside(family, fields)),
-        Statement::Choose(chains) => {
-            let targets = chains.iter().enumerate().map(|(i, chain)| format!("{i} : goto {chain}"));
-            let targets = targets.collect::<Vec<_>>().join(", ");
-            format!("numgen random mod {} vmap {{ {targets} }}", chains.len())
-        }
+        Statement::Drawn(of) => format!("numgen random mod {of} 0"),
         Statement::Go(verdict) => verdict.to_string(),
         Statement::Remember(set) => format!("update @{set} {{ {ip} saddr }}"),
         Statement::Translate(to) => format!("dnat to {to}"),

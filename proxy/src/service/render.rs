@@ -6,12 +6,11 @@
 //!
 //! Services with affinity have chains of their own, each of which leads to the next:
 //! - `ext-`: traffic from outside: masquerades it, or keeps it on this node (policy Local);
-//! - `svc-` and `local-`: choose among all endpoints, or among this node's;
-//! - `ep-`: translates to one endpoint, and remembers the client where the service has affinity.
+//! - `svc-` and `local-`: choose among all endpoints, or among this node's, and remember the client.
 //!
 //! Before either, `fw-` lets only `loadBalancerSourceRanges` pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -53,7 +52,7 @@ impl Port<'_> {
     fn render(&self, out: &mut Rendered) {
         let port = self.port;
         if port.affinity.is_some() && !port.all.is_empty() {
-            self.endpoints(&mut out.fragment);
+            self.endpoints(out);
         }
         for ip in &port.internal {
             let verdict = self.inside(out, *ip);
@@ -197,58 +196,49 @@ impl Port<'_> {
         }
     }
 
-    /// Adds the chains that choose an endpoint, and those of the endpoints.
-    fn endpoints(&self, fragment: &mut Fragment) {
-        let chains: BTreeMap<SocketAddr, Name> =
-            self.port.either().into_iter().map(|e| (e, self.endpoint_name("ep", &e))).collect();
+    /// Adds the chains that choose an endpoint, and the sets of its clients.
+    fn endpoints(&self, out: &mut Rendered) {
+        let port = self.port;
+        for (endpoint, seconds) in port.either().iter().zip(port.affinity.into_iter().cycle()) {
+            let clients = Set { key: &[Kind::Address], holds: Holds::Nothing, timeout: Some(seconds) };
+            out.fragment.sets.insert((port.family, self.clients(endpoint, seconds)), clients);
+        }
+        // An endpoint that calls its own service would answer itself directly.
+        out.shared.extend(port.here.iter().map(|ip| Shared::Itself(*ip)));
         let mut all = Vec::new();
-        let pods = self.config.pods(self.port.family);
+        let pods = self.config.pods(port.family);
         if !pods.is_empty() {
             all.push(vec![Statement::outside(Side::Source, pods), Statement::jump(MARK)]);
         }
-        all.extend(self.balance(&self.port.all, &chains));
-        fragment.chain(self.port.family, self.name("svc"), all);
-        if !self.port.local.is_empty() && (self.port.internal_local || self.port.external_local) {
-            fragment.chain(self.port.family, self.name("local"), self.balance(&self.port.local, &chains));
+        all.extend(self.balance(&port.all));
+        out.fragment.chain(port.family, self.name("svc"), all);
+        if !port.local.is_empty() && (port.internal_local || port.external_local) {
+            out.fragment.chain(port.family, self.name("local"), self.balance(&port.local));
         }
-        chains.into_iter().for_each(|(endpoint, chain)| self.endpoint(fragment, &endpoint, chain));
     }
 
-    /// Rules that lead back to the client's endpoint, or else to any with equal chance.
-    fn balance(&self, endpoints: &[SocketAddr], chains: &BTreeMap<SocketAddr, Name>) -> Vec<Rule> {
-        let chains_of = || endpoints.iter().filter_map(|e| Some((e, chains.get(e)?.clone())));
-        let affine = chains_of().filter_map(|(endpoint, chain)| {
-            let set = self.affinity_set(endpoint)?;
-            Some(vec![Statement::among(&[Field::Source], set), Statement::goto(chain)])
-        });
-        let mut rules: Vec<Rule> = affine.collect();
-        let targets: Vec<Name> = chains_of().map(|(_, chain)| chain).collect();
-        match targets.as_slice() {
-            [] => {}
-            [one] => rules.push(vec![Statement::goto(one.clone())]),
-            _ => rules.push(vec![Statement::Choose(targets.into())]),
-        }
-        rules
-    }
-
-    fn endpoint(&self, fragment: &mut Fragment, endpoint: &SocketAddr, chain: Name) {
-        // An endpoint that calls its own service would answer itself directly.
-        let itself = Statement::within(Side::Source, [IpNet::from(endpoint.ip())]);
-        let mut rules = vec![vec![itself, Statement::jump(MARK)]];
-        if let (Some(set), Some(seconds)) = (self.affinity_set(endpoint), self.port.affinity) {
-            rules.push(vec![Statement::Remember(set.clone())]);
-            let clients = Set { key: &[Kind::Address], holds: Holds::Nothing, timeout: Some(seconds) };
-            fragment.sets.insert((self.port.family, set), clients);
-        }
-        rules.push(vec![Statement::Protocol(self.port.protocol), Statement::Translate(*endpoint)]);
-        fragment.chain(self.port.family, chain, rules);
+    /// Rules that lead back to the client's endpoint, or else to any with equal chance, and remember the client. They do so
+    /// themselves: the kernel walks through all chains whenever one changes.
+    fn balance(&self, endpoints: &[SocketAddr]) -> Vec<Rule> {
+        let Some(seconds) = self.port.affinity else { return Vec::new() };
+        let lead = |endpoint: &SocketAddr, when: Option<Statement>| -> Rule {
+            let remember = Statement::Remember(self.clients(endpoint, seconds));
+            let protocol = Statement::Protocol(self.port.protocol);
+            when.into_iter().chain([remember, protocol, Statement::Translate(*endpoint)]).collect()
+        };
+        let known = |endpoint| Statement::among(&[Field::Source], self.clients(endpoint, seconds));
+        let back = endpoints.iter().map(|endpoint| lead(endpoint, Some(known(endpoint))));
+        let left = (1..=u32::try_from(endpoints.len()).unwrap_or(u32::MAX)).rev();
+        let any = left
+            .zip(endpoints)
+            .map(|(left, endpoint)| lead(endpoint, (left > 1).then_some(Statement::Drawn(left))));
+        back.chain(any).collect()
     }
 
     /// The set of clients that return to an endpoint. The time is part of its name, since a set's timeout
     /// cannot be changed.
-    fn affinity_set(&self, endpoint: &SocketAddr) -> Option<Name> {
-        let seconds = self.port.affinity?;
-        Some(self.endpoint_name(&format!("clients{seconds}"), endpoint))
+    fn clients(&self, endpoint: &SocketAddr, seconds: u32) -> Name {
+        self.endpoint_name(&format!("clients{seconds}"), endpoint)
     }
 
     fn name(&self, kind: &str) -> Name {
