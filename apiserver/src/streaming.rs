@@ -6,13 +6,15 @@ mod html;
 mod location;
 mod log_options;
 mod probe;
+mod trust;
 mod tunnel;
 mod upstream;
 
 pub use location::{proxied_path, split_name};
 pub use probe::{Component, Prober};
+pub(crate) use trust::TrustAll;
 pub use upstream::{Config, Upstream};
-pub(crate) use upstream::{HOP, TrustAll, incoming as passed_back, switched};
+pub(crate) use upstream::{HOP, incoming as passed_back, switched};
 
 use crate::authz::{self, node};
 use crate::objects::Objects;

@@ -1,5 +1,6 @@
 //! Connections to kubelets, pods and services: one for each request, upgraded ones piped until either side ends.
 use super::location::Target;
+use super::trust::TrustAll;
 use super::tunnel::{KUBELET, Tunnel, Tunnels};
 use crate::audit::Record;
 use crate::outbound::{Verifier, address, dial, of_handshake, reason};
@@ -16,11 +17,11 @@ use hyper_util::rt::TokioIo;
 use knarr_api::Value;
 use knarr_api::status::{Resource, Status};
 use knarr_reload::identity::Shown;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,13 +208,10 @@ impl Upstream {
                     Ok(stream) => self.speak(host, target, stream).await,
                     Err(text) => Err(text),
                 },
-                Some(tunnel) => {
-                    let to = if target.kubelet { KUBELET } else { host };
-                    match tunnel.open(&address(to, target.port)).await {
-                        Ok(stream) => self.speak(host, target, stream).await,
-                        Err(text) => Err(text),
-                    }
-                }
+                Some(tunnel) => match through(tunnel, host, target).await {
+                    Ok(stream) => self.speak(host, target, stream).await,
+                    Err(text) => Err(text),
+                },
             };
             match connected {
                 Ok(sender) => return Ok(sender),
@@ -238,6 +236,20 @@ impl Upstream {
         let stream = stream.map_err(|_| "net/http: TLS handshake timeout".to_owned())?;
         handshake(stream.map_err(|error| of_handshake(host, &error))?).await
     }
+}
+
+/// A connection that a target's node opens: to its kubelet, or to an address. Names are not the node's to resolve.
+async fn through(
+    tunnel: &Tunnel,
+    host: &str,
+    target: &Target,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, String> {
+    let to = match host.parse::<IpAddr>() {
+        _ if target.kubelet => KUBELET,
+        Ok(_) => host,
+        Err(_) => return Err(format!("{host:?} is no address on a node")),
+    };
+    tunnel.open(&address(to, target.port)).await
 }
 
 /// Answers a client whose connection is to be upgraded as the target's was, and pipes one into the other. `sender` keeps
@@ -358,54 +370,4 @@ pub async fn checked(response: Response, resource: Resource<'_>, name: &str) -> 
         503 => Status::unavailable(text),
         code => Status::new(code, "", text),
     })
-}
-
-/// Takes any certificate: kubelets without a known authority, backends behind the proxy subresources, and servers whose
-/// certificate the user says not to look at.
-#[derive(Debug)]
-pub(crate) struct TrustAll(pub(crate) Arc<CryptoProvider>);
-
-impl ServerCertVerifier for TrustAll {
-    fn verify_server_cert(
-        &self,
-        _leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

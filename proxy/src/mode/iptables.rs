@@ -4,6 +4,7 @@
 
 mod chains;
 mod names;
+mod port;
 mod render;
 #[cfg(test)]
 mod tests;

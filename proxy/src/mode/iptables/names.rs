@@ -58,7 +58,7 @@ impl Names {
             rest.is_some_and(|rest| rest.len() == HASH && rest.starts_with(&self.tag))
         };
         let base = || ["KUBE-", "KNARR-"].iter().any(|prefix| chain.starts_with(prefix));
-        hashed.iter().any(|kind| tagged(kind)) || (base() && chain.ends_with(&format!("-{}", self.tag)))
+        hashed.iter().any(tagged) || (base() && chain.ends_with(&format!("-{}", self.tag)))
     }
 }
 
