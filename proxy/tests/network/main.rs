@@ -5,6 +5,7 @@
 
 mod bench;
 mod cni;
+mod modes;
 mod objects;
 mod peers;
 mod policies;
