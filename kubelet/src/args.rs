@@ -9,8 +9,9 @@ use http::Uri;
 use knarr_component::flags::{Logging, duration};
 
 use crate::eviction::thresholds::{self, Thresholds};
+use crate::images::pulled::Verification;
 use crate::topology::{Policy, Scope};
-use crate::{cpus, memory, shutdown, tunnel};
+use crate::{cpus, memory, shutdown, tunnel, userns};
 
 /// Flags of the kubelet.
 #[derive(Debug, Clone, clap::Args)]
@@ -162,6 +163,15 @@ pub struct Args {
     /// How long pods get when the machine goes down; only the file says
     #[arg(skip)]
     pub shutdown: shutdown::Settings,
+    /// Of which images pods must show that they may pull them; only the file says
+    #[arg(skip)]
+    pub image_verification: Verification,
+    /// First id of the host for pods with users of their own, where no user `kubelet` has subordinate ids
+    #[arg(long, value_name = "ID", default_value_t = userns::FIRST)]
+    pub user_namespaces_first_id: u32,
+    /// How many ids such a pod gets; only the file says
+    #[arg(skip = userns::UNIT)]
+    pub user_namespaces_ids_per_pod: u32,
     /// Image of pods' sandboxes, which is never removed
     #[arg(long, value_name = "IMAGE")]
     pub pod_infra_container_image: Option<String>,

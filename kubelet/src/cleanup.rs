@@ -120,6 +120,7 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
         remove_rest(&pods_dir.join(uid), &context.cgroups, uid)?;
     }
     context.grants.retain(|uid| known.contains(uid));
+    context.users.retain(|uid| known.contains(uid));
     for uid in context.grants.dra.pods().iter().filter(|uid| !known.contains(*uid)) {
         if let Err(error) = context.grants.dra.release(uid).await {
             // Its driver may come back.

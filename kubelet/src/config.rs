@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::Args;
+use crate::images::pulled::Verification;
 use crate::shutdown::{self, Group};
 
 /// Group and version of the file.
@@ -93,11 +94,13 @@ struct Configuration {
     image_gc_low: Option<u8>,
     #[serde(rename = "imageMinimumGCAge")]
     image_minimum_age: Option<String>,
+    image_pull_credentials_verification_policy: Option<String>,
     kube_reserved: Option<BTreeMap<String, String>>,
     max_pods: Option<usize>,
     memory_manager_policy: Option<String>,
     pod_logs_dir: Option<PathBuf>,
     port: Option<u16>,
+    preloaded_images_verification_allowlist: Option<Vec<String>>,
     register_node: Option<bool>,
     register_with_taints: Option<Vec<Taint>>,
     #[serde(rename = "reservedSystemCPUs")]
@@ -117,6 +120,7 @@ struct Configuration {
     tls_private_key_file: Option<PathBuf>,
     topology_manager_policy: Option<String>,
     topology_manager_scope: Option<String>,
+    user_namespaces: Option<UserNamespaces>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -136,6 +140,12 @@ fn reserved_memory(list: &[ReservedMemory]) -> String {
         format!("{}:{}", node.numa_node, amounts.join(","))
     };
     list.iter().map(of_node).collect::<Vec<String>>().join(";")
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct UserNamespaces {
+    ids_per_pod: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,7 +208,6 @@ const FIXED: &[(&str, &str)] = &[
     ("healthzPort", "0"),
     ("httpCheckFrequency", ""),
     ("imageMaximumGCAge", ""),
-    ("imagePullCredentialsVerificationPolicy", "NeverVerify"),
     ("imageServiceEndpoint", ""),
     ("kernelMemcgNotification", "false"),
     ("kubeAPIBurst", ""),
@@ -220,7 +229,6 @@ const FIXED: &[(&str, &str)] = &[
     ("podCIDR", ""),
     ("podPidsLimit", "-1"),
     ("podsPerCore", "0"),
-    ("preloadedImagesVerificationAllowlist", ""),
     ("protectKernelDefaults", "false"),
     ("providerID", ""),
     ("qosReserved", ""),
@@ -238,7 +246,6 @@ const FIXED: &[(&str, &str)] = &[
     ("tlsMinVersion", "VersionTLS12"),
     ("topologyManagerPolicyOptions", ""),
     ("tracing", ""),
-    ("userNamespaces", ""),
     ("volumePluginDir", ""),
     ("volumeStatsAggPeriod", ""),
 ];
@@ -320,6 +327,11 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         from.shutdown_grace_period_by_pod_priority.unwrap_or_default(),
     )
     .map_err(|problem| ConfigError::Invalid { field: "shutdownGracePeriod", problem })?;
+    args.image_verification = Verification::read(
+        from.image_pull_credentials_verification_policy.as_deref().unwrap_or_default(),
+        from.preloaded_images_verification_allowlist.unwrap_or_default(),
+    )
+    .map_err(|problem| ConfigError::Invalid { field: "imagePullCredentialsVerificationPolicy", problem })?;
     let cpu_policy = parsed("cpuManagerPolicy", from.cpu_manager_policy)?;
     let memory_policy = parsed("memoryManagerPolicy", from.memory_manager_policy)?;
     let policy = parsed("topologyManagerPolicy", from.topology_manager_policy)?;
@@ -367,6 +379,7 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         tls_private_key_file: from.tls_private_key_file.map(Some),
         topology_manager_policy: policy,
         topology_manager_scope: scope,
+        user_namespaces_ids_per_pod: from.user_namespaces.and_then(|users| users.ids_per_pod),
     }
     let percentages = [
         ("imageGCHighThresholdPercent", args.image_gc_high_threshold),

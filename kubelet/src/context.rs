@@ -15,11 +15,13 @@ use crate::container::resolv::ClusterDns;
 use crate::csi::Csi;
 use crate::eviction::Evictions;
 use crate::grants::Grants;
+use crate::images::pulled::Pulled;
 use crate::pod;
 use crate::runtime::SharedRuntime;
 use crate::runtime::types::DnsConfig;
 use crate::shutdown::Shutdown;
 use crate::status::sender::Statuses;
+use crate::userns::Users;
 use crate::volumes::Lookup;
 
 /// Facts of the node, fixed while the kubelet runs.
@@ -62,6 +64,8 @@ pub struct Context {
     pub cgroups: Cgroups,
     /// What pods are granted of the node's own.
     pub grants: Arc<Grants>,
+    /// Ids of pods with users of their own.
+    pub users: Arc<Users>,
     /// Drivers of volumes.
     pub csi: Arc<Csi>,
     /// Objects and tokens of pods.
@@ -76,6 +80,8 @@ pub struct Context {
     pub events: Recorder,
     /// Where statuses go.
     pub statuses: Arc<Statuses>,
+    /// Who may use which image.
+    pub pulled: Pulled,
     /// Cancelled once all archives of the preload folder are imported.
     pub preloaded: CancellationToken,
 }

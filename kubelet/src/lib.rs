@@ -13,8 +13,7 @@
 //! - Nothing of the cluster is watched but the node's own pods, services, and the config maps and secrets
 //!   that its pods refer to.
 //!
-//! Absent on purpose or for now: volumes that the host's tools mount (NFS, iSCSI, …), checkpoints of containers, user
-//! namespaces.
+//! Absent on purpose or for now: volumes that the host's tools mount (NFS, iSCSI, …), checkpoints of containers.
 
 mod admission;
 mod allocation;
@@ -65,6 +64,7 @@ mod status;
 pub mod streaming;
 mod topology;
 pub mod tunnel;
+mod userns;
 mod volumes;
 mod worker;
 

@@ -195,7 +195,7 @@ impl NodeKeeper {
     async fn health(&self) -> Health {
         let context = self.manager.context();
         if context.shutdown.has_begun() {
-            return Health { problem: Some(shutdown::PROBLEM.to_owned()) };
+            return Health { problem: Some(shutdown::PROBLEM.to_owned()), runtime: None };
         }
         status::health(context.runtime.as_ref(), &self.pulse).await
     }

@@ -43,7 +43,7 @@ pub enum Action {
         /// Grace period of the probe that asks for it, in seconds.
         grace: Option<i64>,
     },
-    /// Remove a container that was made but never ran.
+    /// Remove a container that was made but never ran, or that is to run as if it never had.
     RemoveContainer {
         /// The runtime's id.
         id: String,
@@ -125,6 +125,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         if inputs.observed.latest(&container.name).is_none() {
             plan.actions.push(Action::StartContainer { name: container.name.clone() });
         }
+    }
+    if restart::restarts_all(inputs.pod, inputs.observed) {
+        restart::plan_all(inputs, &mut plan);
+        return plan;
     }
     let initialized = init::plan(inputs, &mut plan);
     if initialized && !plan.ended {
@@ -246,16 +250,7 @@ fn start(
                 None,
             )),
             ContainerState::Exited => {
-                let key = pod::crash_key(container);
-                if let Some((left, whole)) = inputs.backoff.remaining(&key, status.finished, inputs.now) {
-                    let message = format!(
-                        "back-off {} restarting failed container={name} pod={}",
-                        duration_text(whole),
-                        pod::display(inputs.pod)
-                    );
-                    plan.waiting
-                        .insert(name.clone(), Waiting { reason: "CrashLoopBackOff".to_owned(), message });
-                    plan.retry_in(left);
+                if !may_start(inputs, plan, container, status) {
                     return false;
                 }
             }
@@ -264,6 +259,26 @@ fn start(
     }
     plan.actions.push(Action::StartContainer { name: name.clone() });
     true
+}
+
+/// Whether a container that has ended may run again by now; it waits otherwise.
+fn may_start(
+    inputs: &Inputs<'_>,
+    plan: &mut Plan,
+    container: &Container,
+    status: &observed::Container,
+) -> bool {
+    let name = &container.name;
+    let waits = inputs.backoff.remaining(&pod::crash_key(container), status.finished, inputs.now);
+    let Some((left, whole)) = waits else { return true };
+    let message = format!(
+        "back-off {} restarting failed container={name} pod={}",
+        duration_text(whole),
+        pod::display(inputs.pod)
+    );
+    plan.waiting.insert(name.clone(), Waiting { reason: "CrashLoopBackOff".to_owned(), message });
+    plan.retry_in(left);
+    false
 }
 
 /// A duration as Go prints it, in whole seconds: `10s`, `1m20s`, `5m0s`.

@@ -30,6 +30,7 @@ use crate::dra::{self, Dra};
 use crate::eviction::Evictions;
 use crate::grants::{Grants, Nearness};
 use crate::images::collect;
+use crate::images::pulled::Pulled;
 use crate::logs::rotate;
 use crate::manager::Manager;
 use crate::memory::{self, MemoryManager};
@@ -44,6 +45,7 @@ use crate::runtime::types::VersionResponse;
 use crate::runtime::{SharedRuntime, answering};
 use crate::server::{Server, tls};
 use crate::topology::cpus::{CpuSet, Cpus};
+use crate::userns::{Ids, Users};
 use crate::volumes::Lookup;
 use crate::{admission, certificates, cleanup, images, plugins, podresources, static_pods, topology, tunnel};
 
@@ -107,8 +109,13 @@ pub async fn run(
         let addresses: Vec<_> = facts.ips.iter().filter_map(|ip| ip.parse().ok()).collect();
         certificates::keep(&args, &facts.name, &addresses, client, &shutdown);
     }
+    let ids = Ids::of_host(args.user_namespaces_first_id, args.user_namespaces_ids_per_pod, args.max_pods);
+    let users = ids.and_then(|ids| Users::open(args.root_dir.join("pods"), ids));
+    let users = users.map_err(|error| anyhow::anyhow!("create user namespace manager: {error}"))?;
     let grants = Arc::new(grants(&args, &machine, cpus, reserved.cpus, &facts, &shutdown)?);
     let server_client = client.clone();
+    let pulled = Pulled::open(&args.root_dir, args.image_verification.clone());
+    pulled.recover(&runtime.list_images().await.unwrap_or_default());
     let (changes, changed) = mpsc::unbounded_channel();
     let objects = client.clone().map(|client| Arc::new(ApiLookup::new(client, changes)));
     let context = Arc::new(Context {
@@ -118,6 +125,7 @@ pub async fn run(
         shutdown: Arc::default(),
         evictions: Evictions::new(args.eviction_hard.clone()),
         grants,
+        users: Arc::new(users),
         csi: Csi::new(args.root_dir.clone(), &facts.name),
         lookup: match &objects {
             Some(objects) => Arc::clone(objects) as Arc<dyn Lookup>,
@@ -133,6 +141,7 @@ pub async fn run(
         },
         statuses: Arc::default(),
         preloaded,
+        pulled,
         facts,
     });
     let node = admission::Node {
@@ -254,6 +263,8 @@ fn config(args: &Args) -> serde_json::Value {
         "resolvConf": args.resolv_conf,
         "cpuManagerPolicy": args.cpu_manager_policy.as_str(),
         "cpuManagerPolicyOptions": args.cpu_manager_policy_options,
+        "imagePullCredentialsVerificationPolicy": args.image_verification.settings().0,
+        "preloadedImagesVerificationAllowlist": args.image_verification.settings().1,
         "kubeReserved": args.kube_reserved,
         "memoryManagerPolicy": args.memory_manager_policy.as_str(),
         "reservedSystemCPUs": args.reserved_cpus,
@@ -269,6 +280,7 @@ fn config(args: &Args) -> serde_json::Value {
         "serverTLSBootstrap": args.rotate_server_certificates,
         "topologyManagerPolicy": args.topology_manager_policy.as_str(),
         "topologyManagerScope": args.topology_manager_scope.as_str(),
+        "userNamespaces": {"idsPerPod": args.user_namespaces_ids_per_pod},
     })
 }
 

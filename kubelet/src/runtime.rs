@@ -23,7 +23,7 @@ use crate::labels;
 use types::{
     AttachRequest, AuthConfig, Container, ContainerConfig, ContainerStats, ContainerStatus, ExecRequest,
     ExecSyncResponse, FilesystemUsage, Image, LinuxContainerResources, PodSandbox, PodSandboxConfig,
-    PodSandboxStatus, RuntimeCondition, VersionResponse,
+    PodSandboxStatus, StatusResponse, VersionResponse,
 };
 
 /// Why a call to the runtime failed.
@@ -90,8 +90,8 @@ fn is_of(labels: &BTreeMap<String, String>, uid: PodUid<'_>) -> bool {
 pub trait Runtime: Send + Sync + 'static {
     /// Name and version of the runtime.
     async fn version(&self) -> Result<VersionResponse>;
-    /// The conditions `RuntimeReady` and `NetworkReady`.
-    async fn status(&self) -> Result<Vec<RuntimeCondition>>;
+    /// The conditions `RuntimeReady` and `NetworkReady`, and what the runtime can do.
+    async fn status(&self) -> Result<StatusResponse>;
 
     /// Returns when no call that makes or removes something is under way, also of callers that are gone.
     async fn settled(&self) {}

@@ -247,7 +247,9 @@ pub async fn set_up(
 ) -> Result<BTreeMap<String, Mounted>, VolumeError> {
     let used = used(pod);
     let mut paths = BTreeMap::new();
-    for volume in pod::spec(pod).volumes.iter().flatten().filter(|volume| used.contains(&volume.name)) {
+    // Images are the runtime's.
+    let volumes = pod::spec(pod).volumes.iter().flatten().filter(|volume| volume.image.is_none());
+    for volume in volumes.filter(|volume| used.contains(&volume.name)) {
         let resolved = resolve(pod, volume, lookup, around).await?;
         let read_only = resolved.is_read_only();
         if let Resolved::Csi(wanted) = &resolved {

@@ -404,6 +404,13 @@ fn tunnel(joined: &Joined) -> Vec<(&'static str, String)> {
     std::iter::once(("api-server-tunnel", wish)).chain(several).collect()
 }
 
+/// Where the ids begin that a cluster's pods get for users of their own: no cluster of a host has those of another.
+fn first_id(slot: u8) -> u32 {
+    const IDS_PER_POD: u32 = 1 << 16;
+    const PODS_PER_CLUSTER: u32 = 512;
+    IDS_PER_POD * (1 + u32::from(slot) * PODS_PER_CLUSTER)
+}
+
 fn kubelet(cluster: &Cluster) -> Flags {
     let (paths, state) = (&cluster.paths, &cluster.state);
     let flags = Flags::default()
@@ -422,6 +429,7 @@ fn kubelet(cluster: &Cluster) -> Flags {
         .set("cluster-dns", listed(&cluster_dns(state)[..1]))
         .set("cluster-domain", cluster_domain(state))
         .set("cgroup-root", format!("/knarr-{}", state.name))
+        .set("user-namespaces-first-id", first_id(state.slot))
         .set("pod-infra-container-image", containerd::PAUSE_IMAGE)
         .file("client-ca-file", &paths.pki("ca.crt"));
     // A file of settings says itself what is kept free.

@@ -123,6 +123,8 @@ pub fn namespaces(pod: &Pod, target: Option<String>) -> NamespaceOption {
         pid: pid as i32,
         ipc: shared(spec.host_ipc) as i32,
         target_id: target.unwrap_or_default(),
+        // The pod's worker knows.
+        userns_options: None,
     }
 }
 

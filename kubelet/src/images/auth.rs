@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
+use prost::Message;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::name::ImageName;
+use crate::hex;
 use crate::runtime::types::AuthConfig;
 
 #[derive(Deserialize)]
@@ -51,6 +54,11 @@ pub fn matching(secret: &Secret, image: &ImageName) -> Vec<AuthConfig> {
     }
 }
 
+/// By which equal credentials are known.
+pub fn hash(auth: &AuthConfig) -> String {
+    hex::text(&Sha256::digest(auth.encode_to_vec()))
+}
+
 /// The node's own credentials for the image's registry: those of the first configuration of docker that is there.
 pub fn of_node(image: &ImageName) -> Vec<AuthConfig> {
     let home = std::env::home_dir().unwrap_or_default();
@@ -72,7 +80,7 @@ fn of_configuration(json: &[u8], image: &ImageName) -> Vec<AuthConfig> {
 fn choose(auths: &BTreeMap<String, Entry>, image: &ImageName) -> Vec<AuthConfig> {
     let mut found: Vec<_> = auths.iter().filter(|(pattern, _)| fits(pattern, image)).collect();
     found.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
-    found.into_iter().map(|(pattern, entry)| config(pattern, entry)).collect()
+    found.into_iter().map(|(_, entry)| config(entry)).collect()
 }
 
 /// Whether an entry's key covers the image: host (with `*` for a label, and port) and path prefix.
@@ -94,11 +102,11 @@ fn fits(pattern: &str, image: &ImageName) -> bool {
     host_fits && path_fits
 }
 
-fn config(server: &str, entry: &Entry) -> AuthConfig {
+/// Without the server's address: it fits already, and runtimes want more of it than a host with a port.
+fn config(entry: &Entry) -> AuthConfig {
     let mut config = AuthConfig {
         username: entry.username.clone(),
         password: entry.password.clone(),
-        server_address: server.to_owned(),
         identity_token: entry.identitytoken.clone(),
         registry_token: entry.registrytoken.clone(),
         ..Default::default()

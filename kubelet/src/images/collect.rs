@@ -7,11 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use knarr_component::events::Type;
 use tokio_util::sync::CancellationToken;
 
+use super::name;
 use crate::manager::Manager;
+use crate::pod;
 use crate::runtime::types::Image;
 use crate::runtime::{Runtime, RuntimeError};
 
@@ -63,9 +66,6 @@ struct Collector {
 
 /// Looks at the disk now and then until told to stop.
 pub async fn run(manager: Arc<Manager>, policy: Policy, stop: CancellationToken) {
-    if policy.high >= 100 {
-        return;
-    }
     let mut collector = Collector { policy, seen: HashMap::new() };
     loop {
         tokio::select! {
@@ -73,7 +73,15 @@ pub async fn run(manager: Arc<Manager>, policy: Policy, stop: CancellationToken)
             () = tokio::time::sleep(PERIOD) => {}
         }
         let context = manager.context();
-        match collector.collect(context.runtime.as_ref()).await {
+        let at = Timestamp::now();
+        match context.runtime.list_images().await {
+            Ok(images) => context.pulled.prune(&images.into_iter().map(|image| image.id).collect(), at),
+            Err(error) => tracing::warn!(%error, "images not listed"),
+        }
+        if collector.policy.high >= 100 {
+            continue;
+        }
+        match collector.collect(context.runtime.as_ref(), &images_of_volumes(&manager)).await {
             Ok(plan) if plan.found < plan.wanted => {
                 let Plan { wanted, found, .. } = plan;
                 let message = format!(
@@ -96,9 +104,25 @@ pub async fn run(manager: Arc<Manager>, policy: Policy, stop: CancellationToken)
     }
 }
 
+/// Names of the images that are volumes of pods.
+fn images_of_volumes(manager: &Manager) -> Vec<String> {
+    let pods = manager.pods();
+    let volumes = pods.iter().flat_map(|pod| pod::spec(pod).volumes.iter().flatten());
+    let references = volumes.filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
+    let names = |reference: &str| {
+        let parsed = name::parse(reference).ok()?;
+        let tag = parsed.tag.as_ref().map(|tag| format!(":{tag}"));
+        let digest = parsed.digest.as_ref().map(|digest| format!("@{digest}"));
+        let end = digest.or(tag).unwrap_or(":latest".to_owned());
+        // Runtimes name images in full.
+        Some([parsed.with_default_tag(), format!("{}/{}{end}", parsed.registry, parsed.path)])
+    };
+    references.filter_map(names).flatten().collect()
+}
+
 impl Collector {
     /// Removes what the policy says; answers what that was.
-    async fn collect(&mut self, runtime: &dyn Runtime) -> Result<Plan, RuntimeError> {
+    async fn collect(&mut self, runtime: &dyn Runtime, volumes: &[String]) -> Result<Plan, RuntimeError> {
         let images = runtime.list_images().await?;
         let containers = runtime.list_containers(None).await?;
         let in_use: HashSet<String> = containers
@@ -106,6 +130,7 @@ impl Collector {
             .flat_map(|one| {
                 [one.image_ref, one.image_id, one.image.map(|spec| spec.image).unwrap_or_default()]
             })
+            .chain(volumes.iter().cloned())
             .collect();
         self.observe(Instant::now(), &images, &in_use);
         let usage = runtime.image_fs_info().await?;

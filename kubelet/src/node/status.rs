@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
-    NodeSystemInfo,
+    ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus, NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,7 +16,7 @@ use crate::devices::Amounts;
 use crate::eviction::pressure::Pressure;
 use crate::pleg::{HEALTHY_WITHIN, Pulse};
 use crate::runtime::Runtime;
-use crate::runtime::types::{Image, VersionResponse};
+use crate::runtime::types::{Image, RuntimeFeatures, RuntimeHandler, StatusResponse, VersionResponse};
 
 /// The version of Kubernetes that this kubelet speaks.
 pub const KUBELET_VERSION: &str = concat!("v1.36.0-knarr", env!("CARGO_PKG_VERSION"));
@@ -54,14 +54,17 @@ pub struct Known<'a> {
 pub struct Health {
     /// Why not, if it cannot.
     pub problem: Option<String>,
+    /// What the runtime can do, if it answers.
+    pub runtime: Option<StatusResponse>,
 }
 
 /// Asks the runtime how it is.
 pub async fn health(runtime: &dyn Runtime, pulse: &Pulse) -> Health {
-    let problem = match runtime.status().await {
+    let status = runtime.status().await;
+    let problem = match &status {
         Err(error) => Some(format!("container runtime status check may not have completed yet: {error}")),
-        Ok(conditions) => {
-            let wrong = conditions.iter().find(|condition| !condition.status);
+        Ok(status) => {
+            let wrong = status.conditions().iter().find(|condition| !condition.status);
             match wrong {
                 Some(condition) => {
                     let what = if condition.r#type == "NetworkReady" { " network" } else { "" };
@@ -77,7 +80,7 @@ pub async fn health(runtime: &dyn Runtime, pulse: &Pulse) -> Health {
             }
         }
     };
-    Health { problem }
+    Health { problem, runtime: status.ok() }
 }
 
 /// The machine's architecture in Go's words.
@@ -104,7 +107,11 @@ pub fn labels(name: &str) -> BTreeMap<String, String> {
 }
 
 /// What this kubelet can do to pods that run, of the original's list; admission asks for it.
-const DECLARED: [&str; 2] = ["GuaranteedQoSPodCPUResize", "InPlacePodVerticalScalingInitContainers"];
+const DECLARED: [&str; 3] = [
+    "GuaranteedQoSPodCPUResize",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+];
 
 /// Computes the status.
 pub fn compute(known: &Known<'_>) -> NodeStatus {
@@ -159,8 +166,32 @@ pub fn compute(known: &Known<'_>) -> NodeStatus {
             system_uuid: machine.system_uuid.clone(),
             swap: None,
         }),
+        features: runtime_features(known),
+        runtime_handlers: runtime_handlers(known),
         ..Default::default()
     }
+}
+
+/// What the runtime's handlers can do; as before while it does not answer.
+fn runtime_handlers(known: &Known<'_>) -> Option<Vec<NodeRuntimeHandler>> {
+    let Some(runtime) = &known.health.runtime else { return known.old?.runtime_handlers.clone() };
+    let told = |handler: &RuntimeHandler| NodeRuntimeHandler {
+        name: Some(handler.name.clone()),
+        features: handler.features.map(|features| NodeRuntimeHandlerFeatures {
+            recursive_read_only_mounts: Some(features.recursive_read_only_mounts),
+            user_namespaces: Some(features.user_namespaces),
+        }),
+    };
+    let list: Vec<NodeRuntimeHandler> = runtime.runtime_handlers.iter().map(told).collect();
+    Some(list).filter(|list| !list.is_empty())
+}
+
+fn runtime_features(known: &Known<'_>) -> Option<NodeFeatures> {
+    let Some(runtime) = &known.health.runtime else { return known.old?.features.clone() };
+    let told = |features: RuntimeFeatures| NodeFeatures {
+        supplemental_groups_policy: Some(features.supplemental_groups_policy),
+    };
+    runtime.features.map(told)
 }
 
 /// Bytes in huge pages as the original writes them.

@@ -82,6 +82,12 @@ const INIT_NEVER: &str =
 const SIDECAR: &str =
     "{spec: {restartPolicy: Never, initContainers: [{name: s, restartPolicy: Always}, {name: i}],
     containers: [{name: a}]}}";
+const ALL: &str =
+    "{spec: {restartPolicy: Never, initContainers: [{name: i}], containers: [{name: a}, {name: b,
+    restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [88]}}]}]}}";
+const ALL_BEGUN: &str = "{spec: {initContainers: [{name: i}], containers: [{name: a, restartPolicyRules:
+    [{action: RestartAllContainers, exitCodes: {operator: In, values: [88]}}]}]},
+    status: {conditions: [{type: AllContainersRestarting, status: 'True'}]}}";
 const RULES: &str = "{spec: {restartPolicy: Never, containers: [{name: a, restartPolicy: Never,
     restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]}]}}";
 
@@ -110,6 +116,15 @@ fn next_steps() {
     check(TWO_NEVER, "!", "sandbox#1");
     check(TWO_ON_FAILURE, "! a=0 b=0", "ended");
     check(TWO_ON_FAILURE, "! a=0 b=1", "sandbox#1");
+    // All containers run again when one ends as a rule says.
+    check(ALL, " i=0 a=run b=run", "");
+    check(ALL, " i=0 a=run b=1", "");
+    check(ALL, " i=0 a=run b=88", "stop:a remove remove remove");
+    check(ALL, " i=0 a=0 b=88", "remove remove remove");
+    check(ALL, " b=88", "remove");
+    check(ALL, " ", "start:i");
+    check(ALL_BEGUN, " a=run", "stop:a remove");
+    check(ALL_BEGUN, " ", "start:i");
     // App containers and restart policies.
     check(TWO, " ", "start:a start:b");
     check(TWO, " a=run b=run", "");

@@ -109,10 +109,8 @@ impl Runtime for CriRuntime {
         self.call(runtime_path!("Version"), request, CALL_TIMEOUT).await
     }
 
-    async fn status(&self) -> Result<Vec<RuntimeCondition>> {
-        let answer: StatusResponse =
-            self.call(runtime_path!("Status"), StatusRequest { verbose: false }, CALL_TIMEOUT).await?;
-        Ok(answer.status.unwrap_or_default().conditions)
+    async fn status(&self) -> Result<StatusResponse> {
+        self.call(runtime_path!("Status"), StatusRequest { verbose: false }, CALL_TIMEOUT).await
     }
 
     async fn settled(&self) {

@@ -103,8 +103,8 @@ impl Runtime for FakeRuntime {
         Ok(VersionResponse { runtime_name: "fake".to_owned(), ..Default::default() })
     }
 
-    async fn status(&self) -> Result<Vec<RuntimeCondition>> {
-        Ok(Vec::new())
+    async fn status(&self) -> Result<StatusResponse> {
+        Ok(StatusResponse::default())
     }
 
     async fn run_pod_sandbox(&self, config: PodSandboxConfig, _: &str) -> Result<String> {

@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use super::types::{
     AttachRequest, AuthConfig, Container, ContainerConfig, ContainerStats, ContainerStatus, ExecRequest,
     ExecSyncResponse, FilesystemUsage, Image, LinuxContainerResources, PodSandbox, PodSandboxConfig,
-    PodSandboxStatus, RuntimeCondition, VersionResponse,
+    PodSandboxStatus, StatusResponse, VersionResponse,
 };
 use super::{PodUid, Result, Runtime, SharedRuntime};
 use crate::metrics::{self, Name};
@@ -34,7 +34,7 @@ impl Runtime for Measured {
         measured("version", self.0.version()).await
     }
 
-    async fn status(&self) -> Result<Vec<RuntimeCondition>> {
+    async fn status(&self) -> Result<StatusResponse> {
         measured("status", self.0.status()).await
     }
 

@@ -4,12 +4,14 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Inputs, VerdictKind};
+use crate::plan::restart::{self, ALL_RESTARTING};
 use crate::pod;
 
 /// The conditions that the kubelet keeps; all others are somebody else's.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     PENDING,
     IN_PROGRESS,
+    ALL_RESTARTING,
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
@@ -49,7 +51,26 @@ pub fn of(
         containers_ready,
         condition("PodScheduled", true, "", String::new()),
     ];
-    with_others(inputs, list)
+    let mut all = with_others(inputs, list);
+    if let Some(restarting) = restarting(inputs, phase) {
+        all.retain(|one| one.type_ != ALL_RESTARTING);
+        all.push(settle(inputs, restarting));
+    }
+    all
+}
+
+/// Whether all containers end, to run again; absent where no rule says that they could.
+fn restarting(inputs: &Inputs<'_>, phase: &str) -> Option<PodCondition> {
+    let no = |reason| condition(ALL_RESTARTING, false, reason, String::new());
+    restart::may_restart_all(inputs.pod).then(|| match phase {
+        "Succeeded" => no("PodCompleted"),
+        "Failed" => no("PodFailed"),
+        _ if restart::restarts_all(inputs.pod, inputs.observed) => {
+            let message = "container exited with restart policy rule".to_owned();
+            condition(ALL_RESTARTING, true, "RestartAllContainersStarted", message)
+        }
+        _ => no(""),
+    })
 }
 
 /// The conditions of a pod that the node did not take.

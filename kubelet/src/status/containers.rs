@@ -80,6 +80,9 @@ fn unseen(
     init: bool,
 ) -> ContainerStatus {
     let old_state = old.and_then(|old| old.state.as_ref());
+    if !inputs.ended && (restart::all_have_begun(inputs.pod) || old_state.is_some_and(is_running_again)) {
+        return running_again(container, old);
+    }
     if let Some(old) = old {
         let terminated = old_state.is_some_and(|state| state.terminated.is_some());
         let restarts = restart::policy(inputs.pod, container) == "Always" && !init;
@@ -117,11 +120,46 @@ fn unseen(
     status
 }
 
+/// Why containers wait that all run again.
+const RUN_AGAIN: &str = "RestartingAllContainers";
+
+/// Status of a container that was removed to run again with all others.
+fn running_again(container: &Container, old: Option<&ContainerStatus>) -> ContainerStatus {
+    let old_state = old.and_then(|old| old.state.as_ref());
+    let last_state = match old_state {
+        Some(state) if state.terminated.is_some() => Some(state.clone()),
+        Some(state) if state.running.is_some() => {
+            let id = old.and_then(|old| old.container_id.clone());
+            Some(end(RUN_AGAIN, "The container was ended to run again with all others", id))
+        }
+        _ => old.and_then(|old| old.last_state.clone()),
+    };
+    ContainerStatus {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        started: Some(false),
+        restart_count: old.map(|old| old.restart_count).unwrap_or_default(),
+        state: Some(waiting_state(RUN_AGAIN, Some("The container was removed to run again with all others"))),
+        last_state,
+        volume_mounts: mounts(container),
+        ..Default::default()
+    }
+}
+
+/// Whether a container waits for others to end, so that all run again.
+fn is_running_again(state: &ContainerState) -> bool {
+    state.waiting.as_ref().is_some_and(|waiting| waiting.reason.as_deref() == Some(RUN_AGAIN))
+}
+
 fn unknown_end(message: &str, container_id: Option<String>) -> ContainerState {
+    end("ContainerStatusUnknown", message, container_id)
+}
+
+fn end(reason: &str, message: &str, container_id: Option<String>) -> ContainerState {
     ContainerState {
         terminated: Some(ContainerStateTerminated {
             exit_code: 137,
-            reason: Some("ContainerStatusUnknown".to_owned()),
+            reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
             container_id,
             ..Default::default()

@@ -35,6 +35,7 @@ impl Worker {
             return RETRY;
         }
         self.context.grants.release(&uid);
+        self.context.users.release(&uid);
         if !gone {
             self.report(&observed, &ProbeResults::default(), true, true);
             return RESYNC;

@@ -11,7 +11,7 @@ use super::Worker;
 use crate::container::expand::expand;
 use crate::container::{hosts, termination_message_path};
 use crate::pod;
-use crate::runtime::types::{Device, Mount, MountPropagation};
+use crate::runtime::types::{Device, ImageSpec, Mount, MountPropagation};
 use crate::volumes::{Mounted, subpath};
 
 impl Worker {
@@ -20,12 +20,16 @@ impl Worker {
         &self,
         container: &Container,
         env: &[(String, String)],
+        images: &BTreeMap<String, ImageSpec>,
         ips: &[String],
     ) -> io::Result<Vec<Mount>> {
         let directory = self.context.pod_dir(pod::uid(&self.pod));
         let mut mounts = Vec::new();
         for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-            mounts.push(self.volume_mount(&directory, container, index, mount, env)?);
+            mounts.push(match images.get(&mount.name) {
+                Some(image) => image_mount(mount, image, env)?,
+                None => self.volume_mount(&directory, container, index, mount, env)?,
+            });
         }
         let taken = |path: &str| {
             container
@@ -98,23 +102,41 @@ impl Worker {
                 })?,
             None => volume.path.clone(),
         };
-        let propagation = match mount.mount_propagation.as_deref() {
-            Some("HostToContainer") => MountPropagation::HostToContainer,
-            Some("Bidirectional") => MountPropagation::Bidirectional,
-            _ => MountPropagation::Private,
-        };
-        let container_path = match mount.mount_path.as_str() {
-            path if path.starts_with('/') => path.to_owned(),
-            path => format!("/{path}"),
-        };
         Ok(Mount {
-            container_path,
+            container_path: container_path(mount),
             host_path: host_path.to_string_lossy().into_owned(),
             readonly: volume.read_only || mount.read_only == Some(true),
-            propagation: propagation as i32,
+            propagation: propagation(mount) as i32,
             ..Default::default()
         })
     }
+}
+
+fn propagation(mount: &VolumeMount) -> MountPropagation {
+    match mount.mount_propagation.as_deref() {
+        Some("HostToContainer") => MountPropagation::HostToContainer,
+        Some("Bidirectional") => MountPropagation::Bidirectional,
+        _ => MountPropagation::Private,
+    }
+}
+
+fn container_path(mount: &VolumeMount) -> String {
+    match mount.mount_path.as_str() {
+        path if path.starts_with('/') => path.to_owned(),
+        path => format!("/{path}"),
+    }
+}
+
+/// What an image holds, which the runtime mounts.
+fn image_mount(mount: &VolumeMount, image: &ImageSpec, env: &[(String, String)]) -> io::Result<Mount> {
+    Ok(Mount {
+        container_path: container_path(mount),
+        readonly: true,
+        propagation: propagation(mount) as i32,
+        image: Some(image.clone()),
+        image_sub_path: sub_path(mount, env)?.unwrap_or_default(),
+        ..Default::default()
+    })
 }
 
 /// The part of the volume that is mounted, with variables filled in.

@@ -1,6 +1,6 @@
 //! Starting: sandboxes and containers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,15 @@ use k8s_openapi::api::core::v1::Container;
 use super::Worker;
 use crate::container::env::{self, Objects};
 use crate::container::{self, ConfigError, Parts, hosts, resolv, sandbox, security};
-use crate::images::Puller;
+use crate::images::{Puller, Wanted};
 use crate::logs;
 use crate::metrics::{self, Name};
 use crate::observed::{Observed, Sandbox};
 use crate::plan::Waiting;
 use crate::pod;
 use crate::runtime::embedded::Bandwidth;
-use crate::runtime::types::{ContainerConfig, Image, PodSandboxConfig};
+use crate::runtime::types::{ContainerConfig, Image, ImageSpec, PodSandboxConfig, UserNamespace};
+use crate::userns;
 
 /// Pause after a sandbox could not be made, doubled at each further failure up to the maximum: at first
 /// the network may just not be set up yet.
@@ -75,17 +76,36 @@ impl Worker {
             cgroup_parent: context.cgroups.of_pod(&self.pod),
             dns: resolv::config(&self.pod, &context.facts.cluster_dns, &context.facts.node_dns).0,
         };
-        sandbox::config(&self.pod, attempt, node)
+        let mut config = sandbox::config(&self.pod, attempt, node);
+        if let (Some(linux), Ok(users)) = (&mut config.linux, self.users()) {
+            let context = linux.security_context.get_or_insert_default();
+            context.namespace_options.get_or_insert_default().userns_options = Some(users);
+        }
+        config
+    }
+
+    /// Whose users the pod has; an error if it has not got those of its own.
+    fn users(&self) -> Result<UserNamespace, ConfigError> {
+        if pod::spec(&self.pod).host_users != Some(false) {
+            return Ok(userns::of_host());
+        }
+        let missing = || ConfigError::Invalid("the pod has no ids for its user namespace".to_owned());
+        self.context.users.of(pod::uid(&self.pod)).ok_or_else(missing)
+    }
+
+    /// Gets ids for users of the pod's own, if it wants them. Never is run as the host's root what should be confined.
+    async fn ask_for_users(&self, handler: &str) -> Result<(), String> {
+        if pod::spec(&self.pod).host_users != Some(false) {
+            return Ok(());
+        }
+        let runtime = self.context.runtime.status().await.map_err(|error| error.to_string())?;
+        userns::check_handler(&runtime.runtime_handlers, handler)?;
+        self.context.users.give(pod::uid(&self.pod))
     }
 
     /// Whether there can be a sandbox at all: nothing of the node's would change an error.
     fn possible_sandbox(&self) -> Result<(), String> {
         hosts::check_name(&self.pod, &self.context.facts.cluster_dns.domain)?;
-        if pod::spec(&self.pod).host_users == Some(false) {
-            // Never run what should be confined as the host's root.
-            let error = "can't set spec.hostUsers to false: the runtime does not support user namespaces";
-            return Err(error.to_owned());
-        }
         match &self.pod.metadata.annotations {
             // containerd refuses a sandbox with wrong limits half made, and refuses to remove it, too.
             Some(annotations) if !pod::host_network(&self.pod) => Bandwidth::of(annotations).map(|_| ()),
@@ -103,9 +123,9 @@ impl Worker {
         for warning in resolv::config(&self.pod, &facts.cluster_dns, &facts.node_dns).1 {
             self.events.warning("DNSConfigForming", warning);
         }
-        let config = self.sandbox_config(attempt);
-        if let Err(error) = tokio::fs::create_dir_all(&config.log_directory).await {
-            tracing::error!(path = config.log_directory, %error, "log directory not made");
+        let logs = self.context.log_dir(&self.pod);
+        if let Err(error) = tokio::fs::create_dir_all(&logs).await {
+            tracing::error!(path = %logs.display(), %error, "log directory not made");
             return Err(SANDBOX_RETRY);
         }
         let handler = match pod::spec(&self.pod).runtime_class_name.as_deref().filter(|name| !name.is_empty())
@@ -115,8 +135,13 @@ impl Worker {
                 self.context.lookup.runtime_handler(class).await.map_err(|error| error.to_string())
             }
         };
+        let handler = match handler {
+            Ok(handler) => self.ask_for_users(&handler).await.map(|()| handler),
+            Err(error) => Err(error),
+        };
         let result = match handler {
             Ok(handler) => {
+                let config = self.sandbox_config(attempt);
                 let runtime = Arc::clone(&self.context.runtime);
                 let call = async move { runtime.run_pod_sandbox(config, &handler).await };
                 self.under_way.run(call).await.map_err(|error| error.to_string())
@@ -214,9 +239,11 @@ impl Worker {
         observed: &Observed,
     ) -> Result<(), StartError> {
         let sandbox_config = self.sandbox_config(sandbox.attempt);
-        let image = self.image(container, &sandbox_config).await?;
+        // The volumes' come first, as in the original.
+        let volumes = self.volume_images(container, &sandbox_config).await?;
+        let image = self.image(container.into(), &sandbox_config).await?;
         security::verify_non_root(&self.pod, container, &image)?;
-        let config = self.container_config(container, &image, sandbox, observed).await?;
+        let config = self.container_config(container, &image, &volumes, sandbox, observed).await?;
         let limits = config.linux.as_ref().and_then(|linux| linux.resources.clone());
         let (runtime, home) = (Arc::clone(&self.context.runtime), sandbox.id.clone());
         let id = self
@@ -249,18 +276,15 @@ impl Worker {
         ips.first().cloned().unwrap_or_default()
     }
 
-    async fn image(
-        &mut self,
-        container: &Container,
-        sandbox: &PodSandboxConfig,
-    ) -> Result<Image, StartError> {
+    async fn image(&mut self, wanted: Wanted<'_>, sandbox: &PodSandboxConfig) -> Result<Image, StartError> {
         let puller = Puller {
             runtime: self.context.runtime.as_ref(),
             lookup: self.context.lookup.as_ref(),
             events: &self.events,
             preloaded: &self.context.preloaded,
+            pulled: &self.context.pulled,
         };
-        puller.ensure(&self.pod, container, sandbox, &mut self.pulls).await.map_err(|error| StartError {
+        puller.ensure(&self.pod, wanted, sandbox, &mut self.pulls).await.map_err(|error| StartError {
             reason: error.reason,
             message: error.message,
             retry_after: error.retry_after.unwrap_or(CONFIG_RETRY),
@@ -269,10 +293,30 @@ impl Worker {
         })
     }
 
+    /// The images of the volumes that a container mounts, by the volumes' names.
+    async fn volume_images(
+        &mut self,
+        container: &Container,
+        sandbox: &PodSandboxConfig,
+    ) -> Result<BTreeMap<String, ImageSpec>, StartError> {
+        let pod = Arc::clone(&self.pod);
+        let mounted =
+            |name: &String| container.volume_mounts.iter().flatten().any(|mount| mount.name == *name);
+        let mut images = BTreeMap::new();
+        for volume in pod::spec(&pod).volumes.iter().flatten().filter(|volume| mounted(&volume.name)) {
+            if let Some(source) = &volume.image {
+                let image = self.image(source.into(), sandbox).await?;
+                images.insert(volume.name.clone(), ImageSpec { image: image.id });
+            }
+        }
+        Ok(images)
+    }
+
     async fn container_config(
         &self,
         container: &Container,
         image: &Image,
+        volumes: &BTreeMap<String, ImageSpec>,
         sandbox: &Sandbox,
         observed: &Observed,
     ) -> Result<ContainerConfig, StartError> {
@@ -290,15 +334,10 @@ impl Worker {
             None => logs::restarts_by_logs(&context.log_dir(&self.pod).join(&container.name)),
         };
         let mounts = self
-            .mounts(container, &env, &sandbox.ips)
+            .mounts(container, &env, volumes, &sandbox.ips)
             .await
             .map_err(|error| StartError::new("CreateContainerConfigError", error))?;
-        let target = pod::ephemeral_containers(&self.pod)
-            .iter()
-            .find(|ephemeral| ephemeral.name == container.name)
-            .and_then(|ephemeral| ephemeral.target_container_name.as_deref())
-            .and_then(|target| observed.latest(target))
-            .map(|target| target.id.clone());
+        let target = self.target(container, observed)?;
         let parts = Parts {
             image: image.id.clone(),
             env,
@@ -316,10 +355,25 @@ impl Worker {
             target,
         };
         let mut config = container::config(&self.pod, container, parts);
+        let users = self.users()?;
+        for mount in &mut config.mounts {
+            (mount.uid_mappings, mount.gid_mappings) = (users.uids.clone(), users.gids.clone());
+        }
         if let Some(context) = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()) {
             security::locate_profile(context, &self.context.facts.root_dir.join("seccomp"));
+            context.namespace_options.get_or_insert_default().userns_options = Some(users);
         }
         Ok(config)
+    }
+
+    /// The container whose processes one for debugging is to see.
+    fn target(&self, container: &Container, observed: &Observed) -> Result<Option<String>, ConfigError> {
+        let mut all = pod::ephemeral_containers(&self.pod).iter();
+        let target =
+            all.find(|one| one.name == container.name).and_then(|one| one.target_container_name.as_deref());
+        let Some(target) = target.filter(|target| !target.is_empty()) else { return Ok(None) };
+        let missing = || ConfigError::Invalid(format!("unable to find target container {target}"));
+        observed.latest(target).map(|target| Some(target.id.clone())).ok_or_else(missing)
     }
 
     /// Fetches the config maps and secrets that the environment refers to.

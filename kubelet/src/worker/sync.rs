@@ -44,8 +44,9 @@ impl Worker {
                 continue;
             }
             let probes = self.probes.results(&self.pod, &observed);
+            let newest = self.pod_with_newest_status();
             let plan = plan::plan(&plan::Inputs {
-                pod: &self.pod,
+                pod: &newest,
                 observed: &observed,
                 probes: &probes,
                 backoff: &self.crashes,
@@ -219,9 +220,7 @@ impl Worker {
                     self.stop_container(id, name, message, *grace).await;
                 }
                 Action::RemoveContainer { id } => {
-                    if let Err(error) = self.context.runtime.remove_container(id).await {
-                        tracing::warn!(id, %error, "container not removed");
-                    }
+                    self.remove_container(id, observed).await?;
                 }
                 Action::StartContainer { name } => {
                     let Some(sandbox) = &mut sandbox else { continue };
@@ -236,6 +235,25 @@ impl Worker {
             Some(after) => Err(after.unwrap_or_start_retry()),
             None => Ok(!plan.actions.is_empty()),
         }
+    }
+
+    /// Removes a container, which is to run anew.
+    async fn remove_container(&mut self, id: &str, observed: &Observed) -> Result<(), Duration> {
+        if let Err(error) = self.context.runtime.remove_container(id).await {
+            tracing::warn!(id, %error, "container not removed");
+            return Err(RUNTIME_RETRY);
+        }
+        let Some(one) = observed.containers.iter().find(|one| one.id == id) else { return Ok(()) };
+        if one.is_exited()
+            && let Some(container) = pod::find_container(&self.pod, &one.name)
+        {
+            self.crashes.advance(&pod::crash_key(&container), one.finished, Timestamp::now());
+        }
+        // By the newest log it is known how often the container ran.
+        if observed.latest(&one.name).is_some_and(|latest| latest.id != one.id) {
+            let _ = tokio::fs::remove_file(&one.log_path).await;
+        }
+        Ok(())
     }
 
     /// Turns to stopping what runs.

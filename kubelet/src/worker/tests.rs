@@ -16,11 +16,13 @@ use crate::devices::Devices;
 use crate::dra::Dra;
 use crate::eviction::Evictions;
 use crate::grants::{Grants, Nearness};
+use crate::images::pulled::Pulled;
 use crate::memory::{MemoryManager, OfNodes};
 use crate::runtime::Runtime;
 use crate::runtime::fake::FakeRuntime;
 use crate::status::VerdictKind;
 use crate::topology::cpus::{CpuSet, Cpus};
+use crate::userns::{Ids, Users};
 
 struct World {
     runtime: Arc<FakeRuntime>,
@@ -62,6 +64,10 @@ impl World {
                     .expect("memory"),
                 Nearness::default(),
             )),
+            users: Arc::new(
+                Users::open(dir.path().join("root/pods"), Ids::of_host(1 << 16, 1 << 16, 1).expect("ids"))
+                    .expect("users"),
+            ),
             csi: Csi::new(dir.path().join("root"), "n"),
             lookup: Arc::new(Standalone),
             services: Arc::new(Standalone),
@@ -70,6 +76,7 @@ impl World {
             events: Recorder::discarding(),
             statuses: Arc::default(),
             preloaded,
+            pulled: Pulled::open(dir.path(), Default::default()),
         });
         let inbox = Inbox::new(Arc::new(pod::tests::pod(manifest)));
         let worker = Worker::new(Arc::clone(&context), Arc::clone(&inbox));

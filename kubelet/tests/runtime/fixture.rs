@@ -62,7 +62,11 @@ impl Drop for Fixture {
                 );
             }
             let containers = std::fs::read_dir(sandbox.path().join("c")).into_iter().flatten().flatten();
-            for mount in containers.map(|one| one.path().join("rootfs")).chain([sandbox.path().join("shm")]) {
+            let containers: Vec<PathBuf> = containers.map(|one| one.path()).collect();
+            containers
+                .iter()
+                .for_each(|one| knarr_kubelet::runtime::embedded::shim::userns::unmount_all(one));
+            for mount in containers.iter().map(|one| one.join("rootfs")).chain([sandbox.path().join("shm")]) {
                 let _ = nix::mount::umount2(&mount, nix::mount::MntFlags::MNT_DETACH);
             }
         }
@@ -101,6 +105,9 @@ impl Fixture {
     /// The runtime of this program.
     pub async fn embedded() -> Self {
         let dir = tempfile::Builder::new().prefix("knarr-node-").tempdir().expect("directory");
+        // Roots of pods with users of their own must come through.
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .expect("mode");
         let file = dir.path().join("image.tar");
         std::fs::write(&file, support::archive()).expect("archive");
         let runtime = open(dir.path());

@@ -31,6 +31,9 @@ pub async fn run(fixture: &Fixture) {
         embedded::namespaces(fixture).await;
         embedded::adoption(fixture).await;
         embedded::loss(fixture).await;
+        embedded::users(fixture).await;
+        embedded::volumes_of_images(fixture).await;
+        embedded::users_share_processes(fixture).await;
     }
     images(fixture).await;
 }

@@ -59,6 +59,7 @@ pub fn clean(directory: &Path, sandbox: &PodSandboxConfig) {
     for folder in containers.map(|entry| entry.path()) {
         let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         end_cgroup(&format!("{parent}/{id}"));
+        super::shim::userns::unmount_all(&folder);
         let _ = umount2(&folder.join("rootfs"), MntFlags::MNT_DETACH);
         let file = folder.join(state::STATUS);
         let Ok(status) = state::read_json::<Status>(&file) else { continue };

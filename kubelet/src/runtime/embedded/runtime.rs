@@ -1,5 +1,6 @@
 //! The [`Runtime`] itself.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -62,6 +63,7 @@ struct Inner {
     network: Arc<dyn PodNetwork>,
     books: Mutex<Books>,
     changed: broadcast::Sender<()>,
+    has_user_namespaces: bool,
     /// Calls that make or remove something.
     changes: Unbroken,
 }
@@ -93,6 +95,10 @@ impl Embedded {
     pub fn open(settings: Settings) -> Result<Self> {
         std::fs::create_dir_all(&settings.root).map_err(failed)?;
         let books = Books::read(&settings.root).map_err(failed)?;
+        let obstacle = super::shim::userns::obstacle(&settings.root);
+        if let Some(obstacle) = &obstacle {
+            tracing::warn!(obstacle, "no pod can have users of its own");
+        }
         let runtime = Self {
             inner: Arc::new(Inner {
                 root: settings.root,
@@ -102,6 +108,7 @@ impl Embedded {
                 network: settings.network,
                 books: Mutex::new(books),
                 changed: broadcast::channel(16).0,
+                has_user_namespaces: obstacle.is_none(),
                 changes: Unbroken::default(),
             }),
         };
@@ -295,12 +302,19 @@ impl Embedded {
         let sandbox = self.sandbox(sandbox_id)?;
         let image = config.image.clone().unwrap_or_default().image;
         let record = self.inner.store.find(&image)?.ok_or_else(|| StoreError::Missing(image.clone()))?;
+        let mut volumes = BTreeMap::new();
+        for image in config.mounts.iter().filter_map(|mount| mount.image.as_ref()) {
+            let found = self.inner.store.find(&image.image)?;
+            volumes
+                .insert(image.image.clone(), found.ok_or_else(|| StoreError::Missing(image.image.clone()))?);
+        }
         let launch = Launch {
             image_id: record.id.clone(),
             image_name: record.names.iter().next().cloned().unwrap_or_default(),
             image_ref: reference(&record),
             layers_dir: self.inner.store.layers_dir(),
             layers: record.layers.clone(),
+            volumes: volumes.iter().map(|(name, record)| (name.clone(), record.layers.clone())).collect(),
             execution: self.inner.store.config(&record)?.config,
         };
         if spec::arguments(&config, &launch.execution).is_empty() {
@@ -313,7 +327,8 @@ impl Embedded {
         let directory = sandbox.directory.join(state::CONTAINERS).join(&id);
         std::fs::create_dir_all(&directory).map_err(failed)?;
         let write = || {
-            self.inner.store.hold(&id, &record, &directory)?;
+            let records: Vec<&Record> = std::iter::once(&record).chain(volumes.values()).collect();
+            self.inner.store.hold(&id, &records, &directory)?;
             let status = Status { created_at: state::now(), ..Status::default() };
             write_config(&directory, &config).map_err(failed)?;
             state::write_json(&directory.join(state::STATUS), &status).map_err(failed)?;
@@ -364,6 +379,7 @@ impl Embedded {
         if container.state().phase == Phase::Running {
             self.kill(&id, &container).await?;
         }
+        super::shim::userns::unmount_all(&container.directory);
         remove_directory(&container.directory).await?;
         self.inner.store.release(&id)?;
         self.inner.books.lock().containers.remove(&id);
@@ -513,7 +529,7 @@ impl Runtime for Embedded {
         })
     }
 
-    async fn status(&self) -> Result<Vec<RuntimeCondition>> {
+    async fn status(&self) -> Result<StatusResponse> {
         let network = Arc::clone(&self.inner.network);
         let network = blocking(move || Ok(network.ready())).await?;
         let condition = |kind: &str, result: std::result::Result<(), String>| RuntimeCondition {
@@ -526,7 +542,15 @@ impl Runtime for Embedded {
         if !network.status {
             network.reason = "NetworkPluginNotReady".to_owned();
         }
-        Ok(vec![condition("RuntimeReady", Ok(())), network])
+        let features = RuntimeHandlerFeatures {
+            user_namespaces: self.inner.has_user_namespaces,
+            ..RuntimeHandlerFeatures::default()
+        };
+        Ok(StatusResponse {
+            status: Some(RuntimeStatus { conditions: vec![condition("RuntimeReady", Ok(())), network] }),
+            runtime_handlers: vec![RuntimeHandler { name: String::new(), features: Some(features) }],
+            features: Some(RuntimeFeatures { supplemental_groups_policy: true }),
+        })
     }
 
     async fn settled(&self) {

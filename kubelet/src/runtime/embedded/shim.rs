@@ -15,6 +15,7 @@ pub mod protocol;
 mod seccomp;
 mod server;
 mod streams;
+pub mod userns;
 
 pub use container::unified;
 pub use pause::PROGRAM as PAUSE_PROGRAM;

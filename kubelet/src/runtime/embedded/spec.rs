@@ -49,8 +49,8 @@ pub struct Parts<'a> {
     pub identity: &'a Identity,
     /// Its process namespace.
     pub processes: Processes,
-    /// Directory of the sandbox with `resolv.conf`, `hostname` and `shm`.
-    pub files: &'a str,
+    /// Path of its user namespace, unless its users are the host's.
+    pub users: Option<String>,
     /// Whether the machine has one tree of control groups.
     pub unified: bool,
     /// Capabilities that this process has itself, without `CAP_`.
@@ -185,6 +185,7 @@ pub fn container(parts: &Parts<'_>) -> Result<Value, String> {
     if parts.unified && !security.privileged {
         namespaces.push(json!({"type": "cgroup"}));
     }
+    namespaces.extend(parts.users.as_ref().map(|path| json!({"type": "user", "path": path})));
     let linux = parts.config.linux.clone().unwrap_or_default();
     let mut resources = resources(&linux.resources.unwrap_or_default(), parts.unified);
     resources["devices"] = device_rules(&security, parts);
@@ -271,19 +272,6 @@ fn mounts(parts: &Parts<'_>, security: &LinuxContainerSecurityContext) -> Vec<Va
         all.extend(own);
     }
     let mut binds: Vec<Mount> = parts.config.mounts.clone();
-    let own = [("/dev/shm", "shm"), ("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostname")];
-    for (container_path, file) in own {
-        if binds.iter().all(|mount| mount.container_path.trim_end_matches('/') != container_path) {
-            let host_path = format!("{}/{file}", parts.files);
-            let readonly = security.readonly_rootfs && file != "shm";
-            binds.push(Mount {
-                container_path: container_path.to_owned(),
-                host_path,
-                readonly,
-                ..Mount::default()
-            });
-        }
-    }
     // What lies deeper is mounted later.
     binds.sort_by_key(|mount| mount.container_path.trim_end_matches('/').matches('/').count());
     let hides = |destination: &str| {
@@ -294,6 +282,21 @@ fn mounts(parts: &Parts<'_>, security: &LinuxContainerSecurityContext) -> Vec<Va
     all
 }
 
+/// The sandbox's own files for a container, without those that the pod mounts itself; `folder` has `resolv.conf`,
+/// `hostname` and `shm`.
+pub fn own_files(config: &ContainerConfig, folder: &str) -> Vec<Mount> {
+    let own = [("/dev/shm", "shm"), ("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostname")];
+    let free =
+        |path: &str| config.mounts.iter().all(|mount| mount.container_path.trim_end_matches('/') != path);
+    let mount = |(path, file): (&str, &str)| Mount {
+        container_path: path.to_owned(),
+        host_path: format!("{folder}/{file}"),
+        readonly: security(config).readonly_rootfs && file != "shm",
+        ..Mount::default()
+    };
+    own.into_iter().filter(|(path, _)| free(path)).map(mount).collect()
+}
+
 fn bind(mount: &Mount) -> Value {
     let travels = match mount.propagation() {
         MountPropagation::Private => "rprivate",
@@ -301,10 +304,11 @@ fn bind(mount: &Mount) -> Value {
         MountPropagation::Bidirectional => "rshared",
     };
     let access = if mount.readonly { "ro" } else { "rw" };
-    json!({
-        "destination": mount.container_path, "type": "bind", "source": mount.host_path,
-        "options": ["rbind", travels, access],
-    })
+    let mut options = vec!["rbind", travels, access];
+    if mount.image.is_some() {
+        options.push("noexec");
+    }
+    json!({"destination": mount.container_path, "type": "bind", "source": mount.host_path, "options": options})
 }
 
 /// Limits as the OCI runtime takes them; also for a change of a running container.

@@ -4,6 +4,7 @@
 //! `c/ID` are its containers. Of a container, `config.pb` and `launch.json` are the kubelet's; `status.json` is
 //! written by the kubelet when the container is made and by the shim from then on. Files are replaced whole.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,9 @@ pub struct Launch {
     pub layers_dir: PathBuf,
     /// The layers, the lowest first.
     pub layers: Vec<String>,
+    /// Layers of the images that are volumes, by what the volumes call them.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, Vec<String>>,
     /// What the image says about containers.
     pub execution: Execution,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::image::ImageSpec;
 use super::sandbox::PodSandboxConfig;
-use super::security::LinuxContainerSecurityContext;
+use super::security::{IdMapping, LinuxContainerSecurityContext};
 
 /// How mounts travel between host and container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ::prost::Enumeration)]
@@ -38,6 +38,14 @@ pub struct Mount {
     pub selinux_relabel: bool,
     #[prost(enumeration = "MountPropagation", tag = "5")]
     pub propagation: i32,
+    #[prost(message, repeated, tag = "6")]
+    pub uid_mappings: Vec<IdMapping>,
+    #[prost(message, repeated, tag = "7")]
+    pub gid_mappings: Vec<IdMapping>,
+    #[prost(message, optional, tag = "9")]
+    pub image: Option<ImageSpec>,
+    #[prost(string, tag = "10")]
+    pub image_sub_path: String,
 }
 
 /// An environment variable.

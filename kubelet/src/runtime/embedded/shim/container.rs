@@ -18,10 +18,11 @@ use serde_json::{Value, json};
 use super::executor::{FOR_FILTER, Program};
 use super::propagation;
 use super::seccomp::Filter;
+use super::userns::{self, Entry, Users};
 use crate::runtime::embedded::cdi::{self, Registry};
 use crate::runtime::embedded::spec::{self, Parts, Processes};
 use crate::runtime::embedded::state::{self, Launch};
-use crate::runtime::embedded::store::{Execution, mount_overlay};
+use crate::runtime::embedded::store::{Execution, mount_layers, mount_overlay};
 use crate::runtime::embedded::users::Database;
 use crate::runtime::embedded::{devices, state::OCI};
 use crate::runtime::types::{ContainerConfig, Mount, NamespaceMode, PodSandboxConfig, ProfileType};
@@ -42,6 +43,19 @@ pub struct Stdio {
     pub console: Option<PathBuf>,
 }
 
+impl Stdio {
+    /// Gives the pipes among them to a user, who may then open them by their names in `/dev` too.
+    fn owned_by(self, (user, group): (u32, u32)) -> io::Result<Self> {
+        use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
+        for stream in [&self.stdin, &self.stdout, &self.stderr].into_iter().flatten() {
+            if FileType::from_raw_mode(fstat(stream)?.st_mode) == FileType::Fifo {
+                fchown(stream, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+            }
+        }
+        Ok(self)
+    }
+}
+
 /// A started container.
 pub struct Started {
     /// Its first process.
@@ -50,6 +64,8 @@ pub struct Started {
     pub program: Program,
     /// The specification of its process.
     pub process: Value,
+    /// User and group of that process as the host sees them.
+    user: (u32, u32),
     /// How readily the kernel kills it for memory.
     oom_score_adj: i64,
 }
@@ -78,7 +94,7 @@ fn text(error: impl std::fmt::Display) -> String {
 }
 
 /// An error of the OCI runtime with its causes, which say more than it does itself.
-fn oci_text(error: &LibcontainerError) -> String {
+pub fn oci_text(error: &LibcontainerError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
@@ -97,11 +113,13 @@ pub fn start(
     sandbox: &PodSandboxConfig,
     config: &ContainerConfig,
     processes: Processes,
+    users: Option<&Users>,
     stdio: Stdio,
 ) -> Result<Started, String> {
     let folder = files.folder();
     let launch: Launch = state::read_json(&folder.join(state::LAUNCH)).map_err(text)?;
-    mount_root(&folder, &launch).map_err(|error| format!("failed to mount the root file system: {error}"))?;
+    let layers = mount_root(&folder, &launch, users)
+        .map_err(|error| format!("failed to mount the root file system: {error}"))?;
     let rootfs = folder.join("rootfs");
     let root = pathrs::Root::open(&rootfs).map_err(text)?;
     let database = Database { passwd: read(&root, "etc/passwd"), group: read(&root, "etc/group") };
@@ -109,7 +127,27 @@ pub fn start(
     let identity = database.identity(&security, &launch.execution.user)?;
     make_sources(config)?;
     let mut config = config.clone();
-    config.mounts.extend(image_volumes(&root, &launch.execution, &config.mounts)?);
+    let own_files = files.sandbox.display().to_string();
+    config.mounts.extend(spec::own_files(&config, &own_files));
+    let (mut volumes, plain): (Vec<Mount>, Vec<Mount>) =
+        std::mem::take(&mut config.mounts).into_iter().partition(|mount| mount.image.is_some());
+    config.mounts = plain;
+    mount_volumes(&folder, &launch, &layers, &mut volumes)?;
+    if let Some(users) = users {
+        // Devices cannot be made by these users.
+        let devices = config.devices.iter().filter(|device| device.container_path != device.host_path);
+        let plain = devices.map(|device| Mount {
+            container_path: device.container_path.clone(),
+            host_path: device.host_path.clone(),
+            ..Mount::default()
+        });
+        let plain: Vec<Mount> = plain.collect();
+        config.devices.retain(|device| device.container_path == device.host_path);
+        users.mount_all(&folder, &mut config.mounts).map_err(text)?;
+        config.mounts.extend(plain);
+    }
+    config.mounts.append(&mut volumes);
+    config.mounts.extend(image_volumes(&root, &launch.execution, &config.mounts, users)?);
     let config = &config;
     let own_capabilities = own_capabilities();
     let parts = Parts {
@@ -119,7 +157,7 @@ pub fn start(
         image: &launch.execution,
         identity: &identity,
         processes,
-        files: &files.sandbox.display().to_string(),
+        users: users.map(Users::path),
         unified: unified(),
         own_capabilities: &own_capabilities,
         host_devices: if security.privileged { devices::of_host() } else { Vec::new() },
@@ -131,7 +169,7 @@ pub fn start(
     let directory =
         specification["process"]["cwd"].as_str().unwrap_or("/").trim_start_matches('/').to_owned();
     if !directory.is_empty() {
-        root.mkdir_all(&directory, &Permissions::from_mode(0o755))
+        make_folder(&root, &directory, users)
             .map_err(|error| format!("working directory {directory:?}: {error}"))?;
     }
     let program = program(config, &mut specification["process"])?;
@@ -139,14 +177,21 @@ pub fn start(
     state::write_json(&folder.join("config.json"), &specification).map_err(text)?;
     let adjustment = config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
     let adjustment = adjustment.map(|resources| resources.oom_score_adj).unwrap_or_default();
+    let user = (
+        users.map_or(0, |users| users.root) + identity.uid,
+        users.map_or(0, |users| users.root_group) + identity.gid,
+    );
+    let stdio = stdio.owned_by(user).map_err(text)?;
     let mut container = with_oom_score(adjustment, || {
         let builder = builder(files, stdio, &program).map_err(|error| oci_text(&error))?;
         let builder = builder.as_init(&folder).with_systemd(false).with_detach(true);
         builder.build().map_err(|error| oci_text(&error))
     })?;
     container.start().map_err(|error| oci_text(&error))?;
+    // It has its own by now.
+    userns::unmount_all(&folder);
     let pid = container.pid().ok_or("the container has no process")?;
-    Ok(Started { pid: Pid::from_raw(pid.as_raw()), program, process, oom_score_adj: adjustment })
+    Ok(Started { pid: Pid::from_raw(pid.as_raw()), program, process, user, oom_score_adj: adjustment })
 }
 
 /// Runs a command in a container.
@@ -155,9 +200,12 @@ pub fn exec(
     started: &Started,
     args: &[String],
     tty: bool,
+    users: Option<&Users>,
     stdio: Stdio,
 ) -> Result<Pid, String> {
     let mut process = started.process.clone();
+    let mut program = started.program.clone();
+    program.entry = users.map(|users| Entry::take(users, &mut process));
     process["args"] = json!(args);
     process["terminal"] = json!(tty);
     if tty
@@ -168,8 +216,9 @@ pub fn exec(
     }
     let mut file = tempfile::NamedTempFile::new_in(files.folder()).map_err(text)?;
     file.write_all(process.to_string().as_bytes()).map_err(text)?;
+    let stdio = stdio.owned_by(started.user).map_err(text)?;
     let pid = with_oom_score(started.oom_score_adj, || {
-        let builder = builder(files, stdio, &started.program).map_err(|error| oci_text(&error))?;
+        let builder = builder(files, stdio, &program).map_err(|error| oci_text(&error))?;
         let tenant = builder.as_tenant().with_process(Some(file.path())).with_detach(true);
         tenant.build().map_err(|error| oci_text(&error))
     })?;
@@ -212,25 +261,62 @@ fn program(config: &ContainerConfig, process: &mut Value) -> Result<Program, Str
         None => Some(Filter::runtime_default(&keep.iter().cloned().collect())?),
     };
     if security.no_new_privs {
-        return Ok(Program { filter, keep: None });
+        return Ok(Program { filter, ..Program::default() });
     }
     let until_then: BTreeSet<&str> = keep.iter().map(String::as_str).chain(FOR_FILTER).collect();
     for set in ["bounding", "effective", "permitted"] {
         process["capabilities"][set] = json!(until_then);
     }
-    Ok(Program { filter, keep: Some(keep) })
+    Ok(Program { filter, keep: Some(keep), entry: None })
 }
 
-fn mount_root(folder: &Path, launch: &Launch) -> io::Result<()> {
+/// Mounts the images that are volumes below the container's folder, and changes the mounts to where they are.
+fn mount_volumes(folder: &Path, launch: &Launch, layers: &Path, mounts: &mut [Mount]) -> Result<(), String> {
+    for (index, mount) in mounts.iter_mut().enumerate() {
+        let image = mount.image.clone().unwrap_or_default().image;
+        let of_image =
+            launch.volumes.get(&image).ok_or_else(|| format!("image {image:?} was not prepared"))?;
+        let (target, empty) = (folder.join(userns::IMAGES).join(index.to_string()), folder.join("empty"));
+        let mounted = || {
+            std::fs::create_dir_all(&target)?;
+            std::fs::create_dir_all(&empty)?;
+            within(layers, || mount_layers(of_image, &empty, &target))
+        };
+        mounted().map_err(|error| format!("failed to mount image {image:?}: {error}"))?;
+        let missing = |error: pathrs::error::Error| {
+            format!("failed to mount image {image:?}: subPath {:?}: {error}", mount.image_sub_path)
+        };
+        let root = pathrs::Root::open(&target).map_err(missing)?;
+        let sub = Some(mount.image_sub_path.trim_matches('/')).filter(|sub| !sub.is_empty()).unwrap_or(".");
+        let part = root.resolve(sub).map_err(missing)?;
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", part.as_fd().as_raw_fd()));
+        mount.host_path = path.map_err(text)?.display().to_string();
+    }
+    Ok(())
+}
+
+/// Does something where names relative to a folder are short.
+fn within<T>(folder: &Path, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = std::env::current_dir()?;
+    std::env::set_current_dir(folder)?;
+    let done = work();
+    std::env::set_current_dir(before)?;
+    done
+}
+
+/// Mounts the container's root; answers the folder of layers as the container's users see it.
+fn mount_root(folder: &Path, launch: &Launch, users: Option<&Users>) -> io::Result<PathBuf> {
     let (upper, work, rootfs) = (folder.join("upper"), folder.join("work"), folder.join("rootfs"));
     for path in [&upper, &work, &rootfs] {
         std::fs::create_dir_all(path)?;
     }
-    let before = std::env::current_dir()?;
-    std::env::set_current_dir(&launch.layers_dir)?;
-    let mounted = mount_overlay(&launch.layers, &upper, &work, &rootfs);
-    std::env::set_current_dir(before)?;
-    mounted
+    let mut layers = launch.layers_dir.clone();
+    if let Some(users) = users {
+        layers = users.mount_layers(folder, &layers)?;
+        users.own(&upper)?;
+    }
+    within(&layers, || mount_overlay(&launch.layers, &upper, &work, &rootfs))?;
+    Ok(layers)
 }
 
 fn read(root: &pathrs::Root, path: &str) -> String {
@@ -240,11 +326,16 @@ fn read(root: &pathrs::Root, path: &str) -> String {
 
 /// The folders that an image names for data, without those that the pod mounts itself. Each is its own folder of the
 /// container's root once more, which stays writable where the root is not, and goes with the container.
-fn image_volumes(root: &pathrs::Root, image: &Execution, mounts: &[Mount]) -> Result<Vec<Mount>, String> {
+fn image_volumes(
+    root: &pathrs::Root,
+    image: &Execution,
+    mounts: &[Mount],
+    users: Option<&Users>,
+) -> Result<Vec<Mount>, String> {
     let plain = |path: &str| path.trim_matches('/').to_owned();
     let free = |path: &&String| mounts.iter().all(|mount| plain(&mount.container_path) != plain(path));
     let volume = |path: &String| {
-        let folder = root.mkdir_all(plain(path), &Permissions::from_mode(0o755)).map_err(text)?;
+        let folder = make_folder(root, &plain(path), users)?;
         let host_path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd()));
         let host_path = host_path.map_err(text)?.display().to_string();
         Ok(Mount { container_path: path.clone(), host_path, ..Mount::default() })
@@ -253,6 +344,21 @@ fn image_volumes(root: &pathrs::Root, image: &Execution, mounts: &[Mount]) -> Re
     named
         .map(|path| volume(path).map_err(|error: String| format!("volume {path:?} of the image: {error}")))
         .collect()
+}
+
+/// A folder of the container's root, made where it is missing; it belongs to the container's root then.
+fn make_folder(root: &pathrs::Root, path: &str, users: Option<&Users>) -> Result<OwnedFd, String> {
+    let mode = Permissions::from_mode(0o755);
+    if let Some(users) = users {
+        for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
+            let part = &path[..end];
+            if root.resolve(part).is_err() {
+                let made = root.mkdir_all(part, &mode).map_err(text)?;
+                users.own(Path::new(&format!("/proc/self/fd/{}", made.as_fd().as_raw_fd()))).map_err(text)?;
+            }
+        }
+    }
+    root.mkdir_all(path, &mode).map(OwnedFd::from).map_err(text)
 }
 
 /// Makes folders of the host that are to be mounted but are not there, and checks how mounts travel.
@@ -343,7 +449,7 @@ pub fn clean(files: &Files<'_>) {
             tracing::warn!(id = files.id, error = oci_text(&error), "container not deleted");
         }
     }
-    // Not there if the container never came so far.
+    userns::unmount_all(&files.folder());
     let _ = umount2(&files.folder().join("rootfs"), MntFlags::MNT_DETACH);
 }
 

@@ -10,6 +10,7 @@ use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
 use super::seccomp::Filter;
+use super::userns::Entry;
 
 /// Becomes the program, after what the OCI runtime leaves to it.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,8 @@ pub struct Program {
     pub filter: Option<Filter>,
     /// Capabilities that are given up once the filter is set; without a filter the OCI runtime has done that.
     pub keep: Option<Vec<String>>,
+    /// Users that a command joins: for these the OCI runtime does that with the first process only.
+    pub entry: Option<Entry>,
 }
 
 fn process(spec: &Spec) -> Option<&Process> {
@@ -30,6 +33,11 @@ fn arguments(spec: &Spec) -> &[String] {
 
 impl Executor for Program {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        if let Some(entry) = &self.entry {
+            let failed =
+                |error| ExecutorValidationError::ArgValidationError(format!("user namespace: {error}"));
+            entry.join().map_err(failed)?;
+        }
         let name = arguments(spec).first().map(String::as_str).unwrap_or_default();
         let variables = process(spec).and_then(|process| process.env().as_ref());
         let path = variables.and_then(|all| all.iter().find_map(|one| one.strip_prefix("PATH=")));

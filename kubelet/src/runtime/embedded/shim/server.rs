@@ -19,12 +19,15 @@ use nix::unistd::Pid;
 
 use super::container::{self, Files, Started, Stdio};
 use super::output::{Log, Stream};
-use super::pause;
+use super::pause::{self, Owner};
 use super::protocol::{self, Reply, Request, Streams};
 use super::streams::{self, Attached, Flow, Sink};
+use super::userns::{self, Users};
 use crate::runtime::embedded::spec::Processes;
 use crate::runtime::embedded::state::{self, Phase, Status};
-use crate::runtime::types::{ContainerConfig, NamespaceMode, PodSandboxConfig};
+use crate::runtime::types::{
+    ContainerConfig, LinuxPodSandboxConfig, NamespaceMode, NamespaceOption, PodSandboxConfig,
+};
 
 /// How long everything else waits for a connection within the pod.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -53,6 +56,7 @@ pub fn run(directory: &Path) -> io::Result<()> {
         containers: BTreeMap::new(),
         commands: BTreeMap::new(),
         pause: None,
+        users: None,
         ended: false,
     };
     while !server.ended {
@@ -81,6 +85,8 @@ struct Server {
     /// Commands by their processes, with the connections that wait for them.
     commands: BTreeMap<Pid, u64>,
     pause: Option<Pid>,
+    /// Users of the pod's own.
+    users: Option<Users>,
     ended: bool,
 }
 
@@ -229,7 +235,7 @@ impl Server {
             Err(text) => Reply::Failed(text),
         };
         Some(match request {
-            Request::SetUp => done(set_up(&self.directory, &self.sandbox).map_err(|error| error.to_string())),
+            Request::SetUp => done(self.set_up().map_err(|error| error.to_string())),
             Request::Start { container } => done(self.start(&container)),
             Request::Signal { container, signal, all } => self.signal(&container, signal, all),
             Request::Exec { container, args, tty, streams } => {
@@ -291,6 +297,34 @@ impl Server {
         })
     }
 
+    /// Gets the pod's namespaces, names the host and makes what containers share.
+    fn set_up(&mut self) -> io::Result<()> {
+        let linux = self.sandbox.linux.clone().unwrap_or_default();
+        let options =
+            linux.security_context.clone().unwrap_or_default().namespace_options.unwrap_or_default();
+        match userns::wanted(&self.sandbox) {
+            None => enter(&linux, &options)?,
+            Some(wanted) => {
+                userns::check_reachable(&self.directory).map_err(io::Error::other)?;
+                let pid = pause::start(&self.directory, &self.sandbox, &Owner::New(&wanted));
+                let pid = *self.pause.insert(pid.map_err(io::Error::other)?);
+                self.users = Some(Users::join(pid, &wanted)?);
+            }
+        }
+        if options.network() != NamespaceMode::Node && !self.sandbox.hostname.is_empty() {
+            nix::unistd::sethostname(&self.sandbox.hostname)?;
+        }
+        let shm = self.directory.join("shm");
+        std::fs::create_dir_all(&shm)?;
+        if options.ipc() == NamespaceMode::Node {
+            mount(Some("/dev/shm"), &shm, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        } else {
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(Some("shm"), &shm, Some("tmpfs"), flags, Some("mode=1777,size=65536k"))?;
+        }
+        Ok(())
+    }
+
     fn signal(&mut self, container: &str, signal: i32, all: bool) -> Reply {
         let Some(running) = self.containers.get(container) else { return missing(container) };
         let result = match Signal::try_from(signal) {
@@ -341,7 +375,8 @@ impl Server {
             flow.log = Some(Log::open(&log).map_err(text)?);
         }
         let files = Files { sandbox: &self.directory, id };
-        let started = container::start(&files, &self.sandbox, config, processes, stdio)?;
+        let users = self.users.as_ref();
+        let started = container::start(&files, &self.sandbox, config, processes, users, stdio)?;
         if let Some(console) = console {
             let terminal = console.receive().map_err(text)?;
             streams::do_not_block(&terminal).map_err(text)?;
@@ -371,11 +406,8 @@ impl Server {
                 let pid = match self.pause {
                     Some(pid) => pid,
                     None => {
-                        let linux = self.sandbox.linux.as_ref();
-                        pause::start(
-                            &self.directory,
-                            linux.map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default(),
-                        )?
+                        let owner = self.users.as_ref().map_or(Owner::Host, |users| Owner::Of(users.path()));
+                        pause::start(&self.directory, &self.sandbox, &owner)?
                     }
                 };
                 self.pause = Some(pid);
@@ -417,7 +449,7 @@ impl Server {
                 };
                 (stdio, None)
             };
-            let pid = container::exec(&files, &running.started, args, tty, stdio)?;
+            let pid = container::exec(&files, &running.started, args, tty, self.users.as_ref(), stdio)?;
             let terminal = console.map(|console| console.receive()).transpose().map_err(text)?;
             Ok::<_, String>((pid, terminal))
         };
@@ -626,10 +658,8 @@ fn streams_of(config: &ContainerConfig, directory: &Path) -> io::Result<(Stdio, 
     Ok((stdio, flow, None))
 }
 
-/// Enters namespaces of the pod's own, names the host and sets kernel parameters.
-fn set_up(directory: &Path, sandbox: &PodSandboxConfig) -> io::Result<()> {
-    let linux = sandbox.linux.clone().unwrap_or_default();
-    let options = linux.security_context.unwrap_or_default().namespace_options.unwrap_or_default();
+/// Enters namespaces of the pod's own whose users are the host's, and sets kernel parameters.
+fn enter(linux: &LinuxPodSandboxConfig, options: &NamespaceOption) -> io::Result<()> {
     let mut flags = CloneFlags::empty();
     if options.network() != NamespaceMode::Node {
         flags |= CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS;
@@ -638,21 +668,10 @@ fn set_up(directory: &Path, sandbox: &PodSandboxConfig) -> io::Result<()> {
         flags |= CloneFlags::CLONE_NEWIPC;
     }
     unshare(flags)?;
-    if flags.contains(CloneFlags::CLONE_NEWUTS) && !sandbox.hostname.is_empty() {
-        nix::unistd::sethostname(&sandbox.hostname)?;
-    }
     for (name, value) in &linux.sysctls {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
         let named = |error: io::Error| io::Error::new(error.kind(), format!("sysctl {name}: {error}"));
         std::fs::write(&path, value).map_err(named)?;
-    }
-    let shm = directory.join("shm");
-    std::fs::create_dir_all(&shm)?;
-    if options.ipc() == NamespaceMode::Node {
-        mount(Some("/dev/shm"), &shm, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-    } else {
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some("shm"), &shm, Some("tmpfs"), flags, Some("mode=1777,size=65536k"))?;
     }
     Ok(())
 }

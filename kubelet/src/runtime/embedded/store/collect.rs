@@ -8,13 +8,16 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{Record, Result, Store, StoreError, at, write_whole};
 
 impl Store {
-    /// Notes that the container with its files in `dir` uses an image, so that its layers stay.
-    pub fn hold(&self, container: &str, record: &Record, dir: &Path) -> Result<()> {
+    /// Notes that the container with its files in `dir` uses images, so that their layers stay.
+    pub fn hold(&self, container: &str, records: &[&Record], dir: &Path) -> Result<()> {
         let _busy = self.busy()?;
-        if self.find(&record.id)?.is_none() {
-            return Err(StoreError::Missing(record.id.clone()));
+        for record in records {
+            if self.find(&record.id)?.is_none() {
+                return Err(StoreError::Missing(record.id.clone()));
+            }
         }
-        let note = (dir, &record.layers);
+        let layers: Vec<&String> = records.iter().flat_map(|record| &record.layers).collect();
+        let note = (dir, layers);
         let bytes = serde_json::to_vec(&note).map_err(|error| StoreError::Invalid(error.to_string()))?;
         write_whole(&self.held_dir().join(container), &bytes)
     }

@@ -26,6 +26,17 @@ pub fn on_own_directory<T: Send>(
     })
 }
 
+/// Mounts `layers` (as below) for reading; `empty` is a folder in which nothing is, since one layer is too few.
+pub fn mount_layers(layers: &[String], empty: &Path, target: &Path) -> io::Result<()> {
+    let lower: Vec<&str> = layers.iter().rev().map(String::as_str).collect();
+    let options = format!("lowerdir={}:{}", lower.join(":"), empty.display());
+    if options.len() > MAX_OPTIONS {
+        return Err(io::Error::other(format!("{} layers are too many for one mount", layers.len())));
+    }
+    mount(Some("overlay"), target, Some("overlay"), MsFlags::MS_RDONLY, Some(options.as_str()))?;
+    Ok(())
+}
+
 /// Mounts `layers` (the lowest first, relative to the working directory) with `upper` on top of them.
 pub fn mount_overlay(layers: &[String], upper: &Path, work: &Path, target: &Path) -> io::Result<()> {
     let lower: Vec<&str> = layers.iter().rev().map(String::as_str).collect();

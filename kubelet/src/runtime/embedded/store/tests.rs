@@ -235,7 +235,7 @@ fn images_are_named_saved_held_and_collected() {
 
     let container = folder.path().join("container");
     std::fs::create_dir(&container).expect("folder");
-    store.hold("c1", &first, &container).expect("held");
+    store.hold("c1", &[&first], &container).expect("held");
     store.remove("reg.test/a:1").expect("removed");
     assert!(
         store.find("reg.test/a:1").expect("find").is_none() && store.find(&first.id).expect("find").is_some()
