@@ -67,6 +67,8 @@ pub fn all() -> Vec<Scenario> {
         scenario("namespace_deletion", namespaces::deletion),
         scenario("pods_restart", pods::restart),
         scenario("pods_init_containers", pods::init_containers),
+        scenario("pods_restart_all", pods::restart_all),
+        scenario("pods_debug", pods::debug),
         scenario("pods_environment", pods::environment),
         scenario("pods_memory_limit", pods::memory_limit),
         scenario("pods_resize", pods::resize),

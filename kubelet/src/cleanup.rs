@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cgroups::{self, Cgroups};
 use crate::labels;
+use crate::logs::links;
 use crate::manager::Manager;
 use crate::runtime::choose::{self, Choice};
 use crate::runtime::types::ContainerState;
@@ -134,6 +135,7 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
             let _ = tokio::fs::remove_dir_all(logs.join(&name)).await;
         }
     }
+    links::tidy(logs);
     Ok(())
 }
 

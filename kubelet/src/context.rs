@@ -105,6 +105,7 @@ impl Context {
             host_ips: self.facts.ips.clone(),
             pod_ips,
             allocatable: self.facts.allocatable.clone(),
+            pod_logs_dir: self.facts.pod_logs_dir.clone(),
         }
     }
 }

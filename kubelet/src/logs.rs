@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::pod;
 
+pub mod links;
 pub mod parse;
 pub mod read;
 pub mod rotate;

@@ -26,6 +26,7 @@ pub mod atomic;
 pub mod claim;
 pub mod disk;
 pub mod mounts;
+pub mod node_logs;
 pub mod ownership;
 pub mod payload;
 pub mod subpath;
@@ -203,7 +204,8 @@ pub async fn resolve(
     }
     if let Some(source) = &volume.host_path {
         let kind = source.type_.clone().unwrap_or_default();
-        return Ok(Resolved::HostPath { path: PathBuf::from(&source.path), kind, read_only: false });
+        let path = node_logs::place(Path::new(&source.path), &around.pod_logs_dir);
+        return Ok(Resolved::HostPath { path, kind, read_only: false });
     }
     if let Some(source) = &volume.csi {
         return Ok(Resolved::Csi(Box::new(claim::inline(pod, &volume.name, source))));

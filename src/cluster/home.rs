@@ -38,7 +38,12 @@ impl Drop for HomeLock {
     fn drop(&mut self) {
         // What cannot be removed holds clusters, or is another's.
         let _ = std::fs::remove_file(&self.file);
-        let _ = std::fs::remove_dir(&self.home);
+        if std::fs::remove_dir(&self.home).is_ok() {
+            // What pods saw there was their clusters' own; as long as there is one, it may be mounted.
+            for folder in ["/var/log/pods", "/var/log/containers"] {
+                let _ = std::fs::remove_dir(folder);
+            }
+        }
         let _ = std::fs::remove_dir(RUN);
     }
 }

@@ -62,9 +62,9 @@ impl Paths {
         self.root.join("logs").join(format!("{component}.log"))
     }
 
-    /// Container logs of pods.
+    /// Container logs of pods; links to them lie beside it, as on other nodes in `/var/log`.
     pub fn pod_logs(&self) -> PathBuf {
-        self.root.join("pods-logs")
+        self.root.join("var-log").join("pods")
     }
 
     /// The kubelet's root directory.
@@ -136,6 +136,7 @@ impl Paths {
             (root("kubeconfig"), 0o700),
             (self.database(), 0o700),
             (root("logs"), 0o755),
+            (root("var-log"), 0o755),
             (self.pod_logs(), 0o755),
             (self.kubelet(), 0o755),
             (self.manifests(), 0o755),

@@ -38,6 +38,79 @@ pub fn init_containers(context: &Context) -> Result<()> {
     contains(&context.kubectl(&["get", "pod", "app"])?, "2/2")
 }
 
+/// An exit code that a rule names makes all containers run again in the same sandbox, init containers first.
+pub fn restart_all(context: &Context) -> Result<()> {
+    let mut pod = context.pod("worker", &["serve"]);
+    let mount = json!([{"name": "work", "mountPath": "/work"}]);
+    let step = |name: &str, command: &str| json!({"name": name, "image": context.image(1), "command": ["sh", "-c", command], "volumeMounts": mount});
+    pod["spec"]["restartPolicy"] = "Never".into();
+    pod["spec"]["initContainers"] = json!([step("setup", "echo setup >> /work/order")]);
+    pod["spec"]["volumes"] = json!([{"name": "work", "emptyDir": {}}]);
+    let mut watcher = step(
+        "watcher",
+        "echo watcher >> /work/order; until [ -e /work/again ]; do sleep 0.1; done; rm /work/again; exit 88",
+    );
+    watcher["restartPolicyRules"] =
+        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}]);
+    watcher["restartPolicy"] = "Never".into();
+    let done = step("done", "echo done >> /work/order");
+    let containers = pod["spec"]["containers"].as_array_mut().expect("containers");
+    containers[0]["volumeMounts"] = mount.clone();
+    containers.extend([watcher, done]);
+    context.apply_json(&pod)?;
+    let main = ["exec", "worker", "-c", "main", "--"];
+    let in_main = |command: &[&str]| context.kubectl(&[&main, command].concat());
+    eventually("all have run", || contains(&in_main(&["cat", "/work/order"])?, "done"))?;
+    let address = context.value("pod/worker", ".status.podIP")?;
+    in_main(&["touch", "/work/again"])?;
+    eventually("all have run again", || {
+        let status = context.get("pod/worker")?["status"].clone();
+        let lists = ["initContainerStatuses", "containerStatuses"];
+        let all = lists.iter().flat_map(|list| status[*list].as_array().cloned().unwrap_or_default());
+        let counts: Vec<u64> = all.map(|one| one["restartCount"].as_u64().unwrap_or_default()).collect();
+        ensure!(counts == [1, 1, 1, 1], "{status}");
+        let running = &status["containerStatuses"][0];
+        ensure!(running["state"]["running"].is_object(), "{running}");
+        same(running["lastState"]["terminated"]["reason"].as_str(), Some("RestartingAllContainers"))?;
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let of_all = conditions
+            .iter()
+            .find(|one| one["type"] == "AllContainersRestarting")
+            .cloned()
+            .unwrap_or_default();
+        same(of_all["status"].as_str(), Some("False"))
+    })?;
+    let order = in_main(&["cat", "/work/order"])?;
+    same(order.matches("setup").count(), 2)?;
+    ensure!(order.lines().nth(3) == Some("setup"), "the init container comes first again: {order}");
+    same(context.value("pod/worker", ".status.podIP")?, address)
+}
+
+/// A container for debugging sees the processes of its target, and none where its target is not there.
+pub fn debug(context: &Context) -> Result<()> {
+    context.apply_json(&context.pod("web", &["serve"]))?;
+    context.wait("pod/web", "condition=Ready")?;
+    let image = context.image(1);
+    let debug = |name: &str, target: &str, command: &str| {
+        let arguments =
+            ["debug", "web", "--image", &image, "--target", target, "-c", name, "--", "sh", "-c", command];
+        context.kubectl(&arguments)
+    };
+    debug("look", "main", "tr '\\0' ' ' < /proc/1/cmdline; ls -d /proc/1/root/bin")?;
+    eventually("it has looked", || contains(&context.kubectl(&["logs", "web", "-c", "look"])?, "serve"))?;
+    let patch = json!({"spec": {"ephemeralContainers": [{"name": "lost", "image": image, "targetContainerName": "nobody"}]}});
+    context.refused(&[
+        "patch",
+        "pod",
+        "web",
+        "--subresource",
+        "ephemeralcontainers",
+        "-p",
+        &patch.to_string(),
+    ])?;
+    Ok(())
+}
+
 /// Variables from every source.
 pub fn environment(context: &Context) -> Result<()> {
     context.kubectl(&["create", "configmap", "settings", "--from-literal=COLOR=red"])?;

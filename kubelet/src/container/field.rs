@@ -1,6 +1,7 @@
 //! The downward API: fields and resources of a pod as text.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Pod, ResourceFieldSelector};
 
@@ -18,6 +19,8 @@ pub struct Surroundings {
     pub pod_ips: Vec<String>,
     /// What pods may use of the node, by resource, in thousandths.
     pub allocatable: BTreeMap<String, i64>,
+    /// The node's folder of pods' logs.
+    pub pod_logs_dir: PathBuf,
 }
 
 /// Value of a `fieldRef`.

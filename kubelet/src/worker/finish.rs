@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Phase, RESYNC, Worker};
+use crate::logs::links;
 use crate::metrics;
 use crate::plan::ProbeResults;
 use crate::pod;
@@ -58,6 +59,7 @@ impl Worker {
         {
             tracing::warn!(path = %logs.display(), %error, "logs not removed");
         }
+        links::tidy(&self.context.facts.pod_logs_dir);
         if !self.remove_files(&uid, false).await {
             return RETRY;
         }

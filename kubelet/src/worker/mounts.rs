@@ -12,7 +12,7 @@ use crate::container::expand::expand;
 use crate::container::{hosts, termination_message_path};
 use crate::pod;
 use crate::runtime::types::{Device, ImageSpec, Mount, MountPropagation};
-use crate::volumes::{Mounted, subpath};
+use crate::volumes::{Mounted, node_logs, subpath};
 
 impl Worker {
     /// All mounts of a container that is about to be made.
@@ -26,10 +26,15 @@ impl Worker {
         let directory = self.context.pod_dir(pod::uid(&self.pod));
         let mut mounts = Vec::new();
         for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-            mounts.push(match images.get(&mount.name) {
-                Some(image) => image_mount(mount, image, env)?,
-                None => self.volume_mount(&directory, container, index, mount, env)?,
-            });
+            match images.get(&mount.name) {
+                Some(image) => mounts.push(image_mount(mount, image, env)?),
+                None => {
+                    let mounted = self.volume_mount(&directory, container, index, mount, env)?;
+                    let logs = self.logs_below(&mount.name, &mounted)?;
+                    mounts.push(mounted);
+                    mounts.extend(logs);
+                }
+            }
         }
         let taken = |path: &str| {
             container
@@ -71,6 +76,27 @@ impl Worker {
     fn volume(&self, name: &str) -> io::Result<&Mounted> {
         let volume = self.volumes.as_ref().and_then(|volumes| volumes.get(name));
         volume.ok_or_else(|| io::Error::other(format!("volume {name:?} is not mounted")))
+    }
+
+    /// The node's own folders of logs, where a container sees a folder of the host that has them for all nodes.
+    fn logs_below(&self, volume: &str, mount: &Mount) -> io::Result<Vec<Mount>> {
+        let mut volumes = pod::spec(&self.pod).volumes.iter().flatten();
+        if !volumes.any(|one| one.name == *volume && one.host_path.is_some()) {
+            return Ok(Vec::new());
+        }
+        let folder = Path::new(&mount.host_path);
+        let inner = node_logs::below(folder, &self.context.facts.pod_logs_dir);
+        let mount = |(at, own): (PathBuf, PathBuf)| {
+            std::fs::create_dir_all(&own)?;
+            // To be mounted upon, also where the volume is for reading.
+            std::fs::create_dir_all(folder.join(&at))?;
+            Ok(Mount {
+                container_path: Path::new(&mount.container_path).join(at).display().to_string(),
+                host_path: own.display().to_string(),
+                ..mount.clone()
+            })
+        };
+        inner.into_iter().map(mount).collect()
     }
 
     fn hosts_file(&self, ips: &[String]) -> String {

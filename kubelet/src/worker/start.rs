@@ -244,6 +244,7 @@ impl Worker {
         let image = self.image(container.into(), &sandbox_config).await?;
         security::verify_non_root(&self.pod, container, &image)?;
         let config = self.container_config(container, &image, &volumes, sandbox, observed).await?;
+        let restarts = config.metadata.as_ref().map(|metadata| metadata.attempt).unwrap_or_default();
         let limits = config.linux.as_ref().and_then(|linux| linux.resources.clone());
         let (runtime, home) = (Arc::clone(&self.context.runtime), sandbox.id.clone());
         let id = self
@@ -258,6 +259,10 @@ impl Worker {
             .run(async move { runtime.start_container(&created).await })
             .await
             .map_err(|error| StartError::new("RunContainerError", error.plain()))?;
+        let logs = &self.context.facts.pod_logs_dir;
+        if let Err(error) = logs::links::create(logs, &self.pod, &container.name, &id, restarts) {
+            tracing::warn!(pod = pod::full_name(&self.pod), %error, "no link to the log");
+        }
         self.events.container_normal(&container.name, "Started", "Container started");
         let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
         if let Some(hook) = hook
@@ -414,6 +419,7 @@ impl Worker {
             }
             let _ = tokio::fs::remove_file(&container.log_path).await;
         }
+        logs::links::tidy(&self.context.facts.pod_logs_dir);
     }
 }
 
