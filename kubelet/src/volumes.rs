@@ -26,12 +26,15 @@ pub mod atomic;
 pub mod claim;
 pub mod disk;
 pub mod mounts;
+pub mod nfs;
 pub mod node_logs;
 pub mod ownership;
 pub mod payload;
 pub mod subpath;
+mod tools;
 pub mod trust;
 
+use nfs::Nfs;
 use payload::Payload;
 
 /// Why a volume cannot be given to its pod yet.
@@ -108,6 +111,8 @@ pub enum Resolved {
     HostPath { path: PathBuf, kind: String, read_only: bool },
     /// Files written by the kubelet.
     Payload { plugin: &'static str, medium: Medium, files: Payload },
+    /// What an NFS server exports.
+    Nfs(Nfs),
     /// What a driver makes.
     Csi(Box<CsiVolume>),
 }
@@ -119,7 +124,17 @@ impl Resolved {
             Self::EmptyDir(_) => false,
             Self::HostPath { read_only, .. } => *read_only,
             Self::Payload { .. } => true,
+            Self::Nfs(volume) => volume.read_only,
             Self::Csi(volume) => volume.read_only,
+        }
+    }
+
+    /// What the volume is called in events: as its PersistentVolume, if that is known here.
+    fn name<'a>(&'a self, in_pod: &'a str) -> &'a str {
+        match self {
+            Self::Nfs(volume) => &volume.spec_name,
+            Self::Csi(volume) => &volume.spec_name,
+            Self::EmptyDir(_) | Self::HostPath { .. } | Self::Payload { .. } => in_pod,
         }
     }
 }
@@ -207,6 +222,15 @@ pub async fn resolve(
         let path = node_logs::place(Path::new(&source.path), &around.pod_logs_dir);
         return Ok(Resolved::HostPath { path, kind, read_only: false });
     }
+    if let Some(source) = &volume.nfs {
+        return Ok(Resolved::Nfs(Nfs {
+            spec_name: volume.name.clone(),
+            server: source.server.clone(),
+            path: source.path.clone(),
+            options: Vec::new(),
+            read_only: source.read_only == Some(true),
+        }));
+    }
     if let Some(source) = &volume.csi {
         return Ok(Resolved::Csi(Box::new(claim::inline(pod, &volume.name, source))));
     }
@@ -259,9 +283,10 @@ pub async fn set_up(
             paths.insert(volume.name.clone(), Mounted { path, read_only });
             continue;
         }
+        let told = resolved.name(&volume.name).to_owned();
         let (name, dir, owner) = (volume.name.clone(), pod_dir.to_owned(), Arc::clone(pod));
         let done = tokio::task::spawn_blocking(move || disk::set_up(&dir, &owner, &name, &resolved)).await;
-        let fail = |error| VolumeError::Io(volume.name.clone(), error);
+        let fail = |error| VolumeError::Io(told.clone(), error);
         let path = done.map_err(|error| fail(io::Error::other(error)))?.map_err(fail)?;
         paths.insert(volume.name.clone(), Mounted { path, read_only });
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{CSIVolumeSource, PersistentVolumeSpec, Pod, SecretReference, Volume};
 
+use super::nfs::Nfs;
 use super::{Lookup, Resolved};
 use crate::container::ConfigError;
 use crate::csi::{CsiVolume, Growth, places};
@@ -49,6 +50,15 @@ pub async fn resolve(
     if let Some(source) = spec.host_path {
         let kind = source.type_.unwrap_or_default();
         return Ok(Resolved::HostPath { path: PathBuf::from(source.path), kind, read_only });
+    }
+    if let Some(source) = spec.nfs {
+        return Ok(Resolved::Nfs(Nfs {
+            spec_name: volume,
+            server: source.server,
+            path: source.path,
+            options: spec.mount_options.unwrap_or_default(),
+            read_only: read_only || source.read_only == Some(true),
+        }));
     }
     if let Some(source) = spec.local {
         let kind = if is_block { "BlockDevice" } else { "Directory" };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Medium, Resolved, atomic, mounts, ownership};
+use super::{Medium, Resolved, atomic, mounts, nfs, ownership};
 use crate::pod;
 
 /// Sets one volume up, or brings it up to date; answers its path on the node. Safe to repeat.
@@ -40,12 +40,13 @@ pub fn set_up(pod_dir: &Path, pod: &Pod, name: &str, resolved: &Resolved) -> io:
             }
             Ok(path)
         }
+        Resolved::Nfs(volume) => nfs::set_up(pod_dir, volume),
         Resolved::Csi(_) => Err(io::Error::other("volumes of drivers are not made here")),
     }
 }
 
 /// `pods/UID/volumes/kubernetes.io~PLUGIN/NAME`.
-fn directory(pod_dir: &Path, plugin: &str, name: &str) -> PathBuf {
+pub fn directory(pod_dir: &Path, plugin: &str, name: &str) -> PathBuf {
     pod_dir.join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
 }
 
