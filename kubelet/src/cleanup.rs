@@ -14,7 +14,7 @@ use crate::manager::Manager;
 use crate::runtime::choose::{self, Choice};
 use crate::runtime::types::ContainerState;
 use crate::runtime::{Runtime, RuntimeError, answering};
-use crate::volumes::disk;
+use crate::volumes::{disk, iscsi};
 
 /// How often leftovers are looked for.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -81,6 +81,8 @@ pub fn remove_files(node: &Node) -> Result<(), CleanupError> {
         remove_rest(&node.runtime.root_dir.join("pods").join(uid), &cgroups, uid)?;
     }
     cgroups.remove_roots();
+    let root = &node.runtime.root_dir;
+    iscsi::release_unused(root).map_err(|source| CleanupError::Files { path: root.clone(), source })?;
     // What drivers staged: they run no more.
     let plugins = node.runtime.root_dir.join("plugins");
     disk::tear_down(&plugins).map_err(|source| CleanupError::Files { path: plugins.clone(), source })
@@ -119,6 +121,11 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
             continue;
         }
         remove_rest(&pods_dir.join(uid), &context.cgroups, uid)?;
+    }
+    let root = context.facts.root_dir.clone();
+    match tokio::task::spawn_blocking(move || iscsi::release_unused(&root)).await {
+        Ok(Err(error)) => tracing::warn!(%error, "iSCSI disks not let go"),
+        Ok(Ok(())) | Err(_) => {}
     }
     context.grants.retain(|uid| known.contains(uid));
     context.users.retain(|uid| known.contains(uid));

@@ -13,7 +13,7 @@
 //! - Nothing of the cluster is watched but the node's own pods, services, and the config maps and secrets
 //!   that its pods refer to.
 //!
-//! Absent on purpose or for now: volumes that the host's tools mount (NFS, iSCSI, …), checkpoints of containers.
+//! Absent for now: checkpoints of containers by the embedded runtime.
 
 mod admission;
 mod allocation;

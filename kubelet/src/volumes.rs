@@ -25,6 +25,7 @@ use crate::pod;
 pub mod atomic;
 pub mod claim;
 pub mod disk;
+pub mod iscsi;
 pub mod mounts;
 pub mod nfs;
 pub mod node_logs;
@@ -34,6 +35,7 @@ pub mod subpath;
 mod tools;
 pub mod trust;
 
+use iscsi::Iscsi;
 use nfs::Nfs;
 use payload::Payload;
 
@@ -111,6 +113,8 @@ pub enum Resolved {
     HostPath { path: PathBuf, kind: String, read_only: bool },
     /// Files written by the kubelet.
     Payload { plugin: &'static str, medium: Medium, files: Payload },
+    /// A disk of an iSCSI target.
+    Iscsi(Box<Iscsi>),
     /// What an NFS server exports.
     Nfs(Nfs),
     /// What a driver makes.
@@ -124,6 +128,7 @@ impl Resolved {
             Self::EmptyDir(_) => false,
             Self::HostPath { read_only, .. } => *read_only,
             Self::Payload { .. } => true,
+            Self::Iscsi(volume) => volume.read_only,
             Self::Nfs(volume) => volume.read_only,
             Self::Csi(volume) => volume.read_only,
         }
@@ -132,6 +137,7 @@ impl Resolved {
     /// What the volume is called in events: as its PersistentVolume, if that is known here.
     fn name<'a>(&'a self, in_pod: &'a str) -> &'a str {
         match self {
+            Self::Iscsi(volume) => &volume.spec_name,
             Self::Nfs(volume) => &volume.spec_name,
             Self::Csi(volume) => &volume.spec_name,
             Self::EmptyDir(_) | Self::HostPath { .. } | Self::Payload { .. } => in_pod,
@@ -222,6 +228,9 @@ pub async fn resolve(
         let path = node_logs::place(Path::new(&source.path), &around.pod_logs_dir);
         return Ok(Resolved::HostPath { path, kind, read_only: false });
     }
+    if let Some(source) = &volume.iscsi {
+        return claim::iscsi(pod, &volume.name, source, lookup).await.map_err(fail);
+    }
     if let Some(source) = &volume.nfs {
         return Ok(Resolved::Nfs(Nfs {
             spec_name: volume.name.clone(),
@@ -283,6 +292,13 @@ pub async fn set_up(
             paths.insert(volume.name.clone(), Mounted { path, read_only });
             continue;
         }
+        if let Resolved::Iscsi(wanted) = resolved {
+            paths.insert(
+                volume.name.clone(),
+                Mounted { path: set_up_iscsi(pod_dir, pod, *wanted).await?, read_only },
+            );
+            continue;
+        }
         let told = resolved.name(&volume.name).to_owned();
         let (name, dir, owner) = (volume.name.clone(), pod_dir.to_owned(), Arc::clone(pod));
         let done = tokio::task::spawn_blocking(move || disk::set_up(&dir, &owner, &name, &resolved)).await;
@@ -291,6 +307,15 @@ pub async fn set_up(
         paths.insert(volume.name.clone(), Mounted { path, read_only });
     }
     Ok(paths)
+}
+
+async fn set_up_iscsi(pod_dir: &Path, pod: &Arc<Pod>, wanted: Iscsi) -> Result<PathBuf, VolumeError> {
+    // `ROOT/pods/UID`
+    let root = pod_dir.ancestors().nth(2).unwrap_or(pod_dir).to_owned();
+    let (dir, owner, name) = (pod_dir.to_owned(), Arc::clone(pod), wanted.spec_name.clone());
+    let done = tokio::task::spawn_blocking(move || wanted.set_up(&root, &dir, &owner)).await;
+    done.unwrap_or_else(|error| Err(("MountVolume.SetUp", io::Error::other(error))))
+        .map_err(|(step, error)| VolumeError::step(step, &name, error))
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ mod tests {
             host_ips: vec!["1.1.1.1".into()],
             pod_ips: vec!["10.0.0.1".into(), "fd00::1".into()],
             allocatable: [("cpu".to_owned(), 2000), ("memory".to_owned(), 1 << 40)].into(),
+            ..Surroundings::default()
         };
         (pod, around)
     }

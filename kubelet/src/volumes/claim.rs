@@ -1,9 +1,14 @@
 //! Persistent volume claims: paths of the node (`hostPath`, `local`) and volumes of drivers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use k8s_openapi::api::core::v1::{CSIVolumeSource, PersistentVolumeSpec, Pod, SecretReference, Volume};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{
+    CSIVolumeSource, ISCSIVolumeSource, PersistentVolumeSpec, Pod, SecretReference, Volume,
+};
 
+use super::iscsi::{self, Iscsi, Target};
 use super::nfs::Nfs;
 use super::{Lookup, Resolved};
 use crate::container::ConfigError;
@@ -50,6 +55,30 @@ pub async fn resolve(
     if let Some(source) = spec.host_path {
         let kind = source.type_.unwrap_or_default();
         return Ok(Resolved::HostPath { path: PathBuf::from(source.path), kind, read_only });
+    }
+    if let Some(source) = spec.iscsi {
+        if is_block {
+            let text = format!("persistentvolume \"{volume}\": block devices of iSCSI are not supported");
+            return Err(ConfigError::Invalid(text));
+        }
+        let secret = source.secret_ref.as_ref();
+        let secret = secret
+            .map(|one| (one.namespace.clone().unwrap_or_default(), one.name.clone().unwrap_or_default()));
+        let source = ISCSIVolumeSource {
+            chap_auth_discovery: source.chap_auth_discovery,
+            chap_auth_session: source.chap_auth_session,
+            fs_type: source.fs_type,
+            initiator_name: source.initiator_name,
+            iqn: source.iqn,
+            iscsi_interface: source.iscsi_interface,
+            lun: source.lun,
+            portals: source.portals,
+            read_only: Some(read_only || source.read_only == Some(true)),
+            secret_ref: None,
+            target_portal: source.target_portal,
+        };
+        let options = spec.mount_options.unwrap_or_default();
+        return iscsi_with(&volume, &source, secret, options, lookup).await;
     }
     if let Some(source) = spec.nfs {
         return Ok(Resolved::Nfs(Nfs {
@@ -111,4 +140,54 @@ pub fn inline(pod: &Pod, name: &str, source: &CSIVolumeSource) -> CsiVolume {
         publish_secret: secret.map(|secret| (pod::namespace(pod).to_owned(), secret.name.clone())),
         growth: None,
     }
+}
+
+/// A volume of an iSCSI target that a pod names.
+pub async fn iscsi(
+    pod: &Pod,
+    name: &str,
+    source: &ISCSIVolumeSource,
+    lookup: &dyn Lookup,
+) -> Result<Resolved, ConfigError> {
+    let secret = source.secret_ref.as_ref().map(|one| (pod::namespace(pod).to_owned(), one.name.clone()));
+    iscsi_with(name, source, secret, Vec::new(), lookup).await
+}
+
+async fn iscsi_with(
+    name: &str,
+    source: &ISCSIVolumeSource,
+    secret: Option<(String, String)>,
+    options: Vec<String>,
+    lookup: &dyn Lookup,
+) -> Result<Resolved, ConfigError> {
+    let (discovery_chap, session_chap) =
+        (source.chap_auth_discovery == Some(true), source.chap_auth_session == Some(true));
+    let mut values = BTreeMap::new();
+    if let Some((namespace, secret)) = secret.filter(|_| discovery_chap || session_chap) {
+        let missing = || ConfigError::Missing(format!("couldn't get secret {namespace}/{secret}"));
+        let found = lookup.secret_once(&namespace, &secret).await?.ok_or_else(missing)?;
+        let text = |(key, value): (String, ByteString)| (key, String::from_utf8_lossy(&value.0).into_owned());
+        values.extend(found.data.unwrap_or_default().into_iter().map(text));
+    }
+    let portals = iscsi::portals(&source.target_portal, source.portals.as_deref().unwrap_or_default());
+    let named = source.iscsi_interface.clone().filter(|interface| !interface.is_empty());
+    let named = named.unwrap_or_else(|| "default".to_owned());
+    let initiator = source.initiator_name.clone().filter(|initiator| !initiator.is_empty());
+    // One of the volume's own, since the name belongs to the interface.
+    let (interface, from_interface) = match initiator {
+        Some(_) => (format!("{}:{name}", portals[0]), Some(named)),
+        None => (named, None),
+    };
+    let target = Target { portals, iqn: source.iqn.clone(), lun: source.lun, interface, from_interface };
+    Ok(Resolved::Iscsi(Box::new(Iscsi {
+        spec_name: name.to_owned(),
+        target,
+        initiator,
+        fs_type: source.fs_type.clone().unwrap_or_default(),
+        options,
+        read_only: source.read_only == Some(true),
+        discovery_chap,
+        session_chap,
+        secret: values,
+    })))
 }

@@ -41,7 +41,9 @@ pub fn set_up(pod_dir: &Path, pod: &Pod, name: &str, resolved: &Resolved) -> io:
             Ok(path)
         }
         Resolved::Nfs(volume) => nfs::set_up(pod_dir, volume),
-        Resolved::Csi(_) => Err(io::Error::other("volumes of drivers are not made here")),
+        Resolved::Csi(_) | Resolved::Iscsi(_) => {
+            Err(io::Error::other("this kind of volume is not made here"))
+        }
     }
 }
 

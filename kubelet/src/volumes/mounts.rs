@@ -30,6 +30,20 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
     Ok(points()?.iter().any(|point| point == path))
 }
 
+/// Whether what is mounted at `path` is also mounted at or below `folder`.
+pub fn is_mounted_below(path: &Path, folder: &Path) -> io::Result<bool> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let fields = |line: &str| {
+        let mut fields = line.split(' ').skip(2);
+        let device = fields.next()?.to_owned();
+        Some((device, unescape(fields.nth(1)?)))
+    };
+    let all: Vec<(String, PathBuf)> = table.lines().filter_map(fields).collect();
+    let device = all.iter().rev().find(|(_, point)| point == path).map(|(device, _)| device);
+    Ok(device
+        .is_some_and(|device| all.iter().any(|(other, point)| other == device && point.starts_with(folder))))
+}
+
 /// Unmounts everything at or below `path`, the deepest first.
 pub fn unmount_below(path: &Path) -> io::Result<()> {
     let mut below: Vec<PathBuf> = points()?.into_iter().filter(|point| point.starts_with(path)).collect();

@@ -7,7 +7,7 @@ use crate::logs::links;
 use crate::metrics;
 use crate::plan::ProbeResults;
 use crate::pod;
-use crate::volumes::{disk, subpath};
+use crate::volumes::{disk, iscsi, subpath};
 
 /// Pause before something that could not be removed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -78,7 +78,7 @@ impl Worker {
             return false;
         }
         let cgroups = self.context.cgroups.clone();
-        let owner = uid.to_owned();
+        let (owner, root) = (uid.to_owned(), self.context.facts.root_dir.clone());
         let work = move || {
             if keep_messages {
                 disk::tear_down(&subpath::directory(&directory))?;
@@ -86,6 +86,7 @@ impl Worker {
             } else {
                 disk::tear_down(&directory)?;
             }
+            iscsi::release_unused(&root)?;
             cgroups.remove_pod(&owner)
         };
         match tokio::task::spawn_blocking(work).await {
