@@ -123,9 +123,9 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
         remove_rest(&pods_dir.join(uid), &context.cgroups, uid)?;
     }
     let root = context.facts.root_dir.clone();
-    match tokio::task::spawn_blocking(move || iscsi::release_unused(&root)).await {
-        Ok(Err(error)) => tracing::warn!(%error, "iSCSI disks not let go"),
-        Ok(Ok(())) | Err(_) => {}
+    let released = tokio::task::spawn_blocking(move || iscsi::release_unused(&root)).await;
+    if let Ok(Err(error)) = released {
+        tracing::warn!(%error, "iSCSI disks not let go");
     }
     context.grants.retain(|uid| known.contains(uid));
     context.users.retain(|uid| known.contains(uid));

@@ -435,6 +435,9 @@ reservedMemory: [{numaNode: 1, limits: {memory: 1Gi, hugepages-2Mi: 4Mi}}]
 systemReserved: {cpu: 100m}
 topologyManagerPolicy: single-numa-node
 evictionHard: {memory.available: 200Mi}
+imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages
+preloadedImagesVerificationAllowlist: [registry.test/team/*]
+userNamespaces: {idsPerPod: 131072}
 registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: NoExecute}]
 ";
 
@@ -449,6 +452,8 @@ registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: No
         assert_eq!(args.reserved_memory, "1:hugepages-2Mi=4Mi,memory=1Gi");
         assert_eq!(args.system_reserved["cpu"], "100m");
         assert_eq!(args.topology_manager_policy.as_str(), "single-numa-node");
+        assert_eq!(args.image_verification, Verification::Unless(vec!["registry.test/team/*".to_owned()]));
+        assert_eq!(args.user_namespaces_ids_per_pod, 131_072);
         assert_eq!(args.minimum_image_ttl_duration.as_secs(), 120);
         assert_eq!(args.eviction_hard, "memory.available<200Mi".parse().expect("threshold"));
     }
@@ -462,6 +467,10 @@ registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: No
         refused(
             "shutdownGracePeriodCriticalPods: 30s",
             "kubelet configuration: shutdownGracePeriod: shutdownGracePeriodCriticalPods 30s must be <= shutdownGracePeriod 0ns",
+        );
+        refused(
+            "imagePullCredentialsVerificationPolicy: Sometimes",
+            "kubelet configuration: imagePullCredentialsVerificationPolicy: unknown image pull credential verification policy: Sometimes",
         );
         refused("podsPerCore: 5", "kubelet configuration: podsPerCore: 5 is not supported");
         refused(

@@ -73,16 +73,16 @@ pub struct Ids {
 impl Ids {
     /// `count` ids from `first` on, in ranges of `length`, for so many pods.
     fn new(first: u32, count: u32, length: u32, pods: usize) -> Result<Self, String> {
-        if length == 0 || length % UNIT != 0 {
+        if length == 0 || !length.is_multiple_of(UNIT) {
             return Err(format!("kubelet user namespace length {length} is not a multiple of {UNIT}"));
         }
-        if first % length != 0 {
+        if !first.is_multiple_of(length) {
             return Err(format!("kubelet user assigned ID {first} is not a multiple of {length}"));
         }
         if first < length {
             return Err(format!("kubelet user assigned ID {first} must be greater or equal to {length}"));
         }
-        if count % length != 0 {
+        if !count.is_multiple_of(length) {
             return Err(format!("kubelet user assigned IDs length {count} is not a multiple of {length}"));
         }
         let ranges = count / length;
@@ -119,7 +119,7 @@ impl Ids {
         if length != self.length {
             return Err(format!("wrong user namespace length {length}"));
         }
-        if first % self.length != 0 {
+        if !first.is_multiple_of(self.length) {
             return Err(format!("wrong user namespace offset specified {first}"));
         }
         let index = first.checked_sub(self.first).map(|distance| distance / self.length);
