@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::runtime::types::Device;
 
 /// Folders and files of `/dev` that belong to each container itself.
-const OWN: [&str; 8] = ["pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"];
+const OWN: [&str; 9] = ["pts", "ptmx", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"];
 
 fn describe(host: &Path, container: &str) -> Option<Value> {
     let meta = std::fs::metadata(host).ok()?;
