@@ -46,6 +46,9 @@ pub enum Name {
     Evictions,
     HttpRequests,
     HttpRequestSeconds,
+    ImageVolumeErrors,
+    ImageVolumesMounted,
+    ImageVolumesRequested,
     PlegRelistSeconds,
     PodStartSeconds,
     PodWorkerSeconds,
@@ -58,6 +61,8 @@ pub enum Name {
     StartedContainers,
     StartedPodErrors,
     StartedPods,
+    StartedUserNamespacedPodErrors,
+    StartedUserNamespacedPods,
 }
 
 impl Name {
@@ -77,6 +82,19 @@ impl Name {
                 Histogram(COMMON),
                 "Duration in seconds to serve http requests",
             ),
+            Self::ImageVolumeErrors => (
+                "kubelet_image_volume_mounted_errors_total",
+                Counter,
+                "Number of failed image volume mounts.",
+            ),
+            Self::ImageVolumesMounted => (
+                "kubelet_image_volume_mounted_succeed_total",
+                Counter,
+                "Number of successful image volume mounts.",
+            ),
+            Self::ImageVolumesRequested => {
+                ("kubelet_image_volume_requested_total", Counter, "Number of requested image volumes.")
+            }
             Self::PlegRelistSeconds => (
                 "kubelet_pleg_relist_duration_seconds",
                 Histogram(COMMON),
@@ -131,6 +149,16 @@ impl Name {
                 "Cumulative number of errors when starting pods",
             ),
             Self::StartedPods => ("kubelet_started_pods_total", Counter, "Cumulative number of pods started"),
+            Self::StartedUserNamespacedPodErrors => (
+                "kubelet_started_user_namespaced_pods_errors_total",
+                Counter,
+                "Cumulative number of errors when starting pods with user namespaces.",
+            ),
+            Self::StartedUserNamespacedPods => (
+                "kubelet_started_user_namespaced_pods_total",
+                Counter,
+                "Cumulative number of pods with user namespaces started.",
+            ),
         }
     }
 }

@@ -102,6 +102,7 @@ impl Ids {
         let (first, count) = match ids {
             Some(ids) => ids,
             None => {
+                let first = first.checked_next_multiple_of(length.max(1)).unwrap_or(first);
                 let count = u32::try_from(pods).ok().and_then(|pods| pods.checked_mul(length));
                 let count = count.filter(|count| first.checked_add(*count).is_some());
                 (
@@ -309,6 +310,15 @@ mod tests {
             Err("kubelet user assigned IDs length 65537 is not a multiple of 65536"),
         );
         check(UNIT, UNIT, 1000, 1, Err("kubelet user namespace length 1000 is not a multiple of 65536"));
+    }
+
+    #[test]
+    fn ranges_of_hosts_without_subordinate_ids() {
+        // The tests' host has no user of that name.
+        let found = |first, length| Ids::of_host(first, length, 110).map(|ids| (ids.first, ids.ranges));
+        assert_eq!(found(FIRST, UNIT), Ok((UNIT, 110)));
+        assert_eq!(found(FIRST, 2 * UNIT), Ok((2 * UNIT, 110)));
+        assert!(found(u32::MAX - 5 * UNIT + 1, UNIT).is_err());
     }
 
     #[test]

@@ -404,7 +404,8 @@ fn tunnel(joined: &Joined) -> Vec<(&'static str, String)> {
     std::iter::once(("api-server-tunnel", wish)).chain(several).collect()
 }
 
-/// Where the ids begin that a cluster's pods get for users of their own: no cluster of a host has those of another.
+/// Where the ids begin that a cluster's pods get for users of their own: no cluster of a host has those of another, as
+/// long as nodes take no more than 512 pods.
 fn first_id(slot: u8) -> u32 {
     const IDS_PER_POD: u32 = 1 << 16;
     const PODS_PER_CLUSTER: u32 = 512;

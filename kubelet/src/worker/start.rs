@@ -152,19 +152,32 @@ impl Worker {
             Ok(id) => {
                 tracing::debug!(pod = pod::full_name(&self.pod), id, "sandbox made");
                 self.sandbox_failures = 0;
-                metrics::count(Name::StartedPods, &[]);
+                self.count_start(true);
                 Ok(())
             }
             Err(error) => {
                 let message = format!("Failed to create pod sandbox: {error}");
-                metrics::count(Name::StartedPods, &[]);
-                metrics::count(Name::StartedPodErrors, &[("code", "Unknown")]);
+                self.count_start(false);
                 tracing::warn!(pod = pod::full_name(&self.pod), message);
                 self.events.warning("FailedCreatePodSandBox", message);
                 let pause = SANDBOX_RETRY * (1 << self.sandbox_failures.min(5));
                 self.sandbox_failures += 1;
                 Err(pause.min(MAX_SANDBOX_RETRY))
             }
+        }
+    }
+
+    fn count_start(&self, succeeded: bool) {
+        let has_users = pod::spec(&self.pod).host_users == Some(false);
+        metrics::count(Name::StartedPods, &[]);
+        if has_users {
+            metrics::count(Name::StartedUserNamespacedPods, &[]);
+        }
+        if !succeeded {
+            metrics::count(Name::StartedPodErrors, &[("code", "Unknown")]);
+        }
+        if !succeeded && has_users {
+            metrics::count(Name::StartedUserNamespacedPodErrors, &[]);
         }
     }
 
@@ -244,6 +257,26 @@ impl Worker {
         let image = self.image(container.into(), &sandbox_config).await?;
         security::verify_non_root(&self.pod, container, &image)?;
         let config = self.container_config(container, &image, &volumes, sandbox, observed).await?;
+        let started = self.make_and_start(container, config, sandbox, sandbox_config).await;
+        for _ in &volumes {
+            match &started {
+                Ok(()) => metrics::count(Name::ImageVolumesMounted, &[]),
+                Err(error) if error.message.contains("failed to mount image") => {
+                    metrics::count(Name::ImageVolumeErrors, &[]);
+                }
+                Err(_) => {}
+            }
+        }
+        started
+    }
+
+    async fn make_and_start(
+        &mut self,
+        container: &Container,
+        config: ContainerConfig,
+        sandbox: &Sandbox,
+        sandbox_config: PodSandboxConfig,
+    ) -> Result<(), StartError> {
         let restarts = config.metadata.as_ref().map(|metadata| metadata.attempt).unwrap_or_default();
         let limits = config.linux.as_ref().and_then(|linux| linux.resources.clone());
         let (runtime, home) = (Arc::clone(&self.context.runtime), sandbox.id.clone());
@@ -310,6 +343,7 @@ impl Worker {
         let mut images = BTreeMap::new();
         for volume in pod::spec(&pod).volumes.iter().flatten().filter(|volume| mounted(&volume.name)) {
             if let Some(source) = &volume.image {
+                metrics::count(Name::ImageVolumesRequested, &[]);
                 let image = self.image(source.into(), sandbox).await?;
                 images.insert(volume.name.clone(), ImageSpec { image: image.id });
             }
