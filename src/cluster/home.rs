@@ -38,14 +38,22 @@ impl Drop for HomeLock {
     fn drop(&mut self) {
         // What cannot be removed holds clusters, or is another's.
         let _ = std::fs::remove_file(&self.file);
-        if std::fs::remove_dir(&self.home).is_ok() {
-            // What pods saw there was their clusters' own; as long as there is one, it may be mounted.
+        if std::fs::remove_dir(&self.home).is_ok() && !logs_are_seen() {
             for folder in ["/var/log/pods", "/var/log/containers"] {
                 let _ = std::fs::remove_dir(folder);
             }
         }
         let _ = std::fs::remove_dir(RUN);
     }
+}
+
+/// Whether a pod of any cluster of the host, whichever its home, sees its cluster's logs in the host's `/var/log`. What is
+/// mounted somewhere would be gone there if the folder that it is mounted upon were removed.
+fn logs_are_seen() -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut mounts =
+        processes.filter_map(|process| std::fs::read_to_string(process.path().join("mountinfo")).ok());
+    mounts.any(|mounts| mounts.lines().any(|mount| mount.contains("/var-log/")))
 }
 
 #[cfg(test)]
