@@ -233,8 +233,7 @@ impl Iscsi {
                 None if Instant::now() > deadline => {
                     return Err("Could not attach disk: Timeout after 10s".to_owned());
                 }
-                // The host's own programs make it, and tell nobody.
-                None => thread::sleep(Duration::from_millis(50)),
+                None => thread::sleep(Duration::from_millis(50)), // the host's own programs make it, and tell nobody
             }
         }
     }

@@ -160,7 +160,7 @@ impl Mode for Iptables {
     }
 
     async fn disturbed(&mut self) -> io::Result<()> {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK).await; // who flushes tables tells nobody
         Ok(())
     }
 

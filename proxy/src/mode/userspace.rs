@@ -179,7 +179,7 @@ impl Mode for Userspace {
     fn forget(&mut self) {}
 
     async fn disturbed(&mut self) -> io::Result<()> {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK).await; // looking for other addresses costs less than following them
         Ok(())
     }
 

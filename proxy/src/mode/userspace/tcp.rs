@@ -23,8 +23,7 @@ pub async fn serve(listener: TcpListener, route: Arc<RwLock<Arc<Route>>>, config
             }
             Err(error) => {
                 tracing::warn!(%error, "connection to a service not accepted");
-                // Nothing tells when descriptors are free again.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await; // nothing tells that descriptors are free
             }
         }
     }
