@@ -11,6 +11,7 @@ use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::audit::Audit;
 use crate::authn::impersonation::Impersonation;
 use crate::authz::{Authorizer, rbac};
+use crate::certs::{self, ByName};
 use crate::election;
 use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
@@ -22,7 +23,9 @@ use crate::objects::{Change, Objects};
 use crate::outbound::Outbound;
 use crate::own_paths::OwnPaths;
 use crate::registry::{self, Registry, Settings};
-use crate::server::{chain::Chain, limits::Limits, listen};
+use crate::server::chain::Chain;
+use crate::server::limits::Limits;
+use crate::server::listen::{self, Manners};
 use crate::storage::encryption::Encryption;
 use crate::storage::postgres::Postgres;
 use crate::storage::sqlite::Sqlite;
@@ -31,8 +34,8 @@ use crate::storage::{Backend, Options, Store, Watched};
 use crate::streaming::{Config as UpstreamConfig, Prober, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
 use crate::zpages::Pages;
-use crate::{aggregator, bootstrap, certs, custom};
-use anyhow::{Context, Result, bail};
+use crate::{aggregator, bootstrap, custom};
+use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use futures::StreamExt;
 use knarr_api::status::Status;
@@ -108,7 +111,7 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
         tokio::time::sleep(delay).await;
         ended.cancel();
     });
-    listen::serve(listener, server.tls.clone(), server.chain.clone()).await;
+    listen::serve(listener, server.tls.clone(), server.chain.clone(), server.manners.clone()).await;
     background.cancel();
     tasks.close();
     tasks.wait().await;
@@ -166,6 +169,7 @@ async fn open_store(args: &Args, metrics: &Metrics, shutdown: CancellationToken)
 struct Server {
     chain: Arc<Chain>,
     tls: Arc<rustls::ServerConfig>,
+    manners: Arc<Manners>,
     objects: Arc<dyn Objects>,
     authorizer: Authorizer,
     client: Loopback,
@@ -244,10 +248,6 @@ fn assemble(
     let aggregator =
         Aggregator::new(registry.clone(), objects.clone(), outbound, usage, metrics.aggregator.clone());
     let aggregator = Arc::new(aggregator);
-    let serving = match (&args.tls_cert_file, &args.tls_private_key_file) {
-        (Some(certificate), Some(key)) => Shown::of_files(certificate, key)?,
-        _ => Shown::fixed(certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?)?,
-    };
     let counts = Counts::default();
     let seats = args.max_requests_inflight + args.max_mutating_requests_inflight;
     let flow = (args.enable_priority_and_fairness && seats > 0)
@@ -300,20 +300,20 @@ fn assemble(
         handler: aggregator.clone(),
         open_paths: args.authorization_always_allow_paths.clone(),
         timeout: args.request_timeout,
-        streams: args.serving.http2_max_streams_per_connection,
-        strict_transport_security: args.serving.strict_transport_security(),
         shutdown: shutdown.clone(),
     };
+    let manners = args.serving.manners().map_err(|error| anyhow!("--cors-allowed-origins: {error}"))?;
     let client = Loopback::new(registry.clone(), shutdown);
     own.set(&client);
     Ok(Arc::new(Server {
         chain: Arc::new(chain),
         tls: certs::server_config(
-            serving,
+            shown(args)?,
             hints,
             &args.serving.tls_cipher_suites,
             args.serving.tls_min_version,
         )?,
+        manners: Arc::new(manners),
         objects,
         client,
         registry,
@@ -485,8 +485,20 @@ fn upstream_config(args: &Args) -> Result<UpstreamConfig> {
     Ok(UpstreamConfig {
         kubelet_ca: args.kubelet_certificate_authority.as_deref().map(read).transpose()?,
         kubelet_identity: identity,
+        patience: args.kubelet_timeout,
         address_types: args.kubelet_preferred_address_types.clone(),
     })
+}
+
+/// What the listener shows to those who connect.
+fn shown(args: &Args) -> Result<Arc<ByName>> {
+    let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()];
+    let default = match (&args.tls_cert_file, &args.tls_private_key_file, &args.serving.cert_dir) {
+        (Some(certificate), Some(key), _) => Shown::of_files(certificate, key)?,
+        (_, _, Some(directory)) => certs::kept(directory, &addresses).context("--cert-dir")?,
+        _ => certs::passing(&addresses)?,
+    };
+    Ok(Arc::new(ByName::new(default, &args.serving.tls_sni_cert_key).context("--tls-sni-cert-key")?))
 }
 
 /// The client of webhooks and aggregated servers.
