@@ -4,6 +4,7 @@
 //! that a client that polls `/readyz` sees the server as soon as it is.
 mod authentication;
 mod authorization;
+mod milestones;
 
 use crate::addresses;
 use crate::admission::{Chain as Admission, Parts, webhook};
@@ -15,7 +16,7 @@ use crate::certs::{self, ByName};
 use crate::election;
 use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
-use crate::health::{Check, Health, Step};
+use crate::health::{Health, Step};
 use crate::hooks::ServerHooks;
 use crate::loopback::{Late, Loopback};
 use crate::metrics::Metrics;
@@ -36,10 +37,10 @@ use crate::tokens::{Config as TokenConfig, Tokens};
 use crate::zpages::Pages;
 use crate::{aggregator, bootstrap, custom};
 use anyhow::{Context, Result, anyhow, bail};
-use async_trait::async_trait;
 use futures::StreamExt;
 use knarr_api::status::Status;
 use knarr_reload::identity::{self, Shown};
+use milestones::Milestones;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -92,7 +93,11 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().bootstrap(started)));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().keep_flows()));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().count()));
-    let aggregation = aggregator::keep(server.aggregator.clone(), server.client.clone());
+    let aggregation = aggregator::keep(
+        server.aggregator.clone(),
+        server.client.clone(),
+        server.milestones.registered.clone(),
+    );
     tasks.spawn(background.clone().run_until_cancelled_owned(aggregation));
     let addresses = addresses::keep(server.objects.clone(), server.client.clone());
     tasks.spawn(background.clone().run_until_cancelled_owned(addresses));
@@ -107,7 +112,7 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     let (stopping, delay) = (shutdown.clone(), args.serving.shutdown_delay_duration);
     tasks.spawn(async move {
         stopping.cancelled().await;
-        ending.stopping.undo();
+        ending.milestones.stopping.done();
         tokio::time::sleep(delay).await;
         ended.cancel();
     });
@@ -176,13 +181,7 @@ struct Server {
     registry: Arc<Registry>,
     aggregator: Arc<Aggregator>,
     args: Args,
-    synced: Arc<Step>,
-    roles: Arc<Step>,
-    classes: Arc<Step>,
-    namespaces: Arc<Step>,
-    service: Arc<Step>,
-    flows: Arc<Step>,
-    stopping: Arc<Step>,
+    milestones: Milestones,
     store: Store,
     counts: Counts,
     /// Where the database lies; none where that is a temporary directory.
@@ -252,29 +251,9 @@ fn assemble(
     let seats = args.max_requests_inflight + args.max_mutating_requests_inflight;
     let flow = (args.enable_priority_and_fairness && seats > 0)
         .then(|| Arc::new(FlowControl::new(seats, args.request_timeout / 4, counts.clone(), &metrics)));
-    let steps = [
-        "poststarthook/informers-synced",
-        "poststarthook/rbac/bootstrap-roles",
-        "poststarthook/scheduling/bootstrap-system-priority-classes",
-        "poststarthook/start-system-namespaces-controller",
-        "poststarthook/bootstrap-controller",
-        "poststarthook/priority-and-fairness-config-producer",
-    ];
-    let [synced, roles, classes, namespaces, service, flows] = steps.map(Step::pending);
-    let stopping = Step::ready_until_undone("shutdown");
+    let milestones = Milestones::default();
     let health = Arc::new(Health::default());
-    let checks: [Arc<dyn Check>; 9] = [
-        Arc::new(Ping),
-        Arc::new(StorageCheck(store.clone())),
-        synced.clone(),
-        roles.clone(),
-        classes.clone(),
-        namespaces.clone(),
-        service.clone(),
-        flows.clone(),
-        stopping.clone(),
-    ];
-    checks.into_iter().for_each(|check| health.add(check));
+    milestones.checks(&store).into_iter().for_each(|check| health.add(check));
     if let Some(encryption) = store.encryption() {
         health.add(encryption.clone());
     }
@@ -320,13 +299,7 @@ fn assemble(
         aggregator,
         authorizer,
         args: args.clone(),
-        synced,
-        roles,
-        classes,
-        namespaces,
-        service,
-        flows,
-        stopping,
+        milestones,
         store,
         counts,
         place: place(args),
@@ -360,7 +333,7 @@ impl Server {
             };
             tasks.spawn(stop.clone().run_until_cancelled_owned(feed));
         }
-        let step = self.synced.clone();
+        let step = self.milestones.synced.clone();
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
             if synced.acquire_many(feeds.len() as u32).await.is_ok() {
                 step.done();
@@ -390,7 +363,7 @@ impl Server {
 
     /// Publishes the configuration of priority and fairness, then follows it.
     async fn keep_flows(self: Arc<Self>) {
-        self.until_done("flow control", &self.flows, || flowcontrol::publish(&self.client)).await;
+        self.until_done("flow control", &self.milestones.flows, || flowcontrol::publish(&self.client)).await;
         if let Some(flow) = &self.chain.flow {
             let follow = flowcontrol::follow(flow.clone(), self.objects.clone(), self.client.clone());
             futures::join!(follow, flowcontrol::keep(&self.client));
@@ -408,25 +381,27 @@ impl Server {
     /// Makes what every cluster has, trying again until it is there.
     async fn bootstrap(self: Arc<Self>, started: Instant) {
         let client = &self.client;
-        self.until_done("namespaces", &self.namespaces, || bootstrap::namespaces(client)).await;
+        self.until_done("namespaces", &self.milestones.namespaces, || bootstrap::namespaces(client)).await;
         let advertised = bootstrap::Advertised {
             address: SocketAddr::new(self.args.advertised(), self.args.secure_port),
             ranges: self.args.service_cluster_ip_range.clone(),
             publish: self.args.endpoint_reconciler_type != "none",
         };
+        let data = authentication::settings(&self.args);
         futures::join!(
-            self.until_done("default/kubernetes", &self.service, || {
+            self.until_done("default/kubernetes", &self.milestones.service, || {
                 bootstrap::kubernetes_service(client, &advertised)
             }),
-            self.until_done("roles", &self.roles, || bootstrap::rbac(client, &*self.objects)),
-            self.until_done("priority classes", &self.classes, || bootstrap::priority_classes(client)),
+            self.until_done("roles", &self.milestones.roles, || bootstrap::rbac(client, &*self.objects)),
+            self.until_done("priority classes", &self.milestones.classes, || bootstrap::priority_classes(
+                client
+            )),
+            self.until_done("authentication settings", &self.milestones.settings, || {
+                bootstrap::authentication_settings(client, &data)
+            }),
         );
         tracing::info!(took = ?started.elapsed(), "ready");
-        let published = Step::pending("authentication settings");
-        let data = authentication::settings(&self.args);
-        let publish = || bootstrap::authentication_settings(client, &data);
-        self.until_done("authentication settings", &published, publish).await;
-        let tracked = Step::pending("token tracking");
+        let tracked = Step::default();
         let today = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).date();
         self.until_done("token tracking", &tracked, || bootstrap::token_tracking(client, today)).await;
         if advertised.publish && advertised.address.ip().is_loopback() {
@@ -521,32 +496,4 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn authority(address: IpAddr, port: u16) -> String {
     SocketAddr::new(address, port).to_string()
-}
-
-/// Answers, so it lives.
-struct Ping;
-
-#[async_trait]
-impl Check for Ping {
-    fn name(&self) -> &str {
-        "ping"
-    }
-
-    async fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-/// Named `etcd` as in the original, since tools exclude it by that name.
-struct StorageCheck(Store);
-
-#[async_trait]
-impl Check for StorageCheck {
-    fn name(&self) -> &str {
-        "etcd"
-    }
-
-    async fn check(&self) -> Result<(), String> {
-        self.0.ready().await
-    }
 }
