@@ -16,6 +16,14 @@ mod scalar;
 mod syntax;
 mod text;
 
+/// Reads what another server answered.
+///
+/// # Errors
+/// What is wrong with the text, in the words of Go's scanner.
+pub fn of_answer(text: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(text).map_err(|error| syntax::fault(text).unwrap_or_else(|| error.to_string()))
+}
+
 use crate::schema::{Schema, TypeId};
 use crate::status::Status;
 use crate::{Object, Value};

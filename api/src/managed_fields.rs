@@ -81,10 +81,12 @@ fn starting_entries(live: Option<&Value>, requested: Option<Value>, subresource:
             if live.is_some_and(|o| o["metadata"]["managedFields"] == requested) {
                 return Some(lived());
             }
-            if requested
-                .as_array()
-                .is_some_and(|a| matches!(a.as_slice(), [Value::Object(o)] if o.is_empty()))
-            {
+            let reset = |list: &Vec<Value>| match list.as_slice() {
+                [] => true,
+                [Value::Object(only)] => only.is_empty(),
+                _ => false,
+            };
+            if requested.as_array().is_some_and(reset) {
                 return live.is_none().then(Vec::new);
             }
             match Entry::decode(requested) {

@@ -2,7 +2,7 @@
 //! protobuf form that client-go and Helm ask for).
 //!
 //! [`v3`] and [`v2`] build documents for a [`Source`]; [`v3_index`] lists the v3 documents with their hashes;
-//! [`v2_protobuf`] encodes a v2 document. Documents are built when asked for and not kept here: a core/v1 document
+//! [`v2_protobuf`] and [`v3_protobuf`] encode documents. Documents are built when asked for and not kept here: a core/v1 document
 //! takes some tens of milliseconds, and its bytes are the caller's to cache.
 //!
 //! Clients read these with care: `kubectl explain` finds a kind by the `x-kubernetes-group-version-kind` of a
@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 pub(crate) use descriptions::Descriptions;
-pub use gnostic::v2_protobuf;
+pub use gnostic::{v2_protobuf, v3_protobuf};
 
 /// The version that documents name.
 pub const VERSION: &str = "v1.36.3";

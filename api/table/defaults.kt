@@ -38,6 +38,7 @@ defaults core.v1.Pod
   call pod_level_requests gates(PodLevelResources)
   spec.enableServiceLinks = true
   call host_ports if(spec.hostNetwork)
+  call grace_of_pods
 
 defaults core.v1.PodSpec
   dnsPolicy = "ClusterFirst"

@@ -26,6 +26,9 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::OnceCell;
 
 const JSON: &str = "application/json";
+const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+/// The same by the name that clients used first.
+const V3_PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
 
 /// The documents of the built-in kinds and of custom resources.
 pub struct OpenApi {
@@ -101,13 +104,15 @@ struct Document {
     group: Arc<str>,
     version: Arc<str>,
     hash: OnceLock<String>,
-    /// Compressed.
-    built: OnceCell<Bytes>,
+    /// As JSON, compressed.
+    json: OnceCell<Bytes>,
+    /// In protobuf, compressed.
+    protobuf: OnceCell<Bytes>,
 }
 
 impl Document {
     fn new(group: Arc<str>, version: Arc<str>) -> Self {
-        Self { group, version, hash: OnceLock::new(), built: OnceCell::new() }
+        Self { group, version, hash: OnceLock::new(), json: OnceCell::new(), protobuf: OnceCell::new() }
     }
 }
 
@@ -204,9 +209,8 @@ async fn serve_v3(
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Response, Status> {
-    if accepted(headers, &[JSON]).is_none() {
-        return Err(Status::not_acceptable(JSON));
-    }
+    let forms = [JSON, V3_PROTOBUF, V3_PROTOBUF_OLD];
+    let form = accepted(headers, &forms).ok_or_else(|| Status::not_acceptable(&forms[..2].join(", ")))?;
     let hash = document.hash.get().map(String::as_str).unwrap_or_default();
     let asked = query.and_then(|q| q.split('&').find_map(|p| p.strip_prefix("hash=")));
     if let Some(asked) = asked.filter(|asked| *asked != hash) {
@@ -217,8 +221,12 @@ async fn serve_v3(
     if let Some(response) = unchanged(headers, &etag) {
         return Ok(response);
     }
-    let bytes = document.built.get_or_try_init(|| blocking(move || text(&build()))).await?;
-    let mut response = packed(bytes, JSON, &etag, headers)?;
+    let (cell, media, encode): (_, _, fn(&Value) -> Vec<u8>) = match form {
+        JSON => (&document.json, JSON, text),
+        _ => (&document.protobuf, V3_PROTOBUF, openapi::v3_protobuf),
+    };
+    let bytes = cell.get_or_try_init(|| blocking(move || encode(&build()))).await?;
+    let mut response = packed(bytes, media, &etag, headers)?;
     if asked.is_some() {
         let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
         response.headers_mut().insert(header::CACHE_CONTROL, forever);

@@ -19,6 +19,7 @@ pub(crate) use upstream::{HOP, incoming as passed_back, switched};
 use crate::authz::{self, node};
 use crate::objects::Objects;
 use crate::request_info::RequestInfo;
+use crate::server::websocket::{self, Cut};
 use crate::server::{Request, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::Value;
@@ -121,8 +122,14 @@ impl Streaming {
         let mut target = self.kubelet(node)?;
         let (namespace, name) = (info.namespace(), info.name());
         target.path = format!("/containerLogs/{namespace}/{name}/{container}{}", log_options::query(info));
-        let response = self.upstream.get(&target, request).await?;
-        upstream::checked(response, PODS, name).await
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts.clone(), body);
+        let response = upstream::checked(self.upstream.get(&target, request).await?, PODS, name).await?;
+        if !websocket::is_wanted(&parts.headers) {
+            return Ok(response);
+        }
+        let (cut, protocol) = log_protocol(&parts.headers)?;
+        websocket::accept(&parts, response, cut, protocol)
     }
 
     fn exec(&self, info: &RequestInfo, pod: &Value) -> Result<Target, Status> {
@@ -198,6 +205,28 @@ fn redirected(to: &str) -> Response {
         response.headers_mut().insert(header::LOCATION, value);
     }
     response
+}
+
+/// How a log is cut into messages, and the name of that; bytes for a client that says nothing.
+///
+/// # Errors
+/// 403 for protocols that are all unknown.
+fn log_protocol(headers: &HeaderMap) -> Result<(Cut, Option<HeaderValue>), Status> {
+    let offered = websocket::offered(headers);
+    let known = |name: &&str| match *name {
+        "" | "binary.k8s.io" => Some(websocket::bytes as Cut),
+        "base64.binary.k8s.io" => Some(websocket::base64 as Cut),
+        _ => None,
+    };
+    match offered.iter().find_map(|name| Some((known(name)?, HeaderValue::from_str(name).ok()))) {
+        Some((cut, name)) => Ok((cut, name.filter(|name| !name.is_empty()))),
+        None if offered.is_empty() => Ok((websocket::bytes, None)),
+        None => {
+            let supported = "[base64.binary.k8s.io binary.k8s.io ]";
+            let text = format!("requested protocol(s) are not supported: {offered:?}; supports {supported}");
+            Err(Status::new(403, "Forbidden", text))
+        }
+    }
 }
 
 fn node_name(pod: &Value) -> Option<&str> {

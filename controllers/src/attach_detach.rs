@@ -35,7 +35,9 @@ use crate::{
     taints::{OUT_OF_SERVICE, taints},
 };
 
-use decide::{Attachable, Blocked, attachable, attachment_name, blocked, multi_attach, needs_attachment};
+use decide::{
+    Attachable, Blocked, attachable, attachment_name, blocked, is_own, multi_attach, needs_attachment,
+};
 
 /// How long a volume that an unready node says to use is left there.
 const FORCE_AFTER: Duration = Duration::from_secs(360);
@@ -167,7 +169,8 @@ impl Controller {
             }
         }
         for attachment in all.iter().filter(|known| known.spec.node_name == node) {
-            if wanted.contains_key(name(&attachment.metadata)) || is_deleting(&attachment.metadata) {
+            let known = name(&attachment.metadata);
+            if wanted.contains_key(known) || is_deleting(&attachment.metadata) || !is_own(known) {
                 continue;
             }
             again |= !self.detach(found.as_deref(), attachment).await?;

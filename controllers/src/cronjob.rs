@@ -199,11 +199,15 @@ impl Controller {
         let now = Timestamp::now();
         let created = crate::meta::created(&cron_job.metadata);
         let from = status.last_schedule_time.as_ref().map_or(created, |time| time.0);
-        let next = schedule.next(now).map(|next| {
-            Requeue::After(
-                Duration::try_from(next.duration_since(now)).unwrap_or_default() + Duration::from_millis(100),
-            )
-        });
+        let Some(next) = schedule.next(now) else {
+            // The 31st of February, say; the original's words.
+            let text = "time difference between two schedules is less than 1 second";
+            let text = format!("invalid schedule: {} : {text}", spec.schedule);
+            self.recorder.warning(cron_job, "InvalidSchedule", text);
+            return Ok(None);
+        };
+        let pause = Duration::try_from(next.duration_since(now)).unwrap_or_default();
+        let next = Some(Requeue::After(pause + Duration::from_millis(100)));
         let Some(Missed { latest, count }) = schedule.missed(from, now, spec.starting_deadline_seconds)
         else {
             return Ok(next);

@@ -16,6 +16,7 @@ use crate::volumes::{Lookup, Token};
 
 mod lookup;
 pub mod mirror;
+pub mod node;
 pub mod objects;
 pub mod pods;
 pub mod services;

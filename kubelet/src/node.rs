@@ -120,7 +120,7 @@ impl NodeKeeper {
                     at.elapsed() >= REPORT || status::without_times(old) != status::without_times(&now)
                 });
             if due {
-                match self.write(&api, &now).await {
+                match self.write(&api, &now, node.status.as_ref()).await {
                     Ok(fresh) => {
                         if ready && written.as_ref().is_none_or(|(old, _)| !status::is_ready(old)) {
                             tracing::info!(node = self.name, "node is ready");
@@ -225,18 +225,28 @@ impl NodeKeeper {
         status
     }
 
-    async fn write(&self, api: &Api<Node>, status: &NodeStatus) -> Result<Node, kube::Error> {
-        let patch = Patch::Strategic(status_patch(status));
+    async fn write(
+        &self,
+        api: &Api<Node>,
+        status: &NodeStatus,
+        old: Option<&NodeStatus>,
+    ) -> Result<Node, kube::Error> {
+        let patch = Patch::Strategic(status_patch(status, old));
         api.patch_status(&self.name, &PatchParams::default(), &patch).await
     }
 }
 
 /// The status as a patch. Addresses are replaced as a whole: patches tell them apart by their type, of which a node with
-/// both families has several.
-fn status_patch(status: &NodeStatus) -> Value {
+/// both families has several. Resources that are no more are taken away.
+fn status_patch(status: &NodeStatus, old: Option<&NodeStatus>) -> Value {
     let mut patch = json!({ "status": status });
     if let Some(Value::Array(addresses)) = patch.pointer_mut("/status/addresses") {
         addresses.push(json!({ "$patch": "replace" }));
+    }
+    if let Some(allocatable) = patch.pointer_mut("/status/allocatable").and_then(Value::as_object_mut) {
+        for name in old.and_then(|old| old.allocatable.as_ref()).into_iter().flat_map(BTreeMap::keys) {
+            allocatable.entry(name).or_insert(Value::Null);
+        }
     }
     patch
 }
@@ -276,6 +286,7 @@ fn taint(text: &str) -> Option<Taint> {
 mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::NodeAddress;
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
     #[test]
     fn clouds_prepare_new_nodes() {
@@ -296,9 +307,20 @@ mod tests {
         let of = |address: &str| NodeAddress { type_: "InternalIP".to_owned(), address: address.to_owned() };
         let status =
             NodeStatus { addresses: Some(vec![of("10.0.0.1"), of("fd00::1")]), ..Default::default() };
-        let patch = status_patch(&status);
+        let patch = status_patch(&status, None);
         let addresses = patch["status"]["addresses"].as_array().expect("a list");
         assert_eq!((addresses.len(), &addresses[2]), (3, &json!({"$patch": "replace"})));
+    }
+
+    #[test]
+    fn resources_that_are_no_more_are_taken_away() {
+        let of = |names: &[&str]| {
+            let amounts = names.iter().map(|name| ((*name).to_owned(), Quantity("1".to_owned())));
+            NodeStatus { allocatable: Some(amounts.collect()), ..Default::default() }
+        };
+        let patch = status_patch(&of(&["cpu", "x.y/a"]), Some(&of(&["cpu", "x.y/b"])));
+        let expected = json!({"cpu": "1", "x.y/a": "1", "x.y/b": null});
+        assert_eq!(patch["status"]["allocatable"], expected);
     }
 
     #[test]

@@ -359,6 +359,7 @@ impl Tasks<'_> {
         let wake = Arc::new(Notify::new());
         let name = &self.manager.context().facts.name;
         let stop = self.shutdown.clone();
+        let node = api::node::start(client.clone(), name, Arc::clone(self.manager), stop.clone());
         let pods =
             api::pods::start(client.clone(), name, Arc::clone(self.manager), Arc::clone(&wake), stop.clone());
         let mirrors = Mirrors::new(client, name, pods.clone(), wake);
@@ -366,7 +367,7 @@ impl Tasks<'_> {
         self.follow_manifests(move |pods| mirrors.set(pods));
         let manager = Arc::clone(self.manager);
         tokio::spawn(async move {
-            pods.synced().await;
+            futures::join!(node.synced(), pods.synced());
             if !stop.is_cancelled() {
                 cleanup::run(manager, stop).await;
             }

@@ -16,6 +16,7 @@ pub(super) fn named(name: &str) -> Option<fn(&mut Object)> {
         "pod_level_hugepages" => pod::pod_level_hugepages,
         "pod_level_requests" => pod::pod_level_requests,
         "host_ports" => pod::host_ports,
+        "grace_of_pods" => pod::grace,
         "session_affinity" => session_affinity,
         "target_ports" => target_ports,
         "load_balancer_ip_mode" => load_balancer_ip_mode,

@@ -160,11 +160,14 @@ fn clients_may_edit_entries_but_not_break_them() {
     let mut edited = live.clone();
     edited["metadata"]["managedFields"][0]["manager"] = json!("renamed");
     assert_eq!(tracked(maps, Some(&live), edited.clone(), &write("two", 1)), edited);
-    // One empty entry resets, and the object stays untracked.
+    // No entry and one empty entry reset, and the object stays untracked.
     let mut reset = map.clone();
-    reset["metadata"]["managedFields"] = json!([{}]);
-    let reset = tracked(maps, Some(&live), reset, &write("two", 1));
-    assert_eq!(reset, map);
+    for entries in [json!([]), json!([{}])] {
+        reset = map.clone();
+        reset["metadata"]["managedFields"] = entries;
+        reset = tracked(maps, Some(&live), reset, &write("two", 1));
+        assert_eq!(reset, map);
+    }
     let mut changed = reset.clone();
     changed["data"]["a"] = json!("2");
     assert_eq!(tracked(maps, Some(&reset), changed.clone(), &write("two", 2)), changed);

@@ -134,6 +134,42 @@ fn v2_has_no_defaults_and_a_protobuf_form() {
 }
 
 #[test]
+fn v3_has_a_protobuf_form() {
+    let small = json!({
+        "openapi": "3.0.0",
+        "paths": {"/p": {"get": {"operationId": "g", "responses": {"200": {"description": "OK",
+            "content": {"m": {"schema": {"$ref": "#/c"}}}}}}}},
+        "components": {"schemas": {"a": {"type": "object", "default": {}, "x-k": 1, "properties": {
+            "b": {"type": "array", "items": {"$ref": "#/c"}, "default": "d"},
+            "e": {"additionalProperties": {"allOf": [{"$ref": "#/c"}]}}}}}}});
+    // A field whose content is a text or further fields.
+    let field = |number: usize, parts: &[&[u8]]| {
+        let content = parts.concat();
+        let varint = |n: usize| if n < 128 { vec![n as u8] } else { vec![n as u8 | 128, (n >> 7) as u8] };
+        [varint(number << 3 | 2), varint(content.len()), content].concat()
+    };
+    let reference = field(2, &[&field(1, &[b"#/c"])]);
+    let named = |name: &[u8], value: &[u8]| [field(1, &[name]), field(2, &[value])].concat();
+    let content = field(3, &[&field(1, &[&named(b"m", &field(1, &[&reference]))])]);
+    let response = field(1, &[&field(1, &[b"OK"]), &content]);
+    let responses = field(8, &[&field(2, &[&named(b"200", &response)])]);
+    let get = field(4, &[&field(5, &[b"g"]), &responses]);
+    let paths = field(4, &[&field(1, &[&named(b"/p", &get)])]);
+    let b =
+        [field(25, &[b"array"]), field(30, &[&field(1, &[&reference])]), field(33, &[&field(3, &[b"d"])])]
+            .concat();
+    let e = field(32, &[&field(1, &[&field(1, &[&field(26, &[&reference])])])]);
+    let property = |name: &[u8], schema: &[u8]| field(1, &[&named(name, &field(1, &[schema]))]);
+    let properties = field(31, &[&property(b"b", &b), &property(b"e", &e)]);
+    let extension = field(36, &[&named(b"x-k", &field(2, &[b"1\n"]))]);
+    let a = [field(25, &[b"object"]), properties, field(33, &[]), extension].concat();
+    let components = field(5, &[&field(1, &[&property(b"a", &a)])]);
+    let expected = [field(1, &[b"3.0.0"]), paths, components].concat();
+    assert_eq!(v3_protobuf(&small), expected);
+    assert!(v3_protobuf(&v3(&served(), "apps", "v1")).len() > 100_000);
+}
+
+#[test]
 fn index_and_hashes() {
     let source = served();
     let hash = v3_hash(&source, "apps", "v1");

@@ -87,7 +87,8 @@ impl Operation {
             Self::Add { path, value } => path.add(document, value.clone(), "add"),
             Self::Remove { path } => path.remove(document, "remove").map(drop),
             Self::Replace { path, value } => {
-                let old = path.find_mut(document).ok_or_else(|| path.missing("replace", "key"))?;
+                let missing = path.gap(document);
+                let old = path.find_mut(document).ok_or_else(|| path.missing("replace", missing))?;
                 path.bears(value)?;
                 *old = value.clone();
                 Ok(())
@@ -146,6 +147,17 @@ impl Pointer {
         Error::DoesNotApply(format!(
             "{operation} operation does not apply: doc is missing {what}: {path}: missing value"
         ))
+    }
+
+    /// What a document that has no value here lacks: the container, or the key in it.
+    fn gap(&self, document: &Value) -> &'static str {
+        let Some((_, parents)) = self.parts.split_last() else { return "path" };
+        let container = parents.iter().try_fold(document, |value, part| match value {
+            Value::Object(object) => object.get(part),
+            Value::Array(list) => list.get(index(part, list.len())?),
+            _ => None,
+        });
+        if container.is_some_and(|value| value.is_object() || value.is_array()) { "key" } else { "path" }
     }
 
     fn find_mut<'v>(&self, document: &'v mut Value) -> Option<&'v mut Value> {
@@ -303,6 +315,13 @@ mod tests {
             error.to_string(),
             "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
         );
+        for (path, lacks) in [("/x", "key"), ("/x/y", "path"), ("/list/0/a", "path")] {
+            let patch = json!([{"op": "replace", "path": path, "value": 1}]);
+            let error = apply(json!({"list": [1]}), &patch).expect_err("a failure");
+            let text =
+                format!("replace operation does not apply: doc is missing {lacks}: {path}: missing value");
+            assert_eq!(error.to_string(), text);
+        }
         let error = apply(json!({}), &json!([{"op": "remove", "path": "/x"}])).expect_err("a failure");
         assert_eq!(
             error.to_string(),

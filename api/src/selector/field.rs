@@ -49,8 +49,8 @@ impl FieldSelector {
     }
 
     /// The selector in the field labels of a kind, older spellings replaced; refuses labels that the kind does
-    /// not know.
-    pub fn resolve(mut self, kind: &Kind) -> Result<Self, ParseError> {
+    /// not know, in the words that the original has for kinds of definitions (`custom`) and for others.
+    pub fn resolve(mut self, kind: &Kind, custom: bool) -> Result<Self, ParseError> {
         for requirement in &mut self.requirements {
             if let Some((_, label)) =
                 kind.field_selector_aliases.iter().find(|(old, _)| **old == *requirement.field)
@@ -58,9 +58,8 @@ impl FieldSelector {
                 requirement.field = (**label).into();
             }
             let field = &*requirement.field;
-            let general = matches!(field, "metadata.name" | "metadata.namespace");
-            if !general && !kind.field_selectors.iter().any(|known| **known == *field) {
-                let own = kind.field_selectors.iter().any(|known| !known.starts_with("metadata."));
+            if !kind.field_selectors.iter().any(|known| **known == *field) {
+                let own = custom || kind.field_selectors.iter().any(|known| !known.starts_with("metadata."));
                 return Err(ParseError(if own {
                     format!("field label not supported: {field}")
                 } else {

@@ -39,12 +39,13 @@ fn selector_stays(at: &At<'_>, old: &Value) {
 
 /// What all workloads have in common: counters, selector, template.
 fn workload(spec: &At<'_>, kind: &str, empty: &str) {
+    spec.get("revisionHistoryLimit").not_negative();
     workload_of(spec, &spec.get("template"), kind, empty);
 }
 
 /// The same with the template as its pods will have it.
 fn workload_of(spec: &At<'_>, template: &At<'_>, kind: &str, empty: &str) {
-    for number in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
+    for number in ["replicas", "minReadySeconds"] {
         spec.get(number).not_negative();
     }
     labels::workload(spec, template, &format!("empty selector is invalid for {empty}"));

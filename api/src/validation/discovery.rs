@@ -83,6 +83,9 @@ fn one(endpoint: &At<'_>, ty: &str) {
     addresses.at_most(ADDRESSES_MAX);
     for address in addresses.items() {
         match (ty, address.text().parse::<IpAddr>()) {
+            ("IPv6", Ok(IpAddr::V6(ip))) if ip.to_ipv4_mapped().is_some() => {
+                address.invalid("must be a valid IPv6 address");
+            }
             ("IPv4", Ok(ip @ IpAddr::V4(_))) | ("IPv6", Ok(ip @ IpAddr::V6(_))) => {
                 net::not_special(&address, ip);
             }

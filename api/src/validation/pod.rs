@@ -41,6 +41,10 @@ fn pod(at: &At<'_>) {
     if mirror.is_set() && at.get("spec.nodeName").is_empty() {
         mirror.invalid("must set spec.nodeName if mirror pod annotation is set");
     }
+    let ephemeral = at.get("spec.ephemeralContainers");
+    if at.before().is_none() && !ephemeral.is_empty() {
+        ephemeral.forbidden("cannot be set on create");
+    }
     spec(&at.get("spec"), Place::Pod);
     volumes::ephemeral_claims(at);
 }
@@ -68,7 +72,6 @@ pub(super) fn always_restarted(template: &At<'_>, kind: &str) {
 }
 
 fn spec(spec: &At<'_>, place: Place) {
-    spec.get("terminationGracePeriodSeconds").not_negative();
     let volumes = volumes::volumes(&spec.get("volumes"), place);
     containers::all(spec, &volumes, place);
     spec.get("restartPolicy").need_one_of(&["Always", "Never", "OnFailure"]);

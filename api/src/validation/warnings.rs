@@ -1,6 +1,9 @@
 //! Warnings about objects that are accepted: what is deprecated, without effect, or will surprise.
 //!
 //! Sources: the deprecation notes of the API reference, and what the original answers in `Warning` headers.
+mod pod;
+mod service;
+
 use super::cursor::{At, Report};
 use crate::kind::Kind;
 use crate::{Value, names};
@@ -61,7 +64,7 @@ pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
         let before = old.map(|old| path.split('.').fold(old, |value, part| &value[part]));
         let template = at.get(path);
         if before != Some(template.value()) {
-            pod(&template.get("spec"), &mut out);
+            pod::template(&template, &mut out);
         }
     }
     if super::row(kind).is_none() {
@@ -70,22 +73,30 @@ pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
     match (group, name) {
         ("", "Pod") if old.is_none() => {
             host_name(&at, "this is used in the Pod's hostname", &mut out);
-            pod(&at.get("spec"), &mut out);
+            pod::pod(&at, &mut out);
         }
         ("", "Node") => node(&at, &mut out),
         ("", "PersistentVolume") => persistent_volume(&at, &mut out),
-        ("", "Service") => service(&at.get("spec"), &mut out),
+        ("", "PersistentVolumeClaim") => claim(&at, &mut out),
+        ("", "Service") => service::service(&at, &mut out),
         ("", "ServiceAccount") => {
             let annotation = at.get("metadata.annotations").key("kubernetes.io/enforce-mountable-secrets");
             let note =
                 "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets";
             note_if_set(&annotation, note, &mut out);
         }
-        ("apps", "Deployment" | "ReplicaSet") if old.is_none() => {
+        ("", "ReplicationController") | ("apps", "Deployment" | "ReplicaSet") if old.is_none() => {
             host_name(&at, "this is used in Pod names and hostnames", &mut out);
         }
-        ("batch", "Job") if old.is_none() => {
-            host_name(&at, "this is used in Pod names and hostnames", &mut out);
+        ("apps", "StatefulSet") => stateful_set(&at.get("spec"), &mut out),
+        ("batch", "Job") => {
+            if old.is_none() {
+                host_name(&at, "this is used in Pod names and hostnames", &mut out);
+            }
+            job(&at.get("spec"), &mut out);
+        }
+        ("discovery.k8s.io", "EndpointSlice") if old.is_none() && at.get("addressType").text() == "FQDN" => {
+            out.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             let before = old.map(unknown_formats).unwrap_or_default();
@@ -160,6 +171,18 @@ fn node_label(at: &At<'_>, label: &str, out: &mut Vec<String>) {
     }
 }
 
+/// The label that an expression or a constraint names.
+fn named_label(at: &At<'_>, out: &mut Vec<String>) {
+    if let Some((label, note)) = NODE_LABELS.iter().find(|(name, _)| *name == at.text()) {
+        out.push(format!("{}: {label} is {note}", at.path()));
+    }
+}
+
+/// The labels of a term that selects nodes.
+fn node_term(term: &At<'_>, out: &mut Vec<String>) {
+    term.get("matchExpressions").items().for_each(|expression| named_label(&expression.get("key"), out));
+}
+
 /// Names that are no DNS labels make odd host names.
 fn host_name(at: &At<'_>, use_of: &str, out: &mut Vec<String>) {
     let name = at.get("metadata.name");
@@ -169,96 +192,6 @@ fn host_name(at: &At<'_>, use_of: &str, out: &mut Vec<String>) {
         out.push(format!(
             "metadata.name: {use_of}, which can result in surprising behavior; a DNS label is recommended: [{faults}]"
         ));
-    }
-}
-
-fn pod(spec: &At<'_>, out: &mut Vec<String>) {
-    for (label, value) in spec.get("nodeSelector").entries() {
-        node_label(&value, label, out);
-    }
-    affinity(spec, out);
-    for constraint in spec.get("topologySpreadConstraints").items() {
-        node_label(&constraint.get("topologyKey"), constraint.get("topologyKey").text(), out);
-        if !constraint.get("labelSelector").is_set() {
-            let at = constraint.get("labelSelector");
-            out.push(format!("{}: a null labelSelector results in matching no pod", at.path()));
-        }
-    }
-    for volume in spec.get("volumes").items() {
-        SOURCES.iter().for_each(|(source, note)| note_if_set(&volume.get(source), note, out));
-    }
-    repeated(&spec.get("hostAliases"), "ip", "ip", out);
-    repeated(&spec.get("imagePullSecrets"), "name", "name", out);
-    let grace = spec.get("terminationGracePeriodSeconds");
-    if grace.int().is_some_and(|seconds| seconds < 0) {
-        let note = "must be >= 0; negative values are invalid and will be treated as 1";
-        out.push(format!("{}: {note}", grace.path()));
-    }
-    for list in ["initContainers", "containers"] {
-        spec.get(list).items().for_each(|one| container(&one, out));
-    }
-}
-
-fn affinity(spec: &At<'_>, out: &mut Vec<String>) {
-    let node = spec.get("affinity.nodeAffinity");
-    let required = node.get("requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
-    let preferred = node.get("preferredDuringSchedulingIgnoredDuringExecution");
-    let terms = required.items().chain(preferred.items().map(|one| one.get("preference")));
-    for expression in terms.flat_map(|term| term.get("matchExpressions").items()) {
-        node_label(&expression.get("key"), expression.get("key").text(), out);
-    }
-}
-
-/// Items whose member an earlier item has too.
-fn repeated(list: &At<'_>, member: &str, what: &str, out: &mut Vec<String>) {
-    let mut seen: Vec<&str> = Vec::new();
-    for item in list.items().map(|item| item.get(member)) {
-        if item.is_empty() {
-            let note = format!("invalid empty {what} {:?}", item.text());
-            if member == "name" {
-                out.push(format!("{}: {note}", item.path()));
-            }
-        } else if seen.contains(&item.text()) {
-            out.push(format!("{}: duplicate {what} {:?}", item.path(), item.text()));
-        }
-        seen.push(item.text());
-    }
-}
-
-fn container(container: &At<'_>, out: &mut Vec<String>) {
-    for list in ["limits", "requests"] {
-        for name in ["memory", "ephemeral-storage"] {
-            let amount = container.get("resources").get(list).key(name);
-            if amount.quantity().is_some_and(|quantity| !quantity.is_integer()) {
-                let text = amount.text();
-                out.push(format!(
-                    "{}: fractional byte value {text:?} is invalid, must be an integer",
-                    amount.path()
-                ));
-            }
-        }
-    }
-    let mut names: Vec<&str> = Vec::new();
-    for variable in container.get("env").items() {
-        let name = variable.get("name").text();
-        if names.contains(&name) {
-            let at = variable.path();
-            out.push(format!(
-                "{at}: hides previous definition of {name:?}, which may be dropped when using apply"
-            ));
-        }
-        names.push(name);
-    }
-    let mut ports: Vec<(At<'_>, Vec<String>)> = Vec::new();
-    for port in container.get("ports").items() {
-        let identity: Vec<String> = ["containerPort", "protocol", "hostPort", "hostIP", "name"]
-            .iter()
-            .map(|name| port.get(name).value().to_string())
-            .collect();
-        if let Some((first, _)) = ports.iter().find(|(_, known)| *known == identity) {
-            out.push(format!("{}: duplicate port definition with {}", port.path(), first.path()));
-        }
-        ports.push((port, identity));
     }
 }
 
@@ -278,6 +211,8 @@ fn node(at: &At<'_>, out: &mut Vec<String>) {
 fn persistent_volume(at: &At<'_>, out: &mut Vec<String>) {
     let spec = at.get("spec");
     SOURCES.iter().for_each(|(source, note)| note_if_set(&spec.get(source), note, out));
+    let terms = spec.get("nodeAffinity.required.nodeSelectorTerms");
+    terms.items().for_each(|term| node_term(&term, out));
     if spec.get("persistentVolumeReclaimPolicy").text() == "Recycle" {
         out.push(
             "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended \
@@ -297,23 +232,50 @@ fn persistent_volume(at: &At<'_>, out: &mut Vec<String>) {
     }
 }
 
+fn claim(at: &At<'_>, out: &mut Vec<String>) {
+    let annotation = at.get("metadata.annotations").key("volume.beta.kubernetes.io/storage-class");
+    note_if_set(&annotation, "deprecated since v1.8; use \"storageClassName\" attribute instead", out);
+    claim_spec(&at.get("spec"), out);
+}
+
+fn claim_spec(spec: &At<'_>, out: &mut Vec<String>) {
+    for list in ["limits", "requests"] {
+        whole(&spec.get("resources").get(list).key("storage"), out);
+    }
+}
+
+/// Amounts of bytes have no fractions.
+fn whole(amount: &At<'_>, out: &mut Vec<String>) {
+    if amount.quantity().is_some_and(|quantity| !quantity.is_integer()) {
+        let text = amount.text();
+        out.push(format!("{}: fractional byte value {text:?} is invalid, must be an integer", amount.path()));
+    }
+}
+
+fn stateful_set(spec: &At<'_>, out: &mut Vec<String>) {
+    spec.get("volumeClaimTemplates").items().for_each(|template| claim(&template, out));
+    if spec.get("revisionHistoryLimit").int().is_some_and(|limit| limit < 0) {
+        let note = "a negative value retains all historical revisions; a value >= 0 is recommended";
+        out.push(format!("spec.revisionHistoryLimit: {note}"));
+    }
+}
+
+fn job(spec: &At<'_>, out: &mut Vec<String>) {
+    let above = |name: &str, most: i64| spec.get(name).int().is_some_and(|count| count > most);
+    let is_indexed = spec.get("completionMode").text() == "Indexed";
+    if is_indexed && above("completions", 100_000) && above("parallelism", 10_000) {
+        out.push(
+            "In Indexed Jobs with a number of completions higher than 10^5 and parallelism higher than 10^4, Kubernetes \
+             might not be able to track completedIndexes when a big number of indexes fail"
+                .to_owned(),
+        );
+    }
+}
+
 fn ingress(at: &At<'_>, out: &mut Vec<String>) {
     if at.get("metadata.annotations").key("kubernetes.io/ingress.class").is_set() {
         let note = "is deprecated, please use 'spec.ingressClassName' instead";
         out.push(format!("annotation \"kubernetes.io/ingress.class\" {note}"));
-    }
-}
-
-fn service(spec: &At<'_>, out: &mut Vec<String>) {
-    let headless = spec.get("clusterIP").text() == "None";
-    if headless && spec.get("sessionAffinity").text() == "ClientIP" {
-        out.push("spec.SessionAffinity is ignored for headless services".to_owned());
-    }
-    if headless && !spec.get("externalIPs").is_empty() {
-        out.push("spec.externalIPs is ignored when spec.clusterIP is \"None\"".to_owned());
-    }
-    if headless && !spec.get("loadBalancerIP").is_empty() {
-        out.push("spec.loadBalancerIP is ignored when spec.clusterIP is \"None\"".to_owned());
     }
 }
 
@@ -325,7 +287,8 @@ mod tests {
     fn check(group: &str, name: &str, object: Value, expected: &[&str]) {
         let kind = crate::table::builtin().kind(group, "v1", name).expect("a kind");
         assert_eq!(warnings(kind, &object, None), expected, "{object}");
-        assert!(name == "Pod" || name == "Service" || warnings(kind, &object, Some(&object)).is_empty());
+        let always = ["Pod", "Service", "StatefulSet"].contains(&name);
+        assert!(always || warnings(kind, &object, Some(&object)).is_empty());
     }
 
     #[test]
@@ -352,8 +315,92 @@ mod tests {
             "apps",
             "Deployment",
             json!({"metadata": {"name": "a"}, "spec": {"template": {"spec": {
-                "imagePullSecrets": [{"name": "s"}, {"name": "s"}]}}}}),
-            &["spec.template.spec.imagePullSecrets[1].name: duplicate name \"s\""],
+                "imagePullSecrets": [{"name": "s"}, {"name": "s"}, {"name": ""}], "terminationGracePeriodSeconds": -1}}}}),
+            &[
+                "spec.template.spec.imagePullSecrets[1].name: duplicate name \"s\"",
+                "spec.template.spec.imagePullSecrets[2].name: invalid empty name \"\"",
+                "spec.template.spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be \
+                 treated as 1",
+            ],
+        );
+        check(
+            "apps",
+            "DaemonSet",
+            json!({"spec": {"template": {
+                "metadata": {"annotations": {"scheduler.alpha.kubernetes.io/critical-pod": "",
+                    "seccomp.security.alpha.kubernetes.io/pod": "x", "container.apparmor.security.beta.kubernetes.io/c": "x"}},
+                "spec": {"overhead": {"memory": "1500m"}, "containers": [{"name": "c"}]}}}}),
+            &[
+                "spec.template.metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: non-functional in v1.16+; use \
+                 the \"priorityClassName\" field instead",
+                "spec.template.spec.overhead[memory]: fractional byte value \"1500m\" is invalid, must be an integer",
+                "spec.template.metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use \
+                 the \"seccompProfile\" field instead",
+                "spec.template.metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; \
+                 use the \"appArmorProfile\" field instead",
+            ],
+        );
+    }
+
+    #[test]
+    fn affinity_ports_and_files() {
+        let zone = "failure-domain.beta.kubernetes.io/zone";
+        let term = json!({"topologyKey": "a"});
+        let (required, preferred) = (
+            "requiredDuringSchedulingIgnoredDuringExecution",
+            "preferredDuringSchedulingIgnoredDuringExecution",
+        );
+        let at = "spec.affinity";
+        check(
+            "",
+            "Pod",
+            json!({"spec": {"affinity": {
+                "nodeAffinity": {required: {"nodeSelectorTerms": [{"matchExpressions": [{"key": zone}]}]}},
+                "podAffinity": {required: [term], preferred: [{"podAffinityTerm": term}]},
+                "podAntiAffinity": {required: [{"labelSelector": {}}]}}}}),
+            &[
+                &format!(
+                    "{at}.nodeAffinity.{required}.nodeSelectorTerms[0].matchExpressions[0].key: {zone} is deprecated \
+                          since v1.17; use \"topology.kubernetes.io/zone\" instead"
+                ),
+                &format!(
+                    "{at}.podAffinity.{required}[0].labelSelector: a null labelSelector results in matching no pod"
+                ),
+                &format!(
+                    "{at}.podAffinity.{preferred}[0].podAffinityTerm.labelSelector: a null labelSelector results in \
+                          matching no pod"
+                ),
+            ],
+        );
+        let port = |more: Value| {
+            let mut port = json!({"containerPort": 80, "protocol": "TCP"});
+            crate::patch::merge::apply(&mut port, more);
+            port
+        };
+        check(
+            "",
+            "Pod",
+            json!({"spec": {
+                "initContainers": [{"name": "i", "ports": [port(json!({"hostPort": 8080}))]}],
+                "containers": [
+                    {"name": "a", "env": [{"name": "X", "value": "a"}, {"name": "X", "value": "$(X)b"},
+                        {"name": "X", "value": "$(X)"}], "ports": [port(json!({"hostPort": 8080}))]},
+                    {"name": "b", "ports": [port(json!({"hostPort": 8080, "hostIP": "1.1.1.1"})), port(json!({}))]},
+                    {"name": "c", "ports": [{"containerPort": 81, "protocol": "TCP", "hostIP": "1.1.1.1"}]}],
+                "volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}},
+                    {"configMap": {"items": [{"key": "k", "path": "t"}]}}]}}]}}),
+            &[
+                "spec.volumes[0].projected.sources.configMap[0]: has duplicated path with ServiceAccountToken \"t\"",
+                "spec.containers[0].env[2]: hides previous definition of \"X\", which may be dropped when using apply",
+                "spec.containers[0].ports[0]: duplicate port definition with spec.initContainers[0].ports[0]",
+                "spec.containers[1].ports[0]: dangerously ambiguous port definition with spec.initContainers[0].ports[0]",
+                "spec.containers[1].ports[0]: dangerously ambiguous port definition with spec.containers[0].ports[0]",
+                "spec.containers[1].ports[1]: overlapping port definition with spec.initContainers[0].ports[0]",
+                "spec.containers[1].ports[1]: overlapping port definition with spec.containers[0].ports[0]",
+                "spec.containers[1].ports[1]: overlapping port definition with spec.containers[1].ports[0]",
+                "spec.containers[2].ports[0]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:81 Protocol:TCP \
+                 HostIP:1.1.1.1}",
+            ],
         );
     }
 
@@ -370,8 +417,36 @@ mod tests {
         check(
             "",
             "Service",
-            json!({"spec": {"clusterIP": "None", "sessionAffinity": "ClientIP"}}),
-            &["spec.SessionAffinity is ignored for headless services"],
+            json!({"spec": {"clusterIP": "None", "sessionAffinity": "ClientIP", "externalIPs": ["1.1.1.1"]}}),
+            &[
+                "spec.externalIPs is ignored for headless services",
+                "spec.SessionAffinity is ignored for headless services",
+            ],
+        );
+        check(
+            "",
+            "Service",
+            json!({"spec": {"type": "NodePort", "externalName": "x", "externalIPs": ["1.1.1.1"],
+                "trafficDistribution": "PreferClose"}}),
+            &[
+                "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+                "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+                "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+            ],
+        );
+        let claim = json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "x"}},
+            "spec": {"resources": {"requests": {"storage": "1500m"}}}});
+        check(
+            "apps",
+            "StatefulSet",
+            json!({"spec": {"revisionHistoryLimit": -1, "volumeClaimTemplates": [claim]}}),
+            &[
+                "spec.volumeClaimTemplates[0].metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated \
+                 since v1.8; use \"storageClassName\" attribute instead",
+                "spec.volumeClaimTemplates[0].spec.resources.requests[storage]: fractional byte value \"1500m\" is invalid, \
+                 must be an integer",
+                "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended",
+            ],
         );
         for kind in &crate::table::builtin().kinds {
             for odd in [json!(null), json!({"spec": 1, "metadata": []})] {

@@ -7,6 +7,7 @@ use crate::user::User;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use std::error::Error as StdError;
 
@@ -49,7 +50,7 @@ impl Aggregator {
         *out.method_mut() = parts.method;
         *out.uri_mut() = format!("https://{}{}", endpoint.authority, endpoint.path).parse::<Uri>()?;
         *out.headers_mut() = headers(context, &parts.headers, false)?;
-        Ok(passed_back(self.outbound.request(endpoint, out).await?))
+        Ok(unless_redirect(self.outbound.request(endpoint, out).await?))
     }
 
     async fn upgrade(
@@ -77,10 +78,19 @@ impl Aggregator {
         out.headers_mut().insert(header::HOST, HeaderValue::from_str(&endpoint.authority)?);
         let response = sender.send_request(out).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(passed_back(response));
+            return Ok(unless_redirect(response));
         }
         Ok(switched(client, (sender, context.audit.clone()), response))
     }
+}
+
+/// The answer of another server, which must not lead clients elsewhere: they would follow with what they show to this
+/// server (CVE-2022-3172).
+fn unless_redirect(response: http::Response<Incoming>) -> Response {
+    if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) {
+        return body::text(502, "the backend attempted to redirect this request, which is not permitted");
+    }
+    passed_back(response)
 }
 
 fn unavailable(text: &str) -> Response {

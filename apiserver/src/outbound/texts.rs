@@ -2,9 +2,11 @@
 use super::connector::DialError;
 use knarr_api::status::Status;
 use knarr_api::time::Timestamp;
-use rustls::CertificateError;
+use rustls::{CertificateError, OtherError};
 use std::error::Error as StdError;
 use std::io::{Error as IoError, ErrorKind};
+
+const UNKNOWN: &str = "certificate signed by unknown authority";
 
 /// `host:port`, an IPv6 address in brackets.
 pub fn address(host: &str, port: u16) -> String {
@@ -63,11 +65,16 @@ fn of_certificate(name: &str, error: &CertificateError) -> String {
             )
         }
         // An authority of the same name with another key has signed nothing of this.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "certificate signed by unknown authority".to_owned()
-        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => UNKNOWN.to_owned(),
+        // An authority that shows itself is nobody's but its own.
+        CertificateError::Other(other) if is_authority(other) => UNKNOWN.to_owned(),
         other => other.to_string(),
     }
+}
+
+fn is_authority(error: &OtherError) -> bool {
+    // The verifier's own type is not told by rustls; its text is.
+    error.0.to_string() == "CaUsedAsEndEntity"
 }
 
 /// The name within `DnsName("a")`.
@@ -103,7 +110,7 @@ pub fn of_refusal(code: u16, media: &str, body: &[u8]) -> String {
     {
         return message.to_owned();
     }
-    let said = match media.starts_with("text/") {
+    let said = match media.is_empty() || media.starts_with("text/") {
         true => String::from_utf8_lossy(body).trim().to_owned(),
         false => "unknown".to_owned(),
     };
@@ -145,8 +152,9 @@ mod tests {
         check(404, "text/plain", "404", "the server could not find the requested resource");
         let text = "an error on the server (\"boom\") has prevented the request from succeeding";
         check(500, "text/plain; charset=utf-8", "boom\n", text);
-        let text = "an error on the server (\"unknown\") has prevented the request from succeeding";
         check(502, "", "boom", text);
+        let text = "an error on the server (\"unknown\") has prevented the request from succeeding";
+        check(502, "application/octet-stream", "boom", text);
         check(
             400,
             "application/json",

@@ -122,6 +122,9 @@ impl Registry {
         create::check_name(call, &wanted)?;
         create::set_namespace(call, &mut wanted)?;
         codec::default(&call.row.api, kind.ty, &mut wanted);
+        if present.is_none() {
+            object::set_meta(&mut wanted, "resourceVersion", None);
+        }
         Ok(Wish { value: wanted, applied: true, warnings: Vec::new() })
     }
 }

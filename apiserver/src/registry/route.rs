@@ -2,11 +2,12 @@
 use super::answer::Answer;
 use super::call::Call;
 use super::custom::DEFINITIONS;
-use super::negotiate::{self, Scope};
+use super::negotiate::{self, Format, Scope};
 use super::options::Query;
-use super::{Registry, Row, encode, subresource, websocket};
+use super::{Registry, Row, encode, subresource};
 use crate::audit::Record;
 use crate::request_info::{RequestInfo, TUNNEL, Verb};
+use crate::server::websocket;
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::kind::Kind;
@@ -232,7 +233,12 @@ impl Registry {
                 if let Some(record) = &context.audit {
                     watch = watch.map(|body| record.until_end_of(body));
                 }
-                return websocket::accept(parts, watch, accepted.format);
+                let cut =
+                    if accepted.format == Format::Protobuf { websocket::frame } else { websocket::line };
+                // Any protocol is as good as another: the first is taken.
+                let protocol =
+                    websocket::offered(headers).first().and_then(|name| HeaderValue::from_str(name).ok());
+                return websocket::accept(parts, watch, cut, protocol);
             }
             Verb::Watch => return self.watch(&call).await,
             Verb::DeleteCollection => return self.delete_collection(&call, &body).await,

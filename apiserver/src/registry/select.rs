@@ -49,7 +49,7 @@ impl Selection {
         let fields = options.field_selector.parse::<FieldSelector>();
         let fields = fields.map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = stored_labels(row, fields)
-            .resolve(&row.stored)
+            .resolve(&row.stored, row.custom().is_some())
             .map_err(|e| Status::bad_request(e.to_string()))?;
         let namespace = (!namespace.is_empty()).then(|| namespace.into());
         Ok(Self { namespace, labels, fields })

@@ -39,8 +39,11 @@ impl Registry {
         call.requested(&wanted);
         let creates = call.row.kind.create_on_update && call.subresource.is_empty();
         if creates && self.fetch(&call.key(), call.row.in_log).await?.is_none() {
-            if !object::resource_version(&wanted).is_empty() {
-                return Err(Status::conflict(call.row.subject(), call.name, MODIFIED));
+            let given = object::uid(&wanted);
+            if !given.is_empty() {
+                // It was another one that is gone.
+                let cause = call.row.other_uid(call.namespace, call.name, given, "");
+                return Err(Status::conflict(call.row.subject(), call.name, cause));
             }
             self.hooks.may_create(call.context)?;
             object::set_meta(&mut wanted, "resourceVersion", None);
@@ -194,6 +197,11 @@ fn check_versions(call: &Call<'_>, wanted: &mut Value, old: &Value, existing: &S
     let row = call.row;
     let (given, stored) = (object::uid(wanted), object::uid(old));
     if !given.is_empty() && given != stored {
+        if call.context.info.verb == crate::request_info::Verb::Patch {
+            // Only the body of an update names what it replaces.
+            let error = Error::invalid("metadata.uid", &given.into(), "field is immutable");
+            return Err(Status::invalid(&row.kind.gvk.group, &row.kind.gvk.kind, call.name, &[error]));
+        }
         let cause = row.other_uid(call.namespace, call.name, given, stored);
         return Err(Status::conflict(row.subject(), call.name, cause));
     }

@@ -142,13 +142,12 @@ impl RequestBody {
     }
 }
 
-/// The body of a request as the client sends it. What nobody has read of it when the answer begins is still taken from
-/// an HTTP/2 client for a while: some know no answer that comes before they have sent everything.
+/// The body of a request as the client sends it. What nobody has read of it when the answer begins is still taken for
+/// a while: some clients know no answer that comes before they have sent everything.
 #[derive(Debug)]
 pub struct Upload {
     /// None once it has ended.
     incoming: Option<Incoming>,
-    is_drained: bool,
 }
 
 /// How long what a client goes on sending is thrown away.
@@ -157,9 +156,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 const DRAIN_BYTES: usize = 16 * MAX_BODY;
 
 impl Upload {
-    /// The body of a request of this HTTP version.
-    pub fn new(incoming: Incoming, version: http::Version) -> Self {
-        Self { incoming: Some(incoming), is_drained: version == http::Version::HTTP_2 }
+    /// The body of a request.
+    pub fn new(incoming: Incoming) -> Self {
+        Self { incoming: Some(incoming) }
     }
 }
 
@@ -190,7 +189,7 @@ impl http_body::Body for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let rest = self.incoming.take().filter(|rest| self.is_drained && !rest.is_end_stream());
+        let rest = self.incoming.take().filter(|rest| !rest.is_end_stream());
         if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
             runtime.spawn(tokio::time::timeout(DRAIN_TIME, drain(rest)));
         }

@@ -198,8 +198,7 @@ impl Manners {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         } else {
-            let version = request.version();
-            let request = request.map(|incoming| RequestBody::Incoming(Upload::new(incoming, version)));
+            let request = request.map(|incoming| RequestBody::Incoming(Upload::new(incoming)));
             chain.serve(peer, address, request).await
         };
         if let Some(origin) = origin {

@@ -262,6 +262,11 @@ impl Store {
         if at > now {
             return Err(ReadError::Future { requested: at, current: now });
         }
+        // Memory may hold more of a quiet resource, but whether a client has to begin anew does not hang on that.
+        let oldest = self.compacted();
+        if at < oldest {
+            return Err(ReadError::Compacted { requested: at, oldest });
+        }
         if hub.resource.residence == Residence::Memory && (at == now || hub.undo(&mut objects, now, at)) {
             return Ok(Snapshot::new(at, resource, objects));
         }

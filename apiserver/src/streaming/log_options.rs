@@ -2,8 +2,10 @@
 use super::location::Query;
 use crate::request_info::RequestInfo;
 use knarr_api::status::Status;
-use knarr_api::{Value, field};
+use knarr_api::{Value, field, gates};
 
+/// The gate behind which one of a container's streams is chosen (KEP-3288).
+const SPLIT: &str = "PodLogsQuerySplitStreams";
 /// Parameters passed on as they are.
 const PASSED: [&str; 8] =
     ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
@@ -33,7 +35,24 @@ pub fn check(info: &RequestInfo) -> Result<(), Status> {
             "at most one of `sinceTime` or `sinceSeconds` may be specified",
         ));
     }
+    let tails = info.query("tailLines").is_some();
+    errors.extend(stream_fault(info.query("stream").as_deref(), tails, gates::enabled(SPLIT)));
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "PodLogOptions", info.name(), &errors)) }
+}
+
+/// What is wrong with the stream that is asked for: all of them as long as the gate is off.
+fn stream_fault(stream: Option<&str>, tails: bool, may_choose: bool) -> Option<field::Error> {
+    match stream? {
+        _ if !may_choose => Some(field::Error::forbidden("stream", "may not be specified")),
+        "Stdout" | "Stderr" if tails => {
+            let text = "`tailLines` and specific `stream` are mutually exclusive for now";
+            Some(field::Error::forbidden("", text))
+        }
+        "All" | "Stdout" | "Stderr" => None,
+        other => {
+            Some(field::Error::not_supported("stream", &Value::from(other), &["All", "Stdout", "Stderr"]))
+        }
+    }
 }
 
 /// The query for the kubelet.
@@ -80,8 +99,27 @@ mod tests {
             ("?limitBytes=0", 422),
             ("?tailLines=x", 400),
             ("?sinceSeconds=1&sinceTime=x", 422),
+            ("?stream=Stderr", 422),
         ] {
             assert_eq!(check(&info(bad)).unwrap_err().code, code, "{bad}");
+        }
+    }
+
+    #[test]
+    fn streams() {
+        for (stream, tails, may_choose, expected) in [
+            (None, true, false, true),
+            (Some("All"), false, false, false),
+            (Some("All"), true, true, true),
+            (Some("Stderr"), false, true, true),
+            (Some("Stderr"), true, true, false),
+            (Some("Foo"), false, true, false),
+        ] {
+            assert_eq!(
+                stream_fault(stream, tails, may_choose).is_none(),
+                expected,
+                "{stream:?} {tails} {may_choose}"
+            );
         }
     }
 }

@@ -125,4 +125,8 @@ async fn openapi_documents() {
     let proto = server.send(Method::GET, "/openapi/v2", &accept, Vec::new()).await;
     assert_eq!(proto.headers["content-type"], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
     assert!(proto.code == 200 && proto.bytes.starts_with(b"\x0a\x032.0"), "{:?}", &proto.bytes[..8]);
+    let accept = [("accept", "application/com.github.proto-openapi.spec.v3@v1.0+protobuf")];
+    let proto = server.send(Method::GET, url, &accept, Vec::new()).await;
+    assert_eq!(proto.headers["content-type"], "application/com.github.proto-openapi.spec.v3.v1.0+protobuf");
+    assert!(proto.code == 200 && proto.bytes.starts_with(b"\x0a\x053.0.0"), "{:?}", &proto.bytes[..8]);
 }

@@ -136,6 +136,10 @@ async fn requests_are_passed_on_with_the_users_identity() {
     assert_eq!(all("x-remote-group"), ["system:masters", "system:authenticated"]);
     assert_eq!((all("x-other"), all("x-forwarded-for")), (vec!["kept"], vec!["127.0.0.1"]));
     assert!(!asked.headers.contains_key("authorization"));
+    for more in [&[][..], &[("connection", "upgrade"), ("upgrade", "echo")]] {
+        let moved = admin.raw(Method::GET, &format!("{FLUNDERS}/elsewhere"), more, "").await;
+        assert_eq!((moved.status().as_u16(), moved.headers().get("location")), (502, None));
+    }
     // Rights are asked for here as for any resource.
     let ann = server.user("ann", &[]);
     assert_eq!(ann.get(FLUNDERS).await.0, 403);

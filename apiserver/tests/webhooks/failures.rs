@@ -59,7 +59,7 @@ async fn failures_are_worded_as_in_the_original() {
     validating(&admin, remote.webhook("a.example.com", json!({"timeoutSeconds": 1}))).await;
     let url = format!("https://127.0.0.1:{}/hook?timeout=1s", remote.port);
     for (name, text) in [
-        ("text", "failed to call webhook: couldn't get version/kind; json parse error: expected value".to_owned()),
+        ("text", "failed to call webhook: couldn't get version/kind; json parse error: invalid character 'o' looking for beginning of value".to_owned()),
         ("uid", "received invalid webhook response: expected response.uid=".to_owned()),
         ("absent", "received invalid webhook response: webhook response was absent".to_owned()),
         (

@@ -156,6 +156,10 @@ async fn one(
     function: Function,
     notes: Arc<Mutex<Vec<Asked>>>,
 ) -> Result<http::Response<Full<Bytes>>, hyper::Error> {
+    if request.uri().path().ends_with("/elsewhere") {
+        let moved = http::Response::builder().status(302).header("location", "https://example.com/x");
+        return Ok(moved.body(Full::default()).expect("response"));
+    }
     if request.headers().contains_key("upgrade") {
         return Ok(upgraded(request, &notes));
     }

@@ -55,6 +55,12 @@ pub(super) fn attachment_name(volume: &Attachable, node: &str) -> String {
     format!("csi-{hex}")
 }
 
+/// Is an attachment of this name one of those made here? Others are somebody else's, and stay.
+pub(super) fn is_own(attachment: &str) -> bool {
+    let hash = attachment.strip_prefix("csi-").unwrap_or_default();
+    hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Another node has a volume that only one may have.
 #[derive(Debug, PartialEq)]
 pub(super) struct Blocked {
@@ -137,6 +143,10 @@ mod tests {
         let made = attachment_name(&single, "n1");
         assert_eq!(made.len(), 68);
         assert_ne!(made, attachment_name(&single, "n2"));
+        assert!(is_own(&made));
+        for foreign in ["va-a", "csi-", "csi-12", &made.to_uppercase()] {
+            assert!(!is_own(foreign), "{foreign}");
+        }
         assert!(needs_attachment(None));
         let driver = serde_json::from_value(json!({"spec": {"attachRequired": false}}));
         assert!(!needs_attachment(Some(&driver.unwrap())));

@@ -74,10 +74,13 @@ pub fn resource(
         || ConfigError::Invalid(format!("unsupported container resource: {}", selector.resource));
     let (kind, resource) = selector.resource.split_once('.').ok_or_else(unsupported)?;
     let resources = container.resources.unwrap_or_default();
-    let limit = resources.limits.as_ref().and_then(|map| map.get(resource)).map(pod::milli);
+    let of_pod = pod::spec(pod).resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    let limit =
+        |limits: Option<&BTreeMap<_, _>>| limits?.get(resource).map(pod::milli).filter(|value| *value > 0);
     let node = || around.allocatable.get(resource).copied().unwrap_or_default();
     let milli = match kind {
-        "limits" => limit.filter(|value| *value > 0).unwrap_or_else(node),
+        // Containers without limits share what the whole pod may use.
+        "limits" => limit(resources.limits.as_ref()).or_else(|| limit(of_pod)).unwrap_or_else(node),
         "requests" => {
             resources.requests.as_ref().and_then(|map| map.get(resource)).map(pod::milli).unwrap_or(0)
         }
@@ -147,5 +150,27 @@ mod tests {
         check("x", "limits.memory", Some("1Mi"), "64");
         check("x", "requests.memory", None, "0");
         check("y", "limits.cpu", None, "2");
+    }
+
+    #[test]
+    fn limits_of_the_pod_hold_for_containers_without() {
+        let pod = pod::tests::pod(
+            "{metadata: {name: p}, spec: {resources: {limits: {cpu: 200m, memory: 128Mi}}, containers: [
+                {name: x, resources: {limits: {cpu: 100m}}}, {name: y}]}}",
+        );
+        for (container, what, expected) in [
+            ("x", "cpu", "100"),
+            ("y", "cpu", "200"),
+            ("x", "memory", "134217728000"),
+            ("y", "memory", "134217728000"),
+        ] {
+            let selector = ResourceFieldSelector {
+                container_name: Some(container.to_owned()),
+                resource: format!("limits.{what}"),
+                divisor: Some(Quantity("1m".to_owned())),
+            };
+            let found = resource(&pod, None, &selector, &Surroundings::default());
+            assert_eq!(found.as_deref(), Ok(expected), "{container} {what}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::machine::Machine;
+use crate::admission::is_extended;
 use crate::context::Facts;
 use crate::devices::Amounts;
 use crate::eviction::pressure::Pressure;
@@ -127,6 +128,12 @@ pub fn compute(known: &Known<'_>) -> NodeStatus {
             _ => continue,
         };
         allocatable.insert(name.clone(), Quantity(quantity));
+    }
+    // Resources that an administrator wrote into the object are all for pods.
+    let advertised = known.old.and_then(|old| old.capacity.as_ref()).into_iter().flatten();
+    for (name, amount) in advertised.filter(|(name, _)| is_extended(name)) {
+        capacity.insert(name.clone(), amount.clone());
+        allocatable.insert(name.clone(), amount.clone());
     }
     for (name, (there, usable)) in &known.devices {
         capacity.insert(name.clone(), Quantity(there.to_string()));

@@ -228,7 +228,11 @@ fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
                 name: mount.name.clone(),
                 mount_path: mount.mount_path.clone(),
                 read_only: mount.read_only.filter(|read_only| *read_only),
-                recursive_read_only: (mount.read_only == Some(true)).then(|| "Disabled".to_owned()),
+                // A container that should have it and cannot is not made.
+                recursive_read_only: (mount.read_only == Some(true)).then(|| {
+                    let mode = mount.recursive_read_only.as_deref().filter(|mode| *mode == "Enabled");
+                    mode.unwrap_or("Disabled").to_owned()
+                }),
                 ..Default::default()
             })
             .collect(),

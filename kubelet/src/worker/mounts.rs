@@ -29,7 +29,7 @@ impl Worker {
             match images.get(&mount.name) {
                 Some(image) => mounts.push(image_mount(mount, image, env)?),
                 None => {
-                    let mounted = self.volume_mount(&directory, container, index, mount, env)?;
+                    let mounted = self.volume_mount(&directory, container, index, mount, env).await?;
                     let logs = self.logs_below(&mount.name, &mounted)?;
                     mounts.push(mounted);
                     mounts.extend(logs);
@@ -108,7 +108,7 @@ impl Worker {
         hosts::file(&self.pod, ips, &name, domain.as_deref())
     }
 
-    fn volume_mount(
+    async fn volume_mount(
         &self,
         directory: &Path,
         container: &Container,
@@ -117,6 +117,7 @@ impl Worker {
         env: &[(String, String)],
     ) -> io::Result<Mount> {
         let volume = self.volume(&mount.name)?;
+        let recursive_read_only = self.recursive_read_only(mount).await?;
         let sub = sub_path(mount, env)?;
         let host_path = match sub.as_deref().filter(|sub| !sub.is_empty()) {
             Some(sub) => subpath::prepare(directory, &volume.path, &mount.name, &container.name, index, sub)
@@ -132,9 +133,35 @@ impl Worker {
             container_path: container_path(mount),
             host_path: host_path.to_string_lossy().into_owned(),
             readonly: volume.read_only || mount.read_only == Some(true),
+            recursive_read_only,
             propagation: propagation(mount) as i32,
             ..Default::default()
         })
+    }
+
+    /// Whether what is mounted below a mount is for reading only, too; an error if it must be and cannot (KEP-3857).
+    /// `IfPossible` is taken for no, since a container's status does not tell later what was possible.
+    async fn recursive_read_only(&self, mount: &VolumeMount) -> io::Result<bool> {
+        if mount.recursive_read_only.as_deref() != Some("Enabled") {
+            return Ok(false);
+        }
+        let handler = match pod::spec(&self.pod).runtime_class_name.as_deref() {
+            Some(class) if !class.is_empty() => {
+                self.context.lookup.runtime_handler(class).await.map_err(io::Error::other)?
+            }
+            _ => String::new(),
+        };
+        let status = self.context.runtime.status().await.map_err(io::Error::other)?;
+        let found = status.runtime_handlers.iter().find(|known| known.name == handler);
+        let supported = found.and_then(|found| found.features).is_some_and(|f| f.recursive_read_only_mounts);
+        if !supported {
+            return Err(io::Error::other(format!(
+                "failed to resolve recursive read-only mode: volume {:?} requested recursive read-only mode, but it is not \
+                 supported by the runtime",
+                mount.name
+            )));
+        }
+        Ok(true)
     }
 }
 

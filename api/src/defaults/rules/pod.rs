@@ -23,6 +23,16 @@ pub(super) fn image_pull_policy(container: &mut Object) {
     }
 }
 
+/// Pod: a negative time to end in is one second; templates keep theirs.
+pub(super) fn grace(pod: &mut Object) {
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    if let Some(grace) = spec.get_mut("terminationGracePeriodSeconds")
+        && grace.as_i64().is_some_and(|seconds| seconds < 0)
+    {
+        *grace = 1.into();
+    }
+}
+
 /// Volume from an image: how to pull it.
 pub(super) fn image_volume_pull_policy(volume: &mut Object) {
     let Some(image) = volume.get_mut("image").and_then(Value::as_object_mut) else { return };

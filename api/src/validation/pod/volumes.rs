@@ -223,8 +223,8 @@ fn projection(projected: &At<'_>) {
             }
         }
         if let Some(token) = source.find("serviceAccountToken") {
+            // Files in its place are only warned about.
             token_projection(&token);
-            conflict(&token, &token.get("path"));
         }
         if let Some(bundle) = source.find("clusterTrustBundle") {
             trust_bundle_projection(&bundle);

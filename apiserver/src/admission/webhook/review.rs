@@ -144,8 +144,8 @@ pub enum Fault {
 /// # Errors
 /// What is wrong with it.
 pub fn verify(version: &str, uid: &str, mutating: bool, body: &[u8]) -> Result<Verdict, Fault> {
-    let review: Value = serde_json::from_slice(body).map_err(|error| {
-        Fault::Unreadable(format!("couldn't get version/kind; json parse error: {error}"))
+    let review = json::of_answer(body).map_err(|fault| {
+        Fault::Unreadable(format!("couldn't get version/kind; json parse error: {fault}"))
     })?;
     if !review.is_object() {
         let text = "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value of type struct";

@@ -1,7 +1,7 @@
 //! `ConversionReview`: what is asked, and what the answer may be. No I/O.
 use bytes::Bytes;
 use knarr_api::status::Status;
-use knarr_api::{Object, Value};
+use knarr_api::{Object, Value, json};
 use serde_json::json;
 use std::fmt::Display;
 
@@ -41,8 +41,8 @@ pub fn request(version: &str, uid: &str, originals: &[&Value], wanted: &str) -> 
 /// # Errors
 /// Why there are none.
 pub fn read(version: &str, uid: &str, body: &[u8]) -> Result<Vec<Value>, String> {
-    let mut review: Value = serde_json::from_slice(body)
-        .map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))?;
+    let mut review = json::of_answer(body)
+        .map_err(|fault| format!("couldn't get version/kind; json parse error: {fault}"))?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (api_version, kind) = (text(&review["apiVersion"]), text(&review["kind"]));
     if version == "v1" && (&*api_version, &*kind) != ("apiextensions.k8s.io/v1", "ConversionReview") {

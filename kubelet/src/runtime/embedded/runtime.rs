@@ -544,7 +544,7 @@ impl Runtime for Embedded {
         }
         let features = RuntimeHandlerFeatures {
             user_namespaces: self.inner.has_user_namespaces,
-            ..RuntimeHandlerFeatures::default()
+            recursive_read_only_mounts: can_change_mounts(),
         };
         Ok(StatusResponse {
             status: Some(RuntimeStatus { conditions: vec![condition("RuntimeReady", Ok(())), network] }),
@@ -751,4 +751,12 @@ impl Runtime for Embedded {
         })
         .boxed()
     }
+}
+
+/// Whether the kernel changes what is mounted below a mount: Linux 5.12 and later (`mount_setattr(2)`).
+fn can_change_mounts() -> bool {
+    let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
+    let mut parts =
+        release.as_deref().unwrap_or_default().split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (5, 12)
 }

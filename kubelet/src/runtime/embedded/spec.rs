@@ -305,6 +305,9 @@ fn bind(mount: &Mount) -> Value {
     };
     let access = if mount.readonly { "ro" } else { "rw" };
     let mut options = vec!["rbind", travels, access];
+    if mount.recursive_read_only {
+        options.push("rro");
+    }
     if mount.image.is_some() {
         options.push("noexec");
     }

@@ -42,6 +42,8 @@ pub struct Mount {
     pub uid_mappings: Vec<IdMapping>,
     #[prost(message, repeated, tag = "7")]
     pub gid_mappings: Vec<IdMapping>,
+    #[prost(bool, tag = "8")]
+    pub recursive_read_only: bool,
     #[prost(message, optional, tag = "9")]
     pub image: Option<ImageSpec>,
     #[prost(string, tag = "10")]
