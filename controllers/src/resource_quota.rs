@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::ResourceQuota;
 use knarr_api::{
     Value,
     quota::{self, Usage},
@@ -34,7 +34,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{is_code, namespace},
-    pods,
+    pods::{self, Pod},
     resources::{Resource, discover},
 };
 
