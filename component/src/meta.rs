@@ -1,9 +1,91 @@
 //! Metadata of objects as client processes keep them.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::{
+    Resource,
+    core::{ApiResource, DynamicResourceScope},
+};
 use serde::{Deserialize, Deserializer};
+
+/// Makes a type with a field `metadata` stand for a kind of the API of which it has a part only, so that clients can ask
+/// for it by its own name: `view_of!(Lean => Pod)`.
+#[macro_export]
+macro_rules! view_of {
+    ($view:ty => $whole:ty) => {
+        impl kube::Resource for $view {
+            type DynamicType = ();
+            type Scope = <$whole as kube::Resource>::Scope;
+
+            fn kind((): &()) -> std::borrow::Cow<'_, str> {
+                <$whole as kube::Resource>::kind(&())
+            }
+
+            fn group((): &()) -> std::borrow::Cow<'_, str> {
+                <$whole as kube::Resource>::group(&())
+            }
+
+            fn version((): &()) -> std::borrow::Cow<'_, str> {
+                <$whole as kube::Resource>::version(&())
+            }
+
+            fn plural((): &()) -> std::borrow::Cow<'_, str> {
+                <$whole as kube::Resource>::plural(&())
+            }
+
+            fn meta(&self) -> &kube::api::ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(&mut self) -> &mut kube::api::ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+
+/// The metadata of an object of any kind, for which the server is asked alone (`PartialObjectMetadata`). Unlike kube's
+/// own type it is decoded without a copy of the whole, and without managed fields.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Metadata {
+    /// The metadata.
+    #[serde(default, deserialize_with = "without_managers")]
+    pub metadata: ObjectMeta,
+}
+
+impl Resource for Metadata {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(of: &ApiResource) -> Cow<'_, str> {
+        of.kind.as_str().into()
+    }
+
+    fn group(of: &ApiResource) -> Cow<'_, str> {
+        of.group.as_str().into()
+    }
+
+    fn version(of: &ApiResource) -> Cow<'_, str> {
+        of.version.as_str().into()
+    }
+
+    fn plural(of: &ApiResource) -> Cow<'_, str> {
+        of.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+
+    fn metadata_api() -> bool {
+        true
+    }
+}
 
 /// Metadata without what only writers of an object need.
 #[derive(Default, Deserialize)]

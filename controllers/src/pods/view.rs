@@ -6,10 +6,9 @@
 //! is no whole pod, pods are changed by patches only, never by sending them back; they are made as whole ones
 //! (`k8s_openapi`).
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    NamespaceResourceScope,
     api::core::v1::{
         ContainerPort, ContainerState, EphemeralVolumeSource, NodeAffinity,
         PersistentVolumeClaimVolumeSource, PodCondition, PodExtendedResourceClaimStatus, PodIP,
@@ -20,10 +19,8 @@ use k8s_openapi::{
         apis::meta::v1::{ObjectMeta, Time},
     },
 };
+use knarr_component::view_of;
 use serde::{Deserialize, Deserializer};
-
-/// The whole kind, whose names this one has.
-type Whole = k8s_openapi::api::core::v1::Pod;
 
 /// What is kept of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -128,34 +125,7 @@ pub(crate) struct ContainerStatus {
     pub state: Option<Box<ContainerState>>,
 }
 
-impl kube::Resource for Pod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        Whole::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        Whole::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        Whole::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        Whole::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+view_of!(Pod => k8s_openapi::api::core::v1::Pod);
 
 /// A list without room for more, which vectors otherwise keep for three; empty if it is null.
 fn exact<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
