@@ -97,7 +97,7 @@ impl<V: Object> Informer<V> {
     }
 
     /// Starts an informer that keeps a view `V` of each object `K`. With an `Api` of
-    /// `PartialObjectMeta` the server is asked for metadata only.
+    /// [`Metadata`](crate::meta::Metadata) the server is asked for metadata only.
     pub fn start_mapped<K>(
         api: Api<K>,
         config: Config,

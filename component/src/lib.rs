@@ -14,6 +14,7 @@ pub mod health;
 pub mod informer;
 pub mod lease;
 pub mod log;
+pub mod meta;
 pub mod metrics;
 pub mod placement;
 pub mod queue;

@@ -88,20 +88,20 @@ pub struct Store<V> {
 
 struct Inner<V> {
     /// Ordered, so that a namespace is a range.
-    objects: BTreeMap<Key, Arc<V>>,
+    objects: BTreeMap<Arc<Key>, Arc<V>>,
     indexes: HashMap<String, Index<V>>,
 }
 
 struct Index<V> {
     values: IndexFn<V>,
     /// Ordered and with the objects themselves: a workload asks for all of its pods at every step.
-    found: HashMap<String, BTreeMap<Key, Arc<V>>>,
+    found: HashMap<String, BTreeMap<Arc<Key>, Arc<V>>>,
 }
 
 impl<V> Index<V> {
-    fn insert(&mut self, key: &Key, object: &Arc<V>) {
+    fn insert(&mut self, key: &Arc<Key>, object: &Arc<V>) {
         for value in (self.values)(object) {
-            self.found.entry(value).or_default().insert(key.clone(), Arc::clone(object));
+            self.found.entry(value).or_default().insert(Arc::clone(key), Arc::clone(object));
         }
     }
 
@@ -156,7 +156,7 @@ impl<V: Object> Store<V> {
         let from = Key::new(namespace, "");
         inner
             .objects
-            .range(from..)
+            .range::<Key, _>(&from..)
             .take_while(|(key, _)| key.namespace == namespace)
             .map(|(_, object)| object.clone())
             .collect()
@@ -188,7 +188,10 @@ impl<V: Object> Store<V> {
     pub(crate) fn insert(&self, object: &Arc<V>) -> Option<Arc<V>> {
         let key = object.key();
         let mut inner = self.inner.write();
-        let old = inner.objects.insert(key.clone(), object.clone());
+        // All maps share the key that is there already.
+        let known = inner.objects.get_key_value(&key).map(|(key, old)| (Arc::clone(key), Arc::clone(old)));
+        let (key, old) = known.map_or_else(|| (Arc::new(key), None), |(key, old)| (key, Some(old)));
+        inner.objects.insert(Arc::clone(&key), object.clone());
         for index in inner.indexes.values_mut() {
             if let Some(old) = &old {
                 index.remove(&key, old);
@@ -210,7 +213,7 @@ impl<V: Object> Store<V> {
 
     /// The keys of all objects.
     pub(crate) fn keys(&self) -> Vec<Key> {
-        self.inner.read().objects.keys().cloned().collect()
+        self.inner.read().objects.keys().map(|key| Key::clone(key)).collect()
     }
 }
 

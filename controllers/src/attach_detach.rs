@@ -12,7 +12,7 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
     storage::v1::{CSIDriver, VolumeAttachment},
 };
 use knarr_component::{
@@ -30,7 +30,7 @@ use crate::{
     context::Context,
     meta::{ignore_absent, is_code, is_deleting, name, namespace},
     node_lifecycle::is_ready,
-    pods,
+    pods::{self, Pod},
     taint_eviction::{BY_NODE, index_by_node},
     taints::{OUT_OF_SERVICE, taints},
 };

@@ -13,15 +13,12 @@ use std::{
 
 use futures::future::join_all;
 use k8s_openapi::{
-    api::{
-        autoscaling::{
-            v1::{Scale, ScaleSpec},
-            v2::{
-                HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerStatus,
-                MetricStatus,
-            },
+    api::autoscaling::{
+        v1::{Scale, ScaleSpec},
+        v2::{
+            HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerStatus,
+            MetricStatus,
         },
-        core::v1::Pod,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -40,6 +37,7 @@ use crate::{
     control::message,
     meta::{ignore_absent, is_code, now},
     metrics,
+    pods::Pod,
     resources::{Directory, Resource},
 };
 

@@ -5,15 +5,15 @@ use std::{fmt::Debug, future::Future, sync::Arc};
 use futures::future::join_all;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::Pod,
+    api::core::v1 as whole,
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 use knarr_component::{events::Recorder, informer::Informer, store::Key};
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 pub(crate) use knarr_component::client::message;
@@ -24,6 +24,7 @@ use crate::{
         controller_of, controller_reference, ignore_absent, is_code, is_deleting, is_namespace_terminating,
         matches, name, namespace, uid,
     },
+    pods::{self, Pod},
 };
 
 /// What to do about an object that a workload's selector or ownership concerns.
@@ -57,7 +58,6 @@ pub(crate) trait Managed:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug
-    + Serialize
     + DeserializeOwned
     + Send
     + Sync
@@ -69,7 +69,6 @@ impl<K> Managed for K where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
         + Debug
-        + Serialize
         + DeserializeOwned
         + Send
         + Sync
@@ -93,13 +92,9 @@ pub(crate) fn index_orphans<C: Managed>(informer: &Informer<C>) {
 /// nobody's. All others are none of its business, and there may be thousands of them.
 pub(crate) fn candidates<C: Managed>(informer: &Informer<C>, owner: &ObjectMeta) -> Vec<Arc<C>> {
     let mut all = informer.owned_by(uid(owner));
-    let orphans = informer.by_index(ORPHANS, namespace(owner));
-    all.extend(
-        orphans
-            .into_iter()
-            .filter(|orphan| !all.iter().any(|own| Arc::ptr_eq(own, orphan)))
-            .collect::<Vec<_>>(),
-    );
+    // What names the owner but has no controller is found by both.
+    all.retain(|own| controller_of(own.meta()).is_some());
+    all.extend(informer.by_index(ORPHANS, namespace(owner)));
     all
 }
 
@@ -198,10 +193,8 @@ pub(crate) struct PodControl {
 
 impl PodControl {
     /// Creates a pod.
-    pub async fn create<P: Managed>(&self, owner: &P, pod: &Pod) -> kube::Result<Pod> {
-        let api: Api<Pod> =
-            Api::namespaced(self.client.clone(), owner.meta().namespace.as_deref().unwrap_or_default());
-        match api.create(&PostParams::default(), pod).await {
+    pub async fn create<P: Managed>(&self, owner: &P, pod: &whole::Pod) -> kube::Result<Pod> {
+        match pods::create(&self.client, pod).await {
             Ok(pod) => {
                 self.recorder.normal(
                     owner,
@@ -250,7 +243,7 @@ impl PodControl {
         owner: &P,
         count: usize,
         expectations: &Expectations,
-        pod: impl Fn(usize) -> Pod,
+        pod: impl Fn(usize) -> whole::Pod,
     ) -> kube::Result<()> {
         let key = Key::of(owner.meta());
         let pod = &pod;

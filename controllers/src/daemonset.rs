@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus},
-    core::v1::{Node, Pod},
+    core::v1::Node,
 };
 use knarr_component::{
     backoff::exponential,
@@ -30,7 +30,8 @@ use crate::{
         controller_key, controller_of, controller_reference, ignore_absent, is_deleting, label, matches,
         name, namespace, selects_everything, uid,
     },
-    node_affinity, pods,
+    node_affinity,
+    pods::{self, Pod},
     taints::taints,
 };
 

@@ -12,10 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet},
-    core::v1::Pod,
-};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
 use knarr_component::{
     events::Recorder,
     informer::{Change, Informer},
@@ -36,7 +33,7 @@ use crate::{
         controller_key, controller_of, ignore_absent, is_code, is_deleting, is_namespace_terminating,
         matches, name, namespace, now, selects_everything, uid,
     },
-    pods,
+    pods::{self, Pod},
 };
 
 use rollout::Plan;

@@ -12,12 +12,9 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::{
-    core::v1::Pod,
-    resource::{
-        v1::{DeviceRequestAllocationResult, DeviceTaint, DeviceToleration, ResourceClaim, ResourceSlice},
-        v1beta2::DeviceTaintRule,
-    },
+use k8s_openapi::api::resource::{
+    v1::{DeviceRequestAllocationResult, DeviceTaint, DeviceToleration, ResourceClaim, ResourceSlice},
+    v1beta2::DeviceTaintRule,
 };
 use knarr_api::gates;
 use knarr_component::{
@@ -34,7 +31,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{ignore_absent, is_deleting, name, namespace, now, uid},
-    pods,
+    pods::{self, Pod},
     taints::NO_EXECUTE,
 };
 

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet, StatefulSet},
-        core::v1::{Pod, ReplicationController},
+        core::v1::ReplicationController,
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus},
     },
     apimachinery::pkg::{
@@ -33,7 +33,7 @@ use crate::{
         controller_of, ignore_absent, is_deleting, matches, name, namespace, scaled, selector_structure,
         whole_seconds,
     },
-    pods,
+    pods::{self, Pod},
     resources::Directory,
 };
 

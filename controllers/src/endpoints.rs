@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::{
-    api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service},
+    api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use knarr_component::{informer::Informer, queue::Queue, runner::SyncResult, store::Key};
@@ -19,6 +19,7 @@ use crate::{
         trigger::{Triggers, stamp},
     },
     meta::{Map, ignore_absent, is_deleting, is_namespace_terminating},
+    pods::Pod,
 };
 
 /// Addresses in one object at most; EndpointSlices have all.

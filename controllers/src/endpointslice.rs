@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use k8s_openapi::api::{
-    core::v1::{Node, Pod, Service},
+    core::v1::{Node, Service},
     discovery::v1::EndpointSlice,
 };
 use knarr_component::{
@@ -30,6 +30,7 @@ use crate::{
     expectations::Expectations,
     meta::{ignore_absent, is_code, is_deleting, is_namespace_terminating, label, name, namespace},
     metrics,
+    pods::Pod,
 };
 
 pub(crate) use select::{Port, Target, selects, services_of, targets};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Volume};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use knarr_component::{events::Recorder, informer::Informer, queue::Queue, runner::SyncResult, store::Key};
 use kube::api::{ObjectMeta, PostParams};
 
@@ -12,7 +12,7 @@ use crate::{
     control::message,
     meta::{controller_of, controller_reference, is_deleting, name, uid},
     metrics,
-    pods::is_finished,
+    pods::{Pod, Volume, is_finished},
 };
 
 /// The claim that a volume of a pod is to have, if it is such a volume.

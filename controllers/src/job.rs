@@ -16,10 +16,7 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 use anyhow::Context as _;
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    batch::v1::{Job, JobStatus},
-    core::v1::Pod,
-};
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use knarr_component::{
     informer::{Change, Informer},
     queue::Queue,
@@ -40,6 +37,7 @@ use crate::{
         namespace, uid,
     },
     metrics,
+    pods::Pod,
 };
 
 pub(crate) use decide::finished_at;

@@ -30,8 +30,8 @@ pub(crate) fn bind(spec: &mut PodSpec, node: &str) {
 }
 
 /// The node that [`bind`] bound a pod to.
-pub(crate) fn bound_node(spec: &PodSpec) -> Option<&str> {
-    let affinity: &NodeAffinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+pub(crate) fn bound_node(affinity: Option<&NodeAffinity>) -> Option<&str> {
+    let affinity = affinity?;
     let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
     let mut fields = required.node_selector_terms.iter().flat_map(|term| term.match_fields.iter().flatten());
     let field = fields.find(|rule| rule.key == "metadata.name" && rule.operator == "In")?;
@@ -53,7 +53,10 @@ mod tests {
         let mut spec = PodSpec::default();
         assert!(allows(&spec, &node("a")));
         bind(&mut spec, "a");
-        assert_eq!(bound_node(&spec), Some("a"));
+        assert_eq!(
+            bound_node(spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref())),
+            Some("a")
+        );
         assert!(allows(&spec, &node("a")));
         assert!(!allows(&spec, &node("b")));
     }

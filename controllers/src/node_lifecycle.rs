@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use k8s_openapi::api::{
     coordination::v1::Lease,
-    core::v1::{Node, NodeCondition, Pod, Taint},
+    core::v1::{Node, NodeCondition, Taint},
 };
 use knarr_component::{
     events::{Recorder, Type},
@@ -29,7 +29,8 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{ignore_absent, is_code, label, name, now},
-    metrics, pods,
+    metrics,
+    pods::{self, Pod},
     taint_eviction::{BY_NODE, index_by_node},
     taints::taints,
 };

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use knarr_component::{informer::Informer, store::Key};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::{
     meta::{created, ignore_absent, is_deleting, name, namespace},
     metrics,
     node_lifecycle::is_ready,
-    pods,
+    pods::{self, Pod},
     taints::{OUT_OF_SERVICE, taints},
 };
 

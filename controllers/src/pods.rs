@@ -1,18 +1,27 @@
 //! What pods are: ready, available, finished, and in which order they are given up.
 
+mod view;
+
 use std::{cmp::Ordering, collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{Pod, PodCondition, PodTemplateSpec},
+    api::core::v1::{self as whole, NodeAffinity, PodCondition, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{
+    Client, Resource,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Request},
+};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::meta::{self, annotation, created, ignore_absent, is_deleting, uid};
+
+pub(crate) use view::{Container, ContainerStatus, Pod, Volume};
+#[cfg(test)]
+pub(crate) use view::{PodSpec, PodStatus};
 
 /// The phase, empty when there is no status yet.
 pub(crate) fn phase(pod: &Pod) -> &str {
@@ -79,6 +88,11 @@ pub(crate) fn node_name(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
 }
 
+/// The affinity to nodes.
+pub(crate) fn node_affinity(pod: &Pod) -> Option<&NodeAffinity> {
+    pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()
+}
+
 fn deletion_cost(pod: &Pod) -> i32 {
     annotation(&pod.metadata, "controller.kubernetes.io/pod-deletion-cost")
         .and_then(|cost| cost.parse().ok())
@@ -135,9 +149,9 @@ pub(crate) fn from_template(
     namespace: &str,
     prefix: &str,
     owner: OwnerReference,
-) -> Pod {
+) -> whole::Pod {
     let meta = template.metadata.clone().unwrap_or_default();
-    Pod {
+    whole::Pod {
         metadata: ObjectMeta {
             namespace: Some(namespace.to_string()),
             generate_name: Some(prefix.to_string()),
@@ -150,6 +164,14 @@ pub(crate) fn from_template(
         spec: template.spec.clone(),
         status: None,
     }
+}
+
+/// Creates a pod; of the answer no more is decoded than is ever kept.
+pub(crate) async fn create(client: &Client, pod: &whole::Pod) -> kube::Result<Pod> {
+    let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
+    let request = Request::new(Pod::url_path(&(), pod.metadata.namespace.as_deref()));
+    let request = request.create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+    client.request(request).await
 }
 
 /// Number of pods on each node.
@@ -179,10 +201,7 @@ pub(crate) async fn disrupt(context: &Context, pod: &Pod, reason: &str, message:
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use k8s_openapi::{
-        api::core::v1::{PodSpec, PodStatus},
-        apimachinery::pkg::apis::meta::v1::Time,
-    };
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
 
@@ -209,6 +228,11 @@ pub(crate) mod tests {
                 ..Default::default()
             }),
         }
+    }
+
+    /// A pod as it is kept once it was made.
+    pub(crate) fn kept(made: &whole::Pod) -> Pod {
+        serde_json::from_value(serde_json::to_value(made).unwrap()).unwrap()
     }
 
     pub(crate) fn test_now() -> Timestamp {

@@ -9,10 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{
-        apps::v1::ReplicaSet,
-        core::v1::{Pod, ReplicationController},
-    },
+    api::{apps::v1::ReplicaSet, core::v1::ReplicationController},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use knarr_component::{
@@ -31,7 +28,7 @@ use crate::{
     meta::{
         controller_key, controller_of, controller_reference, is_deleting, matches, name, namespace, now, uid,
     },
-    pods,
+    pods::{self, Pod},
 };
 
 use replicated::{Observed, Replicated};

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::bail;
 use k8s_openapi::api::{
-    core::v1::{Pod, PodResourceClaim},
+    core::v1::PodResourceClaim,
     resource::v1::{ResourceClaim, ResourceClaimTemplate},
 };
 use knarr_component::{events::Recorder, informer::Informer, queue::Queue, runner::SyncResult, store::Key};
@@ -20,6 +20,7 @@ use crate::{
     context::Context,
     control::message,
     meta::{controller_of, controller_reference, ignore_absent, is_deleting, name, namespace, uid},
+    pods::Pod,
 };
 
 use decide::{FINALIZER, POD_CLAIM, Step, claims_of, holders, is_done, known_name, step};

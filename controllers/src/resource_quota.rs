@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::ResourceQuota;
 use knarr_api::{
     Value,
     quota::{self, Usage},
@@ -18,14 +18,14 @@ use knarr_api::{
 };
 use knarr_component::{
     informer::{Change, Informer},
+    meta::Metadata,
     queue::Queue,
     runner::{Requeue, SyncResult},
     store::Key,
 };
 use kube::{
     Api,
-    api::{DynamicObject, ListParams, PostParams},
-    core::PartialObjectMeta,
+    api::{ListParams, PostParams},
     runtime::watcher::Config,
 };
 use parking_lot::Mutex;
@@ -34,7 +34,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{is_code, namespace},
-    pods,
+    pods::{self, Pod},
     resources::{Resource, discover},
 };
 
@@ -263,7 +263,7 @@ impl Counter {
         if followed.contains_key(counted) {
             return;
         }
-        let view = |object: PartialObjectMeta<DynamicObject>| Trace {
+        let view = |object: Metadata| Trace {
             key: Key::of(&object.metadata),
             uid: object.metadata.uid.unwrap_or_default(),
             version: object.metadata.resource_version.unwrap_or_default(),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use knarr_component::meta::Metadata;
 use kube::{
     Api, Client,
     api::DynamicObject,
-    core::PartialObjectMeta,
     discovery::{ApiResource, Discovery, Scope},
 };
 use parking_lot::Mutex;
@@ -49,7 +49,7 @@ impl Resource {
     }
 
     /// The API of metadata in all namespaces.
-    pub fn metadata(&self, client: &Client) -> Api<PartialObjectMeta<DynamicObject>> {
+    pub fn metadata(&self, client: &Client) -> Api<Metadata> {
         Api::all_with(client.clone(), &self.api)
     }
 }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus},
-    core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec},
+    core::v1::{PersistentVolumeClaim, PodTemplateSpec},
 };
 use knarr_component::{
     events::Recorder,
@@ -33,6 +33,7 @@ use crate::{
         controller_key, controller_of, ignore_absent, is_code, is_deleting, is_namespace_terminating,
         matches, name, namespace, selects_everything,
     },
+    pods::{self, Pod},
 };
 
 use decide::{Plan, Step, Why};
@@ -197,7 +198,7 @@ impl Controller {
             failed(&error.to_string());
             return Err(error);
         }
-        match self.context.api::<Pod>(namespace(&set.metadata)).create(&PostParams::default(), &pod).await {
+        match pods::create(&self.context.client, &pod).await {
             Ok(_) => {
                 let text = format!("create Pod {pod_name} in StatefulSet {} successful", name(&set.metadata));
                 self.recorder.normal(set, "SuccessfulCreate", text);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use knarr_component::{
     events::Recorder,
     informer::{Change, Informer},
@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use crate::{
     context::Context,
     meta::{is_deleting, name, uid},
-    metrics, pods,
+    metrics,
+    pods::{self, Pod},
     taints::{NO_EXECUTE, Stay, stay, taints},
 };
 

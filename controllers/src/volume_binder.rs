@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use k8s_openapi::api::{
-    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
+    core::v1::{PersistentVolume, PersistentVolumeClaim},
     storage::v1::StorageClass,
 };
 use knarr_component::{
@@ -25,7 +25,7 @@ use crate::{
     edit::{self, Part},
     local_path::PROVISIONED_BY,
     meta::{annotation, created, is_deleting, name, namespace, uid},
-    pods,
+    pods::{self, Pod},
 };
 
 use choose::Named;

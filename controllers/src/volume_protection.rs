@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use knarr_component::{
     informer::{Change, Informer},
     queue::Queue,
@@ -17,7 +17,7 @@ use crate::{
     context::Context,
     edit,
     meta::{has_finalizer, is_deleting, name, namespace},
-    pods::{self, node_name},
+    pods::{self, Pod, node_name},
 };
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
@@ -116,11 +116,11 @@ pub(crate) async fn run_volumes(context: Context) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Volume};
+    use k8s_openapi::api::core::v1::PersistentVolumeClaimVolumeSource;
     use kube::api::ObjectMeta;
 
     use super::*;
-    use crate::pods::tests::pod;
+    use crate::pods::{Volume, tests::pod};
 
     #[test]
     fn claims_in_use_stay() {

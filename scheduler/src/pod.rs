@@ -2,10 +2,38 @@
 use crate::resources::{Resources, pod_requests, pod_requests_for_score};
 use crate::terms::{PodTerms, Spread};
 use k8s_openapi::api::core::v1::{
-    NodeAffinity, Pod, PodResourceClaim, PodResourceClaimStatus, PodSpec, PodStatus, Toleration,
+    NodeAffinity, PodCondition, PodExtendedResourceClaimStatus, PodResourceClaim, PodResourceClaimStatus,
+    PodSpec, Toleration,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use knarr_component::store::{Key, Object};
+use knarr_component::view_of;
+use serde::Deserialize;
 use std::collections::BTreeMap;
+
+/// A pod as it comes from the server, without what bears on no place: a pod is decoded for each of its changes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    #[serde(deserialize_with = "knarr_component::meta::without_managers")]
+    metadata: ObjectMeta,
+    spec: Option<PodSpec>,
+    status: Option<PodStatus>,
+}
+
+view_of!(Pod => k8s_openapi::api::core::v1::Pod);
+
+/// What its status says to a scheduler.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodStatus {
+    conditions: Option<Vec<PodCondition>>,
+    extended_resource_claim_status: Option<PodExtendedResourceClaimStatus>,
+    nominated_node_name: Option<String>,
+    phase: Option<String>,
+    resource_claim_statuses: Option<Vec<PodResourceClaimStatus>>,
+    start_time: Option<Time>,
+}
 
 /// A port of the node that a pod occupies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

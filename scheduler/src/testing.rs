@@ -1,8 +1,9 @@
 //! Small worlds for the tests of decisions.
 use crate::node::NodeView;
+use crate::pod::Pod;
 use crate::pod::PodView;
 use crate::world::World;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -99,7 +99,9 @@ pub struct Scale {
     pub simulated_nodes: Vec<usize>,
     /// Pods that are scheduled one by one.
     pub scheduled_pods: usize,
-    /// Replicas of a Deployment; where each needs a node of its own, on the larger cluster.
+    /// Pods that run at once on the smallest cluster.
+    pub running_pods: usize,
+    /// Replicas of a Deployment; no more than there are nodes, where each needs one of its own.
     pub replicas: usize,
     /// For how long idleness is measured.
     pub idle_span: Duration,
@@ -131,6 +133,7 @@ impl Scale {
                 false => args.simulated_nodes.clone(),
             },
             scheduled_pods: pick(10_000, 200),
+            running_pods: pick(20_000, 400),
             replicas: pick(5000, 100),
             idle_span: Duration::from_secs(pick(20, 4) as u64),
             datastore: args.datastore.clone(),

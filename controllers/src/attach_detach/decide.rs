@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::{PersistentVolume, Pod},
+    core::v1::PersistentVolume,
     storage::v1::{CSIDriver, VolumeAttachment},
 };
 use ring::digest;
 
 use crate::meta::name;
+use crate::pods::Pod;
 
 /// A volume of a CSI driver.
 #[derive(Debug, Clone, PartialEq)]

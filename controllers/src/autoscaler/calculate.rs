@@ -12,15 +12,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::{Container, Pod, ResourceRequirements},
-    apimachinery::pkg::api::resource::Quantity,
-};
+use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
 use knarr_api::quantity;
 
 use crate::{
     meta::{is_deleting, name},
-    pods::{self, condition, phase},
+    pods::{self, Container, Pod, condition, phase},
 };
 
 /// The usage of one pod.
@@ -149,7 +146,7 @@ fn requests(pods: &[Arc<Pod>], measured: Measured<'_>) -> Result<BTreeMap<String
                 let sidecars = sidecars.filter(|init| init.restart_policy.as_deref() == Some("Always"));
                 let mut sum = 0;
                 for container in spec.containers.iter().chain(sidecars).filter(counted) {
-                    sum += request(container.resources.as_ref(), measured.resource).ok_or_else(|| {
+                    sum += request(container.resources.as_deref(), measured.resource).ok_or_else(|| {
                         format!(
                             "missing request for {} in container {} of Pod {}",
                             measured.resource,

@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{
-        autoscaling::v2::{
-            ContainerResourceMetricStatus, ExternalMetricSource, ExternalMetricStatus,
-            HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, MetricSpec, MetricStatus, MetricTarget,
-            MetricValueStatus, ObjectMetricSource, ObjectMetricStatus, PodsMetricSource, PodsMetricStatus,
-            ResourceMetricStatus,
-        },
-        core::v1::Pod,
+    api::autoscaling::v2::{
+        ContainerResourceMetricStatus, ExternalMetricSource, ExternalMetricStatus, HorizontalPodAutoscaler,
+        HorizontalPodAutoscalerBehavior, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus,
+        ObjectMetricSource, ObjectMetricStatus, PodsMetricSource, PodsMetricStatus, ResourceMetricStatus,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
@@ -23,6 +19,7 @@ use super::{
     fetch,
 };
 use crate::meta::{namespace, selector_structure};
+use crate::pods::Pod;
 
 /// The target as it is now.
 pub(super) struct Scaled<'a> {

@@ -8,14 +8,14 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, DaemonSetStatus},
-    core::v1::{Node, Pod, PodSpec, Toleration},
+    core::v1::{Node, PodSpec, Toleration},
 };
 
 use crate::{
     history::HASH,
     meta::{created, is_deleting, label, name, scaled},
     node_affinity,
-    pods::{self, is_available, is_ready, phase},
+    pods::{self, Pod, is_available, is_ready, phase},
     taints::{self, NO_EXECUTE, NO_SCHEDULE, tolerates},
 };
 
@@ -37,7 +37,7 @@ pub(super) struct Work {
 pub(super) fn by_node(all: &[Arc<Pod>]) -> ByNode {
     let mut by_node = ByNode::new();
     for pod in all {
-        let bound = pod.spec.as_ref().and_then(node_affinity::bound_node).unwrap_or_default();
+        let bound = node_affinity::bound_node(pods::node_affinity(pod)).unwrap_or_default();
         let node = if pods::node_name(pod).is_empty() { bound } else { pods::node_name(pod) };
         if !node.is_empty() {
             by_node.entry(node.to_string()).or_default().push(pod.clone());

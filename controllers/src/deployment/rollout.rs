@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, DeploymentStatus, ReplicaSet},
-        core::v1::Pod,
-    },
+    api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
@@ -18,7 +15,7 @@ use super::{
 };
 use crate::{
     meta::{controller_of, created, is_deleting, name, scaled, uid, whole_seconds},
-    pods,
+    pods::{self, Pod},
 };
 
 /// What to do, in this order; then comes the status.

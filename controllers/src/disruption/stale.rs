@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use knarr_component::{
     informer::Informer,
     queue::Queue,
@@ -17,7 +16,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     meta::{self, ignore_absent, is_deleting},
-    pods,
+    pods::{self, Pod},
 };
 
 /// How long the deletion may take after it was announced.

@@ -8,7 +8,7 @@ use std::{
 
 use k8s_openapi::{
     api::{
-        core::v1::{Pod, Service},
+        core::v1::Service,
         discovery::v1::{
             Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
         },
@@ -20,6 +20,7 @@ use knarr_component::events::Type;
 
 use super::{MANAGED_BY, MANAGER, SERVICE, select::Port, targets, topology};
 use crate::meta::{Map, controller_reference, name, namespace};
+use crate::pods::Pod;
 
 /// Label that marks slices of Services without an address.
 const HEADLESS: &str = "service.kubernetes.io/headless";
@@ -370,7 +371,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::pods::tests::pod;
+    use crate::pods::{Container, tests::pod};
 
     fn service() -> Service {
         Service {
@@ -397,7 +398,7 @@ mod tests {
         let mut pod = pod(&format!("p{number:03}"), "Running", "n1", ready.then_some(5));
         pod.metadata.labels = Some([("app".to_string(), "web".to_string())].into());
         pod.status.as_mut().unwrap().pod_ip = Some(format!("10.0.{}.{}", number / 200, number % 200 + 1));
-        pod.spec.as_mut().unwrap().containers = vec![k8s_openapi::api::core::v1::Container {
+        pod.spec.as_mut().unwrap().containers = vec![Container {
             ports: Some(vec![ContainerPort {
                 name: Some("http".into()),
                 container_port: port,

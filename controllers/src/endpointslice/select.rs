@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::{
-    api::core::v1::{Container, ObjectReference, Pod, Service, ServicePort},
+    api::core::v1::{ObjectReference, Service, ServicePort},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use knarr_component::{
@@ -13,7 +13,7 @@ use knarr_component::{
 
 use crate::{
     meta::{Map, contains_all, is_deleting, name, namespace},
-    pods,
+    pods::{self, Container, Pod},
 };
 
 /// A port of an endpoint, as the pod has it.

@@ -5,13 +5,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use knarr_component::store::Key;
 use parking_lot::Mutex;
 
 use crate::{
     meta::{Map, created, name},
-    pods,
+    pods::{self, Pod},
 };
 
 /// Annotation of Endpoints and EndpointSlices with that time.

@@ -8,10 +8,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::{
-        batch::v1::{Job, JobCondition, JobStatus},
-        core::v1::Pod,
-    },
+    api::batch::v1::{Job, JobCondition, JobStatus},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use knarr_component::backoff::exponential;
@@ -24,7 +21,7 @@ use super::{
 use crate::{
     conditions::{self, Condition},
     meta::{is_deleting, uid, whole_seconds},
-    pods::{self, is_active, is_terminating, phase},
+    pods::{self, Pod, is_active, is_terminating, phase},
 };
 
 /// Pods created or deleted by one sync at most.

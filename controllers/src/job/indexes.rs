@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod},
+    core::v1::{self as whole, EnvVar, EnvVarSource, ObjectFieldSelector},
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     meta::{annotation, controller_reference, name, namespace},
-    pods,
+    pods::{self, Pod},
 };
 
 /// Annotation (and label) of a pod with its index.
@@ -120,7 +120,7 @@ fn indexed_prefix(job: &str, index: i32) -> String {
 }
 
 /// A pod of a Job.
-pub(super) fn pod(job: &Job, place: Place) -> Pod {
+pub(super) fn pod(job: &Job, place: Place) -> whole::Pod {
     let index = place.index;
     let template = job.spec.clone().unwrap_or_default().template;
     let prefix = match index {

@@ -1,11 +1,9 @@
 //! Pod failure policies (KEP-3329): which failures end a Job, count not, or end an index.
 
-use k8s_openapi::api::{
-    batch::v1::{Job, PodFailurePolicyRule},
-    core::v1::{ContainerStatus, Pod},
-};
+use k8s_openapi::api::batch::v1::{Job, PodFailurePolicyRule};
 
 use crate::meta::{name, namespace};
+use crate::pods::{ContainerStatus, Pod};
 
 /// What a failed pod means for its Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +102,7 @@ mod tests {
             let terminated = Some(ContainerStateTerminated { exit_code, ..Default::default() });
             pod.status.as_mut().unwrap().container_statuses = Some(vec![ContainerStatus {
                 name: "main".into(),
-                state: Some(ContainerState { terminated, ..Default::default() }),
+                state: Some(Box::new(ContainerState { terminated, ..Default::default() })),
                 ..Default::default()
             }]);
             assert_eq!(judge(&job, &pod), expected, "{exit_code}");

@@ -1,13 +1,10 @@
 //! What is counted of Jobs and their pods.
 
-use k8s_openapi::api::{
-    batch::v1::{Job, JobStatus},
-    core::v1::Pod,
-};
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use knarr_component::informer::Change;
 
 use super::{FINALIZER, decide::Plan, indexes::is_indexed};
-use crate::{conditions::Condition, meta::has_finalizer, metrics, pods::is_finished};
+use crate::{conditions::Condition, meta::has_finalizer, metrics, pods::Pod, pods::is_finished};
 
 /// How completions are counted.
 pub(super) fn mode(job: &Job) -> &'static str {

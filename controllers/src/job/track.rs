@@ -6,10 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    batch::v1::{Job, JobStatus, UncountedTerminatedPods},
-    core::v1::Pod,
-};
+use k8s_openapi::api::batch::v1::{Job, JobStatus, UncountedTerminatedPods};
 
 use super::{
     indexes,
@@ -17,7 +14,7 @@ use super::{
 };
 use crate::{
     meta::{created, is_deleting, uid},
-    pods::{is_active, phase},
+    pods::{Pod, is_active, phase},
 };
 
 /// Finalizer of a pod that is not counted yet.

@@ -10,6 +10,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, Time},
 };
+use serde::Serialize;
 
 use crate::{
     conditions::{self, Condition},
@@ -29,7 +30,7 @@ pub(super) struct Observed {
 }
 
 /// A kind that keeps a number of equal pods.
-pub(super) trait Replicated: Managed {
+pub(super) trait Replicated: Managed + Serialize {
     /// The wanted number of pods.
     fn replicas(&self) -> i32;
     fn min_ready_seconds(&self) -> i32;

@@ -1,13 +1,13 @@
 //! What becomes of a claim when pods come and go.
 
 use k8s_openapi::api::{
-    core::v1::{Pod, PodResourceClaim},
+    core::v1::PodResourceClaim,
     resource::v1::{ResourceClaim, ResourceClaimConsumerReference},
 };
 
 use crate::{
     meta::{has_finalizer, is_deleting},
-    pods::{is_finished, node_name},
+    pods::{Pod, is_finished, node_name},
 };
 
 /// Annotation of a claim: the entry of the pod that it was made for.

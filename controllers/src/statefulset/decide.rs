@@ -3,15 +3,12 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::{StatefulSet, StatefulSetStatus},
-    core::v1::Pod,
-};
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 
 use super::identity::{self, ordinal, revision};
 use crate::{
     meta::{is_deleting, scaled},
-    pods::{is_finished, is_ready, phase, until_available},
+    pods::{Pod, is_finished, is_ready, phase, until_available},
 };
 
 /// What is known of one set.

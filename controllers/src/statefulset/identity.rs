@@ -2,13 +2,15 @@
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
-    core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume},
+    core::v1::{
+        self as whole, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume,
+    },
 };
 
 use crate::{
     history::HASH,
     meta::{Map, controller_reference, label, name, namespace},
-    pods,
+    pods::{self, Pod},
 };
 
 const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
@@ -80,7 +82,7 @@ pub(super) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeCla
 }
 
 /// The pod of an ordinal.
-pub(super) fn pod(set: &StatefulSet, ordinal: i32, template: &PodTemplateSpec, revision: &str) -> Pod {
+pub(super) fn pod(set: &StatefulSet, ordinal: i32, template: &PodTemplateSpec, revision: &str) -> whole::Pod {
     let mut pod = pods::from_template(template, namespace(&set.metadata), "", controller_reference(set));
     pod.metadata.generate_name = None;
     pod.metadata.name = Some(pod_name(set, ordinal));
@@ -144,6 +146,7 @@ mod tests {
         let volume = &spec.volumes.as_ref().unwrap()[0];
         assert_eq!(volume.persistent_volume_claim.as_ref().unwrap().claim_name, "data-db-2");
         assert_eq!(name(&claims(&set, 2)[0].metadata), "data-db-2");
+        let made = pods::tests::kept(&made);
         assert!(is_identified(&set, 2, &made) && !is_identified(&set, 1, &made));
         assert_eq!((ordinal(&set, &made), revision(&made)), (Some(2), Some("rev")));
         let check = |text: &str, expected| {

@@ -3,12 +3,13 @@
 //! Source: documentation page "StatefulSets", PersistentVolumeClaim retention.
 
 use k8s_openapi::{
-    api::{apps::v1::StatefulSet, core::v1::Pod},
+    api::apps::v1::StatefulSet,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::Resource;
 
 use crate::meta::{controller_reference, uid};
+use crate::pods::Pod;
 
 /// Whether the policy of a set says `Delete` for its own deletion, and for scaling down.
 fn policy(set: &StatefulSet) -> (bool, bool) {

@@ -7,15 +7,18 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
 use knarr_component::health::Health;
 use knarr_component::informer::{Change, Informer};
 use knarr_component::store::{Key, Object};
+use knarr_component::view_of;
+use kube::api::ObjectMeta;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde::Deserialize;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +37,23 @@ const PARALLEL: usize = 64;
 const BURST: usize = 256;
 /// Pause of a write that failed.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// A pod as it comes, decoded without its managed fields.
+#[derive(Clone, Debug, Deserialize)]
+struct Seen {
+    #[serde(deserialize_with = "knarr_component::meta::without_managers")]
+    metadata: ObjectMeta,
+    spec: Option<PodSpec>,
+    status: Option<PodStatus>,
+}
+
+view_of!(Seen => Pod);
+
+impl From<Seen> for Pod {
+    fn from(seen: Seen) -> Self {
+        Self { metadata: seen.metadata, spec: seen.spec, status: seen.status }
+    }
+}
 
 /// What the informer keeps of a pod; the pod itself goes to the world.
 struct View {
@@ -57,7 +77,7 @@ impl Object for View {
 }
 
 impl View {
-    fn of(pod: &Pod) -> Self {
+    fn of(pod: &Seen) -> Self {
         Self {
             key: Key::of(&pod.metadata),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
@@ -129,9 +149,9 @@ fn follow(client: Client, stop: CancellationToken) -> mpsc::UnboundedReceiver<Ne
     let (send, news) = mpsc::unbounded_channel();
     let seen = send.clone();
     // Nobody listens only when the process ends.
-    let informer = Informer::start_mapped(Api::<Pod>::all(client), bound, stop, move |pod| {
+    let informer = Informer::start_mapped(Api::<Seen>::all(client), bound, stop, move |pod| {
         let view = View::of(&pod);
-        drop(seen.send(News::Apply(Box::new(pod))));
+        drop(seen.send(News::Apply(Box::new(pod.into()))));
         view
     });
     informer.on_change(move |change| {

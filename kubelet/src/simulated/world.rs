@@ -5,10 +5,11 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use knarr_component::store::Key;
 use kube::api::ObjectMeta;
 use rand::rngs::StdRng;
+use serde::Deserialize;
 
 use super::addresses::Addresses;
 use super::life::{Life, Moment};
@@ -89,15 +90,15 @@ impl World {
             return;
         }
         let uid: Uid = pod::uid(&pod).into();
-        if self.pods.contains_key(&uid) {
-            self.update(&uid, pod);
-        } else {
-            self.insert(uid.clone(), pod, node, now);
-        }
-        self.touch(&uid, now);
+        let pod = match self.pods.contains_key(&uid) {
+            true => self.update(&uid, pod),
+            false => self.insert(uid.clone(), pod, node, now),
+        };
+        self.advance(&uid, pod, true, now);
     }
 
-    fn insert(&mut self, uid: Uid, pod: Pod, node: usize, now: Timestamp) {
+    /// Takes a pod that is new; returns what is to be kept of it.
+    fn insert(&mut self, uid: Uid, pod: Pod, node: usize, now: Timestamp) -> Pod {
         let found = self.stages.of_pod(&pod, &self.nodes.get(node).labels);
         let stage = found.and_then(|found| self.stages.pods.iter().position(|one| std::ptr::eq(one, found)));
         let moment = Moment { now, stage: found, host_ips: &self.nodes.get(node).ips };
@@ -112,7 +113,7 @@ impl World {
             node,
             stage,
             life,
-            pod: packed(&trimmed(pod)),
+            pod: Box::default(),
             wake: None,
             revision: 0,
             changed: false,
@@ -123,13 +124,15 @@ impl World {
             deleted: false,
         };
         self.pods.insert(uid, entry);
+        trimmed(pod)
     }
 
-    /// Takes over what others have changed: all but the status, and of that the conditions that are not ours.
-    fn update(&mut self, uid: &Uid, mut pod: Pod) {
-        let Some(entry) = self.pods.get_mut(uid) else { return };
+    /// Takes over what others have changed: all but the status, and of that the conditions that are not ours. Returns
+    /// what is to be kept.
+    fn update(&mut self, uid: &Uid, mut pod: Pod) -> Pod {
+        let Some(entry) = self.pods.get_mut(uid) else { return pod };
         let revision = writes::revision(&pod.metadata);
-        let ours = unpacked(&entry.pod).and_then(|pod| pod.status);
+        let ours = unpacked_status(&entry.pod);
         let theirs = pod.status.take().unwrap_or_default();
         if let Some(mut ours) = ours {
             // Somebody else has spoken for us, as the node lifecycle does for a node that was silent.
@@ -140,7 +143,7 @@ impl World {
             pod.status = Some(ours);
         }
         entry.marked = pod.metadata.deletion_timestamp.is_some();
-        entry.pod = packed(&trimmed(pod));
+        trimmed(pod)
     }
 
     /// Forgets a pod whose object is gone.
@@ -174,22 +177,35 @@ impl World {
         pods.into_iter().chain(self.nodes.next()).min()
     }
 
-    /// Brings one pod to the present, unless its node is lost.
+    /// Brings one pod to the present.
     fn touch(&mut self, uid: &Uid, now: Timestamp) {
+        let pod = self.pods.get(uid).and_then(|entry| unpacked(&entry.pod));
+        if let Some(pod) = pod {
+            self.advance(uid, pod, false, now);
+        }
+    }
+
+    /// Keeps a pod, if it is news, and brings it to the present, unless its node is lost.
+    fn advance(&mut self, uid: &Uid, mut pod: Pod, news: bool, now: Timestamp) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
         let node = self.nodes.get(entry.node);
         if node.is_lost() {
+            if news {
+                entry.pod = packed(&pod);
+            }
             return;
         }
-        let Some(mut pod) = unpacked(&entry.pod) else { return };
         let stage = entry.stage.and_then(|stage| self.stages.pods.get(stage));
         let moment = Moment { now, stage, host_ips: &node.ips };
         let addresses = &mut self.addresses;
         let step = entry.life.step(&pod, &moment, || addresses.take(), &mut self.random);
         entry.over = step.over;
-        if pod.status.as_ref() != Some(&step.status) {
+        let changed = pod.status.as_ref() != Some(&step.status);
+        if changed {
             entry.changed = true;
             pod.status = Some(step.status);
+        }
+        if changed || news {
             entry.pod = packed(&pod);
         }
         if entry.wake != step.wake {
@@ -215,8 +231,7 @@ impl World {
             if self.nodes.get(entry.node).is_lost() {
                 continue;
             }
-            let Some(pod) = unpacked(&entry.pod) else { continue };
-            let status = pod.status.filter(|_| entry.changed);
+            let status = if entry.changed { unpacked_status(&entry.pod) } else { None };
             let write = Write {
                 key: entry.key.clone(),
                 status: status.map(|status| writes::patch(&uid, &status)),
@@ -300,6 +315,15 @@ fn packed(pod: &Pod) -> Box<[u8]> {
 
 fn unpacked(pod: &[u8]) -> Option<Pod> {
     serde_json::from_slice(pod).ok()
+}
+
+/// The status alone, which is most of what is asked of a packed pod.
+fn unpacked_status(pod: &[u8]) -> Option<PodStatus> {
+    #[derive(Deserialize)]
+    struct Part {
+        status: Option<PodStatus>,
+    }
+    serde_json::from_slice::<Part>(pod).ok()?.status
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 use super::Scheduler;
 use crate::node::NodeView;
 use crate::plugin::Event;
-use crate::pod::PodView;
+use crate::pod::{Pod, PodView};
 use crate::storage::{Attachable, Capacity, Claim, Class, Driver, Volume};
 use crate::views;
 use crate::world::World;
-use k8s_openapi::api::core::v1::Pod;
 use knarr_component::informer::{Change, Informer};
 use knarr_component::store::Object;
 use kube::runtime::watcher;

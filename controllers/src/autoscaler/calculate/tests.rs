@@ -29,7 +29,7 @@ fn measured(index: usize, kind: char, value: Option<i64>) -> (Arc<Pod>, Option<(
     };
     if let Some(spec) = &mut made.spec {
         spec.containers =
-            vec![Container { name: "c".into(), resources: Some(resources), ..Default::default() }];
+            vec![Container { name: "c".into(), resources: Some(Box::new(resources)), ..Default::default() }];
     }
     let sample = |value| Sample { value, at: test_now(), window: Duration::from_secs(60) };
     (Arc::new(made), value.map(|value| (pod_name, sample(value))))

@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::{JobSpec, SuccessPolicy, SuccessPolicyRule};
 use super::*;
 use crate::{
     meta::{name, uid},
-    pods::tests::{pod, test_now},
+    pods::tests::{kept, pod, test_now},
 };
 
 fn job(change: impl FnOnce(&mut JobSpec)) -> Job {
@@ -197,7 +197,7 @@ fn pods_inherit_the_failures_of_their_index() {
     assert_eq!(starts(&after), [(0, 2)]);
     // Held back until the successor is there, which then knows.
     assert_eq!((after.release.len(), after.status.failed), (0, None));
-    let made = indexes::pod(&indexed, after.create[0]);
+    let made = kept(&indexes::pod(&indexed, after.create[0]));
     assert_eq!(Failures::of(&made), Failures { counted: 2, ignored: 0 });
     let mut successor = (*member(&indexed, "0xR")).clone();
     successor.metadata.annotations = made.metadata.annotations;
