@@ -5,8 +5,8 @@
 //! in labels (`note`) and, what is known only later, in a folder below the kubelet's root directory, so a new kubelet
 //! adopts what runs. Several kubelets may share an engine: each sees what bears its root directory.
 //!
-//! Output is written to the pod's log files by the kubelet (`logs`), out of what Docker keeps in its own; so nothing is
-//! lost while no kubelet runs, and everything that reads logs of other runtimes reads these.
+//! Output is written to the pod's log files by the kubelet (`logs`), out of the files in which Docker keeps it; so nothing
+//! is lost while no kubelet runs, and everything that reads logs of other runtimes reads these.
 //!
 //! Refused, since Docker cannot do it: users of a pod's own, images as volumes, limits on huge pages of one container,
 //! supplementary groups without those of the image, control groups kept by systemd.
@@ -16,6 +16,7 @@ mod engine;
 mod exec;
 mod hijack;
 pub mod images;
+mod kept;
 mod logs;
 mod note;
 mod pause;

@@ -10,6 +10,7 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
+use super::kept;
 use crate::runtime::PAUSE_IMAGE;
 use crate::runtime::types::{
     ContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, Mount, MountPropagation,
@@ -20,10 +21,6 @@ use crate::runtime::types::{
 const SANDBOX_OOM_SCORE: i64 = -998;
 /// Weight of a sandbox, which does nothing.
 const SANDBOX_SHARES: i64 = 2;
-/// What Docker keeps of a container's output until it is in the pod's log files.
-const LOG_SIZE: &str = "16m";
-const LOG_FILES: &str = "2";
-
 /// What the host has that decides how containers are made.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Host {
@@ -163,8 +160,9 @@ pub fn container(
     own.log_config = Some(HostConfigLogConfig {
         typ: Some("json-file".to_owned()),
         config: Some(HashMap::from([
-            ("max-size".to_owned(), LOG_SIZE.to_owned()),
-            ("max-file".to_owned(), LOG_FILES.to_owned()),
+            ("max-size".to_owned(), kept::FILE_SIZE.to_owned()),
+            ("max-file".to_owned(), kept::FILES.to_string()),
+            ("compress".to_owned(), "false".to_owned()),
         ])),
     });
     confine(&mut own, &security, around);

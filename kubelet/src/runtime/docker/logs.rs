@@ -1,7 +1,7 @@
 //! What containers write, from Docker into the pods' log files.
 //!
-//! Docker keeps the output itself, with the time of each line; a task for each running container copies what is new. Where
-//! it had come to is read from the end of the log file, so that a kubelet goes on where the one before it ended.
+//! A task for each container copies what is new in the file in which Docker keeps it, with the times that stand there.
+//! Where it had come to is read from the end of the pod's log file, so that a kubelet goes on where the one before it ended.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,150 +10,213 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::container::LogOutput;
-use bollard::query_parameters::{InspectContainerOptions, LogsOptions};
 use futures::StreamExt;
+use inotify::{Inotify, WatchDescriptor, WatchMask, Watches};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{Engine, explain};
-use super::status;
+use super::kept::{Kept, Position};
 use crate::logs::parse;
-use crate::logs::write::{self, Stream};
+use crate::logs::write;
 use crate::runtime::{Result, RuntimeError};
 
-/// A line that is longer comes in parts of this size.
-const PART: usize = 16 << 10;
-/// So much of a file's end is read to find its last line: more than a line can have.
+/// So much of a log file's end is read to find its last line: more than a line can have.
 const TAIL: u64 = 64 << 10;
-/// How long the last output of a container that has ended is awaited.
-const DRAIN: Duration = Duration::from_secs(2);
-/// Between attempts, while Docker is away.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long the last output of a container that has ended is awaited at most.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How often files are looked at where the kernel tells of no changes.
+const POLL: Duration = Duration::from_secs(1);
 
 /// The containers whose output is followed.
 #[derive(Clone)]
 pub struct Logs {
-    engine: Engine,
     followed: Arc<Mutex<HashMap<String, Arc<Followed>>>>,
+    changes: Arc<Changes>,
 }
 
 struct Followed {
     path: PathBuf,
-    file: Mutex<Option<File>>,
+    copy: Mutex<Copy>,
+    /// Docker may have written something.
+    changed: Notify,
+    /// Docker will write no more.
+    ended: CancellationToken,
     /// Everything is written that there will be.
     done: CancellationToken,
 }
 
+struct Copy {
+    from: Kept,
+    to: File,
+}
+
 impl Logs {
-    /// Nothing is followed yet.
-    pub fn new(engine: Engine) -> Self {
-        Self { engine, followed: Arc::default() }
+    /// Nothing is followed yet. Must be called within a tokio runtime.
+    pub fn new() -> Self {
+        Self { followed: Arc::default(), changes: Changes::start() }
     }
 
-    /// Follows a container that has been started, unless it is followed already.
-    pub fn follow(&self, id: &str, path: &Path) {
-        let followed =
-            Followed { path: path.to_owned(), file: Mutex::default(), done: CancellationToken::new() };
-        let followed = match self.followed.lock().entry(id.to_owned()) {
-            std::collections::hash_map::Entry::Occupied(_) => return,
-            std::collections::hash_map::Entry::Vacant(free) => Arc::clone(free.insert(Arc::new(followed))),
-        };
-        let (engine, id) = (self.engine.clone(), id.to_owned());
-        tokio::spawn(async move {
-            let _done = followed.done.clone().drop_guard();
-            copy_all(&engine, &id, &followed).await;
+    /// Copies from the file of a container that has been started to `path`, unless that is done already.
+    pub fn follow(&self, id: &str, kept: &Path, path: &Path) -> io::Result<()> {
+        let mut all = self.followed.lock();
+        if all.contains_key(id) {
+            return Ok(());
+        }
+        if !kept.exists() {
+            tracing::error!(id, path = %kept.display(), "Docker's log of a container is not on this host");
+        }
+        let written = written(path)?;
+        let copy = Copy { from: Kept::new(kept, written), to: write::open(path)? };
+        let followed = Arc::new(Followed {
+            path: path.to_owned(),
+            copy: Mutex::new(copy),
+            changed: Notify::new(),
+            ended: CancellationToken::new(),
+            done: CancellationToken::new(),
         });
+        all.insert(id.to_owned(), Arc::clone(&followed));
+        let told = kept.parent().is_some_and(|folder| self.changes.tell(folder, &followed));
+        tokio::spawn(copy_all(id.to_owned(), followed, told));
+        Ok(())
     }
 
     /// Goes on in a new file after the one before was moved away.
     pub fn reopen(&self, id: &str) -> Result<()> {
         let Some(followed) = self.followed.lock().get(id).cloned() else { return Ok(()) };
-        let mut file = followed.file.lock();
-        *file = Some(write::open(&followed.path).map_err(|error| RuntimeError::Failed(error.to_string()))?);
+        let new = write::open(&followed.path).map_err(|error| RuntimeError::Failed(error.to_string()))?;
+        followed.copy.lock().to = new;
         Ok(())
     }
 
-    /// Returns once all output of a container that has ended is written, within limits.
+    /// Returns once all output of a container that has ended is written.
     pub async fn drained(&self, id: &str) {
         let followed = self.followed.lock().get(id).cloned();
         if let Some(followed) = followed {
+            followed.ended.cancel();
             let _ = tokio::time::timeout(DRAIN, followed.done.cancelled()).await;
         }
     }
 
     /// Forgets a container that was removed.
     pub fn forget(&self, id: &str) {
-        self.followed.lock().remove(id);
-    }
-}
-
-/// How far the output is written: time of the last line, and how many lines have that same time.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Position {
-    time: String,
-    lines: usize,
-}
-
-impl Position {
-    /// Moves past a line; whether it is new.
-    fn pass(&mut self, time: &str, seen: &mut usize) -> bool {
-        match time.cmp(self.time.as_str()) {
-            std::cmp::Ordering::Less => false,
-            std::cmp::Ordering::Equal => {
-                *seen += 1;
-                let is_new = *seen > self.lines;
-                self.lines = self.lines.max(*seen);
-                is_new
-            }
-            std::cmp::Ordering::Greater => {
-                (self.time, self.lines) = (time.to_owned(), 1);
-                *seen = 1;
-                true
-            }
+        if let Some(followed) = self.followed.lock().remove(id) {
+            followed.ended.cancel();
         }
     }
-
-    /// Seconds since the epoch from which Docker is to tell.
-    fn since(&self) -> i32 {
-        let time = self.time.parse::<jiff::Timestamp>().ok();
-        time.and_then(|time| i32::try_from(time.as_second()).ok()).unwrap_or_default()
-    }
 }
 
-async fn copy_all(engine: &Engine, id: &str, followed: &Followed) {
-    let mut position = match prepare(followed) {
-        Ok(position) => position,
-        Err(error) => {
-            tracing::error!(id, path = %followed.path.display(), %error, "output of a container is not logged");
+async fn copy_all(id: String, followed: Arc<Followed>, told: bool) {
+    let _done = followed.done.clone().drop_guard();
+    loop {
+        // Before it is read: what was written until then is all.
+        let ended = followed.ended.is_cancelled();
+        let copying = Arc::clone(&followed);
+        let copied = tokio::task::spawn_blocking(move || copying.copy()).await;
+        match copied.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!(id, path = %followed.path.display(), %error, "output of a container is not logged");
+                return;
+            }
+        }
+        if ended {
             return;
         }
-    };
-    loop {
-        let copied = copy(engine, id, followed, &mut position).await;
-        let inspect = |docker: bollard::Docker| async move {
-            docker.inspect_container(id, None::<InspectContainerOptions>).await
-        };
-        match (copied, engine.call(inspect).await) {
-            (_, Err(RuntimeError::NotFound(_))) => return,
-            (Ok(()), Ok(inspected)) if !status::is_running(&inspected) => return,
-            (Err(error), _) => tracing::debug!(id, %error, "output interrupted"),
-            _ => {}
+        tokio::select! {
+            () = followed.changed.notified() => {}
+            () = followed.ended.cancelled() => {}
+            () = tokio::time::sleep(POLL), if !told => {}
         }
-        // Docker is restarting: nothing tells when it is back.
-        tokio::time::sleep(RETRY).await;
     }
 }
 
-/// Opens the file and finds how far it goes.
-fn prepare(followed: &Followed) -> io::Result<Position> {
-    let position = match last_line(&followed.path)? {
-        Some(position) => position,
-        // It may have been moved away just before.
-        None => newest_aside(&followed.path).map_or(Ok(None), |path| last_line(&path))?.unwrap_or_default(),
-    };
-    *followed.file.lock() = Some(write::open(&followed.path)?);
-    Ok(position)
+impl Followed {
+    /// Copies what there is.
+    fn copy(&self) -> io::Result<()> {
+        let mut out = Vec::new();
+        loop {
+            let mut copy = self.copy.lock();
+            let more = copy.from.read(&mut out)?;
+            copy.to.write_all(&out)?;
+            out.clear();
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whom the kernel's news of changed folders are for.
+struct Changes {
+    watches: Option<Mutex<Watches>>,
+    of: Mutex<HashMap<WatchDescriptor, Arc<Followed>>>,
+}
+
+impl Changes {
+    fn start() -> Arc<Self> {
+        let events = Inotify::init().and_then(|inotify| {
+            let watches = inotify.watches();
+            Ok((watches, inotify.into_event_stream(vec![0; 4096])?))
+        });
+        let (watches, events) = match events {
+            Ok((watches, events)) => (Some(Mutex::new(watches)), Some(events)),
+            Err(error) => {
+                tracing::warn!(%error, "the kernel tells of no changes; output of containers comes late");
+                (None, None)
+            }
+        };
+        let changes = Arc::new(Self { watches, of: Mutex::default() });
+        if let Some(mut events) = events {
+            let weak = Arc::downgrade(&changes);
+            tokio::spawn(async move {
+                while let Some(Ok(event)) = events.next().await {
+                    let Some(changes) = weak.upgrade() else { return };
+                    changes.pass_on(&event);
+                }
+            });
+        }
+        changes
+    }
+
+    fn pass_on(&self, event: &inotify::EventOwned) {
+        let mut of = self.of.lock();
+        if event.mask.contains(inotify::EventMask::Q_OVERFLOW) {
+            of.values().for_each(|followed| followed.changed.notify_one());
+        }
+        if let Some(followed) = of.get(&event.wd) {
+            followed.changed.notify_one();
+        }
+        if event.mask.contains(inotify::EventMask::IGNORED) {
+            of.remove(&event.wd);
+        }
+    }
+
+    /// Tells of changes in a folder from now on; whether that is possible.
+    fn tell(&self, folder: &Path, followed: &Arc<Followed>) -> bool {
+        let Some(watches) = &self.watches else { return false };
+        // Held, so that no news comes before it is known whose they are.
+        let mut of = self.of.lock();
+        let mask = WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO;
+        match watches.lock().add(folder, mask) {
+            Ok(watch) => {
+                of.insert(watch, Arc::clone(followed));
+                true
+            }
+            Err(error) => {
+                tracing::debug!(folder = %folder.display(), %error, "changes are not told");
+                false
+            }
+        }
+    }
+}
+
+/// How far a log goes, from its file or the one that was moved away just before.
+fn written(path: &Path) -> io::Result<Option<Position>> {
+    match last_line(path)? {
+        Some(position) => Ok(Some(position)),
+        None => newest_aside(path).map_or(Ok(None), |path| last_line(&path)),
+    }
 }
 
 /// How far a file goes; a line that was cut off is removed.
@@ -190,75 +253,6 @@ fn newest_aside(path: &Path) -> Option<PathBuf> {
     (!newest.ends_with(".gz")).then(|| path.with_file_name(newest))
 }
 
-/// Copies until the output ends, or Docker goes away.
-async fn copy(engine: &Engine, id: &str, followed: &Followed, position: &mut Position) -> Result<()> {
-    let options = LogsOptions {
-        follow: true,
-        stdout: true,
-        stderr: true,
-        timestamps: true,
-        since: position.since(),
-        tail: "all".to_owned(),
-        ..LogsOptions::default()
-    };
-    let client = engine.client().await?;
-    let mut output = std::pin::pin!(client.logs(id, Some(options)).ready_chunks(64));
-    let mut seen = 0;
-    while let Some(chunk) = output.next().await {
-        let mut out = Vec::new();
-        let mut failed = None;
-        for message in chunk {
-            match message {
-                Ok(message) => lines(&message, |time, stream, tag, text| {
-                    if position.pass(time, &mut seen) {
-                        write::line(&mut out, time, stream, tag, text);
-                    }
-                }),
-                Err(error) => failed = Some(explain(error)),
-            }
-        }
-        if let Some(file) = followed.file.lock().as_mut() {
-            file.write_all(&out).map_err(|error| RuntimeError::Failed(error.to_string()))?;
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
-/// The lines of what Docker tells: `TIME TEXT`, with the end of the line unless it goes on. With a terminal all of it is
-/// output, and parts of a long line follow each other without anything between them.
-fn lines(message: &LogOutput, mut each: impl FnMut(&str, Stream, u8, &[u8])) {
-    let (stream, mut bytes) = match message {
-        LogOutput::StdErr { message } => (Stream::Stderr, message.as_ref()),
-        LogOutput::StdOut { message } | LogOutput::Console { message } => (Stream::Stdout, message.as_ref()),
-        LogOutput::StdIn { .. } => return,
-    };
-    let is_terminal = matches!(message, LogOutput::Console { .. });
-    loop {
-        let Some((time, text)) = stamped(bytes) else { return };
-        if is_terminal && text.len() > PART && stamped(&text[PART..]).is_some() {
-            each(time, stream, b'P', &text[..PART]);
-            bytes = &text[PART..];
-            continue;
-        }
-        match text.strip_suffix(b"\n") {
-            Some(text) => each(time, stream, b'F', text),
-            None => each(time, stream, b'P', text),
-        }
-        return;
-    }
-}
-
-/// Takes the time off.
-fn stamped(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let at = bytes.iter().take(40).position(|byte| *byte == b' ')?;
-    let time = std::str::from_utf8(&bytes[..at]).ok()?;
-    time.parse::<jiff::Timestamp>().ok()?;
-    Some((time, &bytes[at + 1..]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,43 +261,43 @@ mod tests {
     const LATER: &str = "2026-01-01T00:00:01.000000000Z";
 
     #[test]
-    fn messages_become_lines() {
-        let check = |message: LogOutput, expected: &[(Stream, u8, usize)]| {
-            let mut found = Vec::new();
-            lines(&message, |time, stream, tag, text| {
-                assert_eq!(time, TIME);
-                found.push((stream, tag, text.len()));
-            });
-            assert_eq!(found, expected);
-        };
-        let text = |text: &str| format!("{TIME} {text}").into();
-        check(LogOutput::StdOut { message: text("one\n") }, &[(Stream::Stdout, b'F', 3)]);
-        check(LogOutput::StdErr { message: text("\n") }, &[(Stream::Stderr, b'F', 0)]);
-        check(LogOutput::StdOut { message: text("part") }, &[(Stream::Stdout, b'P', 4)]);
-        check(LogOutput::StdOut { message: "no time".into() }, &[]);
-        let long = format!("{TIME} {}{TIME} end\r\n", "x".repeat(PART));
-        check(
-            LogOutput::Console { message: long.into() },
-            &[(Stream::Stdout, b'P', PART), (Stream::Stdout, b'F', 4)],
-        );
-    }
-
-    #[test]
     fn a_new_kubelet_goes_on_where_the_log_ends() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("0.log");
-        assert_eq!(last_line(&path).expect("none"), None);
+        assert_eq!(written(&path).expect("none"), None);
         let text = format!("{TIME} stdout F a\n{LATER} stdout P b\n{LATER} stdout P c\n");
         std::fs::write(&path, format!("{text}{LATER} stdo")).expect("written");
-        let mut position = last_line(&path).expect("read").expect("position");
-        assert_eq!(position, Position { time: LATER.to_owned(), lines: 2 });
+        let expected = Some(Position { time: LATER.to_owned(), lines: 2 });
+        assert_eq!(written(&path).expect("read"), expected);
         assert_eq!(std::fs::read_to_string(&path).expect("text"), text);
-        let mut seen = 0;
-        let new: Vec<bool> =
-            [TIME, LATER, LATER, LATER, LATER].iter().map(|time| position.pass(time, &mut seen)).collect();
-        assert_eq!(new, [false, false, false, true, true]);
-        let aside = folder.path().join("0.log.20260101-000000");
-        std::fs::rename(&path, &aside).expect("moved");
-        assert_eq!(newest_aside(&path), Some(aside));
+        std::fs::rename(&path, folder.path().join("0.log.20260101-000000")).expect("moved");
+        assert_eq!(written(&path).expect("read"), expected);
+    }
+
+    #[tokio::test]
+    async fn output_is_copied_as_it_comes_and_to_its_end() {
+        let (kept, logs) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+        let (from, to) = (kept.path().join("json.log"), logs.path().join("0.log"));
+        let entry =
+            |text: &str| format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"{TIME}\"}}\n");
+        std::fs::write(&from, entry("a")).expect("written");
+        let followed = Logs::new();
+        followed.follow("id", &from, &to).expect("followed");
+        let text = || std::fs::read_to_string(&to).unwrap_or_default();
+        let until = async |expected: &str| {
+            // The file is written by another task: nothing else tells.
+            while !text().ends_with(expected) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(DRAIN, until("F a\n")).await.expect("copied");
+        let mut file = File::options().append(true).open(&from).expect("file");
+        file.write_all(entry("b").as_bytes()).expect("written");
+        tokio::time::timeout(DRAIN, until("F b\n")).await.expect("copied");
+        std::fs::rename(&to, logs.path().join("0.log.1")).expect("moved");
+        followed.reopen("id").expect("reopened");
+        file.write_all(entry("c").as_bytes()).expect("written");
+        followed.drained("id").await;
+        assert_eq!(text(), format!("{TIME} stdout F c\n"));
     }
 }

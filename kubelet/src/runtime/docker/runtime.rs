@@ -118,7 +118,7 @@ impl DockerRuntime {
         let engine = Engine::new(&settings.socket);
         let runtime = Self {
             inner: Arc::new(Inner {
-                logs: Logs::new(engine.clone()),
+                logs: Logs::new(),
                 engine,
                 owner: settings.root_dir.display().to_string(),
                 folders: settings.folders,
@@ -142,16 +142,24 @@ impl DockerRuntime {
     async fn adopt(&self) -> Result<()> {
         for summary in self.list(note::of_pod(&self.inner.owner, Kind::Container, None)).await? {
             if let (Some(id), Some(note)) = (&summary.id, self.container_note(&summary.labels)) {
-                self.follow(id, &note);
+                self.follow(id, &note).await?;
             }
         }
         self.tidy("").await
     }
 
-    fn follow(&self, id: &str, note: &ContainerNote) {
-        if !note.log_path.is_empty() {
-            self.inner.logs.follow(id, Path::new(&note.log_path));
+    /// Follows the output of a container that has been started.
+    async fn follow(&self, id: &str, note: &ContainerNote) -> Result<()> {
+        if note.log_path.is_empty() {
+            return Ok(());
         }
+        let found = match self.inspect(id).await {
+            Err(RuntimeError::NotFound(_)) => return Ok(()),
+            other => other?,
+        };
+        // One that was never started has none.
+        let Some(kept) = found.log_path.filter(|path| !path.is_empty()) else { return Ok(()) };
+        self.inner.logs.follow(id, Path::new(&kept), Path::new(&note.log_path)).map_err(failed)
     }
 
     /// Removes folders of sandboxes that somebody has removed, with their network; of one pod, or of all if the uid is
@@ -578,14 +586,11 @@ impl Runtime for DockerRuntime {
         let (_, note) = self.container(id).await?;
         let (runtime, id) = (self.clone(), id.to_owned());
         let start = async move {
-            let started = runtime.start(&id).await;
-            if started.is_ok() {
-                runtime.follow(&id, &note);
-            }
-            started.map_err(|error| match error {
+            runtime.start(&id).await.map_err(|error| match error {
                 RuntimeError::Failed(text) => failed(format!("failed to start container {id:?}: {text}")),
                 other => other,
-            })
+            })?;
+            runtime.follow(&id, &note).await
         };
         self.inner.changes.run(start).await
     }
