@@ -7,7 +7,6 @@ pub mod state;
 
 use anyhow::{Context, Result, bail};
 use knarr_apiserver::storage::transfer::Place;
-use knarr_kubelet::runtime::choose::EMBEDDED;
 pub use paths::Paths;
 pub use state::State;
 use std::path::Path;
@@ -70,9 +69,8 @@ impl Cluster {
         let paths = Paths::new(home, name);
         let ran_containers =
             std::fs::read_dir(paths.containerd()).is_ok_and(|mut files| files.next().is_some());
-        let embedded = knarr_kubelet::runtime::choose::sandboxes(&paths.kubelet()).is_dir();
-        let runtime_endpoint = embedded.then(|| EMBEDDED.to_owned());
-        let api_only = !ran_containers && !embedded;
+        let runtime_endpoint = knarr_kubelet::runtime::choose::used(&paths.kubelet());
+        let api_only = !ran_containers && runtime_endpoint.is_none();
         Self { state: State { api_only, runtime_endpoint, ..State::unknown(name) }, paths }
     }
 

@@ -3,15 +3,13 @@ use crate::cluster::Paths;
 use crate::cluster::pki::write_secret;
 use crate::supervisor::{Process, STOP_TIMEOUT};
 use anyhow::{Context, Result};
+use knarr_kubelet::runtime::PAUSE_IMAGE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 
 /// Name of its log and lock.
 pub const NAME: &str = "containerd";
-
-/// The image that holds a pod's namespaces; it is built into the program and never pulled.
-pub const PAUSE_IMAGE: &str = "knarr.invalid/pause:1";
 
 /// Writes the configuration.
 ///

@@ -1,7 +1,7 @@
 //! The pause image: it holds a pod's namespaces, and is carried in the binary.
-use crate::containerd::PAUSE_IMAGE;
 use crate::image_archive::{self, Config};
 use anyhow::Result;
+use knarr_kubelet::runtime::PAUSE_IMAGE;
 use knarr_kubelet::runtime::embedded::shim::PAUSE_PROGRAM;
 
 /// The image as an archive.

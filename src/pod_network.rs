@@ -1,4 +1,4 @@
-//! The network of pods of the embedded runtime: the CNI plugin's operations, called as functions.
+//! The network of pods of the embedded runtime and of Docker: the CNI plugin's operations, called as functions.
 use knarr_kubelet::runtime::embedded::{Bandwidth, PodNetwork};
 use knarr_kubelet::runtime::types::{self, Protocol};
 use knarr_proxy::cni::{self, Attachment, Configuration, NetworkConfig};

@@ -48,7 +48,8 @@ pub struct Args {
     /// URLs of API servers that are to reach the node so; that of the kubeconfig by default
     #[arg(long, value_name = "URLS", value_delimiter = ',')]
     pub api_server_tunnel_servers: Vec<Uri>,
-    /// Socket of the container runtime; `embedded`: containers are run by the kubelet itself
+    /// Socket of the container runtime; `docker://PATH`: a Docker Engine's; `embedded`: containers are run by the kubelet
+    /// itself
     #[arg(long, default_value = "unix:///run/containerd/containerd.sock")]
     pub container_runtime_endpoint: String,
     /// Directory of the embedded runtime's images, which the kubelets of a host may share
@@ -57,7 +58,7 @@ pub struct Args {
     /// YAML file that says how the embedded runtime reaches registries: mirrors, plain HTTP
     #[arg(long, value_name = "FILE")]
     pub registry_config: Option<PathBuf>,
-    /// Folder of CNI configurations, the first of which is the network of pods of the embedded runtime
+    /// Folder of CNI configurations, the first of which is the network of pods of the embedded runtime and of Docker
     #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub cni_conf_dir: PathBuf,
     /// Name of the node; the host's name by default

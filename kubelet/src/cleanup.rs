@@ -71,7 +71,7 @@ pub async fn remove_pods(node: &Node) -> Result<(), CleanupError> {
     for result in futures::future::join_all(pods).await {
         result?;
     }
-    Ok(())
+    Ok(runtime.leave().await?)
 }
 
 /// Removes the volumes and cgroups of the node's pods, of which nothing may run any more.

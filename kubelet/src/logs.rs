@@ -10,6 +10,7 @@ pub mod links;
 pub mod parse;
 pub mod read;
 pub mod rotate;
+pub mod write;
 
 /// `NAMESPACE_NAME_UID`, the directory of a pod's logs below the node's log directory.
 pub fn pod_directory(root: &Path, pod: &Pod) -> PathBuf {

@@ -11,13 +11,16 @@ use futures::stream::BoxStream;
 
 pub mod choose;
 pub mod cri;
+pub mod docker;
 pub mod embedded;
 #[cfg(test)]
 pub mod fake;
 pub mod measured;
+mod streams;
 #[allow(missing_docs, reason = "fields are named as in the CRI, which describes them")]
 pub mod types;
 pub mod unbroken;
+mod usage;
 
 use crate::labels;
 use types::{
@@ -25,6 +28,9 @@ use types::{
     ExecSyncResponse, FilesystemUsage, Image, LinuxContainerResources, PodSandbox, PodSandboxConfig,
     PodSandboxStatus, StatusResponse, VersionResponse,
 };
+
+/// Image of sandboxes for runtimes that need one; it is carried in this binary and never pulled.
+pub const PAUSE_IMAGE: &str = "knarr.invalid/pause:1";
 
 /// Why a call to the runtime failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -161,6 +167,11 @@ pub trait Runtime: Send + Sync + 'static {
     async fn remove_image(&self, image: &str) -> Result<()>;
     /// Space taken by images.
     async fn image_fs_info(&self) -> Result<Vec<FilesystemUsage>>;
+
+    /// Removes what the runtime has for this node beside pods and images; none of its pods are there any more.
+    async fn leave(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// A stream with one item whenever some container changed its state. Items are hints only; the stream
     /// ends when the runtime goes away, and at once if it has no events.

@@ -4,6 +4,7 @@ use super::state::is_free;
 use crate::supervisor::holder;
 use anyhow::{Context, Result, bail};
 use knarr_kubelet::runtime::choose::EMBEDDED;
+use knarr_kubelet::runtime::docker;
 use knarr_proxy::nft::Nft;
 use std::path::{Path, PathBuf};
 
@@ -64,11 +65,16 @@ pub fn node(runtime_endpoint: Option<&str>) -> Result<()> {
     if runtime_endpoint == Some(EMBEDDED) {
         // It needs nothing of the host but the kernel.
     } else if let Some(endpoint) = runtime_endpoint {
-        let socket = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
+        let docker = docker::socket(endpoint);
+        let (flag, socket) = match &docker {
+            Some(socket) => ("--runtime docker", socket.as_path()),
+            None => {
+                let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
+                ("--container-runtime-endpoint", Path::new(path))
+            }
+        };
         if std::os::unix::net::UnixStream::connect(socket).is_err() {
-            bail!(
-                "no container runtime answers on {socket}; start it, or leave --container-runtime-endpoint out"
-            );
+            bail!("no container runtime answers on {}; start it, or leave {flag} out", socket.display());
         }
     } else {
         missing.extend(

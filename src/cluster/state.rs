@@ -49,7 +49,8 @@ pub struct State {
     pub api_only: bool,
     /// The database is thrown away with the processes.
     pub ephemeral: bool,
-    /// A CRI socket that was there before, or `embedded`; none: a containerd of the cluster's own.
+    /// A CRI socket that was there before, `docker://` and a Docker Engine's, or `embedded`; none: a containerd of the
+    /// cluster's own.
     pub runtime_endpoint: Option<String>,
     /// Host ports that lead to node ports.
     pub publish: Vec<Publish>,

@@ -62,7 +62,8 @@ pub struct Args {
     /// What runs pods (auto)
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
-    /// CRI socket of a running container runtime, instead of a containerd of the node's own
+    /// CRI socket of a running container runtime, instead of a containerd of the node's own; with --runtime docker, that
+    /// of a Docker Engine
     #[arg(long, value_name = "SOCKET")]
     container_runtime_endpoint: Option<String>,
     /// Folder of image archives (OCI or docker) to load at the start

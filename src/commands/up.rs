@@ -82,7 +82,8 @@ pub struct Args {
     /// YAML file that scripts simulated nodes and pods: delays, failures, restarts, loss of nodes; read at every start
     #[arg(long, value_name = "FILE")]
     stages: Option<PathBuf>,
-    /// CRI socket of a running container runtime, instead of a containerd of the cluster's own
+    /// CRI socket of a running container runtime, instead of a containerd of the cluster's own; with --runtime docker,
+    /// that of a Docker Engine
     #[arg(long, value_name = "SOCKET")]
     container_runtime_endpoint: Option<String>,
     /// Folder of image archives (OCI or docker) to load at every start

@@ -431,7 +431,7 @@ fn kubelet(cluster: &Cluster) -> Flags {
         .set("cluster-domain", cluster_domain(state))
         .set("cgroup-root", format!("/knarr-{}", state.name))
         .set("user-namespaces-first-id", first_id(state.slot))
-        .set("pod-infra-container-image", containerd::PAUSE_IMAGE)
+        .set("pod-infra-container-image", knarr_kubelet::runtime::PAUSE_IMAGE)
         .file("client-ca-file", &paths.pki("ca.crt"));
     // A file of settings says itself what is kept free.
     let given = state.extra_args.get("kubelet").into_iter().flatten();

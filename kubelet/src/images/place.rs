@@ -1,4 +1,4 @@
-//! Where a node's images lie, for whoever has the archives: containerd's store, or the embedded runtime's.
+//! Where a node's images lie, for whoever has the archives: containerd's store, Docker's, or the embedded runtime's.
 //!
 //! The CRI can neither import nor export, so containerd's own `ctr` does it.
 
@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use crate::runtime::choose::EMBEDDED;
 use crate::runtime::cri::{CriRuntime, socket_path};
+use crate::runtime::docker::{self, Engine};
 use crate::runtime::embedded::store::{Record, Store, StoreError};
 use crate::runtime::types::Image;
 use crate::runtime::{Runtime, RuntimeError};
@@ -44,6 +45,8 @@ pub type Result<T> = std::result::Result<T, PlaceError>;
 pub enum Place {
     /// In the containerd at this endpoint, a path or a `unix://` URL.
     Containerd(String),
+    /// In a Docker Engine.
+    Docker(Engine),
     /// In the embedded runtime's store in this directory.
     Store(PathBuf),
 }
@@ -53,6 +56,8 @@ impl Place {
     pub fn of(endpoint: &str, store: &Path) -> Self {
         if endpoint == EMBEDDED {
             Self::Store(store.to_owned())
+        } else if let Some(socket) = docker::socket(endpoint) {
+            Self::Docker(Engine::new(&socket))
         } else {
             Self::Containerd(endpoint.to_owned())
         }
@@ -70,6 +75,11 @@ impl Place {
                     text.lines().filter_map(|line| line.strip_prefix("unpacking ")?.split(' ').next());
                 Ok(names.map(str::to_owned).collect())
             }
+            Self::Docker(engine) => {
+                let open = tokio::fs::File::open(&file).await;
+                let open = open.map_err(|source| PlaceError::File { path: file.clone(), source })?;
+                Ok(docker::images::load(engine, open).await?)
+            }
             Self::Store(store) => {
                 let records = with_store(store, move |store| store.load(&file)).await?;
                 let name = |record: &Record| record.names.first().unwrap_or(&record.id).clone();
@@ -82,6 +92,7 @@ impl Place {
     pub async fn list(&self) -> Result<Vec<Image>> {
         match self {
             Self::Containerd(endpoint) => Ok(CriRuntime::new(endpoint)?.list_images().await?),
+            Self::Docker(engine) => Ok(docker::images::list(engine).await?),
             Self::Store(store) => {
                 let records = with_store(store, |store| store.list()).await?;
                 let image = |record: Record| Image {
@@ -106,6 +117,10 @@ impl Place {
                 }
                 Ok(runtime.remove_image(image).await?)
             }
+            Self::Docker(engine) => match docker::images::find(engine, image).await? {
+                Some(_) => Ok(docker::images::remove(engine, image).await?),
+                None => Err(StoreError::Missing(image.to_owned()).into()),
+            },
             Self::Store(store) => {
                 let image = image.to_owned();
                 with_store(store, move |store| match store.find(&image)? {
@@ -131,22 +146,33 @@ impl Place {
                 let words: Vec<&std::ffi::OsStr> = words.iter().map(AsRef::as_ref).collect();
                 ctr(endpoint, &words).await.map(drop)
             }
+            Self::Docker(engine) => {
+                let temporary = beside(file)?;
+                docker::images::save(engine, images, temporary.path()).await?;
+                persist(temporary, file)
+            }
             Self::Store(store) => {
-                let (images, path) = (images.to_vec(), file.to_owned());
-                let write = |source| PlaceError::File { path: path.clone(), source };
-                // An archive that could not be finished is not left behind.
-                let folder =
-                    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let temporary = tempfile::NamedTempFile::new_in(folder).map_err(write)?;
-                let out = std::io::BufWriter::new(temporary.reopen().map_err(write)?);
-                with_store(store, move |store| store.save(&images, out)).await?;
-                temporary
-                    .persist(file)
-                    .map_err(|error| PlaceError::File { path: path.clone(), source: error.error })?;
-                Ok(())
+                let images = images.to_vec();
+                let temporary = beside(file)?;
+                let reopened = temporary.reopen();
+                let out = reopened.map_err(|source| PlaceError::File { path: file.to_owned(), source })?;
+                with_store(store, move |store| store.save(&images, std::io::BufWriter::new(out))).await?;
+                persist(temporary, file)
             }
         }
     }
+}
+
+/// A file in the folder of another, which it is to become: an archive that could not be finished is not left behind.
+fn beside(file: &Path) -> Result<tempfile::NamedTempFile> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::NamedTempFile::new_in(folder)
+        .map_err(|source| PlaceError::File { path: file.to_owned(), source })
+}
+
+fn persist(temporary: tempfile::NamedTempFile, file: &Path) -> Result<()> {
+    let persisted = temporary.persist(file).map(drop);
+    persisted.map_err(|error| PlaceError::File { path: file.to_owned(), source: error.error })
 }
 
 async fn with_store<T: Send + 'static>(

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cri::CriRuntime;
+use super::docker::{self, DockerRuntime};
 use super::embedded::{Embedded, PodNetwork, Registries, Settings};
 use super::{Result, SharedRuntime};
 
@@ -18,7 +19,7 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 /// What is needed to reach a node's runtime.
 #[derive(Clone)]
 pub struct Choice {
-    /// A CRI socket (a path or a `unix://` URL), or [`EMBEDDED`].
+    /// A CRI socket (a path or a `unix://` URL), Docker Engine's socket (a `docker://` URL), or [`EMBEDDED`].
     pub endpoint: String,
     /// The kubelet's `--root-dir`.
     pub root_dir: PathBuf,
@@ -26,7 +27,7 @@ pub struct Choice {
     pub image_store_dir: PathBuf,
     /// How registries are reached by the embedded runtime.
     pub registries: Registries,
-    /// Who gives pods of the embedded runtime their network.
+    /// Who gives pods of the embedded runtime and of Docker their network.
     pub network: Arc<dyn PodNetwork>,
 }
 
@@ -41,8 +42,28 @@ pub fn sandboxes(root_dir: &Path) -> PathBuf {
     root_dir.join("sandboxes")
 }
 
-/// Opens the runtime; within a tokio runtime, since the embedded one follows what runs.
+/// Directory of sandboxes in Docker Engine below the kubelet's `--root-dir`.
+fn docker_sandboxes(root_dir: &Path) -> PathBuf {
+    root_dir.join("docker")
+}
+
+/// The endpoint that a kubelet with this `--root-dir` has used, if that is known from its files.
+pub fn used(root_dir: &Path) -> Option<String> {
+    let embedded = || sandboxes(root_dir).is_dir().then(|| EMBEDDED.to_owned());
+    docker::used(&docker_sandboxes(root_dir)).or_else(embedded)
+}
+
+/// Opens the runtime; within a tokio runtime, since some follow what runs.
 pub fn open(choice: &Choice) -> Result<SharedRuntime> {
+    if let Some(socket) = docker::socket(&choice.endpoint) {
+        let settings = docker::Settings {
+            socket,
+            root_dir: choice.root_dir.clone(),
+            folders: docker_sandboxes(&choice.root_dir),
+            network: Arc::clone(&choice.network),
+        };
+        return Ok(Arc::new(DockerRuntime::open(settings)?));
+    }
     if choice.endpoint != EMBEDDED {
         return Ok(Arc::new(CriRuntime::new(&choice.endpoint)?));
     }

@@ -15,7 +15,6 @@ mod sandbox;
 pub mod shim;
 mod spec;
 mod state;
-mod stats;
 pub mod store;
 mod streams;
 mod users;

@@ -144,6 +144,10 @@ impl Runtime for Measured {
         measured("checkpoint_container", self.0.checkpoint_container(id, location, timeout)).await
     }
 
+    async fn leave(&self) -> Result<()> {
+        self.0.leave().await
+    }
+
     async fn settled(&self) {
         self.0.settled().await;
     }

@@ -112,7 +112,7 @@ async fn pod_start(connection: &mut Connection, name: &str) -> Result<Duration> 
         "spec": {"selector": {"matchLabels": {"app": name}}, "template": {
             "metadata": {"labels": {"app": name}},
             "spec": {"terminationGracePeriodSeconds": 0, "containers": [
-                {"name": "main", "image": crate::containerd::PAUSE_IMAGE, "imagePullPolicy": "Never"},
+                {"name": "main", "image": knarr_kubelet::runtime::PAUSE_IMAGE, "imagePullPolicy": "Never"},
             ]},
         }},
     });

@@ -6,6 +6,7 @@ use crate::cluster::state::{MORE_API_SERVERS, Network, Publish, Simulated, Wishe
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use knarr_kubelet::runtime::choose::EMBEDDED;
+use knarr_kubelet::runtime::docker;
 use knarr_proxy::network::overlay::Backend;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -14,6 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// Simulated nodes of one cluster at most.
 const MAX_NODES: u32 = 20_000;
+
+/// Where Docker Engine listens unless told otherwise, and the variable that tells its clients.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+const DOCKER_HOST: &str = "DOCKER_HOST";
 
 /// Settings of a cluster; also the form of the configuration file of `up --config`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -41,7 +46,7 @@ pub struct Settings {
     nodes: Option<u32>,
     /// File that scripts simulated nodes; in a file, relative to that file.
     pub stages: Option<PathBuf>,
-    /// CRI socket of a running container runtime.
+    /// CRI socket of a running container runtime, or socket of a Docker Engine.
     pub container_runtime_endpoint: Option<String>,
     /// Folder of image archives; in a file, relative to that file.
     pub images: Option<PathBuf>,
@@ -62,6 +67,8 @@ pub enum Runtime {
     Cri,
     /// This program itself: the host needs no container runtime
     Embedded,
+    /// A Docker Engine on this host, by its API: at the socket that is named, else $DOCKER_HOST, else /var/run/docker.sock
+    Docker,
     /// Nothing: nodes and pods that follow a script, for thousands on one machine; needs neither root nor containerd
     Simulated,
 }
@@ -166,7 +173,26 @@ impl Settings {
         if self.runtime == Some(Runtime::Embedded) && self.container_runtime_endpoint.is_some() {
             bail!("--container-runtime-endpoint makes no sense with --runtime embedded");
         }
+        if self.runtime == Some(Runtime::Docker) {
+            self.docker_socket()?;
+        }
         Ok(())
+    }
+
+    /// The socket of the Docker Engine that is to be used.
+    fn docker_socket(&self) -> Result<PathBuf> {
+        let of_environment = || std::env::var(DOCKER_HOST).ok().filter(|host| !host.is_empty());
+        let (source, endpoint) = match &self.container_runtime_endpoint {
+            Some(endpoint) => ("--container-runtime-endpoint", endpoint.clone()),
+            None => (DOCKER_HOST, of_environment().unwrap_or_else(|| DOCKER_SOCKET.to_owned())),
+        };
+        let socket = PathBuf::from(endpoint.strip_prefix("unix://").unwrap_or(&endpoint));
+        if !socket.is_absolute() {
+            bail!(
+                "{source}: {endpoint:?} is no socket of this host, on which Docker's containers must run: use unix:///PATH"
+            );
+        }
+        Ok(socket)
     }
 
     /// The endpoint of the runtime that the cluster gets; none: a containerd of its own.
@@ -177,6 +203,8 @@ impl Settings {
             }
             Runtime::Cri | Runtime::Simulated => false,
             Runtime::Embedded => true,
+            // Checked when the settings were read.
+            Runtime::Docker => return self.docker_socket().ok().map(|socket| docker::endpoint(&socket)),
         };
         if embedded { Some(EMBEDDED.to_owned()) } else { self.container_runtime_endpoint.clone() }
     }
@@ -277,6 +305,24 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn docker_is_chosen_by_its_socket() {
+        let check = |text: &str, expected: Result<&str, &str>| {
+            let settings: Settings = serde_yaml_ng::from_str(text).unwrap();
+            let chosen = settings.check_runtime().map(|()| settings.runtime_endpoint().unwrap_or_default());
+            match (chosen, expected) {
+                (Ok(chosen), Ok(expected)) => assert_eq!(chosen, expected),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (chosen, _) => panic!("{text}: {chosen:?}"),
+            }
+        };
+        let docker = "{runtime: docker, containerRuntimeEndpoint: ";
+        check(&format!("{docker}unix:///run/d.sock}}"), Ok("docker:///run/d.sock"));
+        check(&format!("{docker}/run/d.sock}}"), Ok("docker:///run/d.sock"));
+        check(&format!("{docker}'tcp://10.0.0.1:2375'}}"), Err("unix:///PATH"));
+        check("{containerRuntimeEndpoint: /run/c.sock}", Ok("/run/c.sock"));
+    }
 
     #[test]
     fn what_an_existing_cluster_lacks_is_refused() {

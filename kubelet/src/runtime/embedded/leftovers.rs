@@ -8,22 +8,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::state::{self, Phase, Status};
-use crate::cgroups::MOUNT;
 use crate::runtime::types::PodSandboxConfig;
+use crate::runtime::usage::cgroup_directories;
 
 /// How long killed processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Directories of a control group in all trees.
-pub fn cgroup_directories(cgroup: &str) -> Vec<PathBuf> {
-    let relative = cgroup.trim_start_matches('/');
-    if super::shim::unified() {
-        return vec![Path::new(MOUNT).join(relative)];
-    }
-    let trees = std::fs::read_dir(MOUNT).into_iter().flatten().flatten();
-    let trees = trees.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    trees.map(|entry| entry.path().join(relative)).filter(|path| path.is_dir()).collect()
-}
 
 fn processes(directories: &[PathBuf]) -> Vec<Pid> {
     let texts = directories.iter().filter_map(|path| std::fs::read_to_string(path.join("cgroup.procs")).ok());

@@ -22,10 +22,14 @@ use super::sandbox::{Books, KnownContainer, KnownSandbox, write_config};
 use super::shim::protocol::{Request, Streams};
 use super::state::{self, Launch, Phase, Sandbox, Status};
 use super::store::{Record, Store, StoreError};
-use super::{leftovers, spec, stats, streams};
+use super::streams::{Session, connect};
+use super::{leftovers, spec};
 use crate::hex;
+use crate::runtime::streams::command::{self, Wanted};
+use crate::runtime::streams::{self, ports};
 use crate::runtime::types::*;
 use crate::runtime::unbroken::Unbroken;
+use crate::runtime::usage::{self, Written};
 use crate::runtime::{PodUid, Result, Runtime, RuntimeError, is_of};
 
 /// How long a killed container may take until it is known to have ended.
@@ -233,7 +237,7 @@ impl Embedded {
         std::fs::create_dir_all(directory.join(state::CONTAINERS))?;
         std::fs::create_dir_all(directory.join(state::OCI))?;
         write_config(directory, config)?;
-        std::fs::write(directory.join("resolv.conf"), resolv_conf(config))?;
+        std::fs::write(directory.join("resolv.conf"), config.dns_config.clone().unwrap_or_default().file())?;
         let hostname = if config.hostname.is_empty() {
             nix::unistd::gethostname()?.to_string_lossy().into_owned()
         } else {
@@ -406,14 +410,15 @@ impl Embedded {
     async fn offer(
         &self,
         container: String,
-        command: Option<Vec<String>>,
+        words: Option<Vec<String>>,
         streams: Streams,
         tty: bool,
     ) -> Result<String> {
         let known = self.running(&container)?;
         let connection = Connection::open(&self.directory_of(&known)?)?;
-        let session = streams::Session { connection, container, command, streams, tty };
-        let serve = move |client| streams::serve_command(session, client);
+        let wanted = Wanted { stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr, tty };
+        let session = Session { connection, container, command: words, streams, tty };
+        let serve = move |client| command::serve(wanted, client, |opened| session.stream(opened));
         streams::offer(streams::COMMANDS, serve).await.map_err(failed)
     }
 
@@ -475,21 +480,6 @@ async fn remove_directory(directory: &Path) -> Result<()> {
     .await
 }
 
-fn resolv_conf(config: &PodSandboxConfig) -> String {
-    let dns = config.dns_config.clone().unwrap_or_default();
-    let mut text = String::new();
-    if !dns.searches.is_empty() {
-        text += &format!("search {}\n", dns.searches.join(" "));
-    }
-    for server in &dns.servers {
-        text += &format!("nameserver {server}\n");
-    }
-    if !dns.options.is_empty() {
-        text += &format!("options {}\n", dns.options.join(" "));
-    }
-    text
-}
-
 /// How a container's image is told: by name and digest if it was pulled, else by its id.
 fn reference(record: &Record) -> String {
     record.digests.first().unwrap_or(&record.id).clone()
@@ -532,22 +522,12 @@ impl Runtime for Embedded {
     async fn status(&self) -> Result<StatusResponse> {
         let network = Arc::clone(&self.inner.network);
         let network = blocking(move || Ok(network.ready())).await?;
-        let condition = |kind: &str, result: std::result::Result<(), String>| RuntimeCondition {
-            r#type: kind.to_owned(),
-            status: result.is_ok(),
-            reason: result.as_ref().err().map(|_| format!("{kind}Not")).unwrap_or_default(),
-            message: result.err().unwrap_or_default(),
-        };
-        let mut network = condition("NetworkReady", network);
-        if !network.status {
-            network.reason = "NetworkPluginNotReady".to_owned();
-        }
         let features = RuntimeHandlerFeatures {
             user_namespaces: self.inner.has_user_namespaces,
             recursive_read_only_mounts: can_change_mounts(),
         };
         Ok(StatusResponse {
-            status: Some(RuntimeStatus { conditions: vec![condition("RuntimeReady", Ok(())), network] }),
+            status: Some(RuntimeStatus::of(Ok(()), network)),
             runtime_handlers: vec![RuntimeHandler { name: String::new(), features: Some(features) }],
             features: Some(RuntimeFeatures { supplemental_groups_policy: true }),
         })
@@ -680,7 +660,11 @@ impl Runtime for Embedded {
 
     async fn port_forward(&self, sandbox: &str, _: Vec<i32>) -> Result<String> {
         let directory = self.sandbox(sandbox)?.directory;
-        let serve = move |client| streams::serve_ports(directory, client);
+        let connect = move |port| {
+            let directory = directory.clone();
+            async move { connect(&directory, port).await }
+        };
+        let serve = move |client| ports::serve(client, connect);
         streams::offer(streams::PORTS, serve).await.map_err(failed)
     }
 
@@ -698,7 +682,20 @@ impl Runtime for Embedded {
                 })
                 .collect();
             drop(books);
-            Ok(found.iter().map(|(id, container, parent)| stats::of(id, container, parent)).collect())
+            let stats = |(id, container, parent): &(String, KnownContainer, String)| {
+                let attributes = ContainerAttributes {
+                    id: id.clone(),
+                    metadata: container.config.metadata.clone(),
+                    labels: container.config.labels.clone(),
+                    annotations: container.config.annotations.clone(),
+                };
+                let written = Written {
+                    file_system: container.directory.clone(),
+                    folder: container.directory.join("upper"),
+                };
+                usage::of(attributes, parent, Some(&written))
+            };
+            Ok(found.iter().map(stats).collect())
         })
         .await
     }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::store::Execution;
+pub use crate::runtime::usage::now;
 
 /// The sandbox's socket.
 pub const SOCKET: &str = "socket";
@@ -100,11 +101,6 @@ pub struct Status {
     pub message: String,
     /// Its first process.
     pub pid: i32,
-}
-
-/// Nanoseconds since 1970.
-pub fn now() -> i64 {
-    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }
 
 /// Replaces a file in one step.

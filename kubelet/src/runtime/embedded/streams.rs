@@ -1,123 +1,198 @@
-//! Commands, attached processes and forwarded ports of the embedded runtime, offered as other runtimes offer them:
-//! a URL that is good for one connection, which is upgraded to SPDY/3.1.
+//! Commands, attached processes and forwarded ports: between a client's streams and a sandbox's process.
 
-use std::convert::Infallible;
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
-use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 
-use crate::hex;
-use crate::streaming::join::PROTOCOL_VERSION;
-use crate::streaming::spdy::{Connection, Incoming};
+use super::client::{self, Connection};
+use super::shim::protocol::{Request, Streams};
+use super::shim::{do_not_block, resize};
+use crate::runtime::streams::command::{Opened, Size, Sizes, finish};
+use crate::runtime::{Result, RuntimeError};
+use crate::streaming::spdy::{Incoming, Writer};
 
-mod command;
-mod ports;
+/// What is read at once.
+const CHUNK: usize = 32 << 10;
 
-pub use command::{Session, serve as serve_command};
-pub use ports::serve as serve_ports;
+/// What is to be streamed.
+pub struct Session {
+    /// The sandbox's process.
+    pub connection: Connection,
+    /// The container's id.
+    pub container: String,
+    /// The command; none: the container's first process.
+    pub command: Option<Vec<String>>,
+    /// Which streams the client wants.
+    pub streams: Streams,
+    /// With a terminal.
+    pub tty: bool,
+}
 
-/// How long a URL is good for.
-const GOOD_FOR: Duration = Duration::from_secs(60);
-/// What is spoken about commands and attached processes.
-pub const COMMANDS: &str = "v4.channel.k8s.io";
-/// What is spoken about ports.
-pub const PORTS: &str = "portforward.k8s.io";
+/// One side of a pipe or terminal.
+struct End(AsyncFd<OwnedFd>);
 
-/// A client that has come: its connection, and the streams that it opens.
-pub type Client = (Connection, mpsc::Receiver<Incoming>);
+impl End {
+    fn new(descriptor: OwnedFd) -> Result<Self> {
+        #[expect(deprecated, reason = "an owned descriptor is what the newer call's contract asks for")]
+        let made = do_not_block(&descriptor).and_then(|()| AsyncFd::new(descriptor));
+        made.map(Self).map_err(|error| RuntimeError::Failed(error.to_string()))
+    }
 
-/// Waits on a port of this host for one client who knows the path, and serves him; answers the URL.
-pub async fn offer<F>(
-    protocol: &'static str,
-    serve: impl FnOnce(Client) -> F + Send + 'static,
-) -> std::io::Result<String>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let secret = hex::text(&rand::random::<[u8; 16]>());
-    let url = format!("http://{}/{secret}", listener.local_addr()?);
-    let offer = Offer { path: format!("/{secret}"), protocol, serve: Arc::new(Mutex::new(Some(serve))) };
-    tokio::spawn(async move {
-        let taken = async {
-            while let Ok((stream, _)) = listener.accept().await {
-                offer.answer(stream).await;
-                if offer.serve.lock().is_none() {
-                    return;
+    async fn read(&self) -> std::io::Result<Bytes> {
+        let read = |descriptor: &OwnedFd| {
+            let mut buffer = vec![0; CHUNK];
+            let count = nix::unistd::read(descriptor, &mut buffer)?;
+            buffer.truncate(count);
+            Ok(Bytes::from(buffer))
+        };
+        self.0.async_io(Interest::READABLE, read).await
+    }
+
+    async fn write(&self, mut data: Bytes) -> std::io::Result<()> {
+        while !data.is_empty() {
+            let write = |descriptor: &OwnedFd| Ok(nix::unistd::write(descriptor, &data)?);
+            let count = self.0.async_io(Interest::WRITABLE, write).await?;
+            let _ = data.split_to(count);
+        }
+        Ok(())
+    }
+
+    /// Carries everything to the client.
+    async fn copy_to(&self, to: Option<Incoming>) {
+        let Some(to) = to else { return };
+        let writer: Writer = to.writer;
+        while let Ok(data) = self.read().await {
+            if data.is_empty() || writer.write(data).await.is_err() {
+                break;
+            }
+        }
+        let _ = writer.finish().await;
+    }
+}
+
+/// Carries the client's input; dropping the end then tells the process that there is no more.
+async fn feed(end: End, from: Option<Incoming>) {
+    let Some(mut from) = from else { return };
+    while let Some(data) = from.reader.recv().await {
+        if end.write(data).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|errno| RuntimeError::Failed(errno.to_string()))
+}
+
+impl Session {
+    /// Streams until the end; answers the exit code, which is 0 for an attached process.
+    pub async fn stream(self, opened: Opened) -> Result<i32> {
+        match &self.command {
+            Some(_) if self.tty => self.terminal(opened).await,
+            _ => self.pipes(opened).await,
+        }
+    }
+
+    fn request(&self, streams: Streams) -> Request {
+        let container = self.container.clone();
+        match &self.command {
+            Some(args) => Request::Exec { container, args: args.clone(), tty: self.tty, streams },
+            None => Request::Attach { container, streams },
+        }
+    }
+
+    async fn pipes(&self, opened: Opened) -> Result<i32> {
+        let mut theirs: Vec<OwnedFd> = Vec::new();
+        let mut ends = Vec::new();
+        let wanted = [self.streams.stdin, self.streams.stdout, self.streams.stderr && !self.tty];
+        for (index, wanted) in wanted.into_iter().enumerate() {
+            if !wanted {
+                ends.push(None);
+                continue;
+            }
+            let (read, write) = pipe()?;
+            let (ours, their) = if index == 0 { (write, read) } else { (read, write) };
+            theirs.push(their);
+            ends.push(Some(End::new(ours)?));
+        }
+        let streams = Streams { stdin: wanted[0], stdout: wanted[1], stderr: wanted[2] };
+        let descriptors: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
+        self.connection.send(&self.request(streams), &descriptors).await?;
+        drop(theirs);
+        self.connection.receive().await?;
+        let (stderr, stdout, stdin) = (ends.pop().flatten(), ends.pop().flatten(), ends.pop().flatten());
+        if let Some(stdin) = stdin {
+            tokio::spawn(feed(stdin, opened.stdin));
+        }
+        let output = tokio::spawn(async move {
+            let out = async {
+                if let Some(end) = stdout {
+                    end.copy_to(opened.stdout).await
                 }
+            };
+            let err = async {
+                if let Some(end) = stderr {
+                    end.copy_to(opened.stderr).await
+                }
+            };
+            tokio::join!(out, err)
+        });
+        let mut sizes = opened.resize.map(|resize| Sizes::of(resize));
+        let code = loop {
+            let size = async {
+                match &mut sizes {
+                    Some(sizes) => sizes.next().await,
+                    None => None,
+                }
+            };
+            let has_sizes = self.command.is_none();
+            tokio::select! {
+                code = self.connection.exit_code() => break code?,
+                size = size, if has_sizes => match size {
+                    Some(Size { width, height }) => self.connection.send(&Request::Resize { width, height }, &[]).await?,
+                    None => break self.connection.exit_code().await?,
+                },
             }
         };
-        let _ = tokio::time::timeout(GOOD_FOR, taken).await;
-    });
-    Ok(url)
-}
-
-struct Offer<S> {
-    path: String,
-    protocol: &'static str,
-    /// Taken by the one client.
-    serve: Arc<Mutex<Option<S>>>,
-}
-
-impl<S, F> Offer<S>
-where
-    S: FnOnce(Client) -> F + Send + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    async fn answer(&self, stream: TcpStream) {
-        let _ = stream.set_nodelay(true);
-        let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| {
-            std::future::ready(Ok::<_, Infallible>(self.upgrade(request)))
-        });
-        let served =
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = served.with_upgrades().await {
-            tracing::debug!(%error, "stream client");
-        }
+        finish(output).await;
+        Ok(if self.command.is_some() { code } else { 0 })
     }
 
-    fn upgrade(&self, mut request: Request<hyper::body::Incoming>) -> Response<Body> {
-        let refuse = |status: StatusCode, text: String| {
-            let mut response = Response::new(Body::from(text));
-            *response.status_mut() = status;
-            response
-        };
-        if request.uri().path() != self.path {
-            return refuse(StatusCode::NOT_FOUND, "404 page not found".to_owned());
-        }
-        let offered =
-            request.headers().get_all(PROTOCOL_VERSION).into_iter().filter_map(|value| value.to_str().ok());
-        let offered: Vec<&str> = offered.flat_map(|value| value.split(',')).map(str::trim).collect();
-        if !offered.is_empty() && !offered.contains(&self.protocol) {
-            let text = format!(
-                "unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {:?}",
-                [self.protocol]
-            );
-            return refuse(StatusCode::FORBIDDEN, text);
-        }
-        let Some(serve) = self.serve.lock().take() else {
-            return refuse(StatusCode::NOT_FOUND, "404 page not found".to_owned());
-        };
-        let upgrade = hyper::upgrade::on(&mut request);
-        tokio::spawn(async move {
-            match upgrade.await {
-                Ok(upgraded) => serve(Connection::serve(TokioIo::new(upgraded))).await,
-                Err(error) => tracing::debug!(%error, "client did not upgrade"),
+    async fn terminal(&self, opened: Opened) -> Result<i32> {
+        self.connection.send(&self.request(Streams::default()), &[]).await?;
+        let (_, descriptors) = self.connection.receive().await?;
+        let missing = || RuntimeError::Failed("the sandbox's process sent no terminal".to_owned());
+        let terminal = descriptors.into_iter().next().ok_or_else(missing)?;
+        let copy = || terminal.try_clone().map_err(|error| RuntimeError::Failed(error.to_string()));
+        let (input, output, control) = (End::new(copy()?)?, End::new(copy()?)?, copy()?);
+        drop(terminal);
+        let feeding = tokio::spawn(feed(input, opened.stdin));
+        let output = tokio::spawn(async move { output.copy_to(opened.stdout).await });
+        let sizing = tokio::spawn(async move {
+            let Some(resize_stream) = opened.resize else { return };
+            let mut sizes = Sizes::of(resize_stream);
+            while let Some(size) = sizes.next().await {
+                resize(&control, size.width, size.height);
             }
         });
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = response.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
-        headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(self.protocol));
-        response
+        let code = self.connection.exit_code().await;
+        finish(output).await;
+        feeding.abort();
+        sizing.abort();
+        code
     }
+}
+
+/// Connects to a port of the sandbox in a directory.
+pub async fn connect(directory: &Path, port: u16) -> std::result::Result<TcpStream, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let found =
+        client::call(directory, &Request::Connect { port }).await.map_err(|error| error.to_string())?;
+    let socket = std::net::TcpStream::from(found.into_iter().next().ok_or("no connection came")?);
+    socket.set_nonblocking(true).map_err(text)?;
+    TcpStream::from_std(socket).map_err(text)
 }

@@ -32,6 +32,23 @@ pub struct DnsConfig {
     pub options: Vec<String>,
 }
 
+impl DnsConfig {
+    /// The file itself.
+    pub fn file(&self) -> String {
+        let mut text = String::new();
+        if !self.searches.is_empty() {
+            text += &format!("search {}\n", self.searches.join(" "));
+        }
+        for server in &self.servers {
+            text += &format!("nameserver {server}\n");
+        }
+        if !self.options.is_empty() {
+            text += &format!("options {}\n", self.options.join(" "));
+        }
+        text
+    }
+}
+
 /// A host port forwarded to a container port.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PortMapping {

@@ -40,6 +40,24 @@ pub struct RuntimeStatus {
     pub conditions: Vec<RuntimeCondition>,
 }
 
+impl RuntimeStatus {
+    /// The two conditions that there are, each with why it does not hold.
+    pub fn of(runtime: Result<(), String>, network: Result<(), String>) -> Self {
+        let condition = |kind: &str, result: Result<(), String>, reason: &str| RuntimeCondition {
+            r#type: kind.to_owned(),
+            status: result.is_ok(),
+            reason: result.as_ref().err().map(|_| reason.to_owned()).unwrap_or_default(),
+            message: result.err().unwrap_or_default(),
+        };
+        Self {
+            conditions: vec![
+                condition("RuntimeReady", runtime, "RuntimeNotReady"),
+                condition("NetworkReady", network, "NetworkPluginNotReady"),
+            ],
+        }
+    }
+}
+
 /// Request of the call Status.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StatusRequest {

@@ -1,31 +1,14 @@
-//! Log files in the CRI's format: `TIME stdout|stderr F|P TEXT`, P for a line that goes on.
-//!
-//! Source: Kubernetes design document "CRI logging".
+//! What a container writes, line by line into its log file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::logs::write;
+pub use crate::logs::write::Stream;
+
 /// A line that is longer is written in parts.
 const MAX_PART: usize = 16 << 10;
-
-/// Which stream a line is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Output.
-    Stdout,
-    /// Errors.
-    Stderr,
-}
-
-impl Stream {
-    fn name(self) -> &'static str {
-        match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-        }
-    }
-}
 
 /// A container's log file with the lines that have no end yet.
 pub struct Log {
@@ -37,12 +20,12 @@ pub struct Log {
 impl Log {
     /// Opens the file, which is made if it is not there.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: open(path)?, pending: Default::default() })
+        Ok(Self { path: path.to_owned(), file: write::open(path)?, pending: Default::default() })
     }
 
     /// Opens the file of the same name anew, after it was moved away.
     pub fn reopen(&mut self) -> io::Result<()> {
-        self.file = open(&self.path)?;
+        self.file = write::open(&self.path)?;
         Ok(())
     }
 
@@ -82,19 +65,8 @@ impl Log {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
-}
-
 fn line(out: &mut Vec<u8>, stream: Stream, tag: u8, text: &[u8]) {
-    let now = format!("{:.9}", jiff::Timestamp::now());
-    for part in [now.as_bytes(), b" ", stream.name().as_bytes(), b" ", &[tag], b" ", text, b"\n"] {
-        out.extend_from_slice(part);
-    }
+    write::line(out, &format!("{:.9}", jiff::Timestamp::now()), stream, tag, text);
 }
 
 #[cfg(test)]

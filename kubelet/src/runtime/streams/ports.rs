@@ -1,22 +1,25 @@
 //! Forwarded ports: a pair of streams, data and errors, for each connection.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Client;
-use crate::runtime::embedded::client;
-use crate::runtime::embedded::shim::protocol::Request;
 use crate::streaming::spdy::Incoming;
 
 /// What is read at once.
 const CHUNK: usize = 32 << 10;
 
-/// Serves the client until it goes.
-pub async fn serve(directory: PathBuf, mut client: Client) {
+/// Serves the client until it goes; `connect` reaches a port of the pod.
+pub async fn serve<C, F>(mut client: Client, connect: C)
+where
+    C: Fn(u16) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<TcpStream, String>> + Send + 'static,
+{
+    let connect = Arc::new(connect);
     let mut waiting: HashMap<String, Incoming> = HashMap::new();
     while let Some(stream) = client.1.recv().await {
         // Old clients number no requests: their two streams then have the port in common.
@@ -30,12 +33,20 @@ pub async fn serve(directory: PathBuf, mut client: Client) {
         };
         let is_error = |stream: &Incoming| stream.header("streamtype") == "error";
         let (errors, data) = if is_error(&other) { (other, stream) } else { (stream, other) };
-        tokio::spawn(forward(directory.clone(), data, errors));
+        let connect = Arc::clone(&connect);
+        tokio::spawn(async move {
+            let port = data.header("port").to_owned();
+            let connection = match port.parse() {
+                Ok(number) => connect(number).await,
+                Err(_) => Err(format!("invalid port {port:?}")),
+            };
+            forward(connection, data, errors).await;
+        });
     }
 }
 
-async fn forward(directory: PathBuf, data: Incoming, errors: Incoming) {
-    match connect(&directory, data.header("port")).await {
+async fn forward(connection: Result<TcpStream, String>, data: Incoming, errors: Incoming) {
+    match connection {
         Ok(socket) => carry(socket, data).await,
         Err(error) => {
             let port = data.header("port");
@@ -45,16 +56,6 @@ async fn forward(directory: PathBuf, data: Incoming, errors: Incoming) {
         }
     }
     let _ = errors.writer.finish().await;
-}
-
-async fn connect(directory: &Path, port: &str) -> Result<TcpStream, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let port = port.parse().map_err(|_| format!("invalid port {port:?}"))?;
-    let found =
-        client::call(directory, &Request::Connect { port }).await.map_err(|error| error.to_string())?;
-    let socket = std::net::TcpStream::from(found.into_iter().next().ok_or("no connection came")?);
-    socket.set_nonblocking(true).map_err(text)?;
-    TcpStream::from_std(socket).map_err(text)
 }
 
 async fn carry(socket: TcpStream, data: Incoming) {

@@ -1,42 +1,63 @@
 //! Usage of containers, from their control groups.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::leftovers::cgroup_directories;
-use super::sandbox::KnownContainer;
-use super::state;
-use crate::cgroups::reading::{Group, Reading};
-use crate::runtime::types::{
+use super::embedded::shim::unified;
+use super::types::{
     ContainerAttributes, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage, MemoryUsage,
     UInt64Value,
 };
+use crate::cgroups::MOUNT;
+use crate::cgroups::reading::{Group, Reading};
 
-/// What a container uses now; without its control group the parts are missing.
-pub fn of(id: &str, container: &KnownContainer, cgroup_parent: &str) -> ContainerStats {
-    let cgroup = format!("{}/{id}", cgroup_parent.trim_end_matches('/'));
+/// What a container has written beside its volumes.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Of which file system that is told.
+    pub file_system: PathBuf,
+    /// The folder in which it lies.
+    pub folder: PathBuf,
+}
+
+/// Directories of a control group in all trees.
+pub fn cgroup_directories(cgroup: &str) -> Vec<PathBuf> {
+    let relative = cgroup.trim_start_matches('/');
+    if unified() {
+        return vec![Path::new(MOUNT).join(relative)];
+    }
+    let trees = std::fs::read_dir(MOUNT).into_iter().flatten().flatten();
+    let trees = trees.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    trees.map(|entry| entry.path().join(relative)).filter(|path| path.is_dir()).collect()
+}
+
+/// What a container uses now, whose control group is named by its id; without that the parts are missing.
+pub fn of(attributes: ContainerAttributes, cgroup_parent: &str, written: Option<&Written>) -> ContainerStats {
+    let cgroup = format!("{}/{}", cgroup_parent.trim_end_matches('/'), attributes.id);
     let reading = Group(cgroup_directories(&cgroup)).read();
-    let timestamp = state::now();
-    let (bytes, inodes) = writable(&container.directory.join("upper"));
+    let timestamp = now();
     ContainerStats {
-        attributes: Some(ContainerAttributes {
-            id: id.to_owned(),
-            metadata: container.config.metadata.clone(),
-            labels: container.config.labels.clone(),
-            annotations: container.config.annotations.clone(),
-        }),
+        attributes: Some(attributes),
         cpu: reading.cpu.map(|used| CpuUsage {
             timestamp,
             usage_core_nano_seconds: Some(UInt64Value { value: used }),
             usage_nano_cores: None,
         }),
         memory: memory(&reading, timestamp),
-        writable_layer: Some(FilesystemUsage {
-            timestamp,
-            fs_id: Some(FilesystemIdentifier { mountpoint: container.directory.display().to_string() }),
-            used_bytes: Some(UInt64Value { value: bytes }),
-            inodes_used: Some(UInt64Value { value: inodes }),
+        writable_layer: written.map(|written| {
+            let (bytes, inodes) = writable(&written.folder);
+            FilesystemUsage {
+                timestamp,
+                fs_id: Some(FilesystemIdentifier { mountpoint: written.file_system.display().to_string() }),
+                used_bytes: Some(UInt64Value { value: bytes }),
+                inodes_used: Some(UInt64Value { value: inodes }),
+            }
         }),
     }
+}
+
+/// Nanoseconds since the epoch.
+pub fn now() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }
 
 fn memory(reading: &Reading, timestamp: i64) -> Option<MemoryUsage> {
