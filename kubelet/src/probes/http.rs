@@ -3,10 +3,10 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::HTTPGetAction;
 use rustls::SignatureScheme;
@@ -40,7 +40,8 @@ pub async fn probe(get: &HTTPGetAction, ip: &str, port: u16, timeout: Duration) 
         )),
         Ok(Err(text)) => Outcome::Failure(format!("Get {url:?}: {text}")),
         Ok(Ok(answer)) if answer.status.is_redirection() => {
-            Outcome::Warning("Probe terminated redirects".to_owned())
+            let body = String::from_utf8_lossy(&answer.body);
+            Outcome::Warning(format!("Probe terminated redirects, Response body: {body}"))
         }
         Ok(Ok(answer)) if answer.status.is_success() => Outcome::Success,
         Ok(Ok(answer)) => {
@@ -137,13 +138,21 @@ async fn exchange(
     let (head, body) = answer.into_parts();
     let location =
         head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let body = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        // Longer answers are cut off; the status is what counts.
-        Err(_) => Bytes::new(),
-    };
+    let body = beginning(body).await;
     driver.abort();
     Ok(Answer { status: head.status, location, body })
+}
+
+/// The first bytes of a body; longer ones are cut off.
+async fn beginning(mut body: hyper::body::Incoming) -> Bytes {
+    let mut bytes = BytesMut::new();
+    while bytes.len() < MAX_BODY
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        bytes.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+    }
+    bytes.truncate(MAX_BODY);
+    bytes.freeze()
 }
 
 fn headers_of(get: &HTTPGetAction, authority: &str) -> HeaderMap {
@@ -273,6 +282,28 @@ mod tests {
             line.strip_prefix("ACCEPT ").and_then(|address| address.rsplit(':').next()?.trim().parse().ok())
         });
         (Server(server), address.expect("a port"))
+    }
+
+    #[tokio::test]
+    async fn redirects_to_others_are_told_with_the_body() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("listener");
+        let port = listener.local_addr().expect("address").port();
+        let server = tokio::spawn(async move {
+            for body in [String::new(), "<a>Found</a>.".to_owned(), "x".repeat(MAX_BODY + 1)] {
+                let (mut stream, _) = listener.accept().await.expect("client");
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = "HTTP/1.1 302 Found\r\nLocation: http://0.0.0.0/\r\nConnection: close\r\nContent-Length: ";
+                let answer = format!("{head}{}\r\n\r\n{body}", body.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        for expected in [String::new(), "<a>Found</a>.".to_owned(), "x".repeat(MAX_BODY)] {
+            let outcome = probe(&HTTPGetAction::default(), "127.0.0.1", port, Duration::from_secs(20)).await;
+            let text = format!("Probe terminated redirects, Response body: {expected}");
+            assert_eq!(outcome, Outcome::Warning(text));
+        }
+        server.await.expect("server");
     }
 
     #[tokio::test]
