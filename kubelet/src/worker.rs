@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::allocation::{Pending, Resize};
@@ -172,9 +172,13 @@ pub struct Worker {
     stopping: HashSet<String>,
     stopped: Arc<Mutex<HashSet<String>>>,
     stop_interrupt: CancellationToken,
+    /// Containers that are not to stop before others have.
+    stop_later: watch::Sender<HashSet<String>>,
     deadline: Option<Timestamp>,
     volumes_failed: u32,
     sandbox_failures: u32,
+    /// The sandbox is new: its first containers are yet to be started.
+    is_beginning: bool,
     /// Where the pod's volumes are, once they are set up.
     volumes: Option<BTreeMap<String, Mounted>>,
     refreshed: Option<std::time::Instant>,
@@ -214,9 +218,11 @@ impl Worker {
             stopping: HashSet::new(),
             stopped: Arc::default(),
             stop_interrupt: CancellationToken::new(),
+            stop_later: watch::Sender::default(),
             deadline: None,
             volumes_failed: 0,
             sandbox_failures: 0,
+            is_beginning: false,
             volumes: None,
             refreshed: None,
             applied: HashMap::new(),

@@ -231,6 +231,7 @@ impl Worker {
                 }
             }
         }
+        self.is_beginning = false;
         match failed {
             Some(after) => Err(after.unwrap_or_start_retry()),
             None => Ok(!plan.actions.is_empty()),

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::store::Execution;
+use super::users::Identity;
 
 /// The sandbox's socket.
 pub const SOCKET: &str = "socket";
@@ -100,6 +101,9 @@ pub struct Status {
     pub message: String,
     /// Its first process.
     pub pid: i32,
+    /// Who that began as.
+    #[serde(default)]
+    pub user: Option<Identity>,
 }
 
 /// Nanoseconds since 1970.
