@@ -2,11 +2,14 @@
 use super::location::Query;
 use crate::request_info::RequestInfo;
 use knarr_api::status::Status;
-use knarr_api::{Value, field};
+use knarr_api::{Value, field, gates};
 
 /// Parameters passed on as they are.
 const PASSED: [&str; 8] =
     ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+
+/// What of the output may be asked for.
+const STREAMS: [&str; 3] = ["All", "Stderr", "Stdout"];
 
 /// Checks the options.
 ///
@@ -33,7 +36,24 @@ pub fn check(info: &RequestInfo) -> Result<(), Status> {
             "at most one of `sinceTime` or `sinceSeconds` may be specified",
         ));
     }
+    let stream = info.query("stream").filter(|stream| !stream.is_empty());
+    errors.extend(stream.and_then(|stream| {
+        let split = gates::enabled("PodLogsQuerySplitStreams");
+        check_stream(&stream, info.query("tailLines").is_some(), split)
+    }));
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "PodLogOptions", info.name(), &errors)) }
+}
+
+/// What is wrong with the choice of one stream, which `split` allows; `has_tail` says that the end is asked for.
+fn check_stream(stream: &str, has_tail: bool, split: bool) -> Option<field::Error> {
+    if !split {
+        return Some(field::Error::forbidden("stream", "may not be specified"));
+    }
+    if !STREAMS.contains(&stream) {
+        return Some(field::Error::not_supported("stream", &Value::from(stream), &STREAMS));
+    }
+    let exclusive = "`tailLines` and specific `stream` are mutually exclusive for now";
+    (stream != "All" && has_tail).then(|| field::Error::forbidden("", exclusive))
 }
 
 /// The query for the kubelet.
@@ -80,8 +100,21 @@ mod tests {
             ("?limitBytes=0", 422),
             ("?tailLines=x", 400),
             ("?sinceSeconds=1&sinceTime=x", 422),
+            ("?stream=Stderr", 422),
         ] {
             assert_eq!(check(&info(bad)).unwrap_err().code, code, "{bad}");
         }
+    }
+
+    #[test]
+    fn streams() {
+        let told = |stream: &str, has_tail: bool, split: bool| {
+            check_stream(stream, has_tail, split).map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(told("Stderr", false, false), "stream: Forbidden: may not be specified");
+        assert_eq!(told("All", true, true), "");
+        assert_eq!(told("Stdout", false, true), "");
+        assert!(told("Foo", false, true).contains("supported values: \"All\", \"Stderr\", \"Stdout\""));
+        assert!(told("Stderr", true, true).contains("mutually exclusive"));
     }
 }
