@@ -38,7 +38,6 @@ pub(crate) mod subresource;
 mod table;
 mod update;
 mod watch;
-mod websocket;
 mod write;
 
 use messages::Messages;

@@ -6,6 +6,7 @@ pub mod cors;
 pub mod gzip;
 pub mod limits;
 pub mod listen;
+pub(crate) mod websocket;
 
 pub use body::{Body, RequestBody, Upload};
 

@@ -19,6 +19,7 @@ pub(crate) use upstream::{HOP, incoming as passed_back, switched};
 use crate::authz::{self, node};
 use crate::objects::Objects;
 use crate::request_info::RequestInfo;
+use crate::server::websocket::{self, Framing};
 use crate::server::{Request, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::Value;
@@ -121,8 +122,14 @@ impl Streaming {
         let mut target = self.kubelet(node)?;
         let (namespace, name) = (info.namespace(), info.name());
         target.path = format!("/containerLogs/{namespace}/{name}/{container}{}", log_options::query(info));
-        let response = self.upstream.get(&target, request).await?;
-        upstream::checked(response, PODS, name).await
+        if !websocket::is_wanted(request.headers()) {
+            let response = self.upstream.get(&target, request).await?;
+            return upstream::checked(response, PODS, name).await;
+        }
+        let (framing, protocol) = Framing::of_log(request.headers())?;
+        let (parts, body) = request.into_parts();
+        let response = self.upstream.get(&target, Request::from_parts(parts.clone(), body)).await?;
+        websocket::accept(&parts, upstream::checked(response, PODS, name).await?, framing, protocol)
     }
 
     fn exec(&self, info: &RequestInfo, pod: &Value) -> Result<Target, Status> {

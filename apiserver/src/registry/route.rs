@@ -2,11 +2,12 @@
 use super::answer::Answer;
 use super::call::Call;
 use super::custom::DEFINITIONS;
-use super::negotiate::{self, Scope};
+use super::negotiate::{self, Format, Scope};
 use super::options::Query;
-use super::{Registry, Row, encode, subresource, websocket};
+use super::{Registry, Row, encode, subresource};
 use crate::audit::Record;
 use crate::request_info::{RequestInfo, TUNNEL, Verb};
+use crate::server::websocket::{self, Framing};
 use crate::server::{Request, RequestBody, RequestContext, Response, body};
 use http::{HeaderMap, HeaderValue, header};
 use knarr_api::kind::Kind;
@@ -232,7 +233,12 @@ impl Registry {
                 if let Some(record) = &context.audit {
                     watch = watch.map(|body| record.until_end_of(body));
                 }
-                return websocket::accept(parts, watch, accepted.format);
+                let framing = match accepted.format {
+                    Format::Protobuf => Framing::Lengths,
+                    Format::Json | Format::Yaml => Framing::Lines,
+                };
+                let protocol = websocket::first_protocol(&parts.headers);
+                return websocket::accept(parts, watch, framing, protocol);
             }
             Verb::Watch => return self.watch(&call).await,
             Verb::DeleteCollection => return self.delete_collection(&call, &body).await,
