@@ -52,6 +52,7 @@ pub enum Name {
     PlegRelistSeconds,
     PodStartSeconds,
     PodWorkerSeconds,
+    Preemptions,
     ProbeSeconds,
     Probes,
     RuntimeErrors,
@@ -120,6 +121,11 @@ impl Name {
                 "kubelet_pod_worker_duration_seconds",
                 Histogram(COMMON),
                 "Duration in seconds to sync a single pod. Broken down by operation type: create, update, or sync",
+            ),
+            Self::Preemptions => (
+                "kubelet_preemptions",
+                Counter,
+                "Cumulative number of pod preemptions by preemption resource",
             ),
             Self::ProbeSeconds => (
                 "prober_probe_duration_seconds",

@@ -129,6 +129,7 @@ pub async fn run(
         csi: Csi::new(args.root_dir.clone(), &facts.name),
         lookup: match &objects {
             Some(objects) => Arc::clone(objects) as Arc<dyn Lookup>,
+        exclusive: Default::default(),
             None => Arc::new(Standalone),
         },
         services: match &client {
@@ -361,7 +362,7 @@ impl Tasks<'_> {
         let stop = self.shutdown.clone();
         let pods =
             api::pods::start(client.clone(), name, Arc::clone(self.manager), Arc::clone(&wake), stop.clone());
-        let mirrors = Mirrors::new(client, name, pods.clone(), wake);
+        let mirrors = Mirrors::new(client, name, pods.clone(), Arc::clone(self.manager), wake);
         tokio::spawn(Arc::clone(&mirrors).run(stop.clone()));
         self.follow_manifests(move |pods| mirrors.set(pods));
         let manager = Arc::clone(self.manager);

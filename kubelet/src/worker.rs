@@ -45,6 +45,8 @@ pub const RESYNC: Duration = Duration::from_secs(60);
 
 /// What a worker is told from outside.
 pub struct Inbox {
+    /// When the kubelet saw the pod first.
+    pub seen: Timestamp,
     desired: Mutex<Desired>,
     /// Something happened.
     pub wake: Arc<Notify>,
@@ -83,6 +85,7 @@ impl Inbox {
     /// A new inbox for a pod.
     pub fn new(pod: Arc<Pod>) -> Arc<Self> {
         Arc::new(Self {
+            seen: Timestamp::now(),
             desired: Mutex::new(Desired { pod, asked: None, verdict: None, gone: false }),
             wake: Arc::default(),
             killed: CancellationToken::new(),

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Inputs;
+use super::terminated::LOST;
 use crate::observed;
 use crate::plan::restart;
 use crate::pod;
@@ -124,10 +125,7 @@ fn unseen(
     let lost = old_state.is_some_and(|state| state.running.is_some());
     let state = match inputs.waiting.get(&container.name) {
         Some(waiting) => waiting_state(&waiting.reason, Some(&waiting.message)),
-        None if inputs.ended && lost => unknown_end(
-            "The container could not be located when the pod was terminated",
-            old.and_then(|old| old.container_id.clone()),
-        ),
+        None if inputs.ended && lost => unknown_end(LOST, old.and_then(|old| old.container_id.clone())),
         None => waiting_state(default, None),
     };
     if lost && !inputs.ended {
@@ -170,7 +168,8 @@ fn is_running_again(state: &ContainerState) -> bool {
     state.waiting.as_ref().is_some_and(|waiting| waiting.reason.as_deref() == Some(RUN_AGAIN))
 }
 
-fn unknown_end(message: &str, container_id: Option<String>) -> ContainerState {
+/// The end of a container that nobody saw.
+pub fn unknown_end(message: &str, container_id: Option<String>) -> ContainerState {
     end("ContainerStatusUnknown", message, container_id)
 }
 

@@ -158,7 +158,8 @@ impl Worker {
             return false;
         }
         let (csi, lookup) = (&self.context.csi, self.context.lookup.as_ref());
-        match volumes::set_up(&directory, &self.pod, csi, lookup, &around).await {
+        let exclusive = &self.context.exclusive;
+        match volumes::set_up(&directory, &self.pod, csi, lookup, exclusive, &around).await {
             Ok(paths) => {
                 self.volumes = Some(paths);
                 self.refreshed = Some(Instant::now());

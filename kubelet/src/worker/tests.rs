@@ -69,6 +69,7 @@ impl World {
                     .expect("users"),
             ),
             csi: Csi::new(dir.path().join("root"), "n"),
+            exclusive: Default::default(),
             lookup: Arc::new(Standalone),
             services: Arc::new(Standalone),
             shutdown: Arc::default(),
