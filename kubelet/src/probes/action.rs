@@ -159,7 +159,7 @@ async fn health(ip: &str, port: u16, service: &str, timeout: Duration) -> Outcom
     let address = format!("{host}:{port}");
     let shown = duration_text(timeout);
     let endpoint = match tonic::transport::Endpoint::from_shared(format!("http://{address}"))
-        .and_then(|endpoint| endpoint.user_agent("kube-probe/1.36"))
+        .and_then(|endpoint| endpoint.user_agent(http::PROBE))
     {
         Ok(endpoint) => endpoint,
         Err(error) => return Outcome::Error(error.to_string()),

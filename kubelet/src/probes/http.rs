@@ -18,6 +18,9 @@ use tokio::net::TcpStream;
 
 use super::action::{Outcome, go_text};
 
+/// What probes and hooks call themselves; servers tell them apart by it.
+pub const PROBE: &str = "kube-probe/1.36";
+const HOOK: &str = "kube-lifecycle/1.36";
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 10;
 /// How much of an answer is read.
@@ -54,8 +57,10 @@ pub async fn probe(get: &HTTPGetAction, ip: &str, port: u16, timeout: Duration) 
 /// Sends one GET for a hook; any answer is fine, as in the original.
 pub async fn hook(get: &HTTPGetAction, ip: &str, port: u16) -> Result<(), String> {
     let (https, host, path) = parts(get, ip);
-    match request(get, https, &host, port, &path).await {
-        Err(text) if https && text.contains("tls") => request(get, false, &host, port, &path).await.map(drop),
+    match request(get, HOOK, https, &host, port, &path).await {
+        Err(text) if https && text.contains("tls") => {
+            request(get, HOOK, false, &host, port, &path).await.map(drop)
+        }
         other => other.map(drop),
     }
 }
@@ -78,7 +83,7 @@ async fn follow(
     mut path: String,
 ) -> Result<Answer, String> {
     for _ in 0..MAX_REDIRECTS {
-        let answer = request(get, https, &host, port, &path).await?;
+        let answer = request(get, PROBE, https, &host, port, &path).await?;
         let Some(location) = answer.location.as_deref().filter(|_| answer.status.is_redirection()) else {
             return Ok(answer);
         };
@@ -97,6 +102,7 @@ async fn follow(
 
 async fn request(
     get: &HTTPGetAction,
+    agent: &str,
     https: bool,
     host: &str,
     port: u16,
@@ -107,17 +113,18 @@ async fn request(
         .await
         .map_err(|error| format!("dial tcp {host}:{port}: {}", go_text(&error)))?;
     if !https {
-        return exchange(stream, get, host, port, path).await;
+        return exchange(stream, get, agent, host, port, path).await;
     }
     let name = ServerName::try_from(bare.to_owned()).map_err(|error| error.to_string())?;
     let connector = tokio_rustls::TlsConnector::from(Arc::clone(&TLS));
     let stream = connector.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?;
-    exchange(stream, get, host, port, path).await
+    exchange(stream, get, agent, host, port, path).await
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     get: &HTTPGetAction,
+    agent: &str,
     host: &str,
     port: u16,
     path: &str,
@@ -128,7 +135,7 @@ async fn exchange(
     let driver = tokio::spawn(connection);
     let mut builder = Request::get(path);
     if let Some(headers) = builder.headers_mut() {
-        *headers = headers_of(get, &format!("{host}:{port}"));
+        *headers = headers_of(get, agent, &format!("{host}:{port}"));
     }
     let request = builder.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
     let answer = sender.send_request(request).await.map_err(|error| match error.is_incomplete_message() {
@@ -155,7 +162,7 @@ async fn beginning(mut body: hyper::body::Incoming) -> Bytes {
     bytes.freeze()
 }
 
-fn headers_of(get: &HTTPGetAction, authority: &str) -> HeaderMap {
+fn headers_of(get: &HTTPGetAction, agent: &str, authority: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for own in get.http_headers.iter().flatten() {
         if let (Ok(name), Ok(value)) = (own.name.parse::<HeaderName>(), own.value.parse::<HeaderValue>()) {
@@ -170,7 +177,7 @@ fn headers_of(get: &HTTPGetAction, authority: &str) -> HeaderMap {
         }
     };
     default(header::HOST, authority);
-    default(header::USER_AGENT, "kube-probe/1.36");
+    default(header::USER_AGENT, agent);
     default(header::ACCEPT, "*/*");
     default(header::CONNECTION, "close");
     headers
@@ -282,6 +289,18 @@ mod tests {
             line.strip_prefix("ACCEPT ").and_then(|address| address.rsplit(':').next()?.trim().parse().ok())
         });
         (Server(server), address.expect("a port"))
+    }
+
+    #[test]
+    fn probes_and_hooks_say_who_they_are() {
+        let check = |headers: &str, agent: &str, expected: &str| {
+            let get: HTTPGetAction =
+                serde_yaml_ng::from_str(&format!("{{port: 80, httpHeaders: {headers}}}")).expect("action");
+            assert_eq!(headers_of(&get, agent, "h:80")["user-agent"], expected);
+        };
+        check("[]", PROBE, "kube-probe/1.36");
+        check("[]", HOOK, "kube-lifecycle/1.36");
+        check("[{name: user-agent, value: own}]", HOOK, "own");
     }
 
     #[tokio::test]
