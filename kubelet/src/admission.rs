@@ -74,8 +74,55 @@ impl Refusal {
     }
 }
 
-/// Checks a new pod against the node and the pods that are on it.
-pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal> {
+/// What the node has too little of for a pod; amounts are thousandths, and numbers of pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lack {
+    /// The resource.
+    pub resource: String,
+    /// What the pod asks for.
+    pub wanted: i64,
+    /// What others have.
+    pub used: i64,
+    /// What there is.
+    pub available: i64,
+    /// What is missing.
+    pub missing: i64,
+}
+
+impl Lack {
+    /// What of the resource is missing, if anything is.
+    fn of(resource: &str, wanted: i64, used: i64, available: i64) -> Option<Self> {
+        let missing = used + wanted - available;
+        (missing > 0).then(|| Self { resource: resource.to_owned(), wanted, used, available, missing })
+    }
+
+    /// How many thousandths messages count as one.
+    fn unit(&self) -> i64 {
+        if self.resource == "pods" { 1 } else { unit(&self.resource) }
+    }
+
+    /// What is missing, as messages tell it.
+    pub fn shown_missing(&self) -> i64 {
+        self.missing / self.unit()
+    }
+
+    fn refusal(&self) -> Refusal {
+        let (resource, unit) = (&self.resource, self.unit());
+        Refusal {
+            reason: format!("OutOf{resource}"),
+            message: format!(
+                "Node didn't have enough resource: {resource}, requested: {}, used: {}, capacity: {}",
+                self.wanted / unit,
+                self.used / unit,
+                self.available / unit
+            ),
+        }
+    }
+}
+
+/// Checks a new pod against the node and the pods that are on it. Answers what others have to make room of for a
+/// critical pod.
+pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<Vec<Lack>, Refusal> {
     if node.is_shutting_down {
         return Err(Refusal::new("NodeShutdown", "Pod was rejected as the node is shutting down."));
     }
@@ -107,11 +154,12 @@ pub fn check(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal>
             });
         }
     }
-    if others.len() >= node.max_pods {
-        return Err(out_of("pods", 1, others.len() as i64, node.max_pods as i64));
+    let mut lacks = Vec::from_iter(Lack::of("pods", 1, others.len() as i64, node.max_pods as i64));
+    lacks.extend(lacking(pod, others, node));
+    match lacks.first() {
+        Some(first) if !pod::is_critical(pod) => Err(first.refusal()),
+        _ => check_host_ports(pod, others).map(|()| lacks),
     }
-    check_resources(pod, others, node)?;
-    check_host_ports(pod, others)
 }
 
 /// Whether some container must be confined by AppArmor.
@@ -157,38 +205,30 @@ fn check_pressures(pod: &Pod, node: &Node) -> Result<(), Refusal> {
 
 /// Whether the node has what a pod asks for beside what others have.
 pub fn check_resources(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal> {
-    for resource in requested_resources(pod) {
+    lacking(pod, others, node).first().map_or(Ok(()), |lack| Err(lack.refusal()))
+}
+
+/// What the node has too little of for a pod beside others.
+fn lacking(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Vec<Lack> {
+    let lack = |resource: String| {
         let wanted = requested(pod, &resource);
         if wanted <= 0 {
-            continue;
+            return None;
         }
         let available = match is_extended(&resource) {
             // What the node does not have at all, nobody asks this kubelet for.
             true => node.extended.get(&resource).copied().unwrap_or(i64::MAX),
             false => node.allocatable.get(&resource).copied().unwrap_or_default(),
         };
-        let resource = resource.as_str();
-        let used: i64 = others.iter().map(|other| requested(other, resource)).sum();
-        if used + wanted > available {
-            let unit = unit(resource);
-            return Err(out_of(resource, wanted / unit, used / unit, available / unit));
-        }
-    }
-    Ok(())
+        let used: i64 = others.iter().map(|other| requested(other, &resource)).sum();
+        Lack::of(&resource, wanted, used, available)
+    };
+    requested_resources(pod).into_iter().filter_map(lack).collect()
 }
 
 /// How many thousandths messages count as one: CPU is told in thousandths, all else in whole units.
 pub fn unit(resource: &str) -> i64 {
     if resource == "cpu" { 1 } else { 1000 }
-}
-
-fn out_of(resource: &str, wanted: i64, used: i64, capacity: i64) -> Refusal {
-    Refusal {
-        reason: format!("OutOf{resource}"),
-        message: format!(
-            "Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {capacity}"
-        ),
-    }
 }
 
 /// The resources that a pod asks for, in the order in which they are checked.
@@ -299,6 +339,17 @@ mod tests {
         let port = "{containers: [{name: a, ports: [{containerPort: 1, hostPort: 80}]}]}";
         check(port, 0, None);
         check(port, 1, Some("NodePorts"));
+        let critical = |more: &str| {
+            format!(
+                "{{priority: 2000000000, containers: [{{name: a, resources: {{requests: {{cpu: 2}}}}{more}}}]}}"
+            )
+        };
+        check(&critical(""), 1, None);
+        check(&critical(", ports: [{containerPort: 1, hostPort: 80}]"), 1, Some("NodePorts"));
+        let pod = pod::tests::pod(&format!("{{spec: {}}}", critical("")));
+        let lacks = super::check(&pod, &[Arc::clone(&other), other], &node).expect("others make room");
+        let told: Vec<_> = lacks.iter().map(|lack| (lack.resource.as_str(), lack.shown_missing())).collect();
+        assert_eq!(told, [("pods", 1), ("cpu", 1000)]);
     }
 
     #[test]

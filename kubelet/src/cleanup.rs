@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::cgroups::{self, Cgroups};
+use crate::context::Context;
 use crate::labels;
 use crate::logs::links;
 use crate::manager::Manager;
@@ -16,8 +18,11 @@ use crate::runtime::types::ContainerState;
 use crate::runtime::{Runtime, RuntimeError, answering};
 use crate::volumes::{disk, iscsi};
 
-/// How often leftovers are looked for.
+/// How often leftovers are looked for, and how often as long as there are some.
 const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD_OF_SOME: Duration = Duration::from_secs(2);
+/// How long containers get to stop whose pod only the runtime knows.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How long a runtime that was started to be cleaned may take until it serves.
 const RUNTIME_START: Duration = Duration::from_secs(10);
@@ -67,7 +72,7 @@ pub async fn remove_pods(node: &Node) -> Result<(), CleanupError> {
     // If it never answers, the calls below say why.
     let _ = tokio::time::timeout(RUNTIME_START, answering(runtime.as_ref())).await;
     let uids = node.pods();
-    let pods = uids.iter().map(|uid| remove_pod(runtime.as_ref(), uid, Some(node.grace)));
+    let pods = uids.iter().map(|uid| remove_pod(runtime.as_ref(), uid, node.grace));
     for result in futures::future::join_all(pods).await {
         result?;
     }
@@ -90,19 +95,56 @@ pub fn remove_files(node: &Node) -> Result<(), CleanupError> {
 
 /// Looks for leftovers now and then, once all sources of pods are known.
 pub async fn run(manager: Arc<Manager>, stop: CancellationToken) {
+    let removals = Removals::default();
     loop {
-        if let Err(error) = orphans(&manager).await {
+        let found = orphans(&manager, &removals).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "leftovers not removed");
-        }
+            true
+        });
+        let wait = if found { PERIOD_OF_SOME } else { PERIOD };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-/// Removes sandboxes, containers, directories and cgroups of pods that are no more.
-async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
+/// Uids of pods that are being removed, each by a task of its own: one that takes long holds up no other.
+#[derive(Clone, Default)]
+struct Removals(Arc<Mutex<HashSet<String>>>);
+
+impl Removals {
+    /// Begins to remove what is left of a pod, unless that is under way.
+    fn begin(&self, context: &Arc<Context>, uid: &str) {
+        if !self.0.lock().insert(uid.to_owned()) {
+            return;
+        }
+        tracing::info!(uid, "removing what is left of a pod");
+        let (removals, context, uid) = (self.clone(), Arc::clone(context), uid.to_owned());
+        tokio::spawn(async move {
+            if let Err(error) = remove_orphan(&context, &uid).await {
+                tracing::warn!(uid, %error, "leftovers of a pod not removed");
+            }
+            removals.0.lock().remove(&uid);
+        });
+    }
+}
+
+/// Removes what is left of a pod that is no more.
+async fn remove_orphan(context: &Context, uid: &str) -> Result<(), CleanupError> {
+    remove_pod(context.runtime.as_ref(), uid, GRACE).await?;
+    let directory = context.facts.root_dir.join("pods").join(uid);
+    if let Err(error) = context.csi.tear_down(uid, &directory).await {
+        // Its driver may come back; the rest of the pod stays until then.
+        tracing::warn!(uid, %error, "volume not unmounted");
+        return Ok(());
+    }
+    remove_rest(&directory, &context.cgroups, uid)
+}
+
+/// Begins to remove sandboxes, containers, directories and cgroups of pods that are no more, and lets go what those had
+/// that are gone; answers whether there were any.
+async fn orphans(manager: &Arc<Manager>, removals: &Removals) -> Result<bool, CleanupError> {
     let context = manager.context();
     let (sandboxes, containers) =
         futures::try_join!(context.runtime.list_pod_sandboxes(None), context.runtime.list_containers(None))?;
@@ -111,17 +153,12 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
     uids.extend(context.cgroups.pods());
     let labels = sandboxes.into_iter().map(|s| s.labels).chain(containers.into_iter().map(|c| c.labels));
     uids.extend(labels.filter_map(|mut labels: BTreeMap<_, _>| labels.remove(labels::POD_UID)));
-    let known = manager.uids();
-    for uid in uids.iter().filter(|uid| !known.contains(*uid)) {
-        tracing::info!(uid, "removing what is left of a pod");
-        remove_pod(context.runtime.as_ref(), uid, None).await?;
-        if let Err(error) = context.csi.tear_down(uid, &pods_dir.join(uid)).await {
-            // Its driver may come back; the rest of the pod stays until then.
-            tracing::warn!(uid, %error, "volume not unmounted");
-            continue;
-        }
-        remove_rest(&pods_dir.join(uid), &context.cgroups, uid)?;
-    }
+    let mut known = manager.uids();
+    uids.retain(|uid| !known.contains(uid));
+    uids.iter().for_each(|uid| removals.begin(context, uid));
+    let found = !uids.is_empty();
+    // They have what they have until nothing of them is left.
+    known.extend(uids);
     let root = context.facts.root_dir.clone();
     let released = tokio::task::spawn_blocking(move || iscsi::release_unused(&root)).await;
     if let Ok(Err(error)) = released {
@@ -138,24 +175,19 @@ async fn orphans(manager: &Arc<Manager>) -> Result<(), CleanupError> {
     let logs = &context.facts.pod_logs_dir;
     for name in directories(logs) {
         let uid = name.rsplit('_').next().unwrap_or_default();
-        if !manager.uids().contains(uid) {
+        if !known.contains(uid) && !manager.uids().contains(uid) {
             let _ = tokio::fs::remove_dir_all(logs.join(&name)).await;
         }
     }
     links::tidy(logs);
-    Ok(())
+    Ok(found)
 }
 
-/// Stops and removes all sandboxes and containers of a pod. Without `grace` each container gets the time
-/// that was noted when it was made.
-async fn remove_pod(runtime: &dyn Runtime, uid: &str, grace: Option<Duration>) -> Result<(), RuntimeError> {
+/// Stops and removes all sandboxes and containers of a pod.
+async fn remove_pod(runtime: &dyn Runtime, uid: &str, grace: Duration) -> Result<(), RuntimeError> {
     let containers = runtime.list_containers(Some(uid)).await?;
     let running = containers.iter().filter(|container| container.state() == ContainerState::Running);
-    let stops = running.map(|container| {
-        let noted = container.annotations.get(labels::POD_GRACE_PERIOD).and_then(|text| text.parse().ok());
-        let grace = grace.unwrap_or(Duration::from_secs(noted.unwrap_or(30)));
-        async move { runtime.stop_container(&container.id, grace).await }
-    });
+    let stops = running.map(|container| runtime.stop_container(&container.id, grace));
     for result in futures::future::join_all(stops).await {
         result?;
     }

@@ -19,6 +19,10 @@ use crate::args::Args;
 use crate::images::pulled::Verification;
 use crate::shutdown::{self, Group};
 
+mod shown;
+
+pub use shown::shown;
+
 /// Group and version of the file.
 const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
 
@@ -262,6 +266,11 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
+/// Whether two texts say the same, also as durations of other forms (`5m`, `5m0s`), as `/configz` tells them.
+fn is_same(text: &str, fixed: &str) -> bool {
+    text == fixed || duration(text).ok().zip(duration(fixed).ok()).is_some_and(|(one, other)| one == other)
+}
+
 /// Looks whether a setting asks for what is done anyhow.
 fn check(field: &str, value: &Value) -> Result<(), ConfigError> {
     if let Some((_, fixed)) = FIXED.iter().find(|(name, _)| *name == field) {
@@ -269,7 +278,7 @@ fn check(field: &str, value: &Value) -> Result<(), ConfigError> {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        if says_nothing(value) || (!fixed.is_empty() && text == *fixed) {
+        if says_nothing(value) || (!fixed.is_empty() && is_same(&text, fixed)) {
             return Ok(());
         }
         return Err(ConfigError::Unsupported { field: field.to_owned(), value: value.clone() });

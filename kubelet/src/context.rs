@@ -23,6 +23,7 @@ use crate::shutdown::Shutdown;
 use crate::status::sender::Statuses;
 use crate::userns::Users;
 use crate::volumes::Lookup;
+use crate::volumes::exclusive::Exclusive;
 
 /// Facts of the node, fixed while the kubelet runs.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +69,8 @@ pub struct Context {
     pub users: Arc<Users>,
     /// Drivers of volumes.
     pub csi: Arc<Csi>,
+    /// Claims that are for one pod alone.
+    pub exclusive: Exclusive,
     /// Objects and tokens of pods.
     pub lookup: Arc<dyn Lookup>,
     /// Services of pods.

@@ -52,6 +52,7 @@ mod pleg;
 mod plugins;
 mod pod;
 mod podresources;
+mod preemption;
 mod probes;
 mod reserved;
 mod run;

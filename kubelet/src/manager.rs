@@ -8,10 +8,14 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission;
+use crate::admission::{self, Refusal};
 use crate::allocation;
 use crate::context::Context;
+use crate::events::PodEvents;
+use crate::labels;
+use crate::metrics;
 use crate::pod;
+use crate::preemption;
 use crate::status::Verdict;
 use crate::worker::{Asked, Inbox, Worker};
 
@@ -65,21 +69,27 @@ impl Manager {
             self.retry(&inboxes);
             return;
         }
+        self.context.exclusive.adopt(&pod);
         let given = Arc::new(allocation::as_reported(&pod));
         let inbox = Inbox::new(Arc::clone(&given));
         self.give(&inbox, &pod, &given, &inboxes);
-        if let Some(refusal) = self.refuse(&pod, &inboxes) {
+        let mut before = predecessors(&inboxes, &pod);
+        let victims = self.admit(&pod, &inboxes).unwrap_or_else(|refusal| {
             tracing::info!(pod = pod::full_name(&pod), refusal.reason, refusal.message, "pod refused");
-            crate::events::PodEvents::new(&self.context.events, &pod)
-                .warning(&refusal.reason, refusal.message.as_str());
+            PodEvents::new(&self.context.events, &pod).warning(&refusal.reason, refusal.message.as_str());
             inbox.evict(Verdict::refusal(&refusal));
-        }
+            Vec::new()
+        });
+        before.extend(victims);
         inboxes.insert(uid.clone(), Arc::clone(&inbox));
         self.weigh(&inboxes);
         drop(inboxes);
         let worker = Worker::new(Arc::clone(&self.context), Arc::clone(&inbox));
         let (manager, stop) = (Arc::clone(self), self.stop.clone());
         self.tasks.spawn(async move {
+            for ended in before {
+                stop.run_until_cancelled(ended.cancelled()).await;
+            }
             worker.run(stop).await;
             if inbox.done.is_cancelled() {
                 let mut inboxes = manager.inboxes.lock();
@@ -96,17 +106,42 @@ impl Manager {
         self.context.cgroups.weigh(pods.iter().map(AsRef::as_ref));
     }
 
-    /// Whether a new pod cannot run here. Pods that already ran here are not asked again.
-    fn refuse(&self, pod: &Pod, inboxes: &HashMap<String, Arc<Inbox>>) -> Option<admission::Refusal> {
+    /// Whether a new pod can run here, and whose end it has to wait for. Pods that already ran here are not asked again.
+    fn admit(
+        &self,
+        pod: &Pod,
+        inboxes: &HashMap<String, Arc<Inbox>>,
+    ) -> Result<Vec<CancellationToken>, Refusal> {
         let begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if begun || pod::is_terminal(pod) || pod.metadata.deletion_timestamp.is_some() {
-            return None;
+            return Ok(Vec::new());
         }
         let others = others(inboxes, pod::uid(pod));
         let mut node = self.node.lock();
         node.pressures = self.context.evictions.pressures();
         node.is_shutting_down = self.context.shutdown.has_begun();
-        admission::check(pod, &others, &node).err()
+        let lacks = admission::check(pod, &others, &node)?;
+        drop(node);
+        let victims = preemption::choose(pod, &others, &lacks).map_err(|error| Refusal {
+            reason: "UnexpectedAdmissionError".to_owned(),
+            message: format!(
+                "Unexpected error while attempting to recover from admission failure: preemption: error finding a \
+                 set of pods to preempt: {error}"
+            ),
+        })?;
+        let resource = lacks.first().map_or("", |lack| lack.resource.as_str());
+        let victims = victims.iter().filter_map(|victim| Some((victim, inboxes.get(pod::uid(victim))?)));
+        Ok(victims.map(|(victim, inbox)| self.preempt(victim, inbox, resource)).collect())
+    }
+
+    /// Ends a pod that makes room; answers what tells that it has ended.
+    fn preempt(&self, pod: &Pod, inbox: &Inbox, resource: &str) -> CancellationToken {
+        let verdict = preemption::verdict();
+        tracing::info!(pod = pod::full_name(pod), verdict.message, "pod preempted");
+        metrics::count(metrics::Name::Preemptions, &[("preemption_signal", resource)]);
+        PodEvents::new(&self.context.events, pod).warning(&verdict.reason, verdict.message.as_str());
+        inbox.evict(verdict);
+        inbox.ended.clone()
     }
 
     /// Hands a changed pod on, with what it asks for if the node can give that, or with what it was given before.
@@ -155,6 +190,12 @@ impl Manager {
         }
     }
 
+    /// What tells that a pod has ended, if there is one that has not.
+    pub fn alive(&self, uid: &str) -> Option<CancellationToken> {
+        let ended = self.inboxes.lock().get(uid)?.ended.clone();
+        (!ended.is_cancelled()).then_some(ended)
+    }
+
     /// Something happened to these pods in the runtime.
     pub fn poke(&self, uids: impl IntoIterator<Item = String>) {
         let inboxes = self.inboxes.lock();
@@ -179,7 +220,7 @@ impl Manager {
         self.inboxes.lock().keys().cloned().collect()
     }
 
-    /// All pods, with their newest status.
+    /// All pods, with their newest status and where they come from.
     pub fn pods(&self) -> Vec<Pod> {
         let inboxes = self.inboxes.lock();
         inboxes
@@ -189,6 +230,10 @@ impl Manager {
                 if let Some(status) = self.context.statuses.get(uid) {
                     pod.status = Some(status);
                 }
+                let annotations = pod.metadata.annotations.get_or_insert_default();
+                annotations.entry(labels::CONFIG_SOURCE.to_owned()).or_insert_with(|| "api".to_owned());
+                let seen = || inbox.seen.to_string();
+                annotations.entry(labels::CONFIG_SEEN.to_owned()).or_insert_with(seen);
                 pod
             })
             .collect()
@@ -219,4 +264,38 @@ impl Manager {
 fn others(inboxes: &HashMap<String, Arc<Inbox>>, uid: &str) -> Vec<Arc<Pod>> {
     let others = inboxes.iter().filter(|(other, _)| *other != uid).map(|(_, inbox)| inbox.pod());
     others.filter(|other| !pod::is_terminal(other)).collect()
+}
+
+/// What tells that static pods of the same name have ended: a changed one begins only then, since both would use the
+/// same ports and files.
+fn predecessors(inboxes: &HashMap<String, Arc<Inbox>>, pod: &Pod) -> Vec<CancellationToken> {
+    if !pod::is_static(pod) {
+        return Vec::new();
+    }
+    let is_before = |inbox: &&Arc<Inbox>| {
+        let other = inbox.pod();
+        pod::is_static(&other) && pod::full_name(&other) == pod::full_name(pod) && !inbox.ended.is_cancelled()
+    };
+    inboxes.values().filter(is_before).map(|inbox| inbox.ended.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_static_pods_wait() {
+        let pod = |name: &str, uid: &str, source: &str| {
+            pod::tests::pod(&format!(
+                "{{metadata: {{name: {name}, namespace: n, uid: {uid},
+                   annotations: {{kubernetes.io/config.source: {source}}}}}}}"
+            ))
+        };
+        let inbox = Inbox::new(Arc::new(pod("p", "a", "file")));
+        let inboxes = HashMap::from([("a".to_owned(), Arc::clone(&inbox))]);
+        let count = |name, source| predecessors(&inboxes, &pod(name, "b", source)).len();
+        assert_eq!((count("p", "file"), count("q", "file"), count("p", "api")), (1, 0, 0));
+        inbox.ended.cancel();
+        assert_eq!(count("p", "file"), 0);
+    }
 }

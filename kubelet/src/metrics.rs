@@ -52,6 +52,7 @@ pub enum Name {
     PlegRelistSeconds,
     PodStartSeconds,
     PodWorkerSeconds,
+    Preemptions,
     ProbeSeconds,
     Probes,
     RuntimeErrors,
@@ -64,6 +65,17 @@ pub enum Name {
     StartedUserNamespacedPodErrors,
     StartedUserNamespacedPods,
 }
+
+/// Counters without labels, which are there from the beginning.
+const UNLABELLED: [Name; 7] = [
+    Name::ImageVolumeErrors,
+    Name::ImageVolumesMounted,
+    Name::ImageVolumesRequested,
+    Name::StartedPodErrors,
+    Name::StartedPods,
+    Name::StartedUserNamespacedPodErrors,
+    Name::StartedUserNamespacedPods,
+];
 
 impl Name {
     fn describe(self) -> (&'static str, Kind, &'static str) {
@@ -109,6 +121,11 @@ impl Name {
                 "kubelet_pod_worker_duration_seconds",
                 Histogram(COMMON),
                 "Duration in seconds to sync a single pod. Broken down by operation type: create, update, or sync",
+            ),
+            Self::Preemptions => (
+                "kubelet_preemptions",
+                Counter,
+                "Cumulative number of pod preemptions by preemption resource",
             ),
             Self::ProbeSeconds => (
                 "prober_probe_duration_seconds",
@@ -174,8 +191,15 @@ struct Series {
 type Labels = String;
 
 /// Metrics with their series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics(Mutex<BTreeMap<Name, BTreeMap<Labels, Series>>>);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let zero = || BTreeMap::from([(Labels::new(), Series::default())]);
+        Self(Mutex::new(UNLABELLED.into_iter().map(|name| (name, zero())).collect()))
+    }
+}
 
 static OWN: LazyLock<Metrics> = LazyLock::new(Metrics::default);
 
@@ -270,6 +294,7 @@ mod tests {
         metrics.observe(Name::RuntimeSeconds, &[("operation_type", "version")], Duration::from_secs(1000));
         let text = metrics.exposition(|_| true);
         for line in [
+            "kubelet_started_user_namespaced_pods_errors_total 0",
             "# TYPE kubelet_started_pods_total counter",
             "kubelet_started_pods_total 2",
             "kubelet_runtime_operations_duration_seconds_bucket{operation_type=\"version\",le=\"0.005\"} 0",

@@ -62,6 +62,8 @@ pub struct Container {
     pub image: String,
     /// The image's id.
     pub image_id: String,
+    /// Who its first process began as, where the runtime tells.
+    pub user: Option<types::LinuxContainerUser>,
     /// Hash of the spec it was made from.
     pub hash: String,
     /// Log file.
@@ -117,6 +119,11 @@ impl Observed {
     /// The newest container of that name.
     pub fn latest(&self, name: &str) -> Option<&Container> {
         self.containers.iter().find(|container| container.name == name)
+    }
+
+    /// The newest container of that name, if it is in this sandbox.
+    pub fn latest_in(&self, sandbox: &str, name: &str) -> Option<&Container> {
+        self.latest(name).filter(|container| container.sandbox == sandbox)
     }
 
     /// The container of that name before the newest.
@@ -188,6 +195,7 @@ fn container_view(sandbox: &str, status: types::ContainerStatus) -> Container {
         message: status.message,
         image: status.image.map(|image| image.image).unwrap_or_default(),
         image_id: status.image_ref,
+        user: status.user.and_then(|user| user.linux),
         log_path: status.log_path,
         message_path,
         id: status.id,

@@ -130,7 +130,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         restart::plan_all(inputs, &mut plan);
         return plan;
     }
-    let initialized = init::plan(inputs, &mut plan);
+    let initialized = init::plan(inputs, &sandbox.id, &mut plan);
     if initialized && !plan.ended {
         plan_app_containers(inputs, &mut plan);
     }

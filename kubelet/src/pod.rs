@@ -62,6 +62,11 @@ pub fn ephemeral_containers(pod: &Pod) -> &[EphemeralContainer] {
     spec(pod).ephemeral_containers.as_deref().unwrap_or_default()
 }
 
+/// How many containers of all kinds it has.
+pub fn count_containers(pod: &Pod) -> usize {
+    init_containers(pod).len() + containers(pod).len() + ephemeral_containers(pod).len()
+}
+
 /// An ephemeral container in the shape of any other.
 pub fn as_container(ephemeral: &EphemeralContainer) -> Container {
     Container {

@@ -47,7 +47,9 @@ use crate::server::{Server, tls};
 use crate::topology::cpus::{CpuSet, Cpus};
 use crate::userns::{Ids, Users};
 use crate::volumes::Lookup;
-use crate::{admission, certificates, cleanup, images, plugins, podresources, static_pods, topology, tunnel};
+use crate::{
+    admission, certificates, cleanup, config, images, plugins, podresources, static_pods, topology, tunnel,
+};
 
 /// How long a stopping kubelet waits for the runtime to end what it was told to make or remove. It is below the
 /// supervisor's patience.
@@ -127,6 +129,7 @@ pub async fn run(
         grants,
         users: Arc::new(users),
         csi: Csi::new(args.root_dir.clone(), &facts.name),
+        exclusive: Default::default(),
         lookup: match &objects {
             Some(objects) => Arc::clone(objects) as Arc<dyn Lookup>,
             None => Arc::new(Standalone),
@@ -180,7 +183,7 @@ pub async fn run(
     tokio::spawn(rotate::run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(Arc::clone(&context.evictions).run(Arc::clone(&manager), shutdown.clone()));
     tokio::spawn(collect::run(Arc::clone(&manager), image_policy, shutdown.clone()));
-    let server = Server::new(Arc::clone(&manager), config(&args), server_client, pulse);
+    let server = Server::new(Arc::clone(&manager), config::shown(&args), server_client, pulse);
     tunnel::start(&args, &manager, listener.local_addr()?, &shutdown);
     server.serve(listener, tls, shutdown.clone()).await;
     manager.stopped().await;
@@ -245,43 +248,6 @@ fn image_policy(args: &Args) -> anyhow::Result<collect::Policy> {
     );
     let keep = args.pod_infra_container_image.iter().cloned().collect();
     Ok(collect::Policy { high, low, min_age: args.minimum_image_ttl_duration, keep })
-}
-
-/// The settings in force, in the words of the original's configuration file.
-fn config(args: &Args) -> serde_json::Value {
-    serde_json::json!({
-        "kind": "KubeletConfiguration",
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "address": args.address,
-        "port": args.port,
-        "staticPodPath": args.pod_manifest_path,
-        "clusterDomain": args.cluster_domain,
-        "clusterDNS": args.cluster_dns,
-        "maxPods": args.max_pods,
-        "cgroupDriver": "cgroupfs",
-        "cgroupRoot": args.cgroup_root,
-        "resolvConf": args.resolv_conf,
-        "cpuManagerPolicy": args.cpu_manager_policy.as_str(),
-        "cpuManagerPolicyOptions": args.cpu_manager_policy_options,
-        "imagePullCredentialsVerificationPolicy": args.image_verification.settings().0,
-        "preloadedImagesVerificationAllowlist": args.image_verification.settings().1,
-        "kubeReserved": args.kube_reserved,
-        "memoryManagerPolicy": args.memory_manager_policy.as_str(),
-        "reservedSystemCPUs": args.reserved_cpus,
-        "systemReserved": args.system_reserved,
-        "containerRuntimeEndpoint": args.container_runtime_endpoint,
-        "podLogsDir": args.pod_logs_dir,
-        "registerNode": args.register_node,
-        "evictionHard": args.eviction_hard.settings(),
-        "imageGCHighThresholdPercent": args.image_gc_high_threshold,
-        "imageGCLowThresholdPercent": args.image_gc_low_threshold,
-        "rotateCertificates": args.rotate_certificates,
-        "shutdownGracePeriodByPodPriority": args.shutdown.groups,
-        "serverTLSBootstrap": args.rotate_server_certificates,
-        "topologyManagerPolicy": args.topology_manager_policy.as_str(),
-        "topologyManagerScope": args.topology_manager_scope.as_str(),
-        "userNamespaces": {"idsPerPod": args.user_namespaces_ids_per_pod},
-    })
 }
 
 /// The parts that are started once.
@@ -362,7 +328,7 @@ impl Tasks<'_> {
         let node = api::node::start(client.clone(), name, Arc::clone(self.manager), stop.clone());
         let pods =
             api::pods::start(client.clone(), name, Arc::clone(self.manager), Arc::clone(&wake), stop.clone());
-        let mirrors = Mirrors::new(client, name, pods.clone(), wake);
+        let mirrors = Mirrors::new(client, name, pods.clone(), Arc::clone(self.manager), wake);
         tokio::spawn(Arc::clone(&mirrors).run(stop.clone()));
         self.follow_manifests(move |pods| mirrors.set(pods));
         let manager = Arc::clone(self.manager);

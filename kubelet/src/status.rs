@@ -17,6 +17,7 @@ pub mod containers;
 pub mod patch;
 pub mod phase;
 pub mod sender;
+mod terminated;
 pub mod write;
 
 /// Why the kubelet itself ended a pod.
@@ -47,6 +48,8 @@ pub enum VerdictKind {
     Ended,
     /// It goes for the good of the node, within so many seconds.
     Evicted(i64),
+    /// It makes room for a critical pod.
+    Preempted,
 }
 
 /// What a status is computed from.
@@ -80,10 +83,10 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
     if let Some(refusal) = inputs.verdict.filter(|verdict| verdict.kind == VerdictKind::Refused) {
         return refused(inputs, old, refusal);
     }
-    let init = containers::of(inputs, pod::init_containers(pod), true);
-    let app = containers::of(inputs, pod::containers(pod), false);
+    let mut init = containers::of(inputs, pod::init_containers(pod), true);
+    let mut app = containers::of(inputs, pod::containers(pod), false);
     let ephemeral: Vec<_> = pod::ephemeral_containers(pod).iter().map(pod::as_container).collect();
-    let ephemeral = containers::of_ephemeral(inputs, &ephemeral);
+    let mut ephemeral = containers::of_ephemeral(inputs, &ephemeral);
     let mut phase = match inputs.verdict {
         Some(_) if inputs.ended => "Failed",
         _ => phase::of(pod, &init, &app, inputs.ended),
@@ -106,6 +109,12 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
         (false, true) => old.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect(),
     };
     let conditions = conditions::of(inputs, phase, &init, &app);
+    if inputs.ended {
+        terminated::settle(pod, &mut init, &mut app);
+    }
+    // As the original does: init containers by the spec, all others by name.
+    app.sort_by(|a, b| a.name.cmp(&b.name));
+    ephemeral.sort_by(|a, b| a.name.cmp(&b.name));
     let some = |list: Vec<ContainerStatus>| Some(list).filter(|list| !list.is_empty());
     PodStatus {
         phase: Some(phase.to_owned()),

@@ -25,6 +25,7 @@ use crate::pod;
 pub mod atomic;
 pub mod claim;
 pub mod disk;
+pub mod exclusive;
 pub mod iscsi;
 pub mod mounts;
 pub mod nfs;
@@ -35,6 +36,7 @@ pub mod subpath;
 mod tools;
 pub mod trust;
 
+use exclusive::Exclusive;
 use iscsi::Iscsi;
 use nfs::Nfs;
 use payload::Payload;
@@ -110,7 +112,7 @@ pub enum Resolved {
     /// A directory of the pod's own.
     EmptyDir(Medium),
     /// A path of the node, which must be of the given kind.
-    HostPath { path: PathBuf, kind: String, read_only: bool },
+    HostPath { spec_name: String, path: PathBuf, kind: String, read_only: bool },
     /// Files written by the kubelet.
     Payload { plugin: &'static str, medium: Medium, files: Payload },
     /// A disk of an iSCSI target.
@@ -134,13 +136,14 @@ impl Resolved {
         }
     }
 
-    /// What the volume is called in events: as its PersistentVolume, if that is known here.
+    /// What the volume is called in events: as its PersistentVolume, if it has one.
     fn name<'a>(&'a self, in_pod: &'a str) -> &'a str {
         match self {
+            Self::HostPath { spec_name, .. } => spec_name,
             Self::Iscsi(volume) => &volume.spec_name,
             Self::Nfs(volume) => &volume.spec_name,
             Self::Csi(volume) => &volume.spec_name,
-            Self::EmptyDir(_) | Self::HostPath { .. } | Self::Payload { .. } => in_pod,
+            Self::EmptyDir(_) | Self::Payload { .. } => in_pod,
         }
     }
 }
@@ -205,6 +208,7 @@ pub async fn resolve(
     pod: &Pod,
     volume: &Volume,
     lookup: &dyn Lookup,
+    exclusive: &Exclusive,
     around: &Surroundings,
 ) -> Result<Resolved, VolumeError> {
     let fail = |error| VolumeError::Config(volume.name.clone(), error);
@@ -226,7 +230,7 @@ pub async fn resolve(
     if let Some(source) = &volume.host_path {
         let kind = source.type_.clone().unwrap_or_default();
         let path = node_logs::place(Path::new(&source.path), &around.pod_logs_dir);
-        return Ok(Resolved::HostPath { path, kind, read_only: false });
+        return Ok(Resolved::HostPath { spec_name: volume.name.clone(), path, kind, read_only: false });
     }
     if let Some(source) = &volume.iscsi {
         return claim::iscsi(pod, &volume.name, source, lookup).await.map_err(fail);
@@ -245,7 +249,9 @@ pub async fn resolve(
     }
     if let Some(claim) = claim::name(pod, volume) {
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|source| source.read_only);
-        return claim::resolve(pod, &claim, read_only == Some(true), lookup).await.map_err(fail);
+        let wanted =
+            claim::Wanted { volume: &volume.name, claim: &claim, read_only: read_only == Some(true) };
+        return claim::resolve(pod, wanted, lookup, exclusive).await;
     }
     match payload::collect(pod, volume, lookup, around).await.map_err(fail)? {
         Some((plugin, in_memory, files)) => {
@@ -278,6 +284,7 @@ pub async fn set_up(
     pod: &Arc<Pod>,
     csi: &Arc<Csi>,
     lookup: &dyn Lookup,
+    exclusive: &Exclusive,
     around: &Surroundings,
 ) -> Result<BTreeMap<String, Mounted>, VolumeError> {
     let used = used(pod);
@@ -285,7 +292,7 @@ pub async fn set_up(
     // Images are the runtime's.
     let volumes = pod::spec(pod).volumes.iter().flatten().filter(|volume| volume.image.is_none());
     for volume in volumes.filter(|volume| used.contains(&volume.name)) {
-        let resolved = resolve(pod, volume, lookup, around).await?;
+        let resolved = resolve(pod, volume, lookup, exclusive, around).await?;
         let read_only = resolved.is_read_only();
         if let Resolved::Csi(wanted) = &resolved {
             let path = csi.set_up(pod, wanted, lookup).await?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::allocation::{Pending, Resize};
@@ -45,6 +45,8 @@ pub const RESYNC: Duration = Duration::from_secs(60);
 
 /// What a worker is told from outside.
 pub struct Inbox {
+    /// When the kubelet saw the pod first.
+    pub seen: Timestamp,
     desired: Mutex<Desired>,
     /// Something happened.
     pub wake: Arc<Notify>,
@@ -83,6 +85,7 @@ impl Inbox {
     /// A new inbox for a pod.
     pub fn new(pod: Arc<Pod>) -> Arc<Self> {
         Arc::new(Self {
+            seen: Timestamp::now(),
             desired: Mutex::new(Desired { pod, asked: None, verdict: None, gone: false }),
             wake: Arc::default(),
             killed: CancellationToken::new(),
@@ -172,9 +175,13 @@ pub struct Worker {
     stopping: HashSet<String>,
     stopped: Arc<Mutex<HashSet<String>>>,
     stop_interrupt: CancellationToken,
+    /// Containers that are not to stop before others have.
+    stop_later: watch::Sender<HashSet<String>>,
     deadline: Option<Timestamp>,
     volumes_failed: u32,
     sandbox_failures: u32,
+    /// The sandbox is new: its first containers are yet to be started.
+    is_beginning: bool,
     /// Where the pod's volumes are, once they are set up.
     volumes: Option<BTreeMap<String, Mounted>>,
     refreshed: Option<std::time::Instant>,
@@ -214,9 +221,11 @@ impl Worker {
             stopping: HashSet::new(),
             stopped: Arc::default(),
             stop_interrupt: CancellationToken::new(),
+            stop_later: watch::Sender::default(),
             deadline: None,
             volumes_failed: 0,
             sandbox_failures: 0,
+            is_beginning: false,
             volumes: None,
             refreshed: None,
             applied: HashMap::new(),

@@ -4,11 +4,12 @@ use crate::request_info::RequestInfo;
 use knarr_api::status::Status;
 use knarr_api::{Value, field, gates};
 
-/// The gate behind which one of a container's streams is chosen (KEP-3288).
-const SPLIT: &str = "PodLogsQuerySplitStreams";
 /// Parameters passed on as they are.
 const PASSED: [&str; 8] =
     ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+
+/// What of the output may be asked for.
+const STREAMS: [&str; 3] = ["All", "Stderr", "Stdout"];
 
 /// Checks the options.
 ///
@@ -35,24 +36,24 @@ pub fn check(info: &RequestInfo) -> Result<(), Status> {
             "at most one of `sinceTime` or `sinceSeconds` may be specified",
         ));
     }
-    let tails = info.query("tailLines").is_some();
-    errors.extend(stream_fault(info.query("stream").as_deref(), tails, gates::enabled(SPLIT)));
+    let stream = info.query("stream").filter(|stream| !stream.is_empty());
+    errors.extend(stream.and_then(|stream| {
+        let split = gates::enabled("PodLogsQuerySplitStreams");
+        check_stream(&stream, info.query("tailLines").is_some(), split)
+    }));
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "PodLogOptions", info.name(), &errors)) }
 }
 
-/// What is wrong with the stream that is asked for: all of them as long as the gate is off.
-fn stream_fault(stream: Option<&str>, tails: bool, may_choose: bool) -> Option<field::Error> {
-    match stream? {
-        _ if !may_choose => Some(field::Error::forbidden("stream", "may not be specified")),
-        "Stdout" | "Stderr" if tails => {
-            let text = "`tailLines` and specific `stream` are mutually exclusive for now";
-            Some(field::Error::forbidden("", text))
-        }
-        "All" | "Stdout" | "Stderr" => None,
-        other => {
-            Some(field::Error::not_supported("stream", &Value::from(other), &["All", "Stdout", "Stderr"]))
-        }
+/// What is wrong with the choice of one stream, which `split` allows; `has_tail` says that the end is asked for.
+fn check_stream(stream: &str, has_tail: bool, split: bool) -> Option<field::Error> {
+    if !split {
+        return Some(field::Error::forbidden("stream", "may not be specified"));
     }
+    if !STREAMS.contains(&stream) {
+        return Some(field::Error::not_supported("stream", &Value::from(stream), &STREAMS));
+    }
+    let exclusive = "`tailLines` and specific `stream` are mutually exclusive for now";
+    (stream != "All" && has_tail).then(|| field::Error::forbidden("", exclusive))
 }
 
 /// The query for the kubelet.
@@ -107,19 +108,13 @@ mod tests {
 
     #[test]
     fn streams() {
-        for (stream, tails, may_choose, expected) in [
-            (None, true, false, true),
-            (Some("All"), false, false, false),
-            (Some("All"), true, true, true),
-            (Some("Stderr"), false, true, true),
-            (Some("Stderr"), true, true, false),
-            (Some("Foo"), false, true, false),
-        ] {
-            assert_eq!(
-                stream_fault(stream, tails, may_choose).is_none(),
-                expected,
-                "{stream:?} {tails} {may_choose}"
-            );
-        }
+        let told = |stream: &str, has_tail: bool, split: bool| {
+            check_stream(stream, has_tail, split).map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(told("Stderr", false, false), "stream: Forbidden: may not be specified");
+        assert_eq!(told("All", true, true), "");
+        assert_eq!(told("Stdout", false, true), "");
+        assert!(told("Foo", false, true).contains("supported values: \"All\", \"Stderr\", \"Stdout\""));
+        assert!(told("Stderr", true, true).contains("mutually exclusive"));
     }
 }

@@ -86,6 +86,31 @@ pub fn restart_all(context: &Context) -> Result<()> {
     same(context.value("pod/worker", ".status.podIP")?, address)
 }
 
+/// The same by the exit code of an init container: sidecars and init containers before it run again, the pod has not
+/// failed meanwhile, and each container tells how it ended before.
+pub fn restart_all_from_init(context: &Context) -> Result<()> {
+    let mut pod = context.pod("worker", &["serve"]);
+    pod["spec"]["restartPolicy"] = "Never".into();
+    pod["spec"]["volumes"] = json!([{"name": "work", "emptyDir": {}}]);
+    let step = |name: &str, command: &str| json!({"name": name, "image": context.image(1), "command": ["sh", "-c", command], "volumeMounts": [{"name": "work", "mountPath": "/work"}]});
+    let mut sidecar = step("sidecar", "sleep 10000");
+    sidecar["restartPolicy"] = "Always".into();
+    let mut source = step("source", "[ -e /work/ran ] || { touch /work/ran; exit 42; }");
+    source["restartPolicy"] = "Never".into();
+    source["restartPolicyRules"] =
+        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    pod["spec"]["initContainers"] = json!([sidecar, step("setup", "exit 0"), source]);
+    context.apply_json(&pod)?;
+    context.wait("pod/worker", "condition=Ready")?;
+    for index in 0..3 {
+        let of = format!(".status.initContainerStatuses[{index}]");
+        same(context.value("pod/worker", &format!("{of}.restartCount"))?.as_str(), "1")?;
+        let ended = context.value("pod/worker", &format!("{of}.lastState.terminated.exitCode"))?;
+        ensure!(!ended.is_empty(), "container {index} does not tell how it ended");
+    }
+    same(context.value("pod/worker", ".status.containerStatuses[0].restartCount")?.as_str(), "0")
+}
+
 /// A container for debugging sees the processes of its target, and none where its target is not there.
 pub fn debug(context: &Context) -> Result<()> {
     context.apply_json(&context.pod("web", &["serve"]))?;
@@ -211,4 +236,22 @@ pub fn image_missing(context: &Context) -> Result<()> {
         let reason = context.value("pod/never", ".status.containerStatuses[0].state.waiting.reason")?;
         same(reason.as_str(), "ErrImageNeverPull")
     })
+}
+
+/// A seccomp profile that the node does not have is waited for: the container is not made, and the pod has not failed.
+pub fn profile_missing(context: &Context) -> Result<()> {
+    let mut pod = context.pod("profiled", &["serve"]);
+    pod["spec"]["restartPolicy"] = "Never".into();
+    pod["spec"]["containers"][0]["securityContext"] =
+        json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "none.json"}});
+    context.apply_json(&pod)?;
+    eventually("the container is not made", || {
+        let waiting = ".status.containerStatuses[0].state.waiting";
+        same(context.value("pod/profiled", &format!("{waiting}.reason"))?.as_str(), "CreateContainerError")?;
+        contains(
+            &context.value("pod/profiled", &format!("{waiting}.message"))?,
+            "cannot load seccomp profile",
+        )
+    })?;
+    same(context.value("pod/profiled", ".status.phase")?.as_str(), "Pending")
 }

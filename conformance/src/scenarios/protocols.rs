@@ -147,3 +147,24 @@ pub fn port_forward(context: &Context) -> Result<()> {
     }
     Ok(())
 }
+
+/// A log as messages, in each of the forms that the original offers.
+pub fn logs(context: &Context) -> Result<()> {
+    context.toolbox("box")?;
+    let proxy = Proxy::open(context)?;
+    for protocol in ["binary.k8s.io", "base64.binary.k8s.io"] {
+        let mut socket = proxy.connect(context, "box/log", protocol)?.socket;
+        let mut log = Vec::new();
+        loop {
+            match socket.read() {
+                Ok(Message::Binary(data)) => log.extend_from_slice(&data),
+                Ok(Message::Text(text)) => log.extend(STANDARD.decode(text.as_str())?),
+                Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => break,
+                Ok(_) => {}
+                Err(e) => return Err(e).with_context(|| protocol),
+            }
+        }
+        contains(&String::from_utf8_lossy(&log), "listening on 8080").with_context(|| protocol)?;
+    }
+    Ok(())
+}

@@ -80,11 +80,16 @@ pub async fn memory(context: &Context) -> BTreeMap<String, u64> {
     statistics.map(|(uid, all)| (uid, all.iter().map(used).sum())).collect()
 }
 
-/// Bytes that a directory takes on its own file system; files with several names count once.
+/// Bytes that a directory takes on its own file system.
 pub fn size(path: &Path) -> u64 {
-    let Ok(root) = std::fs::symlink_metadata(path) else { return 0 };
+    taken(path).0
+}
+
+/// Bytes and inodes that a directory takes on its own file system; files with several names count once.
+pub fn taken(path: &Path) -> (u64, u64) {
+    let Ok(root) = std::fs::symlink_metadata(path) else { return (0, 0) };
     let mut seen = HashSet::new();
-    let mut total = 0;
+    let (mut total, mut inodes) = (0, 0);
     let mut waiting = vec![path.to_owned()];
     while let Some(path) = waiting.pop() {
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
@@ -92,12 +97,13 @@ pub fn size(path: &Path) -> u64 {
             continue;
         }
         total += metadata.blocks() * 512;
+        inodes += 1;
         if metadata.is_dir() {
             let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
             waiting.extend(entries.map(|entry| entry.path()));
         }
     }
-    total
+    (total, inodes)
 }
 
 /// How much the node has left.

@@ -110,7 +110,7 @@ impl Thresholds {
     /// The thresholds as a configuration file has them.
     pub fn settings(&self) -> BTreeMap<&'static str, String> {
         let text = |amount: Amount| match amount {
-            Amount::Absolute(amount) => amount.to_string(),
+            Amount::Absolute(amount) => quantity(amount),
             Amount::Percent(percent) => format!("{percent}%"),
         };
         self.0.iter().map(|(signal, amount)| (signal.name(), text(*amount))).collect()
@@ -124,6 +124,16 @@ impl Thresholds {
             amount.map_or(0, |amount| i64::try_from(amount.of(capacity)).unwrap_or(i64::MAX))
         };
         (of(Signal::MemoryAvailable, machine.memory), of(Signal::NodefsAvailable, machine.disk))
+    }
+}
+
+/// An amount in the largest binary unit that leaves no rest.
+fn quantity(amount: u64) -> String {
+    let units = [("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
+    let fits = |(_, bits): &&(&str, u32)| amount > 0 && amount.trailing_zeros() >= *bits;
+    match units.iter().find(fits) {
+        Some((unit, bits)) => format!("{}{unit}", amount >> bits),
+        None => amount.to_string(),
     }
 }
 
@@ -162,7 +172,7 @@ mod tests {
     #[test]
     fn settings() {
         let default: Thresholds = DEFAULT.parse().unwrap();
-        assert_eq!(default.settings()["memory.available"], (100 << 20).to_string());
+        assert_eq!(default.settings()["memory.available"], "100Mi");
         assert_eq!(default.settings()["nodefs.inodesFree"], "5%");
         assert_eq!("".parse::<Thresholds>(), Ok(Thresholds::default()));
         for bad in

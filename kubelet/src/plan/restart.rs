@@ -36,7 +36,7 @@ pub fn should_restart(pod: &Pod, container: &Container, status: Option<&observed
 
 /// Whether a container that exited with this code is started again.
 pub fn after_exit(pod: &Pod, container: &Container, exit_code: i32) -> bool {
-    if rule(container, exit_code).is_some_and(|action| action == "Restart") {
+    if rule(container, exit_code).is_some_and(|action| ["Restart", ALL].contains(&action)) {
         return true;
     }
     match policy(pod, container) {

@@ -27,6 +27,7 @@ fn container(pod: &Pod, name: &str, state: ContainerState, exit_code: i32) -> ob
         message: String::new(),
         image: String::new(),
         image_id: String::new(),
+        user: None,
         hash: pod::find_container(pod, name).map(|c| pod::container_hash(&c)).unwrap_or_default(),
         log_path: String::new(),
         message_path: None,
@@ -34,7 +35,8 @@ fn container(pod: &Pod, name: &str, state: ContainerState, exit_code: i32) -> ob
     }
 }
 
-/// A world in few letters: `a=run`, `a=0` (exited with 0), `a=made`; `!` is a dead sandbox, `-` none.
+/// A world in few letters: `a=run`, `a=0` (exited with 0), `a=made`; `!` is a dead sandbox, `-` none; `~a=0` was in a
+/// sandbox before.
 fn world(pod: &Pod, text: &str) -> Observed {
     let mut observed = Observed::default();
     match text.chars().next() {
@@ -49,7 +51,11 @@ fn world(pod: &Pod, text: &str) -> Observed {
             "made" => (ContainerState::Created, 0),
             code => (ContainerState::Exited, code.parse().expect("exit code")),
         };
-        observed.containers.push(container(pod, name, state, code));
+        let mut seen = container(pod, name.trim_start_matches('~'), state, code);
+        if name.starts_with('~') {
+            seen.sandbox = "before".to_owned();
+        }
+        observed.containers.push(seen);
     }
     observed
 }
@@ -82,9 +88,14 @@ const INIT_NEVER: &str =
 const SIDECAR: &str =
     "{spec: {restartPolicy: Never, initContainers: [{name: s, restartPolicy: Always}, {name: i}],
     containers: [{name: a}]}}";
+const SIDECAR_ALWAYS: &str =
+    "{spec: {initContainers: [{name: s, restartPolicy: Always}, {name: i}], containers: [{name: a}]}}";
 const ALL: &str =
     "{spec: {restartPolicy: Never, initContainers: [{name: i}], containers: [{name: a}, {name: b,
     restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [88]}}]}]}}";
+const ALL_INIT: &str = "{spec: {restartPolicy: Never, initContainers: [{name: s, restartPolicy: Always}, {name: i},
+    {name: j, restartPolicy: Never, restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In,
+    values: [42]}}]}], containers: [{name: a}]}}";
 const ALL_BEGUN: &str = "{spec: {initContainers: [{name: i}], containers: [{name: a, restartPolicyRules:
     [{action: RestartAllContainers, exitCodes: {operator: In, values: [88]}}]}]},
     status: {conditions: [{type: AllContainersRestarting, status: 'True'}]}}";
@@ -116,6 +127,15 @@ fn next_steps() {
     check(TWO_NEVER, "!", "sandbox#1");
     check(TWO_ON_FAILURE, "! a=0 b=0", "ended");
     check(TWO_ON_FAILURE, "! a=0 b=1", "sandbox#1");
+    // Init containers run again in a new sandbox.
+    check(INIT, "! i=0 j=0 a=137", "sandbox#1");
+    check(INIT, " ~i=0 ~j=0 ~a=137", "start:i");
+    check(INIT, " i=0 ~j=0 ~a=137", "start:j");
+    check(INIT, " i=0 j=0 ~a=137", "start:a");
+    check(INIT, " i=0 j=0 a=run", "");
+    check(INIT_NEVER, "! i=0 j=0 a=137", "ended");
+    check(SIDECAR_ALWAYS, " ~s=137 ~i=0 ~a=137", "start:s");
+    check(SIDECAR_ALWAYS, " s=run ~i=0 ~a=137", "start:i");
     // All containers run again when one ends as a rule says.
     check(ALL, " i=0 a=run b=run", "");
     check(ALL, " i=0 a=run b=1", "");
@@ -123,6 +143,9 @@ fn next_steps() {
     check(ALL, " i=0 a=0 b=88", "remove remove remove");
     check(ALL, " b=88", "remove");
     check(ALL, " ", "start:i");
+    check(ALL_INIT, " s=run i=0 j=42", "stop:s remove remove remove");
+    check(ALL_INIT, " s=run i=0 j=0", "start:a");
+    check(ALL_INIT, " s=run i=0 j=1", "ended");
     check(ALL_BEGUN, " a=run", "stop:a remove");
     check(ALL_BEGUN, " ", "start:i");
     // App containers and restart policies.
@@ -173,6 +196,16 @@ fn probes_and_changes_restart() {
     let probes = ProbeResults::default();
     let inputs = Inputs { pod: &pod, observed: &observed, probes: &probes, backoff: &backoff, now: at(9) };
     assert_eq!(summary(&plan(&inputs)), "stop:b start:b");
+}
+
+#[test]
+fn init_containers_run_to_their_end() {
+    let pod = yaml(INIT);
+    let mut observed = world(&pod, " i=run");
+    observed.containers[0].hash = "old".to_owned();
+    let (probes, backoff) = (ProbeResults::default(), Backoff::default());
+    let inputs = Inputs { pod: &pod, observed: &observed, probes: &probes, backoff: &backoff, now: at(9) };
+    assert_eq!(summary(&plan(&inputs)), "");
 }
 
 #[test]

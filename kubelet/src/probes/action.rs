@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::http;
 use crate::container::expand::expand;
+use crate::plan::duration_text;
 use crate::runtime::{RuntimeError, SharedRuntime};
 
 /// Answers are cut to this many bytes in events.
@@ -150,48 +151,103 @@ struct HealthCheckResponse {
 /// `grpc.health.v1.HealthCheckResponse.ServingStatus.SERVING`.
 const SERVING: i32 = 1;
 
+/// Pause before a server that refused a connection is tried again, as the original's library has it.
+const RECONNECT: Duration = Duration::from_secs(1);
+
 async fn health(ip: &str, port: u16, service: &str, timeout: Duration) -> Outcome {
     let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
-    let ask = async {
-        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{host}:{port}"))
-            .map_err(|error| Outcome::Error(error.to_string()))?;
-        let channel = endpoint.connect().await.map_err(|_| {
-            Outcome::Failure(format!(
-                "timeout: failed to connect service {host}:{port} within {}s: connection error",
-                timeout.as_secs()
-            ))
-        })?;
-        let mut grpc = tonic::client::Grpc::new(channel);
-        grpc.ready().await.map_err(|error| Outcome::Failure(error.to_string()))?;
-        let codec: tonic_prost::ProstCodec<HealthCheckRequest, HealthCheckResponse> = Default::default();
-        let path = ::http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
-        let request = tonic::Request::new(HealthCheckRequest { service: service.to_owned() });
-        grpc.unary(request, path, codec).await.map_err(|status| match status.code() {
-            tonic::Code::Unimplemented => Outcome::Failure(
-                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)"
-                    .to_owned(),
-            ),
-            _ => Outcome::Failure(format!("error: health rpc failed: {}", status.message())),
-        })
+    let address = format!("{host}:{port}");
+    let shown = duration_text(timeout);
+    let endpoint = match tonic::transport::Endpoint::from_shared(format!("http://{address}"))
+        .and_then(|endpoint| endpoint.user_agent(http::PROBE))
+    {
+        Ok(endpoint) => endpoint,
+        Err(error) => return Outcome::Error(error.to_string()),
     };
-    match tokio::time::timeout(timeout, ask).await {
-        Ok(Ok(answer)) if answer.get_ref().status == SERVING => Outcome::Success,
-        Ok(Ok(answer)) => Outcome::Failure(format!(
-            "service unhealthy (responded with {:?})",
-            ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
-                .get(usize::try_from(answer.get_ref().status).unwrap_or(0))
-                .unwrap_or(&"UNKNOWN")
-        )),
-        Ok(Err(outcome)) => outcome,
-        Err(_) => {
-            Outcome::Failure(format!("timeout: health rpc did not complete within {}s", timeout.as_secs()))
+    let deadline = tokio::time::Instant::now() + timeout;
+    let connect = async {
+        loop {
+            match endpoint.connect().await {
+                Ok(channel) => return channel,
+                Err(_) => tokio::time::sleep(RECONNECT).await,
+            }
         }
+    };
+    let Ok(channel) = tokio::time::timeout_at(deadline, connect).await else {
+        let text = format!(
+            "timeout: failed to connect service {address:?} within {shown}: context deadline exceeded"
+        );
+        return Outcome::Failure(text);
+    };
+    match tokio::time::timeout_at(deadline, ask(channel, service)).await {
+        Ok(Ok(SERVING)) => Outcome::Success,
+        Ok(Ok(status)) => {
+            let names = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
+            let name = usize::try_from(status).ok().and_then(|status| names.get(status));
+            let name = name.map_or_else(|| status.to_string(), |name| (*name).to_owned());
+            Outcome::Failure(format!("service unhealthy (responded with {name:?})"))
+        }
+        Ok(Err(status)) => Outcome::Failure(rpc_text(&status, &shown)),
+        Err(_) => Outcome::Failure(rpc_text(&tonic::Status::deadline_exceeded(""), &shown)),
+    }
+}
+
+/// Asks for the health of a service; the status as a number.
+async fn ask(channel: tonic::transport::Channel, service: &str) -> Result<i32, tonic::Status> {
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+    let codec: tonic_prost::ProstCodec<HealthCheckRequest, HealthCheckResponse> = Default::default();
+    let path = ::http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let request = tonic::Request::new(HealthCheckRequest { service: service.to_owned() });
+    Ok(grpc.unary(request, path, codec).await?.get_ref().status)
+}
+
+/// Why a call failed, in the original's words.
+fn rpc_text(status: &tonic::Status, timeout: &str) -> String {
+    let text = status.message();
+    match status.code() {
+        tonic::Code::Unimplemented => format!(
+            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {text}"
+        ),
+        tonic::Code::DeadlineExceeded => format!("timeout: health rpc did not complete within {timeout}"),
+        tonic::Code::Cancelled => {
+            format!("error: health rpc probe failed: rpc error: code = Canceled desc = {text}")
+        }
+        code => format!("error: health rpc probe failed: rpc error: code = {code:?} desc = {text}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failed_calls_are_told_in_the_originals_words() {
+        use tonic::Status;
+        let check = |status: Status, expected: &str| assert_eq!(rpc_text(&status, "1s"), expected);
+        check(
+            Status::unimplemented("unknown service"),
+            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): unknown service",
+        );
+        check(Status::deadline_exceeded("x"), "timeout: health rpc did not complete within 1s");
+        check(
+            Status::not_found("unknown service"),
+            "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service",
+        );
+        check(Status::cancelled("x"), "error: health rpc probe failed: rpc error: code = Canceled desc = x");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_awaited() {
+        let port = {
+            let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("listener");
+            listener.local_addr().expect("address").port()
+        };
+        let text = format!(
+            "timeout: failed to connect service \"127.0.0.1:{port}\" within 1s: context deadline exceeded"
+        );
+        assert_eq!(health("127.0.0.1", port, "", Duration::from_secs(1)).await, Outcome::Failure(text));
+    }
 
     #[test]
     fn ports() {

@@ -3,10 +3,10 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::HTTPGetAction;
 use rustls::SignatureScheme;
@@ -18,6 +18,9 @@ use tokio::net::TcpStream;
 
 use super::action::{Outcome, go_text};
 
+/// What probes and hooks call themselves; servers tell them apart by it.
+pub const PROBE: &str = "kube-probe/1.36";
+const HOOK: &str = "kube-lifecycle/1.36";
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 10;
 /// How much of an answer is read.
@@ -40,7 +43,8 @@ pub async fn probe(get: &HTTPGetAction, ip: &str, port: u16, timeout: Duration) 
         )),
         Ok(Err(text)) => Outcome::Failure(format!("Get {url:?}: {text}")),
         Ok(Ok(answer)) if answer.status.is_redirection() => {
-            Outcome::Warning("Probe terminated redirects".to_owned())
+            let body = String::from_utf8_lossy(&answer.body);
+            Outcome::Warning(format!("Probe terminated redirects, Response body: {body}"))
         }
         Ok(Ok(answer)) if answer.status.is_success() => Outcome::Success,
         Ok(Ok(answer)) => {
@@ -53,8 +57,10 @@ pub async fn probe(get: &HTTPGetAction, ip: &str, port: u16, timeout: Duration) 
 /// Sends one GET for a hook; any answer is fine, as in the original.
 pub async fn hook(get: &HTTPGetAction, ip: &str, port: u16) -> Result<(), String> {
     let (https, host, path) = parts(get, ip);
-    match request(get, https, &host, port, &path).await {
-        Err(text) if https && text.contains("tls") => request(get, false, &host, port, &path).await.map(drop),
+    match request(get, HOOK, https, &host, port, &path).await {
+        Err(text) if https && text.contains("tls") => {
+            request(get, HOOK, false, &host, port, &path).await.map(drop)
+        }
         other => other.map(drop),
     }
 }
@@ -77,7 +83,7 @@ async fn follow(
     mut path: String,
 ) -> Result<Answer, String> {
     for _ in 0..MAX_REDIRECTS {
-        let answer = request(get, https, &host, port, &path).await?;
+        let answer = request(get, PROBE, https, &host, port, &path).await?;
         let Some(location) = answer.location.as_deref().filter(|_| answer.status.is_redirection()) else {
             return Ok(answer);
         };
@@ -96,6 +102,7 @@ async fn follow(
 
 async fn request(
     get: &HTTPGetAction,
+    agent: &str,
     https: bool,
     host: &str,
     port: u16,
@@ -106,17 +113,18 @@ async fn request(
         .await
         .map_err(|error| format!("dial tcp {host}:{port}: {}", go_text(&error)))?;
     if !https {
-        return exchange(stream, get, host, port, path).await;
+        return exchange(stream, get, agent, host, port, path).await;
     }
     let name = ServerName::try_from(bare.to_owned()).map_err(|error| error.to_string())?;
     let connector = tokio_rustls::TlsConnector::from(Arc::clone(&TLS));
     let stream = connector.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?;
-    exchange(stream, get, host, port, path).await
+    exchange(stream, get, agent, host, port, path).await
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     get: &HTTPGetAction,
+    agent: &str,
     host: &str,
     port: u16,
     path: &str,
@@ -127,7 +135,7 @@ async fn exchange(
     let driver = tokio::spawn(connection);
     let mut builder = Request::get(path);
     if let Some(headers) = builder.headers_mut() {
-        *headers = headers_of(get, &format!("{host}:{port}"));
+        *headers = headers_of(get, agent, &format!("{host}:{port}"));
     }
     let request = builder.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
     let answer = sender.send_request(request).await.map_err(|error| match error.is_incomplete_message() {
@@ -137,16 +145,24 @@ async fn exchange(
     let (head, body) = answer.into_parts();
     let location =
         head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let body = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        // Longer answers are cut off; the status is what counts.
-        Err(_) => Bytes::new(),
-    };
+    let body = beginning(body).await;
     driver.abort();
     Ok(Answer { status: head.status, location, body })
 }
 
-fn headers_of(get: &HTTPGetAction, authority: &str) -> HeaderMap {
+/// The first bytes of a body; longer ones are cut off.
+async fn beginning(mut body: hyper::body::Incoming) -> Bytes {
+    let mut bytes = BytesMut::new();
+    while bytes.len() < MAX_BODY
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        bytes.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+    }
+    bytes.truncate(MAX_BODY);
+    bytes.freeze()
+}
+
+fn headers_of(get: &HTTPGetAction, agent: &str, authority: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for own in get.http_headers.iter().flatten() {
         if let (Ok(name), Ok(value)) = (own.name.parse::<HeaderName>(), own.value.parse::<HeaderValue>()) {
@@ -161,7 +177,7 @@ fn headers_of(get: &HTTPGetAction, authority: &str) -> HeaderMap {
         }
     };
     default(header::HOST, authority);
-    default(header::USER_AGENT, "kube-probe/1.36");
+    default(header::USER_AGENT, agent);
     default(header::ACCEPT, "*/*");
     default(header::CONNECTION, "close");
     headers
@@ -273,6 +289,40 @@ mod tests {
             line.strip_prefix("ACCEPT ").and_then(|address| address.rsplit(':').next()?.trim().parse().ok())
         });
         (Server(server), address.expect("a port"))
+    }
+
+    #[test]
+    fn probes_and_hooks_say_who_they_are() {
+        let check = |headers: &str, agent: &str, expected: &str| {
+            let get: HTTPGetAction =
+                serde_yaml_ng::from_str(&format!("{{port: 80, httpHeaders: {headers}}}")).expect("action");
+            assert_eq!(headers_of(&get, agent, "h:80")["user-agent"], expected);
+        };
+        check("[]", PROBE, "kube-probe/1.36");
+        check("[]", HOOK, "kube-lifecycle/1.36");
+        check("[{name: user-agent, value: own}]", HOOK, "own");
+    }
+
+    #[tokio::test]
+    async fn redirects_to_others_are_told_with_the_body() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("listener");
+        let port = listener.local_addr().expect("address").port();
+        let server = tokio::spawn(async move {
+            for body in [String::new(), "<a>Found</a>.".to_owned(), "x".repeat(MAX_BODY + 1)] {
+                let (mut stream, _) = listener.accept().await.expect("client");
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = "HTTP/1.1 302 Found\r\nLocation: http://0.0.0.0/\r\nConnection: close\r\nContent-Length: ";
+                let answer = format!("{head}{}\r\n\r\n{body}", body.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        for expected in [String::new(), "<a>Found</a>.".to_owned(), "x".repeat(MAX_BODY)] {
+            let outcome = probe(&HTTPGetAction::default(), "127.0.0.1", port, Duration::from_secs(20)).await;
+            let text = format!("Probe terminated redirects, Response body: {expected}");
+            assert_eq!(outcome, Outcome::Warning(text));
+        }
+        server.await.expect("server");
     }
 
     #[tokio::test]

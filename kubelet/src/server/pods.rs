@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -26,8 +27,17 @@ pub async fn running(State(server): Shared) -> Json<Value> {
     list(running)
 }
 
-fn list(pods: Vec<k8s_openapi::api::core::v1::Pod>) -> Json<Value> {
-    Json(json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods }))
+fn list(pods: Vec<Pod>) -> Json<Value> {
+    let item = |pod: Pod| {
+        let mut item = json!(pod);
+        // Items of a list do not say what they are.
+        if let Some(members) = item.as_object_mut() {
+            members.retain(|name, _| name != "kind" && name != "apiVersion");
+        }
+        item
+    };
+    let items: Vec<Value> = pods.into_iter().map(item).collect();
+    Json(json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items }))
 }
 
 /// The settings in force.

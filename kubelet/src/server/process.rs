@@ -1,14 +1,41 @@
 //! What the kubelet's own process uses, under the names that Prometheus' clients give it.
 
 use super::exposition::Metric;
+use crate::cgroups::reading::Reading;
 
 /// Hundredths of a second are the kernel's unit of processes' times.
 const TICKS: f64 = 100.0;
+const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
 /// One value of `/proc/self/status` in kilobytes, as bytes.
 fn memory(status: &str, name: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     Some(line.split_whitespace().next()?.parse::<f64>().ok()? * 1024.0)
+}
+
+/// What the process uses, as that of a control group is told.
+pub fn reading() -> Reading {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    reading_of(&read("/proc/self/stat"), &read("/proc/self/status"))
+}
+
+fn reading_of(stat: &str, status: &str) -> Reading {
+    let words = words(stat);
+    let number = |index: usize| words.get(index).and_then(|word| word.parse::<u64>().ok());
+    let resident = memory(status, "VmRSS").map(|bytes| bytes as u64);
+    Reading {
+        cpu: number(11).zip(number(12)).map(|(user, system)| (user + system) * NANOSECONDS_PER_TICK),
+        memory: resident,
+        rss: resident.unwrap_or_default(),
+        page_faults: number(7).unwrap_or_default(),
+        major_page_faults: number(9).unwrap_or_default(),
+        ..Reading::default()
+    }
+}
+
+/// The words of `/proc/self/stat` from the state on. The name before it, in brackets, may hold anything.
+fn words(stat: &str) -> Vec<&str> {
+    stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect()
 }
 
 /// The text of all metrics of the process.
@@ -20,8 +47,7 @@ pub fn exposition() -> String {
 }
 
 fn all(stat: &str, status: &str, machine: &str, files: Option<usize>, limits: &str) -> String {
-    // The name before it, in brackets, may hold anything.
-    let words: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let words = words(stat);
     let number = |index: usize| words.get(index).and_then(|word| word.parse::<f64>().ok());
     let booted = machine.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
     let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
@@ -79,5 +105,8 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
         assert!(exposition().contains("process_open_fds "));
+        let reading = reading_of(stat, "VmRSS:\t 2 kB\n");
+        assert_eq!((reading.cpu, reading.memory), (Some(3_000_000_000), Some(2048)));
+        assert_eq!((reading.page_faults, reading.major_page_faults), (7, 9));
     }
 }

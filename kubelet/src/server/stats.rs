@@ -11,11 +11,12 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::process;
 use super::usage::{Row, of_classes, of_pod};
 use super::{Failure, Shared};
 use crate::cgroups::reading::{Interface, Reading, traffic};
 use crate::context::Context;
-use crate::eviction::measure::{processes, size};
+use crate::eviction::measure::{processes, size, taken};
 use crate::node::usage;
 use crate::pod;
 use crate::runtime::types::{ContainerStats, FilesystemUsage, by_pod};
@@ -43,12 +44,16 @@ impl Samples {
 
     /// Forgets groups that are gone.
     fn retain(&self, alive: &[Row]) {
-        self.0.lock().retain(|id, _| id == NODE || alive.iter().any(|row| row.id == *id));
+        self.0
+            .lock()
+            .retain(|id, _| [NODE, KUBELET].contains(&id.as_str()) || alive.iter().any(|row| row.id == *id));
     }
 }
 
 /// Stands for the whole machine among the groups.
 const NODE: &str = "/";
+/// Stands for the kubelet's own process among them.
+const KUBELET: &str = "kubelet";
 
 /// What a summary is made with.
 struct Making<'a> {
@@ -144,6 +149,7 @@ impl Making<'_> {
         let own = stats.iter().find(|stats| stats.attributes.as_ref().is_some_and(|own| own.id == row.name));
         let layer = own.and_then(|stats| stats.writable_layer.clone()).unwrap_or_default();
         let logs = self.context.log_dir(pod).join(&row.container);
+        let (log_bytes, log_inodes) = taken(&logs);
         let root = &self.context.facts.root_dir;
         let started =
             row.started.and_then(|seconds| Timestamp::from_millisecond((seconds * 1e3) as i64).ok());
@@ -153,7 +159,7 @@ impl Making<'_> {
             "cpu": self.cpu(&row.id, row.reading.cpu),
             "memory": self.memory(&row.reading),
             "rootfs": space_used(root, bytes(&layer), layer.inodes_used.map(|value| value.value), self.now),
-            "logs": space_used(&self.context.facts.pod_logs_dir, size(&logs), None, self.now),
+            "logs": space_used(&self.context.facts.pod_logs_dir, log_bytes, Some(log_inodes), self.now),
             "swap": self.swap(&row.reading),
         }))
     }
@@ -205,16 +211,19 @@ impl Making<'_> {
         let place = images.first().and_then(|usage| usage.fs_id.as_ref()).map(|id| id.mountpoint.clone());
         let place = place.filter(|path| Path::new(path).exists());
         let images = place.as_deref().map_or(root.as_path(), Path::new);
-        let pods = classes.first().map(|row| {
-            json!({ "name": "pods", "cpu": self.cpu(&row.id, row.reading.cpu), "memory": self.memory(&row.reading) })
-        });
+        let system = |name: &str, id: &str, reading: &Reading| {
+            known(json!({ "name": name, "cpu": self.cpu(id, reading.cpu), "memory": self.memory(reading) }))
+        };
+        let mut systems = vec![system("kubelet", KUBELET, &process::reading())];
+        systems.extend(classes.first().map(|row| system("pods", &row.id, &row.reading)));
+        let whole = self.context.cgroups.group("/").read();
         let processes = processes().map(|level| {
             json!({ "time": self.now, "maxpid": level.capacity, "curproc": level.capacity.saturating_sub(level.available) })
         });
         let started = node.booted.and_then(|seconds| Timestamp::from_second(seconds).ok());
         known(json!({
             "nodeName": self.context.facts.name,
-            "systemContainers": pods.map(|pods| vec![known(pods)]),
+            "systemContainers": systems,
             "startTime": started,
             "cpu": self.cpu(NODE, Some(node.cpu_nanoseconds)),
             "memory": {
@@ -222,6 +231,9 @@ impl Making<'_> {
                 "availableBytes": node.memory_available,
                 "usageBytes": node.memory_total.saturating_sub(node.memory_free),
                 "workingSetBytes": node.memory_total.saturating_sub(node.memory_available),
+                "rssBytes": whole.rss,
+                "pageFaults": whole.page_faults,
+                "majorPageFaults": whole.major_page_faults,
             },
             "network": network(&traffic("self"), self.now),
             "fs": space(root, self.now),

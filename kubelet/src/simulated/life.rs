@@ -281,6 +281,7 @@ impl Life {
             message: String::new(),
             image_id: image.clone(),
             image,
+            user: None,
             hash: pod::container_hash(&spec),
             log_path: String::new(),
             message_path: None,
@@ -401,6 +402,7 @@ fn adopted(pod: &Pod, status: &ContainerStatus) -> Option<Container> {
         message: ended.and_then(|ended| ended.message.clone()).unwrap_or_default(),
         image: status.image.clone(),
         image_id: status.image_id.clone(),
+        user: None,
         hash: pod::find_container(pod, &status.name)
             .map(|spec| pod::container_hash(&spec))
             .unwrap_or_default(),

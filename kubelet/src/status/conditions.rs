@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Inputs, VerdictKind};
 use crate::plan::restart::{self, ALL_RESTARTING};
 use crate::pod;
+use crate::preemption;
 
 /// The conditions that the kubelet keeps; all others are somebody else's.
 const OWN: [&str; 8] = [
@@ -82,10 +83,12 @@ pub fn of_refused(inputs: &Inputs<'_>) -> Vec<PodCondition> {
 
 /// Ours, and those that others have set.
 fn with_others<const N: usize>(inputs: &Inputs<'_>, list: [PodCondition; N]) -> Vec<PodCondition> {
-    let evicted = inputs
-        .verdict
-        .filter(|verdict| matches!(verdict.kind, VerdictKind::Evicted(_)))
-        .map(|verdict| condition("DisruptionTarget", true, "TerminationByKubelet", verdict.message.clone()));
+    let why = inputs.verdict.and_then(|verdict| match verdict.kind {
+        VerdictKind::Evicted(_) => Some(verdict.message.clone()),
+        VerdictKind::Preempted => Some(preemption::DISRUPTION.to_owned()),
+        VerdictKind::Refused | VerdictKind::Ended => None,
+    });
+    let evicted = why.map(|why| condition("DisruptionTarget", true, "TerminationByKubelet", why));
     let ours = resize(inputs).into_iter().chain(list).chain(evicted);
     let mut all: Vec<PodCondition> = ours.map(|condition| settle(inputs, condition)).collect();
     let others = inputs.pod.status.as_ref().and_then(|status| status.conditions.as_ref());

@@ -2,19 +2,38 @@
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, VolumeMountStatus,
+    ContainerStatus, ContainerUser, LinuxContainerUser, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Inputs;
+use super::terminated::LOST;
 use crate::observed;
 use crate::plan::restart;
 use crate::pod;
 use crate::runtime::types;
 
+/// Last words of all containers of a pod together, in bytes.
+const MAX_MESSAGES: usize = 12 << 10;
+
 /// Statuses of all given containers, in the order of the spec.
 pub fn of(inputs: &Inputs<'_>, list: &[Container], init: bool) -> Vec<ContainerStatus> {
-    list.iter().map(|container| one(inputs, container, init)).collect()
+    let limit = MAX_MESSAGES / pod::count_containers(inputs.pod).max(1);
+    let status = |container| {
+        let mut status = one(inputs, container, init);
+        for state in [&mut status.state, &mut status.last_state].into_iter().flatten() {
+            cut_message(state, limit);
+        }
+        status
+    };
+    list.iter().map(status).collect()
+}
+
+/// Keeps the beginning of a container's last words.
+fn cut_message(state: &mut ContainerState, limit: usize) {
+    if let Some(message) = state.terminated.as_mut().and_then(|terminated| terminated.message.as_mut()) {
+        message.truncate(message.floor_char_boundary(limit));
+    }
 }
 
 /// Statuses of ephemeral containers: nobody asks whether those are ready.
@@ -52,6 +71,7 @@ fn one(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerStatu
         started: Some(started),
         state: Some(state(inputs, seen)),
         volume_mounts: mounts(container),
+        user: seen.user.as_ref().map(user),
         ..Default::default()
     };
     let resources = container.resources.clone().unwrap_or_default();
@@ -105,10 +125,7 @@ fn unseen(
     let lost = old_state.is_some_and(|state| state.running.is_some());
     let state = match inputs.waiting.get(&container.name) {
         Some(waiting) => waiting_state(&waiting.reason, Some(&waiting.message)),
-        None if inputs.ended && lost => unknown_end(
-            "The container could not be located when the pod was terminated",
-            old.and_then(|old| old.container_id.clone()),
-        ),
+        None if inputs.ended && lost => unknown_end(LOST, old.and_then(|old| old.container_id.clone())),
         None => waiting_state(default, None),
     };
     if lost && !inputs.ended {
@@ -151,7 +168,8 @@ fn is_running_again(state: &ContainerState) -> bool {
     state.waiting.as_ref().is_some_and(|waiting| waiting.reason.as_deref() == Some(RUN_AGAIN))
 }
 
-fn unknown_end(message: &str, container_id: Option<String>) -> ContainerState {
+/// The end of a container that nobody saw.
+pub fn unknown_end(message: &str, container_id: Option<String>) -> ContainerState {
     end("ContainerStatusUnknown", message, container_id)
 }
 
@@ -217,6 +235,15 @@ fn state(inputs: &Inputs<'_>, seen: &observed::Container) -> ContainerState {
             }
         }
     }
+}
+
+fn user(user: &types::LinuxContainerUser) -> ContainerUser {
+    let linux = LinuxContainerUser {
+        uid: user.uid,
+        gid: user.gid,
+        supplemental_groups: Some(user.supplemental_groups.clone()).filter(|groups| !groups.is_empty()),
+    };
+    ContainerUser { linux: Some(linux) }
 }
 
 fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {

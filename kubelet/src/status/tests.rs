@@ -1,5 +1,7 @@
 //! Statuses computed from what was observed.
 
+use std::sync::LazyLock;
+
 use super::*;
 use crate::observed::Sandbox;
 use crate::pod::tests::pod as yaml;
@@ -46,6 +48,7 @@ fn world(text: &str) -> (Observed, ProbeResults) {
             message: String::new(),
             image: "img".into(),
             image_id: "sha".into(),
+            user: None,
             hash: String::new(),
             log_path: String::new(),
             message_path: None,
@@ -53,6 +56,23 @@ fn world(text: &str) -> (Observed, ProbeResults) {
         });
     }
     (observed, probes)
+}
+
+/// What a status of a pod is computed from, when nothing is observed.
+fn inputs(pod: &Pod) -> Inputs<'_> {
+    static NOTHING: LazyLock<(Observed, ProbeResults, BTreeMap<String, Waiting>, Resize, Vec<String>)> =
+        LazyLock::new(|| {
+            (
+                Default::default(),
+                Default::default(),
+                BTreeMap::new(),
+                Resize::default(),
+                vec!["1.2.3.4".to_owned()],
+            )
+        });
+    let (observed, probes, waiting, resize, host_ips) = &*NOTHING;
+    let (verdict, ended, runtime, now) = (None, false, "containerd", at(100));
+    Inputs { pod, observed, probes, waiting, resize, host_ips, verdict, ended, runtime, now }
 }
 
 fn status(manifest: &str, seen: &str, waiting: &[(&str, &str)], ended: bool) -> PodStatus {
@@ -64,18 +84,7 @@ fn status(manifest: &str, seen: &str, waiting: &[(&str, &str)], ended: bool) -> 
             ((*name).to_owned(), Waiting { reason: (*reason).to_owned(), message: String::new() })
         })
         .collect();
-    compute(&Inputs {
-        pod: &pod,
-        observed: &observed,
-        probes: &probes,
-        waiting: &waiting,
-        resize: &Resize::default(),
-        host_ips: &["1.2.3.4".to_owned()],
-        verdict: None,
-        ended,
-        runtime: "containerd",
-        now: at(100),
-    })
+    compute(&Inputs { observed: &observed, probes: &probes, waiting: &waiting, ended, ..inputs(&pod) })
 }
 
 const ONE: &str = "{spec: {containers: [{name: a}]}}";
@@ -83,6 +92,9 @@ const NEVER: &str = "{spec: {restartPolicy: Never, containers: [{name: a}, {name
 const INIT: &str = "{spec: {initContainers: [{name: i}], containers: [{name: a}]}}";
 const INIT_NEVER: &str =
     "{spec: {restartPolicy: Never, initContainers: [{name: i}], containers: [{name: a}]}}";
+const INIT_ALL: &str = "{spec: {restartPolicy: Never, initContainers: [{name: i, restartPolicy: Never,
+    restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]}],
+    containers: [{name: a}]}}";
 
 #[test]
 fn phases() {
@@ -103,6 +115,8 @@ fn phases() {
     check(INIT, " i=0", false, "Pending");
     check(INIT, " i=0 a=run", false, "Running");
     check(INIT_NEVER, " i=1", false, "Failed");
+    check(INIT_ALL, " i=42", false, "Pending");
+    check(INIT_ALL, " i=1", false, "Failed");
     check("{status: {phase: Failed}, spec: {containers: [{name: a}]}}", " a=run", false, "Failed");
 }
 
@@ -175,4 +189,64 @@ fn addresses_and_times() {
     assert_eq!(got.qos_class.as_deref(), Some("BestEffort"));
     let host = status("{spec: {hostNetwork: true, containers: [{name: a}]}}", " ", &[], false);
     assert_eq!(host.pod_ip.as_deref(), Some("1.2.3.4"));
+}
+
+#[test]
+fn all_run_again_after_an_init_container() {
+    let mut pod = yaml(INIT_ALL);
+    let mut step = |seen: &str| {
+        let (observed, probes) = world(seen);
+        let status = compute(&Inputs { observed: &observed, probes: &probes, ..inputs(&pod) });
+        let init = status.init_container_statuses.clone().unwrap_or_default().remove(0);
+        let last = init.last_state.and_then(|state| state.terminated).map(|ended| ended.exit_code);
+        let condition = status.conditions.iter().flatten().find(|one| one.type_ == "AllContainersRestarting");
+        let told =
+            (status.phase.clone().unwrap_or_default(), condition.expect("condition").status.clone(), last);
+        pod.status = Some(status);
+        told
+    };
+    let told = |phase: &str, restarting: &str, last| (phase.to_owned(), restarting.to_owned(), last);
+    assert_eq!(step(" i=42"), told("Pending", "True", None));
+    assert_eq!(step(" "), told("Pending", "False", Some(42)), "all are removed");
+    assert_eq!(step(" i=run"), told("Pending", "False", Some(42)));
+    assert_eq!(step(" i=0 a=run"), told("Running", "False", Some(42)));
+}
+
+#[test]
+fn last_words_share_a_limit() {
+    let check = |containers: &[&str], length: usize, expected: usize| {
+        let all: Vec<_> = containers.iter().map(|name| format!("{{name: {name}}}")).collect();
+        let pod =
+            yaml(&format!("{{spec: {{initContainers: [{{name: i}}], containers: [{}]}}}}", all.join(", ")));
+        let (mut observed, _) =
+            world(&containers.iter().map(|name| format!(" {name}=1")).collect::<String>());
+        for container in &mut observed.containers {
+            container.message = "é".repeat(length / 2);
+        }
+        let status = compute(&Inputs { observed: &observed, ..inputs(&pod) });
+        for one in status.container_statuses.expect("statuses") {
+            let message = one.state.and_then(|state| state.terminated).and_then(|ended| ended.message);
+            assert_eq!(message.map(|text| text.len()), Some(expected), "{containers:?} {length}");
+        }
+    };
+    check(&["a"], 4096, 4096);
+    check(&["a", "b", "c", "d", "e"], 4096, 2048);
+    check(&["a", "b", "c", "d", "e"], 100, 100);
+    // No half of a letter is left.
+    check(&["a", "b", "c", "d", "e", "f"], 4096, 1754);
+}
+
+#[test]
+fn containers_are_told_by_name() {
+    let got = status(
+        "{spec: {initContainers: [{name: z}, {name: y}], containers: [{name: b}, {name: a}]}}",
+        " ",
+        &[],
+        false,
+    );
+    let names = |list: Option<Vec<ContainerStatus>>| -> Vec<String> {
+        list.unwrap_or_default().into_iter().map(|one| one.name).collect()
+    };
+    assert_eq!(names(got.init_container_statuses), ["z", "y"]);
+    assert_eq!(names(got.container_statuses), ["a", "b"]);
 }

@@ -1,16 +1,18 @@
 //! Persistent volume claims: paths of the node (`hostPath`, `local`) and volumes of drivers.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    CSIVolumeSource, ISCSIVolumeSource, PersistentVolumeSpec, Pod, SecretReference, Volume,
+    CSIVolumeSource, ISCSIVolumeSource, PersistentVolumeClaim, PersistentVolumeSpec, Pod, SecretReference,
+    Volume,
 };
 
+use super::exclusive::{self, Exclusive};
 use super::iscsi::{self, Iscsi, Target};
 use super::nfs::Nfs;
-use super::{Lookup, Resolved};
+use super::{Lookup, Resolved, VolumeError};
 use crate::container::ConfigError;
 use crate::csi::{CsiVolume, Growth, places};
 use crate::pod;
@@ -24,13 +26,46 @@ pub fn name(pod: &Pod, volume: &Volume) -> Option<String> {
     volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod::name(pod), volume.name))
 }
 
-/// Follows the claim to its volume. `read_only`: the pod asks for no more.
+/// A volume of a pod that stands for a claim.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The volume's name in the pod.
+    pub volume: &'a str,
+    /// The claim's name.
+    pub claim: &'a str,
+    /// The pod asks for no more than to read it.
+    pub read_only: bool,
+}
+
+/// Follows the claim to its volume, after which the volume is called in errors once it is known.
 pub async fn resolve(
     pod: &Pod,
-    claim: &str,
-    read_only: bool,
+    wanted: Wanted<'_>,
     lookup: &dyn Lookup,
-) -> Result<Resolved, ConfigError> {
+    exclusive: &Exclusive,
+) -> Result<Resolved, VolumeError> {
+    let fail = |error| VolumeError::Config(wanted.volume.to_owned(), error);
+    let (volume, spec, waiting) = bound(pod, wanted.claim, lookup).await.map_err(fail)?;
+    let alone = spec.access_modes.iter().flatten().any(|mode| mode == exclusive::MODE);
+    if alone && !exclusive.take(pod, wanted.claim) {
+        let text = "volume uses the ReadWriteOncePod access mode and is already in use by another pod";
+        return Err(VolumeError::step("MountVolume.SetUp", &volume, text));
+    }
+    let is_block = spec.volume_mode.as_deref() == Some("Block");
+    if let Some(source) = spec.local.as_ref().filter(|local| !is_block && !Path::new(&local.path).exists()) {
+        let text = format!("path {:?} does not exist", source.path);
+        return Err(VolumeError::step("MountVolume.NewMounter initialization", &volume, text));
+    }
+    let fail = |error| VolumeError::Config(volume.clone(), error);
+    persistent(&volume, spec, waiting, wanted.read_only, lookup).await.map_err(fail)
+}
+
+/// The name of a claim's volume and what it is, with the claim if what is on the volume has to grow.
+async fn bound(
+    pod: &Pod,
+    claim: &str,
+    lookup: &dyn Lookup,
+) -> Result<(String, PersistentVolumeSpec, Option<PersistentVolumeClaim>), ConfigError> {
     let namespace = pod::namespace(pod);
     let missing = || ConfigError::Missing(format!("persistentvolumeclaim \"{claim}\" not found"));
     let found = lookup.claim(namespace, claim).await?.ok_or_else(missing)?;
@@ -46,7 +81,18 @@ pub async fn resolve(
         .ok_or_else(|| ConfigError::Missing(format!("PVC {namespace}/{claim} is not bound to a volume")))?;
     let missing = || ConfigError::Missing(format!("persistentvolume \"{volume}\" not found"));
     let spec = lookup.volume(&volume).await?.ok_or_else(missing)?.spec.unwrap_or_default();
-    if let Some(source) = driver_volume(&volume, &spec, read_only) {
+    Ok((volume, spec, waiting))
+}
+
+/// What a PersistentVolume is on the node.
+async fn persistent(
+    volume: &str,
+    spec: PersistentVolumeSpec,
+    waiting: Option<PersistentVolumeClaim>,
+    read_only: bool,
+    lookup: &dyn Lookup,
+) -> Result<Resolved, ConfigError> {
+    if let Some(source) = driver_volume(volume, &spec, read_only) {
         let size = spec.capacity.as_ref().and_then(|capacity| capacity.get("storage")).cloned();
         let growth = waiting.zip(size).map(|(claim, size)| Growth { claim, size });
         return Ok(Resolved::Csi(Box::new(CsiVolume { growth, ..source })));
@@ -54,7 +100,8 @@ pub async fn resolve(
     let is_block = spec.volume_mode.as_deref() == Some("Block");
     if let Some(source) = spec.host_path {
         let kind = source.type_.unwrap_or_default();
-        return Ok(Resolved::HostPath { path: PathBuf::from(source.path), kind, read_only });
+        let path = PathBuf::from(source.path);
+        return Ok(Resolved::HostPath { spec_name: volume.to_owned(), path, kind, read_only });
     }
     if let Some(source) = spec.iscsi {
         if is_block {
@@ -78,11 +125,11 @@ pub async fn resolve(
             target_portal: source.target_portal,
         };
         let options = spec.mount_options.unwrap_or_default();
-        return iscsi_with(&volume, &source, secret, options, lookup).await;
+        return iscsi_with(volume, &source, secret, options, lookup).await;
     }
     if let Some(source) = spec.nfs {
         return Ok(Resolved::Nfs(Nfs {
-            spec_name: volume,
+            spec_name: volume.to_owned(),
             server: source.server,
             path: source.path,
             options: spec.mount_options.unwrap_or_default(),
@@ -92,7 +139,8 @@ pub async fn resolve(
     if let Some(source) = spec.local {
         let kind = if is_block { "BlockDevice" } else { "Directory" };
         let path = PathBuf::from(source.path);
-        return Ok(Resolved::HostPath { path, kind: kind.to_owned(), read_only });
+        let (spec_name, kind) = (volume.to_owned(), kind.to_owned());
+        return Ok(Resolved::HostPath { spec_name, path, kind, read_only });
     }
     Err(ConfigError::Invalid(format!("persistentvolume \"{volume}\": this kind of volume is not supported")))
 }

@@ -44,7 +44,7 @@ pub async fn collect(
         let optional = source.optional == Some(true);
         let map =
             required(lookup.config_map(namespace, &source.name).await?, optional, "configmap", &source.name)?;
-        add_keys(&mut files, &config_map_data(map), source.items.as_deref(), mode, optional, "configmap")?;
+        add_keys(&mut files, &config_map_data(map), source.items.as_deref(), mode, optional, NO_CONFIG_KEY)?;
         return Ok(Some(("configmap", false, files)));
     }
     if let Some(source) = &volume.secret {
@@ -52,7 +52,7 @@ pub async fn collect(
         let optional = source.optional == Some(true);
         let name = source.secret_name.as_deref().unwrap_or_default();
         let secret = required(lookup.secret(namespace, name).await?, optional, "secret", name)?;
-        add_keys(&mut files, &secret_data(secret), source.items.as_deref(), mode, optional, "secret")?;
+        add_keys(&mut files, &secret_data(secret), source.items.as_deref(), mode, optional, NO_SECRET_KEY)?;
         return Ok(Some(("secret", true, files)));
     }
     if let Some(source) = &volume.downward_api {
@@ -81,13 +81,20 @@ async fn project(
         let optional = source.optional == Some(true);
         let map =
             required(lookup.config_map(namespace, &source.name).await?, optional, "configmap", &source.name)?;
-        return add_keys(files, &config_map_data(map), source.items.as_deref(), mode, optional, "configmap");
+        return add_keys(
+            files,
+            &config_map_data(map),
+            source.items.as_deref(),
+            mode,
+            optional,
+            NO_CONFIG_KEY,
+        );
     }
     if let Some(source) = &projection.secret {
         let optional = source.optional == Some(true);
         let secret =
             required(lookup.secret(namespace, &source.name).await?, optional, "secret", &source.name)?;
-        return add_keys(files, &secret_data(secret), source.items.as_deref(), mode, optional, "secret");
+        return add_keys(files, &secret_data(secret), source.items.as_deref(), mode, optional, NO_SECRET_KEY);
     }
     if let Some(source) = &projection.downward_api {
         return add_fields(files, pod, source.items.as_deref(), mode, around);
@@ -165,14 +172,18 @@ fn secret_data(secret: Option<Arc<Secret>>) -> BTreeMap<String, Vec<u8>> {
     secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
 }
 
-/// Adds all keys, or those that `items` lists under the paths it gives them.
+/// What is said of keys that are not there, which people search for.
+const NO_CONFIG_KEY: &str = "configmap references non-existent config key";
+const NO_SECRET_KEY: &str = "references non-existent secret key";
+
+/// Adds all keys, or those that `items` lists under the paths it gives them; `missing` says that there is none.
 fn add_keys(
     files: &mut Payload,
     data: &BTreeMap<String, Vec<u8>>,
     items: Option<&[KeyToPath]>,
     default_mode: u32,
     optional: bool,
-    kind: &str,
+    missing: &str,
 ) -> Result<(), ConfigError> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
         for (key, value) in data {
@@ -188,10 +199,7 @@ fn add_keys(
             }
             None if optional => {}
             None => {
-                return Err(ConfigError::Missing(format!(
-                    "{kind} references non-existent key: {}",
-                    item.key
-                )));
+                return Err(ConfigError::Missing(format!("{missing}: {}", item.key)));
             }
         }
     }
@@ -226,20 +234,21 @@ mod tests {
     #[test]
     fn keys_and_items() {
         let data: BTreeMap<_, _> = [("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())].into();
-        let check = |items: &str, optional: bool, expected: Option<&str>| {
+        let check = |items: &str, optional: bool, expected: Result<&str, &str>| {
             let items: Vec<KeyToPath> = serde_yaml_ng::from_str(items).expect("items");
             let mut files = Payload::new();
-            let result = add_keys(&mut files, &data, Some(&items), 0o600, optional, "secret");
+            let result = add_keys(&mut files, &data, Some(&items), 0o600, optional, NO_SECRET_KEY);
             let text: Vec<_> = files
                 .iter()
                 .map(|(path, file)| format!("{path}={}:{:o}", String::from_utf8_lossy(&file.data), file.mode))
                 .collect();
-            assert_eq!(result.ok().map(|()| text.join(" ")).as_deref(), expected);
+            let told = result.map(|()| text.join(" ")).map_err(|error| error.to_string());
+            assert_eq!(told.as_deref().map_err(String::as_str), expected);
         };
-        check("[]", false, Some("a=1:600 b=2:600"));
-        check("[{key: a, path: x/y, mode: 292}]", false, Some("x/y=1:444"));
-        check("[{key: z, path: x}]", false, None);
-        check("[{key: z, path: x}, {key: b, path: w}]", true, Some("w=2:600"));
+        check("[]", false, Ok("a=1:600 b=2:600"));
+        check("[{key: a, path: x/y, mode: 292}]", false, Ok("x/y=1:444"));
+        check("[{key: z, path: x}]", false, Err("references non-existent secret key: z"));
+        check("[{key: z, path: x}, {key: b, path: w}]", true, Ok("w=2:600"));
     }
 
     #[test]

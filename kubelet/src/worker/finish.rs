@@ -35,6 +35,7 @@ impl Worker {
         if !self.remove_files(&uid, !gone).await {
             return RETRY;
         }
+        self.context.exclusive.release(&uid);
         self.context.grants.release(&uid);
         self.context.users.release(&uid);
         if !gone {

@@ -1,6 +1,7 @@
 //! The mounts of a container: its volumes, `/etc/hosts` and the file for its last words.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -119,15 +120,19 @@ impl Worker {
         let volume = self.volume(&mount.name)?;
         let recursive_read_only = self.recursive_read_only(mount).await?;
         let sub = sub_path(mount, env)?;
-        let host_path = match sub.as_deref().filter(|sub| !sub.is_empty()) {
-            Some(sub) => subpath::prepare(directory, &volume.path, &mount.name, &container.name, index, sub)
-                .map_err(|error| {
-                    io::Error::other(format!(
-                        "failed to prepare subPath for volumeMount {:?} of container {:?}: {error}",
-                        mount.name, container.name
-                    ))
-                })?,
-            None => volume.path.clone(),
+        let host_path = if sub.is_empty() {
+            volume.path.clone()
+        } else {
+            let part = subpath::prepare(directory, &volume.path, &mount.name, &container.name, index, &sub);
+            part.map_err(|error| {
+                let (volume, container) = (&mount.name, &container.name);
+                let text = format!(
+                    "failed to prepare subPath for volumeMount {volume:?} of container {container:?}"
+                );
+                // Why is for the log: it would tell about the host's files.
+                tracing::warn!(pod = pod::full_name(&self.pod), %error, text);
+                io::Error::other(text)
+            })?
         };
         Ok(Mount {
             container_path: container_path(mount),
@@ -187,27 +192,39 @@ fn image_mount(mount: &VolumeMount, image: &ImageSpec, env: &[(String, String)])
         readonly: true,
         propagation: propagation(mount) as i32,
         image: Some(image.clone()),
-        image_sub_path: sub_path(mount, env)?.unwrap_or_default(),
+        image_sub_path: sub_path(mount, env)?,
         ..Default::default()
     })
 }
 
-/// The part of the volume that is mounted, with variables filled in.
-fn sub_path(mount: &VolumeMount, env: &[(String, String)]) -> io::Result<Option<String>> {
-    let Some(expression) = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty()) else {
-        return Ok(mount.sub_path.clone());
+/// The part of the volume that is mounted, with variables filled in; empty for the whole.
+fn sub_path(mount: &VolumeMount, env: &[(String, String)]) -> io::Result<String> {
+    let sub = match mount.sub_path_expr.as_deref().filter(|text| !text.is_empty()) {
+        Some(expression) => filled_in(expression, env).map_err(io::Error::other)?,
+        None => mount.sub_path.clone().unwrap_or_default(),
     };
+    if sub.starts_with('/') {
+        return Err(io::Error::other(format!("error SubPath `{sub}` must not be an absolute path")));
+    }
+    if sub.split('/').any(|part| part == "..") {
+        return Err(io::Error::other(format!("unable to provision SubPath `{sub}`: must not contain '..'")));
+    }
+    Ok(sub)
+}
+
+/// An expression with the values of its variables, all of which must say something.
+fn filled_in(expression: &str, env: &[(String, String)]) -> Result<String, String> {
     let variables: BTreeMap<&str, &str> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let unknown = std::cell::Cell::new(false);
+    let missing = RefCell::new(BTreeSet::new());
     let text = expand(expression, |name| {
-        let value = variables.get(name).copied();
-        unknown.set(unknown.get() | value.is_none());
+        let value = variables.get(name).copied().filter(|value| !value.is_empty());
+        if value.is_none() {
+            missing.borrow_mut().insert(name.to_owned());
+        }
         value
     });
-    if unknown.get() {
-        return Err(io::Error::other(format!("missing value for {expression:?} of subPathExpr")));
-    }
-    Ok(Some(text))
+    let missing: Vec<String> = missing.into_inner().into_iter().collect();
+    if missing.is_empty() { Ok(text) } else { Err(format!("missing value for {}", missing.join(", "))) }
 }
 
 fn file_mount(target: &str, path: &Path) -> Mount {
@@ -225,4 +242,27 @@ fn new_message_file(directory: &Path) -> io::Result<PathBuf> {
     std::fs::File::create_new(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_volumes() {
+        let env = [("A", "x"), ("UP", ".."), ("ROOT", "/tmp"), ("EMPTY", "")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let check = |member: &str, text: &str, expected: Result<&str, &str>| {
+            let mount = serde_json::json!({"name": "v", "mountPath": "/v", member: text});
+            let mount: VolumeMount = serde_json::from_value(mount).expect("mount");
+            let found = sub_path(&mount, &env).map_err(|error| error.to_string());
+            assert_eq!(found.as_deref().map_err(String::as_str), expected, "{member}: {text}");
+        };
+        check("subPath", "", Ok(""));
+        check("subPath", "a/$(A)", Ok("a/$(A)"));
+        check("subPathExpr", "a/$(A)", Ok("a/x"));
+        check("subPathExpr", "$(UP)", Err("unable to provision SubPath `..`: must not contain '..'"));
+        check("subPathExpr", "$(ROOT)", Err("error SubPath `/tmp` must not be an absolute path"));
+        check("subPathExpr", "$(NONE)/$(EMPTY)/$(A)", Err("missing value for EMPTY, NONE"));
+    }
 }

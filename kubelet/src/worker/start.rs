@@ -119,6 +119,9 @@ impl Worker {
             self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
             return Err(MAX_SANDBOX_RETRY);
         }
+        if attempt > 0 {
+            self.events.normal("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+        }
         let facts = &self.context.facts;
         for warning in resolv::config(&self.pod, &facts.cluster_dns, &facts.node_dns).1 {
             self.events.warning("DNSConfigForming", warning);
@@ -152,6 +155,7 @@ impl Worker {
             Ok(id) => {
                 tracing::debug!(pod = pod::full_name(&self.pod), id, "sandbox made");
                 self.sandbox_failures = 0;
+                self.is_beginning = true;
                 self.count_start(true);
                 Ok(())
             }
@@ -168,15 +172,22 @@ impl Worker {
     }
 
     fn count_start(&self, succeeded: bool) {
-        let has_users = pod::spec(&self.pod).host_users == Some(false);
         metrics::count(Name::StartedPods, &[]);
-        if has_users {
+        if pod::spec(&self.pod).host_users == Some(false) {
             metrics::count(Name::StartedUserNamespacedPods, &[]);
         }
         if !succeeded {
-            metrics::count(Name::StartedPodErrors, &[("code", "Unknown")]);
+            metrics::count(Name::StartedPodErrors, &[]);
         }
-        if !succeeded && has_users {
+        if !succeeded {
+            self.count_user_namespace_error();
+        }
+    }
+
+    /// Counts an error in the round that began a pod with users of its own: what is wrong with these may show only when
+    /// its first containers start.
+    fn count_user_namespace_error(&self) {
+        if pod::spec(&self.pod).host_users == Some(false) {
             metrics::count(Name::StartedUserNamespacedPodErrors, &[]);
         }
     }
@@ -227,6 +238,9 @@ impl Worker {
             Err(error) => {
                 let labels = [("container_type", kind), ("code", error.reason)];
                 metrics::count(Name::StartedContainerErrors, &labels);
+                if std::mem::take(&mut self.is_beginning) {
+                    self.count_user_namespace_error();
+                }
                 tracing::debug!(
                     pod = pod::full_name(&self.pod),
                     name,

@@ -1,9 +1,11 @@
 //! Stopping: single containers, and a whole pod in order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 
 use super::{Phase, Worker, hook};
 use crate::observed::{self, Observed};
@@ -32,11 +34,16 @@ impl Worker {
         let grace = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         self.events.container_normal(name, "Killing", message);
         let stop = Stop { id: id.to_owned(), name: name.to_owned(), grace };
-        self.stop_task(stop, true).await;
+        self.stop_task(stop, None).await;
     }
 
-    /// Runs the pre-stop hook within the grace period, then stops with what is left of it.
-    fn stop_task(&self, stop: Stop, hooks: bool) -> impl Future<Output = ()> + Send + use<> {
+    /// Runs the pre-stop hook within the grace period, waits while `later` has the container, which is to stop after
+    /// others, then stops it with what is left of the period.
+    fn stop_task(
+        &self,
+        stop: Stop,
+        later: Option<watch::Receiver<HashSet<String>>>,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (context, events, owner) =
             (Arc::clone(&self.context), self.events.clone(), Arc::clone(&self.pod));
         let ip = self
@@ -46,14 +53,13 @@ impl Worker {
             .and_then(|status| status.pod_ip)
             .unwrap_or_default();
         async move {
-            let mut left = stop.grace;
+            let begun = tokio::time::Instant::now();
+            let left = || stop.grace.saturating_sub(begun.elapsed());
             let container = pod::find_container(&owner, &stop.name);
             let pre_stop = container.as_ref().and_then(|c| c.lifecycle.as_ref()?.pre_stop.as_ref());
-            if let (true, Some(container), Some(pre_stop)) = (hooks && !left.is_zero(), &container, pre_stop)
-            {
-                let begun = tokio::time::Instant::now();
+            if let (false, Some(container), Some(pre_stop)) = (stop.grace.is_zero(), &container, pre_stop) {
                 let work = hook::run(&context.runtime, &stop.id, container, pre_stop, &ip);
-                match tokio::time::timeout(left, work).await {
+                match tokio::time::timeout(stop.grace, work).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
                         tracing::warn!(
@@ -70,9 +76,14 @@ impl Worker {
                         "pre-stop hook did not end within the grace period"
                     ),
                 }
-                left = left.saturating_sub(begun.elapsed()).max(MIN_GRACE);
             }
-            if let Err(error) = context.runtime.stop_container(&stop.id, left).await {
+            if let Some(mut later) = later {
+                let turn = later.wait_for(|later| !later.contains(&stop.id));
+                // Who has had no turn by then stops all the same.
+                let _ = tokio::time::timeout(left(), turn).await;
+            }
+            let grace = if stop.grace.is_zero() { Duration::ZERO } else { left().max(MIN_GRACE) };
+            if let Err(error) = context.runtime.stop_container(&stop.id, grace).await {
                 tracing::warn!(pod = pod::full_name(&owner), container = stop.name, %error, "container not stopped");
                 let message = format!("error killing container: {error}");
                 events.container_warning(&stop.name, "FailedKillPod", message);
@@ -116,12 +127,16 @@ impl Worker {
             self.stopping.remove(&id);
         }
         let probes = self.probes.results(&self.pod, &observed);
-        let next = next_to_stop(&self.pod, &observed);
-        if next.is_empty() {
+        if observed.running().next().is_none() {
             return self.stop_sandboxes(&observed).await;
         }
         self.report(&observed, &probes, false, false);
-        for container in next {
+        let next: HashSet<&str> =
+            next_to_stop(&self.pod, &observed).into_iter().map(|one| one.id.as_str()).collect();
+        let later = observed.running().filter(|one| !next.contains(one.id.as_str()));
+        self.stop_later.send_replace(later.map(|one| one.id.clone()).collect());
+        // All pre-stop hooks run at once, as in the original.
+        for container in observed.running() {
             if self.stopping.insert(container.id.clone()) {
                 self.spawn_stop(container);
             }
@@ -138,7 +153,7 @@ impl Worker {
         };
         let stop = Stop { id: container.id.clone(), name: container.name.clone(), grace };
         let (id, stopped, wake) = (stop.id.clone(), Arc::clone(&self.stopped), Arc::clone(&self.inbox.wake));
-        let task = self.stop_task(stop, true);
+        let task = self.stop_task(stop, Some(self.stop_later.subscribe()));
         let interrupt = self.stop_interrupt.clone();
         tokio::spawn(async move {
             interrupt.run_until_cancelled(task).await;
@@ -167,10 +182,9 @@ impl Worker {
     /// Stops everything in a sandbox that is given up, and the sandbox.
     pub(super) async fn stop_sandbox(&self, observed: &Observed, id: &str) -> Result<(), RuntimeError> {
         let inside = observed.running().filter(|container| container.sandbox == id);
-        self.events.normal("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
         let grace = Duration::from_secs(u64::try_from(pod::grace_seconds(&self.pod)).unwrap_or(0));
         let stops = inside.map(|container| {
-            self.stop_task(Stop { id: container.id.clone(), name: container.name.clone(), grace }, true)
+            self.stop_task(Stop { id: container.id.clone(), name: container.name.clone(), grace }, None)
         });
         futures::future::join_all(stops).await;
         let result = self.context.runtime.stop_pod_sandbox(id).await;

@@ -158,7 +158,8 @@ impl Worker {
             return false;
         }
         let (csi, lookup) = (&self.context.csi, self.context.lookup.as_ref());
-        match volumes::set_up(&directory, &self.pod, csi, lookup, &around).await {
+        let exclusive = &self.context.exclusive;
+        match volumes::set_up(&directory, &self.pod, csi, lookup, exclusive, &around).await {
             Ok(paths) => {
                 self.volumes = Some(paths);
                 self.refreshed = Some(Instant::now());
@@ -231,6 +232,7 @@ impl Worker {
                 }
             }
         }
+        self.is_beginning = false;
         match failed {
             Some(after) => Err(after.unwrap_or_start_retry()),
             None => Ok(!plan.actions.is_empty()),

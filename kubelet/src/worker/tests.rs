@@ -69,6 +69,7 @@ impl World {
                     .expect("users"),
             ),
             csi: Csi::new(dir.path().join("root"), "n"),
+            exclusive: Default::default(),
             lookup: Arc::new(Standalone),
             services: Arc::new(Standalone),
             shutdown: Arc::default(),
@@ -154,6 +155,48 @@ async fn runs_and_goes() {
     world.inbox.remove();
     world.until("nothing is left", |w| w.inbox.done.is_cancelled() && w.runtime.count() == (0, 0)).await;
     assert!(!world.context.pod_dir("u").exists());
+}
+
+/// Hooks do not wait for others to stop; containers do.
+#[tokio::test]
+async fn all_pre_stop_hooks_run_at_once() {
+    let bye = "lifecycle: {preStop: {exec: {command: [bye]}}}";
+    let world = World::start(&manifest(&format!(
+        "{{initContainers: [{{name: s, image: 'x:1', restartPolicy: Always, {bye}}},
+           {{name: t, image: 'x:1', restartPolicy: Always, {bye}}}],
+         containers: [{{name: a, image: 'x:1', lifecycle: {{preStop: {{sleep: {{seconds: 1}}}}}}}}]}}"
+    )));
+    world.until("ready", World::ready).await;
+    world.delete();
+    world.until("stopped", |w| w.did("stop sandbox")).await;
+    let mut journal = world.runtime.journal();
+    journal.retain(|entry| entry.starts_with("stop") || entry.starts_with("exec"));
+    journal[..2].sort();
+    assert_eq!(journal, ["exec s: bye", "exec t: bye", "stop a", "stop t", "stop s", "stop sandbox"]);
+}
+
+/// A new sandbox begins with the init containers.
+#[tokio::test]
+async fn begins_anew_in_another_sandbox() {
+    let world = World::start(&manifest(
+        "{initContainers: [{name: i, image: 'x:1'}], containers: [{name: a, image: 'x:1'}]}",
+    ));
+    world.until("the init container runs", |w| w.did("start i")).await;
+    world.exit("i", 0);
+    world.until("ready", World::ready).await;
+    let sandbox = world.runtime.list_pod_sandboxes(Some("u")).await.expect("list").remove(0).id;
+    world.runtime.stop_pod_sandbox(&sandbox).await.expect("stopped");
+    world.inbox.poke();
+    let count = |w: &World, what: &str| w.runtime.journal().iter().filter(|entry| *entry == what).count();
+    world.until("the init container runs again", |w| count(w, "start i") == 2).await;
+    assert_eq!(count(&world, "start a"), 1, "one after the other");
+    let restarts = |list: Option<Vec<k8s_openapi::api::core::v1::ContainerStatus>>| {
+        list.unwrap_or_default().first().map(|status| status.restart_count)
+    };
+    world.until("told", |w| restarts(w.status().init_container_statuses) == Some(1)).await;
+    world.exit("i", 0);
+    world.until("it runs again", |w| count(w, "start a") == 2).await;
+    world.until("told", |w| restarts(w.status().container_statuses) == Some(1)).await;
 }
 
 /// Nothing outlives a pod that is deleted while its container is being started.

@@ -190,9 +190,12 @@ pub async fn volumes_of_images(fixture: &Fixture) {
         image_sub_path: "no".to_owned(),
         ..Mount::default()
     }];
-    let id = fixture.runtime.create_container(&sandbox, config.clone(), pod.clone()).await.expect("created");
-    let error = fixture.runtime.start_container(&id).await.expect_err("start").to_string();
+    let made = fixture.runtime.create_container(&sandbox, config.clone(), pod.clone()).await;
+    let error = made.expect_err("no such part").to_string();
     assert!(error.contains("subPath \"no\""), "{error}");
+    assert!(
+        fixture.runtime.list_containers(Some("uid-image-volume-missing")).await.expect("list").is_empty()
+    );
     config.mounts[0].image = Some(ImageSpec { image: "test.local/none:1".to_owned() });
     fixture.runtime.create_container(&sandbox, config, pod.clone()).await.expect_err("no image");
     fixture.remove(&sandbox).await;

@@ -122,7 +122,16 @@ async fn users(fixture: &Fixture) {
         let context = security(&mut config);
         (context.run_as_user, context.run_as_group) = (number(uid), number(gid));
         context.supplemental_groups = groups.to_vec();
-        assert_eq!(fixture.outcome(pod, config).await.1, expected);
+        let (status, said) = fixture.outcome(pod, config).await;
+        assert_eq!(said, expected);
+        // Not every runtime tells it.
+        let told = status.user.and_then(|user| user.linux).map(|user| {
+            let groups: Vec<String> = user.supplemental_groups.iter().map(ToString::to_string).collect();
+            format!("{} {} {}", user.uid, user.gid, groups.join(" "))
+        });
+        if fixture.reopen.is_some() || told.is_some() {
+            assert_eq!(told.as_deref(), Some(expected));
+        }
     };
     check("user-root", None, None, &[], "0 0 0").await;
     check("user-1000", Some(1000), None, &[7], "1000 0 0 7").await;
@@ -195,6 +204,16 @@ async fn restrictions(fixture: &Fixture) {
         own_status(fixture, "restricted", fields, both).await,
         "CapEff:0000000000000000\nNoNewPrivs:1\nSeccomp:2"
     );
+    let pod = fixture.pod("no-profile");
+    let sandbox = fixture.sandbox(&pod).await;
+    let mut config = fixture.script(&pod, "true");
+    let localhost_ref = "/no/such/profile.json".to_owned();
+    security(&mut config).seccomp =
+        Some(SecurityProfile { profile_type: ProfileType::Localhost as i32, localhost_ref });
+    let error = fixture.runtime.create_container(&sandbox, config, pod.clone()).await;
+    let error = error.expect_err("no profile").to_string();
+    assert!(error.contains("cannot load seccomp profile \"/no/such/profile.json\""), "{error}");
+    fixture.remove(&sandbox).await;
     // The filter also holds for commands.
     let pod = fixture.pod("filtered-exec");
     let sandbox = fixture.sandbox(&pod).await;

@@ -72,7 +72,7 @@ fn one(container: &At<'_>, volumes: &[Volume<'_>], place: Place) {
         image.invalid("must not have leading or trailing whitespace");
     }
     container.get("terminationMessagePolicy").need_one_of(&["FallbackToLogsOnError", "File"]);
-    container.get("env").items().for_each(|variable| env::env(&variable));
+    container.get("env").items().for_each(|variable| env::env(&variable, volumes));
     env::env_from(&container.get("envFrom"));
     mounts::mounts(container, volumes);
     container.get("imagePullPolicy").need_one_of(&["Always", "IfNotPresent", "Never"]);

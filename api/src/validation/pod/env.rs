@@ -1,5 +1,7 @@
 //! Rules of environment variables, and of references to fields and resources of the pod.
 use super::super::cursor::At;
+use super::mounts;
+use super::volumes::Volume;
 use crate::names;
 
 const ENV_FIELDS: [&str; 9] = [
@@ -44,7 +46,7 @@ const RESOURCE_FIELDS: [&str; 6] = [
     "requests.memory",
 ];
 
-pub(super) fn env(variable: &At<'_>) {
+pub(super) fn env(variable: &At<'_>, volumes: &[Volume<'_>]) {
     variable.get("name").required_format(names::env_var_name);
     let Some(from) = variable.find("valueFrom") else { return };
     let mut sources = 0;
@@ -61,7 +63,10 @@ pub(super) fn env(variable: &At<'_>) {
         source.get("name").need();
         source.get("key").required_format(names::config_map_key);
     }
-    sources += usize::from(from.find("fileKeyRef").is_some());
+    if let Some(source) = from.find("fileKeyRef") {
+        sources += 1;
+        file_key_ref(&source, volumes);
+    }
     if sources == 0 {
         from.invalid_text(
             "",
@@ -71,6 +76,24 @@ pub(super) fn env(variable: &At<'_>) {
         from.invalid_text("", "may not be specified when `value` is not empty");
     } else if sources > 1 {
         from.invalid_text("", "may not have more than one field specified at a time");
+    }
+}
+
+/// A reference to a variable in a file that another container of the pod has written (KEP-3721).
+fn file_key_ref(reference: &At<'_>, volumes: &[Volume<'_>]) {
+    let (name, path, key) = (reference.get("volumeName"), reference.get("path"), reference.get("key"));
+    name.required_format(names::dns_label);
+    if path.need() {
+        mounts::local_non_reserved_path(&path);
+    }
+    key.required_format(names::env_var_name);
+    if name.is_empty() {
+        return;
+    }
+    match volumes.iter().find(|volume| volume.name == name.text()) {
+        None => name.not_found(),
+        Some(volume) if !volume.empty_dir => name.invalid("referenced volume must be of type emptyDir"),
+        Some(_) => {}
     }
 }
 

@@ -88,6 +88,14 @@ pub(super) fn local_descending_path(path: &At<'_>) {
     no_backsteps(path);
 }
 
+/// The same of a file in a volume, where names that begin with `..` are the kubelet's own.
+pub(super) fn local_non_reserved_path(path: &At<'_>) {
+    local_descending_path(path);
+    if path.text().starts_with("..") && !path.text().starts_with("../") {
+        path.invalid("must not start with '..'");
+    }
+}
+
 pub(in super::super) fn no_backsteps(path: &At<'_>) {
     if path.text().split('/').any(|part| part == "..") {
         path.invalid("must not contain '..'");

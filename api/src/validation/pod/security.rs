@@ -44,11 +44,10 @@ fn sysctls(list: &At<'_>, spec: &At<'_>) {
     for sysctl in list.items() {
         let name = sysctl.get("name");
         let dotted = name.text().replace('/', ".");
-        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
         if !name.need() {
             continue;
         }
-        if name.text().len() > 253 || !dotted.chars().all(good) {
+        if name.text().len() > 253 || !dotted.split('.').all(is_sysctl_segment) {
             let pattern = "([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
             name.invalid(format!("must have at most 253 characters and match regex ^{pattern}$"));
         } else if seen.contains(&name.text()) {
@@ -63,6 +62,15 @@ fn sysctls(list: &At<'_>, spec: &At<'_>) {
             name.invalid("may not be specified when 'hostIPC' is true");
         }
     }
+}
+
+/// Whether a part of a sysctl's name is of small letters, digits, `-` and `_`, with one of the former at both ends.
+fn is_sysctl_segment(text: &str) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(plain)
+        && bytes.last().is_some_and(plain)
+        && bytes.iter().all(|byte| plain(byte) || b"-_".contains(byte))
 }
 
 /// seccomp and AppArmor profiles.

@@ -9,6 +9,8 @@ pub(super) struct Volume<'a> {
     pub(super) name: &'a str,
     /// It can be a block device.
     pub(super) block: bool,
+    /// It is a folder that the pod begins with empty.
+    pub(super) empty_dir: bool,
 }
 
 const SOURCES: [&str; 30] = [
@@ -60,7 +62,8 @@ pub(super) fn volumes<'a>(list: &At<'a>, place: Place) -> Vec<Volume<'a>> {
         volume.exactly_one(&SOURCES, "may not specify more than 1 volume type", "must specify a volume type");
         source(&volume, place);
         let block = ["persistentVolumeClaim", "ephemeral"].iter().any(|n| volume.find(n).is_some());
-        found.push(Volume { name: name.text(), block });
+        let empty_dir = volume.find("emptyDir").is_some();
+        found.push(Volume { name: name.text(), block, empty_dir });
     }
     found
 }
@@ -165,10 +168,7 @@ fn keys_to_paths(items: &At<'_>) {
 fn item_path(item: &At<'_>) {
     let path = item.get("path");
     if path.need() {
-        mounts::local_descending_path(&path);
-        if path.text().starts_with("..") && !path.text().starts_with("../") {
-            path.invalid("must not start with '..'");
-        }
+        mounts::local_non_reserved_path(&path);
     }
 }
 

@@ -159,3 +159,69 @@ fn statuses() {
         ],
     );
 }
+
+#[test]
+fn names_of_sysctls() {
+    let regex = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+    for (name, good) in [
+        ("kernel.shm_rmid_forced", true),
+        ("net/ipv4/conf/eth0.1/rp-filter", true),
+        ("foo-", false),
+        ("bar..", false),
+        ("a..b", false),
+        (".a", false),
+        ("a.-b", false),
+        ("A", false),
+        ("safe!", false),
+    ] {
+        let expected = format!(
+            "spec.securityContext.sysctls[0].name: Invalid value: {name:?}: must have at most 253 characters and match regex {regex}"
+        );
+        let expected = if good { vec![] } else { vec![expected.as_str()] };
+        let sysctls = json!({"securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+        check("", "Pod", pod(json!({"spec": sysctls})), &expected);
+    }
+}
+
+#[test]
+fn variables_of_files() {
+    let label = format!("Invalid value: \"a/b\": {LABEL}");
+    for (reference, expected) in [
+        (json!({"volumeName": "dir", "path": "a/b.env", "key": "A.B c"}), vec![]),
+        (
+            json!({"volumeName": "", "path": "", "key": ""}),
+            vec![".volumeName: Required value", ".path: Required value", ".key: Required value"],
+        ),
+        (json!({"volumeName": "nope", "path": "p", "key": "K"}), vec![".volumeName: Not found: \"nope\""]),
+        (
+            json!({"volumeName": "secret", "path": "p", "key": "K"}),
+            vec![".volumeName: Invalid value: \"secret\": referenced volume must be of type emptyDir"],
+        ),
+        (
+            json!({"volumeName": "a/b", "path": "/x/../y", "key": "A=B"}),
+            vec![
+                &format!(".volumeName: {label}"),
+                ".path: Invalid value: \"/x/../y\": must be a relative path",
+                ".path: Invalid value: \"/x/../y\": must not contain '..'",
+                ".key: Invalid value: \"A=B\": a valid environment variable name must consist only of printable \
+                 ASCII characters other than '='",
+                ".volumeName: Not found: \"a/b\"",
+            ],
+        ),
+        (
+            json!({"volumeName": "dir", "path": "..data", "key": "K"}),
+            vec![".path: Invalid value: \"..data\": must not start with '..'"],
+        ),
+    ] {
+        let volumes =
+            json!([{"name": "dir", "emptyDir": {}}, {"name": "secret", "secret": {"secretName": "s"}}]);
+        let mut container = container();
+        container["env"] = json!([{"name": "V", "valueFrom": {"fileKeyRef": reference}}]);
+        let place = "spec.initContainers[0].env[0].valueFrom.fileKeyRef";
+        let expected: Vec<String> = expected.iter().map(|fault| format!("{place}{fault}")).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        container["name"] = json!("first");
+        let spec = json!({"volumes": volumes, "initContainers": [container]});
+        check("", "Pod", pod(json!({"spec": spec})), &expected);
+    }
+}

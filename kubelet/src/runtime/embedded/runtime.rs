@@ -333,6 +333,7 @@ impl Embedded {
         let write = || {
             let records: Vec<&Record> = std::iter::once(&record).chain(volumes.values()).collect();
             self.inner.store.hold(&id, &records, &directory)?;
+            super::shim::check(&config, &launch, &directory).map_err(failed)?;
             let status = Status { created_at: state::now(), ..Status::default() };
             write_config(&directory, &config).map_err(failed)?;
             state::write_json(&directory.join(state::STATUS), &status).map_err(failed)?;

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::state::{self, Launch, Phase, Sandbox, Status};
+use super::users::Identity;
 use crate::runtime::types::{
-    Container, ContainerConfig, ContainerState, ContainerStatus, ImageSpec, PodIp, PodSandbox,
-    PodSandboxConfig, PodSandboxNetworkStatus, PodSandboxState, PodSandboxStatus,
+    Container, ContainerConfig, ContainerState, ContainerStatus, ContainerUser, ImageSpec,
+    LinuxContainerUser, PodIp, PodSandbox, PodSandboxConfig, PodSandboxNetworkStatus, PodSandboxState,
+    PodSandboxStatus,
 };
 
 /// A sandbox.
@@ -182,6 +184,16 @@ impl KnownContainer {
             mounts: self.config.mounts.clone(),
             log_path: Path::new(log_directory).join(&self.config.log_path).display().to_string(),
             image_id: self.launch.image_id.clone(),
+            user: status.user.as_ref().map(user),
         }
     }
+}
+
+fn user(identity: &Identity) -> ContainerUser {
+    let linux = LinuxContainerUser {
+        uid: identity.uid.into(),
+        gid: identity.gid.into(),
+        supplemental_groups: identity.groups.iter().copied().map(i64::from).collect(),
+    };
+    ContainerUser { linux: Some(linux) }
 }

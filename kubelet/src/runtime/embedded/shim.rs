@@ -5,6 +5,7 @@
 //! process that only pauses, except where containers share their processes. It forks (inside of the OCI runtime),
 //! which a program with threads must not, and ends when it is told to or when its sandbox's directory is gone.
 
+mod check;
 mod container;
 mod executor;
 mod output;
@@ -17,6 +18,7 @@ mod server;
 mod streams;
 pub mod userns;
 
+pub use check::check;
 pub use container::unified;
 pub use pause::PROGRAM as PAUSE_PROGRAM;
 pub use server::run;

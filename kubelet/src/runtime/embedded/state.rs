@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::store::Execution;
+use super::users::Identity;
 pub use crate::runtime::usage::now;
 
 /// The sandbox's socket.
@@ -101,6 +102,9 @@ pub struct Status {
     pub message: String,
     /// Its first process.
     pub pid: i32,
+    /// Who that began as.
+    #[serde(default)]
+    pub user: Option<Identity>,
 }
 
 /// Replaces a file in one step.

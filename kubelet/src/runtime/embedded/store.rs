@@ -24,7 +24,7 @@ mod overlay;
 mod unpack;
 
 pub use manifest::{Descriptor, Execution, ImageConfig, Manifest, architecture};
-pub use overlay::{mount_layers, mount_overlay};
+pub use overlay::{mount_layers, mount_overlay, on_own_directory};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -287,6 +287,24 @@ pub struct ContainerStatusRequest {
     pub verbose: bool,
 }
 
+/// Who the first process of a container began as.
+#[derive(Clone, PartialEq, Eq, ::prost::Message)]
+pub struct LinuxContainerUser {
+    #[prost(int64, tag = "1")]
+    pub uid: i64,
+    #[prost(int64, tag = "2")]
+    pub gid: i64,
+    #[prost(int64, repeated, tag = "3")]
+    pub supplemental_groups: Vec<i64>,
+}
+
+/// The same for every operating system.
+#[derive(Clone, PartialEq, Eq, ::prost::Message)]
+pub struct ContainerUser {
+    #[prost(message, optional, tag = "1")]
+    pub linux: Option<LinuxContainerUser>,
+}
+
 /// A container as the runtime reports it in detail.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ContainerStatus {
@@ -322,6 +340,8 @@ pub struct ContainerStatus {
     pub log_path: String,
     #[prost(string, tag = "17")]
     pub image_id: String,
+    #[prost(message, optional, tag = "18")]
+    pub user: Option<ContainerUser>,
 }
 
 /// Answer of the call ContainerStatus.

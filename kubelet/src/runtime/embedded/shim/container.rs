@@ -23,9 +23,12 @@ use crate::runtime::embedded::cdi::{self, Registry};
 use crate::runtime::embedded::spec::{self, Parts, Processes};
 use crate::runtime::embedded::state::{self, Launch};
 use crate::runtime::embedded::store::{Execution, mount_layers, mount_overlay};
-use crate::runtime::embedded::users::Database;
+use crate::runtime::embedded::users::{Database, Identity};
 use crate::runtime::embedded::{devices, state::OCI};
-use crate::runtime::types::{ContainerConfig, Mount, NamespaceMode, PodSandboxConfig, ProfileType};
+use crate::runtime::types::{
+    ContainerConfig, LinuxContainerSecurityContext, Mount, NamespaceMode, PodSandboxConfig, ProfileType,
+    SecurityProfile,
+};
 
 /// Where the kernel shows control groups.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -64,6 +67,8 @@ pub struct Started {
     pub program: Program,
     /// The specification of its process.
     pub process: Value,
+    /// Who that process begins as.
+    pub identity: Identity,
     /// User and group of that process as the host sees them.
     user: (u32, u32),
     /// How readily the kernel kills it for memory.
@@ -191,7 +196,8 @@ pub fn start(
     // It has its own by now.
     userns::unmount_all(&folder);
     let pid = container.pid().ok_or("the container has no process")?;
-    Ok(Started { pid: Pid::from_raw(pid.as_raw()), program, process, user, oom_score_adj: adjustment })
+    let pid = Pid::from_raw(pid.as_raw());
+    Ok(Started { pid, program, process, identity, user, oom_score_adj: adjustment })
 }
 
 /// Runs a command in a container.
@@ -240,6 +246,15 @@ fn builder(
     Ok(builder)
 }
 
+/// The filter of the node's profile that a container asks for.
+pub fn chosen_filter(security: &LinuxContainerSecurityContext) -> Result<Option<Filter>, String> {
+    let is_chosen = |profile: &&SecurityProfile| {
+        !security.privileged && profile.profile_type == ProfileType::Localhost as i32
+    };
+    let chosen = security.seccomp.as_ref().filter(is_chosen);
+    chosen.map(|profile| Filter::of_file(Path::new(&profile.localhost_ref))).transpose()
+}
+
 /// The filter of a container, and what its process must keep until that is set.
 fn program(config: &ContainerConfig, process: &mut Value) -> Result<Program, String> {
     let security = spec::security(config);
@@ -248,15 +263,9 @@ fn program(config: &ContainerConfig, process: &mut Value) -> Result<Program, Str
     if security.privileged || unconfined {
         return Ok(Program::default());
     }
-    let mut chosen = None;
-    if profile.profile_type == ProfileType::Localhost as i32 {
-        let path = &profile.localhost_ref;
-        let loaded = std::fs::read_to_string(path).map_err(text).and_then(|text| Filter::of_profile(&text));
-        chosen = Some(loaded.map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))?);
-    }
     let keep: Vec<String> =
         serde_json::from_value(process["capabilities"]["bounding"].clone()).map_err(text)?;
-    let filter = match chosen {
+    let filter = match chosen_filter(&security)? {
         Some(filter) => Some(filter),
         None => Some(Filter::runtime_default(&keep.iter().cloned().collect())?),
     };
@@ -283,16 +292,21 @@ fn mount_volumes(folder: &Path, launch: &Launch, layers: &Path, mounts: &mut [Mo
             within(layers, || mount_layers(of_image, &empty, &target))
         };
         mounted().map_err(|error| format!("failed to mount image {image:?}: {error}"))?;
-        let missing = |error: pathrs::error::Error| {
-            format!("failed to mount image {image:?}: subPath {:?}: {error}", mount.image_sub_path)
-        };
-        let root = pathrs::Root::open(&target).map_err(missing)?;
-        let sub = Some(mount.image_sub_path.trim_matches('/')).filter(|sub| !sub.is_empty()).unwrap_or(".");
-        let part = root.resolve(sub).map_err(missing)?;
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", part.as_fd().as_raw_fd()));
-        mount.host_path = path.map_err(text)?.display().to_string();
+        mount.host_path = part_of_image(&target, mount)?.display().to_string();
     }
     Ok(())
+}
+
+/// Where the part that a volume shows of the image mounted at `target` is.
+pub fn part_of_image(target: &Path, mount: &Mount) -> Result<PathBuf, String> {
+    let image = mount.image.clone().unwrap_or_default().image;
+    let missing = |error: pathrs::error::Error| {
+        format!("failed to mount image {image:?}: subPath {:?}: {error}", mount.image_sub_path)
+    };
+    let root = pathrs::Root::open(target).map_err(missing)?;
+    let sub = Some(mount.image_sub_path.trim_matches('/')).filter(|sub| !sub.is_empty()).unwrap_or(".");
+    let part = root.resolve(sub).map_err(missing)?;
+    std::fs::read_link(format!("/proc/self/fd/{}", part.as_fd().as_raw_fd())).map_err(text)
 }
 
 /// Does something where names relative to a folder are short.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 
 use nix::libc;
 use seccompiler::{
@@ -155,9 +156,11 @@ impl Filter {
         build().map_err(|error| error.to_string())
     }
 
-    /// The filter of a profile's text.
-    pub fn of_profile(text: &str) -> Result<Self, String> {
-        super::profile::programs(text).map(Self)
+    /// The filter of a profile.
+    pub fn of_file(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let programs = text.and_then(|text| super::profile::programs(&text));
+        programs.map(Self).map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))
     }
 
     /// Sets the filter for this process for ever. Without `no_new_privs` this needs the capability SYS_ADMIN.

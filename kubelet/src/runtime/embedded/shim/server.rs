@@ -344,9 +344,13 @@ impl Server {
         let begun = self.begin(&config, id);
         match begun {
             Ok((started, flow)) => {
-                let now = state::now();
-                status =
-                    Status { phase: Phase::Running, started_at: now, pid: started.pid.as_raw(), ..status };
+                status = Status {
+                    phase: Phase::Running,
+                    started_at: state::now(),
+                    pid: started.pid.as_raw(),
+                    user: Some(started.identity.clone()),
+                    ..status
+                };
                 let result = state::write_json(&folder.join(state::STATUS), &status).map_err(text);
                 let (mode, _) = container::namespace_mode(&config);
                 let shares_processes = mode != NamespaceMode::Container;

@@ -145,7 +145,7 @@ fn layers_hide_what_is_below() {
     for name in ["upper", "work", "merged"] {
         std::fs::create_dir(at(name)).expect("folder");
     }
-    overlay::on_own_directory(&store.layers_dir(), || {
+    on_own_directory(&store.layers_dir(), || {
         mount_overlay(&record.layers, &at("upper"), &at("work"), &at("merged"))
     })
     .expect("mounted");
