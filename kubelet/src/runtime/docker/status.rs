@@ -106,6 +106,8 @@ pub fn container(inspected: &ContainerInspectResponse, note: ContainerNote) -> C
         mounts: mounts.collect(),
         log_path: note.log_path,
         image_id: inspected.image.clone().unwrap_or_default(),
+        // The engine tells what was asked for, not who the process became.
+        user: None,
     }
 }
 
