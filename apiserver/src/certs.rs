@@ -1,19 +1,53 @@
-//! The server's TLS: its certificate from files or self-signed, HTTP/2 before HTTP/1.1, any client certificate taken.
+//! The server's TLS: its certificates from files or self-signed, HTTP/2 before HTTP/1.1, any client certificate taken.
+mod named;
+
+pub use named::{ByName, NamedCertificate};
+
 use anyhow::Result;
 use knarr_reload::clients::AcceptAny;
-use knarr_reload::identity::{Identity, Shown};
+use knarr_reload::identity::Shown;
 use knarr_reload::protocol::{self, Minimum};
-use rcgen::{CertificateParams, KeyPair, SanType};
+use rcgen::{Certificate, CertificateParams, KeyPair, SanType};
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::ResolvesServerCert;
 use rustls::{DistinguishedName, ServerConfig};
+use std::fs;
+use std::io::Write;
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
-/// Makes a certificate for these addresses that nobody else vouches for.
+/// The certificate `apiserver.crt` of a directory (`--cert-dir`) with its key, which are made where they are missing.
+///
+/// # Errors
+/// Files that cannot be written or hold neither.
+pub fn kept(directory: &Path, addresses: &[IpAddr]) -> Result<Shown> {
+    let (certificate, key) = (directory.join("apiserver.crt"), directory.join("apiserver.key"));
+    if !(certificate.exists() && key.exists()) {
+        let (made, made_key) = self_signed(addresses)?;
+        fs::create_dir_all(directory)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&key)?;
+        file.write_all(made_key.serialize_pem().as_bytes())?;
+        fs::write(&certificate, made.pem())?;
+    }
+    Shown::of_files(&certificate, &key)
+}
+
+/// A certificate that lasts as long as the process.
 ///
 /// # Errors
 /// The cryptography library's.
-pub fn self_signed(addresses: &[IpAddr]) -> Result<Identity> {
+pub fn passing(addresses: &[IpAddr]) -> Result<Shown> {
+    let (made, key) = self_signed(addresses)?;
+    let key =
+        PrivateKeyDer::try_from(key.serialize_der()).map_err(|e| anyhow::anyhow!("generated key: {e}"))?;
+    Shown::fixed((vec![made.der().clone()], key))
+}
+
+/// Makes a certificate for these addresses that nobody else vouches for.
+fn self_signed(addresses: &[IpAddr]) -> Result<(Certificate, KeyPair)> {
     let key = KeyPair::generate()?;
     let names = [
         "localhost",
@@ -24,10 +58,7 @@ pub fn self_signed(addresses: &[IpAddr]) -> Result<Identity> {
     ];
     let mut params = CertificateParams::new(names.map(str::to_owned))?;
     params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
-    let certificate = params.self_signed(&key)?;
-    let key =
-        PrivateKeyDer::try_from(key.serialize_der()).map_err(|e| anyhow::anyhow!("generated key: {e}"))?;
-    Ok((vec![certificate.der().clone()], key))
+    Ok((params.self_signed(&key)?, key))
 }
 
 /// The TLS settings of the listener; `hints` are the authorities named to clients, `suites` those of TLS 1.2 (all where
@@ -36,7 +67,7 @@ pub fn self_signed(addresses: &[IpAddr]) -> Result<Identity> {
 /// # Errors
 /// Suites that are not known; the cryptography library's.
 pub fn server_config(
-    serving: Shown,
+    serving: Arc<dyn ResolvesServerCert>,
     hints: Vec<DistinguishedName>,
     suites: &[String],
     oldest: Minimum,
@@ -46,7 +77,27 @@ pub fn server_config(
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(oldest.versions())?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(serving));
+        .with_cert_resolver(serving);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_certificate_is_made_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().join("new");
+        let shown = || kept(&directory, &[Ipv4Addr::LOCALHOST.into()]).unwrap().now().cert[0].clone();
+        let first = shown();
+        assert_eq!(shown(), first);
+        let mode = fs::metadata(directory.join("apiserver.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_file(directory.join("apiserver.crt")).unwrap();
+        assert_ne!(shown(), first);
+    }
 }

@@ -53,7 +53,7 @@ pub struct Args {
     /// Host name for URLs handed out to clients outside.
     #[arg(long, default_value = "")]
     pub external_hostname: String,
-    /// Serving certificate, with intermediates; default: a self-signed one, made at start.
+    /// Serving certificate, with intermediates; default: a self-signed one (see --cert-dir).
     #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
     pub tls_cert_file: Option<PathBuf>,
     /// Key of the serving certificate.
@@ -163,6 +163,9 @@ pub struct Args {
     /// Its key.
     #[arg(long, value_name = "FILE", requires = "kubelet_client_certificate")]
     pub kubelet_client_key: Option<PathBuf>,
+    /// How long a kubelet may take to answer a connection.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub kubelet_timeout: Duration,
     /// Kinds of node addresses to reach kubelets at, best first.
     #[arg(
         long,

@@ -35,43 +35,51 @@ pub trait Check: Send + Sync {
     }
 }
 
-/// A check that is a flag: a start-up step that has to be done once.
-pub struct Step {
+/// Something that has to be done once.
+#[derive(Default)]
+pub struct Step(AtomicBool);
+
+impl Step {
+    /// The step is done.
+    pub fn done(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// The check of this name that is well once the step is done.
+    pub fn named(self: &Arc<Self>, name: &'static str) -> Arc<dyn Check> {
+        Arc::new(StepCheck { name, step: self.clone(), wanted: true, scope: Scope::Everywhere })
+    }
+
+    /// The same of `/readyz` alone.
+    pub fn named_of_ready(self: &Arc<Self>, name: &'static str) -> Arc<dyn Check> {
+        Arc::new(StepCheck { name, step: self.clone(), wanted: true, scope: Scope::Ready })
+    }
+
+    /// The check of `/readyz` that is well until the step is done.
+    pub fn until_done(self: &Arc<Self>, name: &'static str) -> Arc<dyn Check> {
+        Arc::new(StepCheck { name, step: self.clone(), wanted: false, scope: Scope::Ready })
+    }
+}
+
+struct StepCheck {
     name: &'static str,
-    done: AtomicBool,
+    step: Arc<Step>,
+    wanted: bool,
     scope: Scope,
 }
 
-impl Step {
-    /// A step not yet done.
-    pub fn pending(name: &'static str) -> Arc<Self> {
-        Arc::new(Self { name, done: AtomicBool::new(false), scope: Scope::Everywhere })
-    }
-
-    /// A state of `/readyz` alone that holds until [`Step::undo`].
-    pub fn ready_until_undone(name: &'static str) -> Arc<Self> {
-        Arc::new(Self { name, done: AtomicBool::new(true), scope: Scope::Ready })
-    }
-
-    /// The step is done.
-    pub fn done(&self) {
-        self.done.store(true, Ordering::Release);
-    }
-
-    /// The state no longer holds.
-    pub fn undo(&self) {
-        self.done.store(false, Ordering::Release);
-    }
-}
-
 #[async_trait]
-impl Check for Step {
+impl Check for StepCheck {
     fn name(&self) -> &str {
         self.name
     }
 
     async fn check(&self) -> Result<(), String> {
-        if self.done.load(Ordering::Acquire) { Ok(()) } else { Err("not finished".to_owned()) }
+        match self.step.0.load(Ordering::Acquire) {
+            done if done == self.wanted => Ok(()),
+            true => Err("process is shutting down".to_owned()),
+            false => Err("not finished".to_owned()),
+        }
     }
 
     fn scope(&self) -> Scope {
@@ -185,9 +193,9 @@ mod tests {
     #[tokio::test]
     async fn answers() {
         let health = Health::default();
-        let (step, shutdown) = (Step::pending("step"), Step::ready_until_undone("shutdown"));
-        health.add(step.clone());
-        health.add(shutdown.clone());
+        let (step, shutdown) = <(Arc<Step>, Arc<Step>)>::default();
+        health.add(step.named("step"));
+        health.add(shutdown.until_done("shutdown"));
         let check = async |uri: &str, code: u16, text: &str| {
             let info = RequestInfo::new(&http::Method::GET, &uri.parse().unwrap()).unwrap();
             let response = health.answer(&info).await.unwrap();
@@ -205,7 +213,7 @@ mod tests {
         .await;
         step.done();
         check("/readyz/shutdown", 200, "ok").await;
-        shutdown.undo();
+        shutdown.done();
         check("/livez?verbose", 200, "[+]step ok\nlivez check passed\n").await;
         let slis = health.slis().encode();
         for line in [

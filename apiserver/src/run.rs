@@ -4,6 +4,7 @@
 //! that a client that polls `/readyz` sees the server as soon as it is.
 mod authentication;
 mod authorization;
+mod milestones;
 
 use crate::addresses;
 use crate::admission::{Chain as Admission, Parts, webhook};
@@ -11,10 +12,11 @@ use crate::aggregator::{Aggregator, usage::UsageApi};
 use crate::audit::Audit;
 use crate::authn::impersonation::Impersonation;
 use crate::authz::{Authorizer, rbac};
+use crate::certs::{self, ByName};
 use crate::election;
 use crate::flags::Args;
 use crate::flowcontrol::{self, Counts, FlowControl};
-use crate::health::{Check, Health, Step};
+use crate::health::{Health, Step};
 use crate::hooks::ServerHooks;
 use crate::loopback::{Late, Loopback};
 use crate::metrics::Metrics;
@@ -22,7 +24,9 @@ use crate::objects::{Change, Objects};
 use crate::outbound::Outbound;
 use crate::own_paths::OwnPaths;
 use crate::registry::{self, Registry, Settings};
-use crate::server::{chain::Chain, limits::Limits, listen};
+use crate::server::chain::Chain;
+use crate::server::limits::Limits;
+use crate::server::listen::{self, Manners};
 use crate::storage::encryption::Encryption;
 use crate::storage::postgres::Postgres;
 use crate::storage::sqlite::Sqlite;
@@ -31,12 +35,12 @@ use crate::storage::{Backend, Options, Store, Watched};
 use crate::streaming::{Config as UpstreamConfig, Prober, Streaming, Upstream};
 use crate::tokens::{Config as TokenConfig, Tokens};
 use crate::zpages::Pages;
-use crate::{aggregator, bootstrap, certs, custom};
-use anyhow::{Context, Result, bail};
-use async_trait::async_trait;
+use crate::{aggregator, bootstrap, custom};
+use anyhow::{Context, Result, anyhow, bail};
 use futures::StreamExt;
 use knarr_api::status::Status;
 use knarr_reload::identity::{self, Shown};
+use milestones::Milestones;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -89,7 +93,11 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().bootstrap(started)));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().keep_flows()));
     tasks.spawn(background.clone().run_until_cancelled_owned(server.clone().count()));
-    let aggregation = aggregator::keep(server.aggregator.clone(), server.client.clone());
+    let aggregation = aggregator::keep(
+        server.aggregator.clone(),
+        server.client.clone(),
+        server.milestones.registered.clone(),
+    );
     tasks.spawn(background.clone().run_until_cancelled_owned(aggregation));
     let addresses = addresses::keep(server.objects.clone(), server.client.clone());
     tasks.spawn(background.clone().run_until_cancelled_owned(addresses));
@@ -104,11 +112,11 @@ pub async fn run_on(listener: TcpListener, args: Args, shutdown: CancellationTok
     let (stopping, delay) = (shutdown.clone(), args.serving.shutdown_delay_duration);
     tasks.spawn(async move {
         stopping.cancelled().await;
-        ending.stopping.undo();
+        ending.milestones.stopping.done();
         tokio::time::sleep(delay).await;
         ended.cancel();
     });
-    listen::serve(listener, server.tls.clone(), server.chain.clone()).await;
+    listen::serve(listener, server.tls.clone(), server.chain.clone(), server.manners.clone()).await;
     background.cancel();
     tasks.close();
     tasks.wait().await;
@@ -166,19 +174,14 @@ async fn open_store(args: &Args, metrics: &Metrics, shutdown: CancellationToken)
 struct Server {
     chain: Arc<Chain>,
     tls: Arc<rustls::ServerConfig>,
+    manners: Arc<Manners>,
     objects: Arc<dyn Objects>,
     authorizer: Authorizer,
     client: Loopback,
     registry: Arc<Registry>,
     aggregator: Arc<Aggregator>,
     args: Args,
-    synced: Arc<Step>,
-    roles: Arc<Step>,
-    classes: Arc<Step>,
-    namespaces: Arc<Step>,
-    service: Arc<Step>,
-    flows: Arc<Step>,
-    stopping: Arc<Step>,
+    milestones: Milestones,
     store: Store,
     counts: Counts,
     /// Where the database lies; none where that is a temporary directory.
@@ -244,37 +247,13 @@ fn assemble(
     let aggregator =
         Aggregator::new(registry.clone(), objects.clone(), outbound, usage, metrics.aggregator.clone());
     let aggregator = Arc::new(aggregator);
-    let serving = match (&args.tls_cert_file, &args.tls_private_key_file) {
-        (Some(certificate), Some(key)) => Shown::of_files(certificate, key)?,
-        _ => Shown::fixed(certs::self_signed(&[IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()])?)?,
-    };
     let counts = Counts::default();
     let seats = args.max_requests_inflight + args.max_mutating_requests_inflight;
     let flow = (args.enable_priority_and_fairness && seats > 0)
         .then(|| Arc::new(FlowControl::new(seats, args.request_timeout / 4, counts.clone(), &metrics)));
-    let steps = [
-        "poststarthook/informers-synced",
-        "poststarthook/rbac/bootstrap-roles",
-        "poststarthook/scheduling/bootstrap-system-priority-classes",
-        "poststarthook/start-system-namespaces-controller",
-        "poststarthook/bootstrap-controller",
-        "poststarthook/priority-and-fairness-config-producer",
-    ];
-    let [synced, roles, classes, namespaces, service, flows] = steps.map(Step::pending);
-    let stopping = Step::ready_until_undone("shutdown");
+    let milestones = Milestones::default();
     let health = Arc::new(Health::default());
-    let checks: [Arc<dyn Check>; 9] = [
-        Arc::new(Ping),
-        Arc::new(StorageCheck(store.clone())),
-        synced.clone(),
-        roles.clone(),
-        classes.clone(),
-        namespaces.clone(),
-        service.clone(),
-        flows.clone(),
-        stopping.clone(),
-    ];
-    checks.into_iter().for_each(|check| health.add(check));
+    milestones.checks(&store).into_iter().for_each(|check| health.add(check));
     if let Some(encryption) = store.encryption() {
         health.add(encryption.clone());
     }
@@ -300,33 +279,27 @@ fn assemble(
         handler: aggregator.clone(),
         open_paths: args.authorization_always_allow_paths.clone(),
         timeout: args.request_timeout,
-        streams: args.serving.http2_max_streams_per_connection,
-        strict_transport_security: args.serving.strict_transport_security(),
         shutdown: shutdown.clone(),
     };
+    let manners = args.serving.manners().map_err(|error| anyhow!("--cors-allowed-origins: {error}"))?;
     let client = Loopback::new(registry.clone(), shutdown);
     own.set(&client);
     Ok(Arc::new(Server {
         chain: Arc::new(chain),
         tls: certs::server_config(
-            serving,
+            shown(args)?,
             hints,
             &args.serving.tls_cipher_suites,
             args.serving.tls_min_version,
         )?,
+        manners: Arc::new(manners),
         objects,
         client,
         registry,
         aggregator,
         authorizer,
         args: args.clone(),
-        synced,
-        roles,
-        classes,
-        namespaces,
-        service,
-        flows,
-        stopping,
+        milestones,
         store,
         counts,
         place: place(args),
@@ -360,7 +333,7 @@ impl Server {
             };
             tasks.spawn(stop.clone().run_until_cancelled_owned(feed));
         }
-        let step = self.synced.clone();
+        let step = self.milestones.synced.clone();
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
             if synced.acquire_many(feeds.len() as u32).await.is_ok() {
                 step.done();
@@ -390,7 +363,7 @@ impl Server {
 
     /// Publishes the configuration of priority and fairness, then follows it.
     async fn keep_flows(self: Arc<Self>) {
-        self.until_done("flow control", &self.flows, || flowcontrol::publish(&self.client)).await;
+        self.until_done("flow control", &self.milestones.flows, || flowcontrol::publish(&self.client)).await;
         if let Some(flow) = &self.chain.flow {
             let follow = flowcontrol::follow(flow.clone(), self.objects.clone(), self.client.clone());
             futures::join!(follow, flowcontrol::keep(&self.client));
@@ -408,25 +381,27 @@ impl Server {
     /// Makes what every cluster has, trying again until it is there.
     async fn bootstrap(self: Arc<Self>, started: Instant) {
         let client = &self.client;
-        self.until_done("namespaces", &self.namespaces, || bootstrap::namespaces(client)).await;
+        self.until_done("namespaces", &self.milestones.namespaces, || bootstrap::namespaces(client)).await;
         let advertised = bootstrap::Advertised {
             address: SocketAddr::new(self.args.advertised(), self.args.secure_port),
             ranges: self.args.service_cluster_ip_range.clone(),
             publish: self.args.endpoint_reconciler_type != "none",
         };
+        let data = authentication::settings(&self.args);
         futures::join!(
-            self.until_done("default/kubernetes", &self.service, || {
+            self.until_done("default/kubernetes", &self.milestones.service, || {
                 bootstrap::kubernetes_service(client, &advertised)
             }),
-            self.until_done("roles", &self.roles, || bootstrap::rbac(client, &*self.objects)),
-            self.until_done("priority classes", &self.classes, || bootstrap::priority_classes(client)),
+            self.until_done("roles", &self.milestones.roles, || bootstrap::rbac(client, &*self.objects)),
+            self.until_done("priority classes", &self.milestones.classes, || bootstrap::priority_classes(
+                client
+            )),
+            self.until_done("authentication settings", &self.milestones.settings, || {
+                bootstrap::authentication_settings(client, &data)
+            }),
         );
         tracing::info!(took = ?started.elapsed(), "ready");
-        let published = Step::pending("authentication settings");
-        let data = authentication::settings(&self.args);
-        let publish = || bootstrap::authentication_settings(client, &data);
-        self.until_done("authentication settings", &published, publish).await;
-        let tracked = Step::pending("token tracking");
+        let tracked = Step::default();
         let today = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).date();
         self.until_done("token tracking", &tracked, || bootstrap::token_tracking(client, today)).await;
         if advertised.publish && advertised.address.ip().is_loopback() {
@@ -485,8 +460,20 @@ fn upstream_config(args: &Args) -> Result<UpstreamConfig> {
     Ok(UpstreamConfig {
         kubelet_ca: args.kubelet_certificate_authority.as_deref().map(read).transpose()?,
         kubelet_identity: identity,
+        patience: args.kubelet_timeout,
         address_types: args.kubelet_preferred_address_types.clone(),
     })
+}
+
+/// What the listener shows to those who connect.
+fn shown(args: &Args) -> Result<Arc<ByName>> {
+    let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()];
+    let default = match (&args.tls_cert_file, &args.tls_private_key_file, &args.serving.cert_dir) {
+        (Some(certificate), Some(key), _) => Shown::of_files(certificate, key)?,
+        (_, _, Some(directory)) => certs::kept(directory, &addresses).context("--cert-dir")?,
+        _ => certs::passing(&addresses)?,
+    };
+    Ok(Arc::new(ByName::new(default, &args.serving.tls_sni_cert_key).context("--tls-sni-cert-key")?))
 }
 
 /// The client of webhooks and aggregated servers.
@@ -509,32 +496,4 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn authority(address: IpAddr, port: u16) -> String {
     SocketAddr::new(address, port).to_string()
-}
-
-/// Answers, so it lives.
-struct Ping;
-
-#[async_trait]
-impl Check for Ping {
-    fn name(&self) -> &str {
-        "ping"
-    }
-
-    async fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-/// Named `etcd` as in the original, since tools exclude it by that name.
-struct StorageCheck(Store);
-
-#[async_trait]
-impl Check for StorageCheck {
-    fn name(&self) -> &str {
-        "etcd"
-    }
-
-    async fn check(&self) -> Result<(), String> {
-        self.0.ready().await
-    }
 }

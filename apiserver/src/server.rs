@@ -2,6 +2,7 @@
 mod batched;
 pub mod body;
 pub mod chain;
+pub mod cors;
 pub mod gzip;
 pub mod limits;
 pub mod listen;

@@ -1,5 +1,7 @@
 //! The API server as its clients meet it: TLS, authentication, authorization, admission, tokens, streams, shutdown.
 #![allow(missing_docs, clippy::expect_used)]
+#[path = "server/connections.rs"]
+mod connections;
 #[path = "postgres/database.rs"]
 mod database;
 #[allow(dead_code, reason = "shared with other test programs")]
@@ -230,7 +232,7 @@ async fn streams_reach_the_kubelet() {
         knarr_reload::identity::load(&certificate, &directory.path().join("tls.key")).expect("identity");
     let serving = knarr_reload::identity::Shown::fixed(identity).expect("identity");
     let mut tls = knarr_apiserver::certs::server_config(
-        serving,
+        Arc::new(serving),
         Vec::new(),
         &[],
         knarr_reload::protocol::Minimum::Tls12,

@@ -1,11 +1,13 @@
 //! Rules of the small core kinds: configuration, namespaces, nodes, accounts, events.
+mod event;
+
 use super::cursor::{At, same};
 use super::{Rules, labels, pod, resources};
 use crate::{Value, names};
 
 pub(super) const RULES: &[(&str, Rules)] = &[
     ("ConfigMap", Rules { object: config_map, update: config_map_update, ..Rules::PLAIN }),
-    ("Event", Rules { object: event, ..Rules::PLAIN }),
+    ("Event", Rules { object: event::core, ..Rules::PLAIN }),
     (
         "Namespace",
         Rules { name: names::dns_label, object: namespace, status: namespace_status, ..Rules::PLAIN },
@@ -24,7 +26,7 @@ pub(super) const RULES: &[(&str, Rules)] = &[
 ];
 
 pub(super) const EVENTS_RULES: &[(&str, Rules)] =
-    &[("Event", Rules { object: events_event, update: events_update, ..Rules::PLAIN })];
+    &[("Event", Rules { object: event::events, update: event::events_update, ..Rules::PLAIN })];
 
 /// All data of a ConfigMap or Secret together.
 const DATA_MAX: usize = 1024 * 1024;
@@ -229,79 +231,5 @@ pub(super) fn replica_counts(status: &At<'_>) {
     }
     if count("availableReplicas") > count("readyReplicas") {
         status.get("availableReplicas").invalid("cannot be greater than readyReplicas");
-    }
-}
-
-/// A core event lives in the namespace of the object it speaks of.
-fn event(at: &At<'_>) {
-    let (namespace, object) = (at.get("metadata.namespace"), at.get("involvedObject.namespace"));
-    let modern = !at.get("eventTime").is_empty();
-    let fits = match (object.text(), namespace.text()) {
-        ("", "" | "default") => true,
-        ("", "kube-system") => modern,
-        ("", _) => false,
-        (object, own) => object == own,
-    };
-    if !fits {
-        object.invalid_text(object.text(), "does not match event.namespace");
-    }
-    if modern {
-        modern_event(at, ["reportingComponent", "reportingInstance", "message"]);
-    }
-}
-
-fn events_event(at: &At<'_>) {
-    let regarding = at.get("regarding.namespace");
-    let namespace = at.get("metadata.namespace").text();
-    let fits = match regarding.text() {
-        "" => matches!(namespace, "" | "default" | "kube-system"),
-        other => other == namespace,
-    };
-    if !fits {
-        regarding.invalid_text(regarding.text(), "does not match event.namespace");
-    }
-    // Events written through the core version have no time of this kind and are not asked for one.
-    if at.get("eventTime").is_empty() && at.get("deprecatedFirstTimestamp").is_set() {
-        return;
-    }
-    modern_event(at, ["reportingController", "reportingInstance", "note"]);
-}
-
-fn modern_event(at: &At<'_>, [controller, instance, note]: [&str; 3]) {
-    if at.get("eventTime").is_empty() {
-        at.get("eventTime").required("");
-    }
-    at.get(controller).required_format(names::qualified_name);
-    for (name, limit) in [(instance, 128), ("action", 128), ("reason", 128)] {
-        let text = at.get(name);
-        if text.need() && text.text().len() > limit {
-            text.invalid_text("", format!("can have at most {limit} characters"));
-        }
-    }
-    if at.get(note).text().len() > 1024 {
-        at.get(note).invalid_text("", "can have at most 1024 characters");
-    }
-    let ty = at.get("type");
-    if !matches!(ty.text(), "Normal" | "Warning") {
-        ty.invalid_text("", format!("has invalid value: {}", ty.text()));
-    }
-    if at.find("series").is_some_and(|series| series.get("count").int().unwrap_or(0) < 2) {
-        at.get("series.count").invalid("should be at least 2");
-    }
-}
-
-/// What makes an event the event it is does not change.
-fn events_update(at: &At<'_>, old: &Value) {
-    for name in [
-        "regarding",
-        "reason",
-        "reportingController",
-        "reportingInstance",
-        "action",
-        "eventTime",
-        "related",
-        "type",
-    ] {
-        at.get(name).immutable(&old[name]);
     }
 }

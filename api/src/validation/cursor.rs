@@ -64,6 +64,11 @@ impl<'a> At<'a> {
         Self { value, path: self.join(names), report: self.report }
     }
 
+    /// The value of one name, told of by another: clients of one version hear of the fields of all.
+    pub(super) fn get_as(&self, name: &str, shown: &str) -> Self {
+        Self { path: self.join(shown), ..self.get(name) }
+    }
+
     /// A member that is there.
     pub(super) fn find(&self, name: &str) -> Option<Self> {
         self.value.get(name).filter(|value| !value.is_null()).map(|value| Self {

@@ -7,6 +7,7 @@ use super::proxy::own_headers;
 use super::state::{Remote, State};
 use super::{Aggregator, GROUP, PLURAL, register, usage};
 use crate::discovery::RemoteVersion;
+use crate::health::Step;
 use crate::loopback::Loopback;
 use crate::objects::Change;
 use crate::registry::object;
@@ -42,8 +43,8 @@ struct Known {
     told: Vec<RemoteVersion>,
 }
 
-/// Works for ever.
-pub async fn keep(aggregator: Arc<Aggregator>, client: Loopback) {
+/// Works for ever; `registered` is done when all of this server's own group versions have their objects.
+pub async fn keep(aggregator: Arc<Aggregator>, client: Loopback, registered: Arc<Step>) {
     let mut services = aggregator.objects.follow(GROUP, PLURAL).map(drop).boxed();
     let mut published = aggregator.registry.published();
     // The objects around are followed only while there is a server to find by them.
@@ -51,6 +52,9 @@ pub async fn keep(aggregator: Arc<Aggregator>, client: Loopback) {
     let mut known = Known::default();
     loop {
         let automatic = register::register(&aggregator.registry, &*aggregator.objects, &client).await;
+        if automatic {
+            registered.done();
+        }
         let healthy = aggregator.look(&client, &mut known).await;
         let remotes = !aggregator.state.load().remotes.is_empty();
         if !remotes {

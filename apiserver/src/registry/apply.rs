@@ -75,12 +75,8 @@ impl Registry {
                 kind.gvk.kind
             )));
         }
-        let name = object::name(&config);
-        if !name.is_empty() && name != call.name {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                call.name
-            )));
+        if !object::name(&config).is_empty() {
+            create::check_name(call, &config)?;
         }
         managed_fields::apply::checked(&call.row.api, kind, &config, call.subresource)?;
         let mut canonical = config.clone();
@@ -123,6 +119,7 @@ impl Registry {
         let mut wanted =
             managed_fields::apply(&call.row.api, kind, present, config.clone(), &write, options.force)?;
         codec::normalize(&call.row.api, kind.ty, &kind.gvk, &mut wanted, options.field_validation)?;
+        create::check_name(call, &wanted)?;
         create::set_namespace(call, &mut wanted)?;
         codec::default(&call.row.api, kind.ty, &mut wanted);
         Ok(Wish { value: wanted, applied: true, warnings: Vec::new() })

@@ -139,11 +139,20 @@ fn complete(call: &Call<'_>, wanted: &mut Value) -> Result<(), Status> {
 /// Admission may not move an object: its namespace and, where the path has one, its name are those of the request.
 pub(super) fn keep_place(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
     set_namespace(call, value)?;
-    let given = object::name(value);
-    if !call.name.is_empty() && given != call.name {
+    if call.name.is_empty() { Ok(()) } else { check_name(call, value) }
+}
+
+/// The name in the body must be that of the path.
+pub(super) fn check_name(call: &Call<'_>, value: &Value) -> Result<(), Status> {
+    let (given, name) = (object::name(value), call.name);
+    if given.is_empty() {
         return Err(Status::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({})",
-            call.name
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if given != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
         )));
     }
     Ok(())

@@ -182,13 +182,7 @@ impl Registry {
 
 /// What names the object cannot be patched.
 fn unchanged(call: &Call<'_>, wanted: &Value, present: &Value) -> Result<(), Status> {
-    if object::name(wanted) != object::name(present) {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({}) does not match the name on the URL ({})",
-            object::name(wanted),
-            call.name
-        )));
-    }
+    create::check_name(call, wanted)?;
     let text =
         |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     for name in ["apiVersion", "kind"] {

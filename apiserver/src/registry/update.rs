@@ -31,7 +31,7 @@ impl Registry {
         let format = negotiate::body_format(call.headers)?;
         let decode = || -> Result<codec::Decoded, Status> {
             let mut decoded = self.decode(call.row, format, body, options.field_validation)?;
-            check_name(call, &mut decoded.value)?;
+            create::check_name(call, &decoded.value)?;
             create::set_namespace(call, &mut decoded.value)?;
             Ok(decoded)
         };
@@ -187,20 +187,6 @@ fn vanishes(call: &Call<'_>, old: &Value, new: &Value) -> bool {
         && object::deletion_grace(old).unwrap_or(0) == 0
         && object::finalizers(new).is_empty()
         && call.row.rules.strategy.may_vanish(new)
-}
-
-/// The name in the body must be that of the path.
-fn check_name(call: &Call<'_>, wanted: &mut Value) -> Result<(), Status> {
-    let given = object::name(wanted);
-    if given.is_empty() {
-        object::set_meta(wanted, "name", Some(call.name.into()));
-    } else if given != call.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({})",
-            call.name
-        )));
-    }
-    Ok(())
 }
 
 /// Optimistic concurrency, identity, and the metadata an update cannot change.

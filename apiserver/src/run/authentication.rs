@@ -1,6 +1,6 @@
 //! From flags to authenticators.
 use super::read;
-use crate::authn::jwt::ALGORITHMS;
+use crate::authn::jwt::Algorithm;
 use crate::authn::structured::{self, Active, OidcFlags};
 use crate::authn::token_webhook::TokenWebhook;
 use crate::authn::{Authenticator, Config, request_header::FrontProxy, token_file, x509};
@@ -105,9 +105,9 @@ fn structured(args: &Args, outbound: &Arc<Outbound>, reloads: &Reloads) -> Resul
             .oidc
             .oidc_signing_algs
             .iter()
-            .map(|name| ALGORITHMS.into_iter().find(|known| format!("{known:?}") == *name))
+            .map(|name| Algorithm::named(name))
             .collect::<Option<_>>()
-            .with_context(|| format!("--oidc-signing-algs: known are {ALGORITHMS:?}"))?;
+            .with_context(|| format!("--oidc-signing-algs: known are {:?}", Algorithm::ALL))?;
     }
     Ok(Reloaded::fixed(active))
 }

@@ -53,10 +53,6 @@ pub struct Chain {
     pub open_paths: Vec<String>,
     /// `--request-timeout`.
     pub timeout: Duration,
-    /// Streams of one HTTP/2 connection; 0: as many as a client process needs.
-    pub streams: u32,
-    /// Told to browsers with every answer.
-    pub strict_transport_security: Option<HeaderValue>,
     /// Ends with the server.
     pub shutdown: CancellationToken,
 }

@@ -2,8 +2,11 @@
 //! idle ones at once, busy ones when their requests are done or the grace is over.
 use super::batched::Batched;
 use super::chain::Chain;
+use super::cors::{self, Cors};
 use super::{Body, RequestBody, Response, Upload, body};
 use crate::authn::Peer;
+use crate::request_info::RequestInfo;
+use http::{HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -35,8 +38,27 @@ const STREAMS: u32 = 2000;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 
+/// What holds of all connections.
+#[derive(Debug, Default)]
+pub struct Manners {
+    /// Streams of one HTTP/2 connection; 0: as many as a client process needs.
+    pub streams: u32,
+    /// Told to browsers with every answer.
+    pub strict_transport_security: Option<HeaderValue>,
+    /// Pages that may read answers.
+    pub cors: Cors,
+    /// How likely a request that ends soon is the last to begin on its HTTP/2 connection, 0 to 1: clients then connect
+    /// again, maybe to another server behind the same address.
+    pub goaway_chance: f64,
+}
+
 /// Serves until the chain's shutdown token is cancelled, then until the open requests are done.
-pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, chain: Arc<Chain>) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    chain: Arc<Chain>,
+    manners: Arc<Manners>,
+) {
     let acceptor = TlsAcceptor::from(tls);
     let tracker = TaskTracker::new();
     loop {
@@ -46,7 +68,7 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, chain:
         };
         match accepted {
             Ok((stream, address)) => {
-                tracker.spawn(connection(stream, address, acceptor.clone(), chain.clone()));
+                tracker.spawn(connection(stream, address, acceptor.clone(), chain.clone(), manners.clone()));
             }
             // Out of descriptors, or the peer went away: neither is a reason to stop, but not to spin either.
             Err(error) => {
@@ -63,7 +85,13 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, chain:
     }
 }
 
-async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAcceptor, chain: Arc<Chain>) {
+async fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    chain: Arc<Chain>,
+    manners: Arc<Manners>,
+) {
     let _ = stream.set_nodelay(true);
     let (patience, idle) = (SILENCE.min(chain.timeout), IDLE.min(chain.timeout));
     let handshake = tokio::time::timeout(HANDSHAKE.min(patience), acceptor.accept(stream)).await;
@@ -82,14 +110,18 @@ async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAccepto
     let certificates = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
     let certificates = certificates.into_iter().map(rustls::pki_types::CertificateDer::into_owned).collect();
     let peer = Arc::new(Peer::new(certificates));
-    let shutdown = chain.shutdown.clone();
+    // No more requests than those that have begun.
+    let last = chain.shutdown.child_token();
     let asked = Arc::new(AtomicBool::new(false));
-    let was_asked = asked.clone();
-    let builder = builder(idle, chain.streams);
+    let (was_asked, retiring) = (asked.clone(), last.clone());
+    let builder = builder(idle, manners.streams);
     let service = service_fn(move |request: http::Request<Incoming>| {
         was_asked.store(true, Ordering::Relaxed);
-        let (chain, peer) = (chain.clone(), peer.clone());
-        async move { Ok::<Response, Infallible>(answer(&chain, &peer, address, request).await) }
+        if manners.is_last(&request) {
+            retiring.cancel();
+        }
+        let (chain, peer, manners) = (chain.clone(), peer.clone(), manners.clone());
+        async move { Ok::<Response, Infallible>(manners.answer(&chain, &peer, address, request).await) }
     });
     let silent = async {
         // The time that a client has.
@@ -100,10 +132,9 @@ async fn connection(stream: TcpStream, address: SocketAddr, acceptor: TlsAccepto
     };
     let serving = async {
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            drive(builder.http2_only(), TokioIo::new(Batched::new(stream)), service, address, &shutdown)
-                .await;
+            drive(builder.http2_only(), TokioIo::new(Batched::new(stream)), service, address, &last).await;
         } else {
-            drive(builder.http1_only(), TokioIo::new(stream), service, address, &shutdown).await;
+            drive(builder.http1_only(), TokioIo::new(stream), service, address, &last).await;
         }
     };
     tokio::select! {
@@ -118,7 +149,7 @@ async fn drive<I, S>(
     io: I,
     service: S,
     address: SocketAddr,
-    shutdown: &CancellationToken,
+    last: &CancellationToken,
 ) where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send,
@@ -128,7 +159,7 @@ async fn drive<I, S>(
     tokio::pin!(serving);
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,
-        () = shutdown.cancelled() => {
+        () = last.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -138,23 +169,47 @@ async fn drive<I, S>(
     }
 }
 
-async fn answer(
-    chain: &Chain,
-    peer: &Peer,
-    address: SocketAddr,
-    request: http::Request<Incoming>,
-) -> Response {
-    if let Some(fault) = host_fault(&request) {
-        return body::text(400, fault);
+impl Manners {
+    /// Is the connection to take no request after this one? Long-running ones end when they please.
+    fn is_last(&self, request: &http::Request<Incoming>) -> bool {
+        let is_short =
+            || RequestInfo::new(request.method(), request.uri()).is_ok_and(|info| !info.is_long_running());
+        self.goaway_chance > 0.0
+            && request.version() == http::Version::HTTP_2
+            && rand::random_bool(self.goaway_chance)
+            && is_short()
     }
-    let head = request.method() == http::Method::HEAD;
-    let version = request.version();
-    let request = request.map(|incoming| RequestBody::Incoming(Upload::new(incoming, version)));
-    let mut response = chain.serve(peer, address, request).await;
-    if let Some(directives) = &chain.strict_transport_security {
-        response.headers_mut().insert(http::header::STRICT_TRANSPORT_SECURITY, directives.clone());
+
+    async fn answer(
+        &self,
+        chain: &Chain,
+        peer: &Peer,
+        address: SocketAddr,
+        request: http::Request<Incoming>,
+    ) -> Response {
+        if let Some(fault) = host_fault(&request) {
+            return body::text(400, fault);
+        }
+        let origin = self.cors.origin(request.headers());
+        let head = request.method() == Method::HEAD;
+        let mut response = if origin.is_some() && request.method() == Method::OPTIONS {
+            // Browsers ask whether they may ask, without credentials.
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        } else {
+            let version = request.version();
+            let request = request.map(|incoming| RequestBody::Incoming(Upload::new(incoming, version)));
+            chain.serve(peer, address, request).await
+        };
+        if let Some(origin) = origin {
+            cors::allow(response.headers_mut(), origin);
+        }
+        if let Some(directives) = &self.strict_transport_security {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, directives.clone());
+        }
+        if head { response.map(|_| Body::Empty) } else { response }
     }
-    if head { response.map(|_| Body::Empty) } else { response }
 }
 
 /// What is wrong with the way an HTTP/1.1 request names its host: proxies before this server may have read it otherwise.
@@ -162,7 +217,7 @@ fn host_fault(request: &http::Request<Incoming>) -> Option<&'static str> {
     if request.version() != http::Version::HTTP_11 {
         return None;
     }
-    match request.headers().get_all(http::header::HOST).iter().count() {
+    match request.headers().get_all(header::HOST).iter().count() {
         0 if request.uri().authority().is_none() => Some("400 Bad Request: missing required Host header"),
         0 | 1 => None,
         _ => Some("400 Bad Request: too many Host headers"),

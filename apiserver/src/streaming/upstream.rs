@@ -28,7 +28,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-const CONNECT: Duration = Duration::from_secs(10);
 /// How long a node's address is tried before its tunnel is.
 const HEAD_START: Duration = Duration::from_millis(300);
 /// Port of kubelets that do not say theirs.
@@ -46,12 +45,13 @@ pub(crate) const HOP: [HeaderName; 6] = [
 ];
 
 /// What [`Upstream::new`] needs.
-#[derive(Default)]
 pub struct Config {
     /// Authority of kubelets, PEM; none: not verified.
     pub kubelet_ca: Option<Vec<u8>>,
     /// Certificate to show to kubelets.
     pub kubelet_identity: Option<Shown>,
+    /// How long a connection and its handshake may take each.
+    pub patience: Duration,
     /// Kinds of node addresses, best first.
     pub address_types: Vec<String>,
 }
@@ -60,6 +60,7 @@ pub struct Config {
 pub struct Upstream {
     kubelet: Arc<ClientConfig>,
     other: Arc<ClientConfig>,
+    patience: Duration,
     address_types: Vec<String>,
     /// Ways to nodes that cannot be dialled.
     pub(super) tunnels: Arc<Tunnels>,
@@ -90,6 +91,7 @@ impl Upstream {
         Ok(Self {
             kubelet: Arc::new(kubelet),
             other: Arc::new(other),
+            patience: config.patience,
             address_types: config.address_types,
             tunnels: Arc::default(),
         })
@@ -204,7 +206,7 @@ impl Upstream {
         let mut failed = None;
         for host in &target.hosts {
             let connected = match tunnel {
-                None => match dial(host, target.port, CONNECT).await {
+                None => match dial(host, target.port, self.patience).await {
                     Ok(stream) => self.speak(host, target, stream).await,
                     Err(text) => Err(text),
                 },
@@ -232,7 +234,8 @@ impl Upstream {
         let config = if target.kubelet { &self.kubelet } else { &self.other };
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let stream =
-            tokio::time::timeout(CONNECT, TlsConnector::from(config.clone()).connect(name, stream)).await;
+            tokio::time::timeout(self.patience, TlsConnector::from(config.clone()).connect(name, stream))
+                .await;
         let stream = stream.map_err(|_| "net/http: TLS handshake timeout".to_owned())?;
         handshake(stream.map_err(|error| of_handshake(host, &error))?).await
     }

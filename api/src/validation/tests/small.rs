@@ -235,3 +235,71 @@ fn storage_and_policy() {
         ],
     );
 }
+
+#[test]
+fn events() {
+    let group = "events.k8s.io";
+    let namespace = json!({"metadata": {"namespace": "n"}});
+    let good = json!({"metadata": {"namespace": "n"}, "regarding": {"namespace": "n", "name": "a"}, "type": "Normal",
+        "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "k8s.io/x", "reportingInstance": "i",
+        "reason": "r", "action": "a", "note": "told"});
+    let with = |change: Value| {
+        let mut value = good.clone();
+        crate::patch::merge::apply(&mut value, change);
+        value
+    };
+    let former = json!({"deprecatedCount": 4, "deprecatedSource": {"component": "c"},
+        "deprecatedFirstTimestamp": "2026-01-02T03:04:05Z", "deprecatedLastTimestamp": "2026-01-02T03:04:05Z"});
+    check(group, "Event", good.clone(), &[]);
+    check(
+        group,
+        "Event",
+        with(former.clone()),
+        &[
+            "firstTimestamp: Invalid value: \"\": needs to be unset",
+            "lastTimestamp: Invalid value: \"\": needs to be unset",
+            "count: Invalid value: \"\": needs to be unset",
+            "source: Invalid value: \"\": needs to be unset",
+        ],
+    );
+    check(
+        group,
+        "Event",
+        with(json!({"regarding": {"namespace": null}, "type": "x", "series": {"count": 1}, "action": ""})),
+        &[
+            "involvedObject.namespace: Invalid value: \"\": does not match event.namespace",
+            "action: Required value",
+            "series.count: Invalid value: \"\": should be at least 2",
+            "series.lastObservedTime: Required value",
+            "type: Invalid value: \"\": has invalid value: x",
+        ],
+    );
+    check_update(
+        group,
+        "Event",
+        good.clone(),
+        json!({"note": "other", "deprecatedCount": 4, "series": {"count": 2}}),
+        &[
+            "series.lastObservedTime: Required value",
+            "message: Invalid value: \"other\": field is immutable",
+            "count: Invalid value: 4: field is immutable",
+        ],
+    );
+    // What was written through the core version counts on through the other.
+    let mut old = json!({"count": 1, "involvedObject": {"namespace": "n"}, "type": "odd"});
+    crate::patch::merge::apply(&mut old, namespace);
+    check("", "Event", old.clone(), &[]);
+    check_update("", "Event", old, json!({"count": 2, "message": "x"}), &[]);
+    check(
+        "",
+        "Event",
+        json!({"metadata": {"namespace": "n"}, "eventTime": "2026-01-02T03:04:05.000000Z", "type": "odd",
+            "involvedObject": {"namespace": "other"}, "reportingComponent": "a b", "reason": "r", "action": "a"}),
+        &[
+            "reportingController: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or \
+             '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', \
+             regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+            "reportingInstance: Required value",
+        ],
+    );
+}

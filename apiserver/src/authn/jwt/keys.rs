@@ -1,9 +1,9 @@
 //! An issuer's keys: found by its discovery document, fetched when the first token comes, and again when a token names a
 //! key that is not known, but not more often than [`FLOOR`] allows, whoever sends what.
+use super::signature::{Algorithm, PublicKey};
 use crate::outbound::{Endpoint, Outbound, Trust};
 use http::HeaderMap;
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::jwk::Jwk;
 use knarr_api::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ struct State {
 struct Key {
     id: Option<String>,
     algorithm: Option<String>,
-    key: DecodingKey,
+    key: PublicKey,
 }
 
 impl Keys {
@@ -57,11 +57,7 @@ impl Keys {
     ///
     /// # Errors
     /// No such key, or the issuer did not give any.
-    pub async fn candidates(
-        &self,
-        id: Option<&str>,
-        algorithm: Algorithm,
-    ) -> Result<Vec<DecodingKey>, String> {
+    pub async fn candidates(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<PublicKey>, String> {
         // One asks, the others wait for what it is told.
         let mut state = self.state.lock().await;
         let found = matching(&state.known, id, algorithm);
@@ -123,20 +119,17 @@ fn read(value: &Value) -> Option<Key> {
         return None;
     }
     let jwk: Jwk = serde_json::from_value(value.clone()).ok()?;
-    // A shared secret verifies nothing that others sign.
-    let is_public =
-        matches!(jwk.algorithm, AlgorithmParameters::RSA(_) | AlgorithmParameters::EllipticCurve(_));
-    let key = DecodingKey::from_jwk(&jwk).ok().filter(|_| is_public)?;
+    let key = PublicKey::of(&jwk)?;
     let algorithm = value["alg"].as_str().map(str::to_owned);
     Some(Key { id: jwk.common.key_id, algorithm, key })
 }
 
-fn matching(keys: &[Key], id: Option<&str>, algorithm: Algorithm) -> Vec<DecodingKey> {
+fn matching(keys: &[Key], id: Option<&str>, algorithm: Algorithm) -> Vec<PublicKey> {
     let name = format!("{algorithm:?}");
     let fits = |key: &&Key| {
         id.is_none_or(|id| key.id.as_deref() == Some(id))
             && key.algorithm.as_ref().is_none_or(|known| *known == name)
-            && key.key.family().algorithms().contains(&algorithm)
+            && key.key.suits(algorithm)
     };
     keys.iter().filter(fits).map(|key| key.key.clone()).collect()
 }
