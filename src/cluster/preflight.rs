@@ -59,7 +59,7 @@ pub fn has_containerd() -> bool {
 }
 
 /// Checks that containers can be run here: root, the programs, a CRI socket if one was named.
-pub fn node(runtime_endpoint: Option<&str>) -> Result<()> {
+pub async fn node(runtime_endpoint: Option<&str>) -> Result<()> {
     root()?;
     let mut missing: Vec<&str> = Vec::new();
     if runtime_endpoint == Some(EMBEDDED) {

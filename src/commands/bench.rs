@@ -160,7 +160,7 @@ pub async fn run(args: Args) -> Result<()> {
         Some(Part::Api) => {}
         Some(Part::Scale) => scale::measure(&scale, &mut report, &mut progress).await?,
         Some(Part::Cluster) => cluster::measure(&scale, &mut report, &mut progress).await?,
-        None => match crate::cluster::preflight::node(None) {
+        None => match crate::cluster::preflight::node(None).await {
             Ok(()) => cluster::measure(&scale, &mut report, &mut progress).await?,
             Err(e) => report.left_out("cluster", &e),
         },

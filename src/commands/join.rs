@@ -182,7 +182,7 @@ async fn new(
     }
     let settings =
         Settings::of_node(args.runtime, args.container_runtime_endpoint.clone(), args.images.clone())?;
-    preflight::node(settings.runtime_endpoint().as_deref())?;
+    preflight::node(settings.runtime_endpoint().as_deref()).await?;
     progress.step(&format!("Looking at the cluster at {server}"));
     let ca = discovery::authority(server, token, (!hashes.is_empty()).then_some(hashes)).await?;
     let _lock = HomeLock::acquire(home)?;

@@ -134,7 +134,7 @@ pub async fn run(args: Args) -> Result<()> {
         Some(cluster) if origin == Origin::Running => cluster,
         Some(cluster) => {
             if cluster.state.runs_containers() {
-                preflight::node(cluster.state.runtime_endpoint.as_deref())?;
+                preflight::node(cluster.state.runtime_endpoint.as_deref()).await?;
             }
             preflight::stopped(&cluster).await?;
             progress.step(&format!("Starting cluster {name:?} again"));
@@ -143,7 +143,7 @@ pub async fn run(args: Args) -> Result<()> {
         }
         None => {
             if settings.runs_containers() {
-                preflight::node(settings.runtime_endpoint().as_deref())?;
+                preflight::node(settings.runtime_endpoint().as_deref()).await?;
             }
             progress.step(&format!("Creating cluster {name:?}"));
             let cluster;

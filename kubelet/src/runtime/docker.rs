@@ -25,4 +25,4 @@ mod sandbox;
 mod status;
 
 pub use engine::Engine;
-pub use runtime::{DockerRuntime, Settings, endpoint, socket, used};
+pub use runtime::{DockerRuntime, Settings, check, endpoint, socket, used};

@@ -141,38 +141,36 @@ impl DockerRuntime {
     /// Goes on with the output of containers that are there, and frees the network of sandboxes that are not.
     async fn adopt(&self) -> Result<()> {
         for summary in self.list(note::of_pod(&self.inner.owner, Kind::Container, None)).await? {
-            if let (Some(id), Some(note)) = (&summary.id, self.container_note(&summary.labels)) {
-                self.follow(id, &note).await?;
+            match self.container(&summary.id.unwrap_or_default()).await {
+                Err(RuntimeError::NotFound(_)) => {}
+                other => other.and_then(|(found, note)| self.follow(&found, &note))?,
             }
         }
         self.tidy("").await
     }
 
-    /// Follows the output of a container that has been started.
-    async fn follow(&self, id: &str, note: &ContainerNote) -> Result<()> {
-        if note.log_path.is_empty() {
-            return Ok(());
-        }
-        let found = match self.inspect(id).await {
-            Err(RuntimeError::NotFound(_)) => return Ok(()),
-            other => other?,
-        };
-        // One that was never started has none.
-        let Some(kept) = found.log_path.filter(|path| !path.is_empty()) else { return Ok(()) };
-        self.inner.logs.follow(id, Path::new(&kept), Path::new(&note.log_path)).map_err(failed)
+    /// Follows the output of a container, unless it was never started.
+    fn follow(&self, found: &ContainerInspectResponse, note: &ContainerNote) -> Result<()> {
+        let kept = found.log_path.as_deref().filter(|path| !path.is_empty() && !note.log_path.is_empty());
+        let (Some(kept), Some(id)) = (kept, &found.id) else { return Ok(()) };
+        self.inner.logs.follow(id, Path::new(kept), Path::new(&note.log_path)).map_err(failed)
     }
 
     /// Removes folders of sandboxes that somebody has removed, with their network; of one pod, or of all if the uid is
     /// empty.
     async fn tidy(&self, uid: &str) -> Result<()> {
-        // Before Docker is asked, so that none is missed that is being made.
-        let folders = Folder::all(&self.inner.folders);
+        let noted = |folder: Folder| Some((folder.attached()?, folder));
+        let folders = Folder::all(&self.inner.folders).into_iter();
+        // Before Docker is asked: it knows of a sandbox before its folder does.
+        let attached: Vec<_> =
+            folders.filter(|folder| folder.name().starts_with(uid)).filter_map(noted).collect();
+        if attached.is_empty() {
+            return Ok(());
+        }
         let known = self.list(note::of_pod(&self.inner.owner, Kind::Sandbox, None)).await?;
         let known: Vec<String> = known.iter().filter_map(|one| one.id.clone()).collect();
-        for folder in folders.into_iter().filter(|folder| folder.name().starts_with(uid)) {
-            if let Some(attached) = folder.attached().filter(|attached| !known.contains(&attached.sandbox)) {
-                self.detach(&attached.sandbox, &folder).await?;
-            }
+        for (attached, folder) in attached.iter().filter(|(one, _)| !known.contains(&one.sandbox)) {
+            self.detach(&attached.sandbox, folder).await?;
         }
         Ok(())
     }
@@ -483,6 +481,12 @@ fn profile(config: &ContainerConfig) -> std::result::Result<Option<String>, Stri
     text.map(Some).map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))
 }
 
+/// Checks that the engine behind a socket answers and can run pods.
+pub async fn check(socket: &Path) -> Result<()> {
+    let info = Engine::new(socket).call(|docker| async move { docker.info().await }).await?;
+    unfit(&info).map_err(failed)
+}
+
 /// Why the engine cannot run pods.
 fn unfit(info: &SystemInfo) -> std::result::Result<(), String> {
     match info.cgroup_driver {
@@ -578,19 +582,20 @@ impl Runtime for DockerRuntime {
         config: ContainerConfig,
         sandbox_config: PodSandboxConfig,
     ) -> Result<String> {
-        let make = self.clone().make_container(sandbox.to_owned(), config, sandbox_config);
+        // A description of a container is large.
+        let make = Box::pin(self.clone().make_container(sandbox.to_owned(), config, sandbox_config));
         self.inner.changes.run(make).await
     }
 
     async fn start_container(&self, id: &str) -> Result<()> {
-        let (_, note) = self.container(id).await?;
         let (runtime, id) = (self.clone(), id.to_owned());
         let start = async move {
             runtime.start(&id).await.map_err(|error| match error {
                 RuntimeError::Failed(text) => failed(format!("failed to start container {id:?}: {text}")),
                 other => other,
             })?;
-            runtime.follow(&id, &note).await
+            let (found, note) = runtime.container(&id).await?;
+            runtime.follow(&found, &note)
         };
         self.inner.changes.run(start).await
     }
@@ -612,8 +617,9 @@ impl Runtime for DockerRuntime {
 
     async fn container_status(&self, id: &str) -> Result<ContainerStatus> {
         let (found, note) = self.container(id).await?;
-        let status = status::container(&found, note);
+        let status = status::container(&found, note.clone());
         if status.state() == ContainerState::Exited {
+            self.follow(&found, &note)?;
             // Its last words may be the end of its log.
             self.inner.logs.drained(id).await;
         }

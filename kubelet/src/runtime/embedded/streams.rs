@@ -141,7 +141,7 @@ impl Session {
             };
             tokio::join!(out, err)
         });
-        let mut sizes = opened.resize.map(|resize| Sizes::of(resize));
+        let mut sizes = opened.resize.map(Sizes::of);
         let code = loop {
             let size = async {
                 match &mut sizes {
