@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// What a container of the image runs, unless its pod says otherwise.
@@ -92,12 +93,37 @@ pub fn program_layer(path: &str, program: &[u8]) -> Result<Vec<u8>> {
 /// A layer that holds the content of a folder: modes and links are kept, owners become root, times are dropped.
 pub fn folder_layer(folder: &Path) -> Result<Vec<u8>> {
     let mut layer = tar::Builder::new(Vec::new());
-    layer.follow_symlinks(false);
     // Container runtimes do not know the form of files with holes.
     layer.sparse(false);
     layer.mode(tar::HeaderMode::Deterministic);
-    layer.append_dir_all(".", folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    append_folder(&mut layer, folder, Path::new(""))
+        .with_context(|| format!("cannot read {}", folder.display()))?;
     Ok(layer.into_inner()?)
+}
+
+/// Adds what is below `inside` of the folder, in the order of the names.
+fn append_folder(layer: &mut tar::Builder<Vec<u8>>, folder: &Path, inside: &Path) -> std::io::Result<()> {
+    let mut entries = std::fs::read_dir(folder.join(inside))?.collect::<std::io::Result<Vec<_>>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, name) = (entry.path(), inside.join(entry.file_name()));
+        let metadata = entry.metadata()?;
+        let mut header = tar::Header::new_gnu();
+        header.set_metadata_in_mode(&metadata, tar::HeaderMode::Deterministic);
+        // That mode of headers knows but two modes of files.
+        header.set_mode(metadata.permissions().mode() & 0o7777);
+        if metadata.is_dir() {
+            layer.append_data(&mut header, &name, std::io::empty())?;
+            append_folder(layer, folder, &name)?;
+        } else if metadata.is_file() {
+            layer.append_data(&mut header, &name, std::fs::File::open(&path)?)?;
+        } else if metadata.is_symlink() {
+            layer.append_link(&mut header, &name, std::fs::read_link(&path)?)?;
+        } else {
+            layer.append_path_with_name(&path, &name)?;
+        }
+    }
+    Ok(())
 }
 
 fn append(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8], mode: u32) -> Result<()> {
@@ -121,6 +147,37 @@ fn architecture() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::folder_layer;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn modes_and_links_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("bin")).unwrap();
+        for (name, mode) in [("bin/su", 0o4755), ("bin/write", 0o2755), ("secret", 0o600), ("tmp", 0o1777)] {
+            if name == "tmp" {
+                std::fs::create_dir(at(name)).unwrap();
+            } else {
+                std::fs::write(at(name), name).unwrap();
+            }
+            std::fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        symlink("../bin/su", at("bin/link")).unwrap();
+        let layer = folder_layer(folder.path()).unwrap();
+        assert_eq!(layer, folder_layer(folder.path()).unwrap());
+        let mut archive = tar::Archive::new(layer.as_slice());
+        let told = archive.entries().unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let link = entry.link_name().unwrap().map(|link| format!(" -> {}", link.display()));
+            let mode = if link.is_some() { 0 } else { entry.header().mode().unwrap() };
+            format!("{} {mode:o}{}", entry.path().unwrap().display(), link.unwrap_or_default())
+        });
+        let told: Vec<String> = told.filter(|told| !told.starts_with("bin ")).collect();
+        assert_eq!(
+            told,
+            ["bin/link 0 -> ../bin/su", "bin/su 4755", "bin/write 2755", "secret 600", "tmp 1777"]
+        );
+    }
 
     #[test]
     fn files_with_holes_are_written_whole() {

@@ -69,7 +69,10 @@ pub fn restart_all(context: &Context) -> Result<()> {
         let all = lists.iter().flat_map(|list| status[*list].as_array().cloned().unwrap_or_default());
         let counts: Vec<u64> = all.map(|one| one["restartCount"].as_u64().unwrap_or_default()).collect();
         ensure!(counts == [1, 1, 1, 1], "{status}");
-        let running = &status["containerStatuses"][0];
+        // In the order of names.
+        let names = status["containerStatuses"].as_array().into_iter().flatten().map(|one| &one["name"]);
+        same(names.cloned().collect::<Vec<_>>(), vec![json!("done"), json!("main"), json!("watcher")])?;
+        let running = &status["containerStatuses"][1];
         ensure!(running["state"]["running"].is_object(), "{running}");
         same(running["lastState"]["terminated"]["reason"].as_str(), Some("RestartingAllContainers"))?;
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
