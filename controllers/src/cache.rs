@@ -5,7 +5,7 @@
 //! only, never by sending them back.
 
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
-use knarr_component::informer::Informers;
+use knarr_component::{informer::Informers, meta::exact};
 
 use crate::pods::Pod;
 
@@ -37,21 +37,21 @@ fn node(node: &mut Node) {
     if let Some(spec) = node.spec.take() {
         node.spec = Some(NodeSpec {
             pod_cidr: spec.pod_cidr,
-            pod_cidrs: spec.pod_cidrs,
+            pod_cidrs: spec.pod_cidrs.map(exact),
             provider_id: spec.provider_id,
-            taints: spec.taints,
+            taints: spec.taints.map(exact),
             unschedulable: spec.unschedulable,
             ..Default::default()
         });
     }
     if let Some(status) = node.status.take() {
         node.status = Some(NodeStatus {
-            addresses: status.addresses,
+            addresses: status.addresses.map(exact),
             allocatable: status.allocatable,
             daemon_endpoints: status.daemon_endpoints,
             volumes_attached: status.volumes_attached,
             volumes_in_use: status.volumes_in_use,
-            conditions: status.conditions,
+            conditions: status.conditions.map(exact),
             ..Default::default()
         });
     }

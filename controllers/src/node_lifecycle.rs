@@ -5,13 +5,11 @@
 //! all when no node works: then the fault is more likely on our side.
 
 mod decide;
+mod lease;
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use k8s_openapi::api::{
-    coordination::v1::Lease,
-    core::v1::{Node, NodeCondition, Taint},
-};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use knarr_component::{
     events::{Recorder, Type},
     informer::{Change, Informer},
@@ -36,6 +34,7 @@ use crate::{
 };
 
 use decide::{Evictions, Rates, Ready, ready, without_time};
+use lease::Lease;
 
 /// Whether a node says that it is ready.
 pub(crate) fn is_ready(node: &Node) -> bool {

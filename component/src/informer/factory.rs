@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::Informer;
+use crate::meta::exact;
 
 /// Hands out shared informers and starts each at its first use.
 #[derive(Clone)]
@@ -105,7 +106,9 @@ impl Informers {
         }
         let trim = self.0.trims.lock().get(&id.0).and_then(|trim| trim.downcast_ref::<fn(&mut K)>().copied());
         let informer = Informer::start_mapped(api, config, self.0.stop.clone(), move |mut object: K| {
-            object.meta_mut().managed_fields = None;
+            let meta = object.meta_mut();
+            meta.managed_fields = None;
+            meta.owner_references = meta.owner_references.take().map(exact);
             if let Some(trim) = trim {
                 trim(&mut object);
             }

@@ -332,7 +332,7 @@ impl World {
         self.pods.len()
     }
 
-    fn status(&self, uid: &str) -> k8s_openapi::api::core::v1::PodStatus {
+    fn status(&self, uid: &str) -> PodStatus {
         unpacked(&self.pods[uid].pod).and_then(|pod| pod.status).expect("a status")
     }
 }
