@@ -224,6 +224,7 @@ const FIXED: &[(&str, &str)] = &[
     ("maxOpenFiles", ""),
     ("maxParallelImagePulls", ""),
     ("memorySwap", ""),
+    ("mergeDefaultEvictionSettings", "false"),
     ("memoryThrottlingFactor", ""),
     ("nodeLeaseDurationSeconds", "40"),
     ("nodeStatusMaxImages", "50"),
@@ -237,14 +238,20 @@ const FIXED: &[(&str, &str)] = &[
     ("providerID", ""),
     ("qosReserved", ""),
     ("readOnlyPort", "0"),
+    ("registryBurst", ""),
+    ("registryPullQPS", ""),
     ("runOnce", "false"),
     ("runtimeRequestTimeout", ""),
     ("seccompDefault", "false"),
     ("serializeImagePulls", "false"),
     ("showHiddenMetricsForVersion", ""),
+    ("singleProcessOOMKill", ""),
+    ("staticPodURL", ""),
+    ("staticPodURLHeader", ""),
     ("streamingConnectionIdleTimeout", ""),
     ("syncFrequency", "1m"),
     ("systemCgroups", ""),
+    ("systemReservedCgroup", ""),
     ("tlsCipherSuites", ""),
     ("tlsCurvePreferences", ""),
     ("tlsMinVersion", "VersionTLS12"),
@@ -253,6 +260,9 @@ const FIXED: &[(&str, &str)] = &[
     ("volumePluginDir", ""),
     ("volumeStatsAggPeriod", ""),
 ];
+
+/// A list that says something when it is empty.
+const ENFORCED: &str = "enforceNodeAllocatable";
 
 /// Whether a setting leaves all to the defaults.
 fn says_nothing(value: &Value) -> bool {
@@ -278,7 +288,8 @@ fn check(field: &str, value: &Value) -> Result<(), ConfigError> {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        if says_nothing(value) || (!fixed.is_empty() && is_same(&text, fixed)) {
+        let nothing_enforced = field == ENFORCED && value.is_array();
+        if (says_nothing(value) && !nothing_enforced) || (!fixed.is_empty() && is_same(&text, fixed)) {
             return Ok(());
         }
         return Err(ConfigError::Unsupported { field: field.to_owned(), value: value.clone() });
@@ -350,6 +361,10 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         None => format!("{}:{}", taint.key, taint.effect),
     };
     let taints = from.register_with_taints.map(|taints| taints.into_iter().map(taint).collect());
+    // No flag says it.
+    if let Some(ids) = from.user_namespaces.and_then(|users| users.ids_per_pod) {
+        args.user_namespaces_ids_per_pod = ids;
+    }
     macro_rules! take {
         ($($argument:ident: $value:expr,)*) => {$(
             if let Some(value) = $value && !is_given(stringify!($argument)) {
@@ -388,7 +403,6 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
         tls_private_key_file: from.tls_private_key_file.map(Some),
         topology_manager_policy: policy,
         topology_manager_scope: scope,
-        user_namespaces_ids_per_pod: from.user_namespaces.and_then(|users| users.ids_per_pod),
     }
     let percentages = [
         ("imageGCHighThresholdPercent", args.image_gc_high_threshold),
@@ -404,7 +418,7 @@ fn apply(args: &mut Args, from: Configuration, is_given: impl Fn(&str) -> bool) 
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
 
@@ -418,7 +432,13 @@ mod tests {
         let mut args = Flags::parse_from(["kubelet"]).args;
         let text = format!("apiVersion: {API_VERSION}\nkind: KubeletConfiguration\n{settings}");
         let from = serde_yaml_ng::from_str(&text).expect("configuration");
-        apply(&mut args, from, |name| given.contains(&name))?;
+        let flags = Flags::command();
+        let is_given = |name: &str| {
+            // Whoever knows the command line is asked about flags only.
+            assert!(flags.get_arguments().any(|flag| flag.get_id() == name), "{name} is no flag");
+            given.contains(&name)
+        };
+        apply(&mut args, from, is_given)?;
         Ok(args)
     }
 
@@ -495,6 +515,19 @@ registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: No
             "imageGCHighThresholdPercent: 101",
             "kubelet configuration: imageGCHighThresholdPercent: 101 is no percentage",
         );
-        assert!(with("cgroupsPerQOS: true", &[]).is_ok());
+        refused(
+            "enforceNodeAllocatable: []",
+            "kubelet configuration: enforceNodeAllocatable: [] is not supported",
+        );
+        refused("registryPullQPS: 5", "kubelet configuration: registryPullQPS: 5 is not supported");
+        for fine in [
+            "cgroupsPerQOS: true",
+            "enforceNodeAllocatable: [pods]",
+            "enforceNodeAllocatable: null",
+            "evictionPressureTransitionPeriod: 5m0s",
+            "registryPullQPS: 0",
+        ] {
+            assert!(with(fine, &[]).is_ok(), "{fine}");
+        }
     }
 }

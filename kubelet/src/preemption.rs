@@ -65,7 +65,7 @@ fn without<'a>(lacks: &[Lack], gone: impl Iterator<Item = &'a Arc<Pod>>) -> Vec<
 }
 
 /// Takes those that come nearest to what lacks, one after the other; all if that is not enough.
-fn nearest<'a>(mut pods: Vec<&'a Arc<Pod>>, mut lacks: Vec<Lack>) -> Vec<&'a Arc<Pod>> {
+fn nearest(mut pods: Vec<&Arc<Pod>>, mut lacks: Vec<Lack>) -> Vec<&Arc<Pod>> {
     let mut taken = Vec::new();
     while !lacks.is_empty() && !pods.is_empty() {
         let order = |(_, one): &(usize, &&Arc<Pod>), (_, other): &(usize, &&Arc<Pod>)| {

@@ -19,7 +19,7 @@ pub fn settle(pod: &Pod, init: &mut [ContainerStatus], app: &mut [ContainerStatu
 }
 
 fn end(status: &mut ContainerStatus) {
-    if !status.state.as_ref().is_some_and(|state| state.terminated.is_some()) {
+    if status.state.as_ref().is_none_or(|state| state.terminated.is_none()) {
         status.state = Some(unknown_end(LOST, None));
     }
 }

@@ -58,18 +58,19 @@ fn world(text: &str) -> (Observed, ProbeResults) {
     (observed, probes)
 }
 
+type Nothing = (Observed, ProbeResults, BTreeMap<String, Waiting>, Resize, Vec<String>);
+
 /// What a status of a pod is computed from, when nothing is observed.
 fn inputs(pod: &Pod) -> Inputs<'_> {
-    static NOTHING: LazyLock<(Observed, ProbeResults, BTreeMap<String, Waiting>, Resize, Vec<String>)> =
-        LazyLock::new(|| {
-            (
-                Default::default(),
-                Default::default(),
-                BTreeMap::new(),
-                Resize::default(),
-                vec!["1.2.3.4".to_owned()],
-            )
-        });
+    static NOTHING: LazyLock<Nothing> = LazyLock::new(|| {
+        (
+            Default::default(),
+            Default::default(),
+            BTreeMap::new(),
+            Resize::default(),
+            vec!["1.2.3.4".to_owned()],
+        )
+    });
     let (observed, probes, waiting, resize, host_ips) = &*NOTHING;
     let (verdict, ended, runtime, now) = (None, false, "containerd", at(100));
     Inputs { pod, observed, probes, waiting, resize, host_ips, verdict, ended, runtime, now }

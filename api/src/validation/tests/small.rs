@@ -254,7 +254,7 @@ fn events() {
     check(
         group,
         "Event",
-        with(former.clone()),
+        with(former),
         &[
             "firstTimestamp: Invalid value: \"\": needs to be unset",
             "lastTimestamp: Invalid value: \"\": needs to be unset",
