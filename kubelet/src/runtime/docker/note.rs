@@ -142,7 +142,7 @@ mod tests {
         let given =
             BTreeMap::from([(NOTE.to_owned(), "forged".to_owned()), ("b".to_owned(), "c".to_owned())]);
         let labels = write("/one", Kind::Container, Some("s"), &given, &note);
-        assert_eq!(read(&"/one".to_owned(), Kind::Container, &labels), Some(note));
+        assert_eq!(read("/one", Kind::Container, &labels), Some(note));
         assert_eq!(read::<ContainerNote>("/two", Kind::Container, &labels), None);
         assert_eq!(read::<SandboxNote>("/one", Kind::Sandbox, &labels), None);
         assert_eq!(labels.get("b").map(String::as_str), Some("c"));
