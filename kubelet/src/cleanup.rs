@@ -1,6 +1,6 @@
 //! Removing all that a kubelet left on a machine, and what belongs to no pod any more.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,13 +146,13 @@ async fn remove_orphan(context: &Context, uid: &str) -> Result<(), CleanupError>
 /// that are gone; answers whether there were any.
 async fn orphans(manager: &Arc<Manager>, removals: &Removals) -> Result<bool, CleanupError> {
     let context = manager.context();
-    let (sandboxes, containers) =
-        futures::try_join!(context.runtime.list_pod_sandboxes(None), context.runtime.list_containers(None))?;
+    let sandboxes = context.runtime.list_pod_sandboxes(None).await?;
     let pods_dir = context.facts.root_dir.join("pods");
     let mut uids: HashSet<String> = directories(&pods_dir).into_iter().collect();
     uids.extend(context.cgroups.pods());
-    let labels = sandboxes.into_iter().map(|s| s.labels).chain(containers.into_iter().map(|c| c.labels));
-    uids.extend(labels.filter_map(|mut labels: BTreeMap<_, _>| labels.remove(labels::POD_UID)));
+    let owner = context.facts.root_dir.display().to_string();
+    let own = sandboxes.into_iter().filter(|sandbox| sandbox.labels.get(labels::OWNER) == Some(&owner));
+    uids.extend(own.filter_map(|mut sandbox| sandbox.labels.remove(labels::POD_UID)));
     let mut known = manager.uids();
     uids.retain(|uid| !known.contains(uid));
     uids.iter().for_each(|uid| removals.begin(context, uid));

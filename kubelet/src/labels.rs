@@ -8,6 +8,8 @@ pub const POD_NAME: &str = "io.kubernetes.pod.name";
 pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 /// Label: uid of the pod.
 pub const POD_UID: &str = "io.kubernetes.pod.uid";
+/// Label of sandboxes: root directory of the kubelet they are of, since several may share a runtime.
+pub const OWNER: &str = "knarr.dev/kubelet";
 /// Label: name of the container within its pod.
 pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 /// Annotation: hash of what makes a running container outdated.

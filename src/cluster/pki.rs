@@ -11,9 +11,9 @@ use rcgen::{
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+use tempfile::NamedTempFile;
 
 /// Clusters of CI live for minutes, but some are kept: ten years, like the original's authorities.
 const LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -187,17 +187,14 @@ fn save(paths: &Paths, file: &str, certificate: &Certificate, key: &KeyPair) -> 
 
 /// Writes a file of mode 0600, whole or not at all.
 pub fn write_secret(file: &Path, content: &[u8]) -> Result<()> {
-    let temporary = file.with_extension("new");
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let write = || -> std::io::Result<()> {
-        let mut out = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        // Of mode 0600 too, and of a name that no other writer has.
+        let mut out = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
         out.write_all(content)?;
-        out.sync_all()?;
-        std::fs::rename(&temporary, file)
+        out.as_file().sync_all()?;
+        out.persist(file)?;
+        Ok(())
     };
     write().with_context(|| format!("cannot write {}", file.display()))
 }

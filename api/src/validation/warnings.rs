@@ -1,6 +1,7 @@
 //! Warnings about objects that are accepted: what is deprecated, without effect, or will surprise.
 //!
 //! Sources: the deprecation notes of the API reference, and what the original answers in `Warning` headers.
+mod net;
 mod pod;
 mod service;
 
@@ -95,8 +96,13 @@ pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
             }
             job(&at.get("spec"), &mut out);
         }
-        ("discovery.k8s.io", "EndpointSlice") if old.is_none() && at.get("addressType").text() == "FQDN" => {
-            out.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+        ("", "Endpoints") => net::endpoints(&at, &mut out),
+        ("networking.k8s.io", "NetworkPolicy") => net::policy(&at.get("spec"), &mut out),
+        ("discovery.k8s.io", "EndpointSlice") => {
+            if old.is_none() && at.get("addressType").text() == "FQDN" {
+                out.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+            }
+            net::slice(&at, &mut out);
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             let before = old.map(unknown_formats).unwrap_or_default();

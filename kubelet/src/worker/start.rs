@@ -12,6 +12,7 @@ use super::Worker;
 use crate::container::env::{self, Objects};
 use crate::container::{self, ConfigError, Parts, hosts, resolv, sandbox, security};
 use crate::images::{Puller, Wanted};
+use crate::labels;
 use crate::logs;
 use crate::metrics::{self, Name};
 use crate::observed::{Observed, Sandbox};
@@ -77,6 +78,7 @@ impl Worker {
             dns: resolv::config(&self.pod, &context.facts.cluster_dns, &context.facts.node_dns).0,
         };
         let mut config = sandbox::config(&self.pod, attempt, node);
+        config.labels.insert(labels::OWNER.to_owned(), context.facts.root_dir.display().to_string());
         if let (Some(linux), Ok(users)) = (&mut config.linux, self.users()) {
             let context = linux.security_context.get_or_insert_default();
             context.namespace_options.get_or_insert_default().userns_options = Some(users);

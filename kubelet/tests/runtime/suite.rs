@@ -320,11 +320,22 @@ async fn start_errors(fixture: &Fixture) {
 
 async fn memory(fixture: &Fixture) {
     let pod = fixture.pod("memory");
-    let mut config = fixture.script(&pod, "exec dd if=/dev/zero of=/dev/null bs=200M count=1");
+    let eat = "until [ -e /go ]; do sleep 0.05; done; exec dd if=/dev/zero of=/dev/null bs=200M count=1";
+    let mut config = fixture.script(&pod, eat);
     let linux = config.linux.get_or_insert_default();
     linux.resources.get_or_insert_default().memory_limit_in_bytes = 20 << 20;
-    let (status, said) = fixture.outcome(pod, config).await;
-    assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"), "{said}");
+    let sandbox = fixture.sandbox(&pod).await;
+    let id = fixture.start(&sandbox, &pod, config).await;
+    // Runtimes watch a container once it is started: one that is killed before is told of as any other.
+    let go = vec!["touch".to_owned(), "/go".to_owned()];
+    fixture.runtime.exec_sync(&id, go, Duration::from_secs(9)).await.expect("told to go on");
+    fixture
+        .until("the container was killed for its memory", || async {
+            let status = fixture.runtime.container_status(&id).await.expect("status");
+            (status.exit_code == 137 && status.reason == "OOMKilled").then_some(())
+        })
+        .await;
+    fixture.remove(&sandbox).await;
 }
 
 async fn signals(fixture: &Fixture) {

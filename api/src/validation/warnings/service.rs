@@ -1,5 +1,6 @@
 //! Warnings about Services.
 use super::super::cursor::At;
+use super::net;
 
 /// Where hints about topology stood before.
 const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
@@ -41,4 +42,7 @@ pub(super) fn service(at: &At<'_>, out: &mut Vec<String>) {
         spec.get("trafficDistribution").text() == "PreferClose",
         "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
     );
+    spec.get("externalIPs").items().for_each(|address| net::ip(&address, out));
+    net::ip(&spec.get("loadBalancerIP"), out);
+    spec.get("loadBalancerSourceRanges").items().for_each(|range| net::cidr(&range, out));
 }
