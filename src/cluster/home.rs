@@ -38,7 +38,7 @@ impl Drop for HomeLock {
     fn drop(&mut self) {
         // What cannot be removed holds clusters, or is another's.
         let _ = std::fs::remove_file(&self.file);
-        if std::fs::remove_dir(&self.home).is_ok() && !logs_are_seen() {
+        if std::fs::remove_dir(&self.home).is_ok() && !logs_may_be_seen() {
             for folder in ["/var/log/pods", "/var/log/containers"] {
                 let _ = std::fs::remove_dir(folder);
             }
@@ -47,13 +47,17 @@ impl Drop for HomeLock {
     }
 }
 
-/// Whether a pod of any cluster of the host, whichever its home, sees its cluster's logs in the host's `/var/log`. What is
-/// mounted somewhere would be gone there if the folder that it is mounted upon were removed.
-fn logs_are_seen() -> bool {
+/// Whether a pod of any cluster of the host, whichever its home, sees its cluster's logs in the host's `/var/log`, or a
+/// kubelet may be about to show them to one. What is mounted somewhere would be gone there if the folder that it is mounted
+/// upon were removed.
+fn logs_may_be_seen() -> bool {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut mounts =
-        processes.filter_map(|process| std::fs::read_to_string(process.path().join("mountinfo")).ok());
-    mounts.any(|mounts| mounts.lines().any(|mount| mount.contains("/var-log/")))
+    let mut processes = processes.map(|process| process.path());
+    processes.any(|process| {
+        let text = |file: &str| std::fs::read(process.join(file)).unwrap_or_default();
+        let is_kubelet = text("cmdline").split(|byte| *byte == 0).nth(1) == Some(b"kubelet");
+        is_kubelet || String::from_utf8_lossy(&text("mountinfo")).contains("/var-log/")
+    })
 }
 
 #[cfg(test)]
