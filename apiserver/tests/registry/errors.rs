@@ -117,6 +117,31 @@ async fn statuses() {
     assert_eq!((page.code, &page.bytes[..]), (404, &b"404 page not found\n"[..]));
 }
 
+/// What the body of a write says of the object's name, uid and version.
+#[tokio::test]
+async fn identities_in_bodies() {
+    let server = Server::start().await;
+    let (map, lease) = (format!("{MAPS}/a"), format!("{LEASES}/a"));
+    let of_another = json!({"metadata": {"name": "a", "uid": "11111111-1111-1111-1111-111111111111"}});
+    // A PUT that creates does not bring back an object that is gone, whatever version it names.
+    let refused = server.put(&lease, &of_another).await;
+    assert!(refused.expect(409)["message"].as_str().unwrap().contains("UID in precondition"));
+    server.put(&lease, &json!({"metadata": {"name": "a", "resourceVersion": "77"}})).await.expect(201);
+    // Nor does an apply care for a version where there is nothing.
+    let applied =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "resourceVersion": "12"}});
+    server.patch(&format!("{map}?fieldManager=m"), "apply-patch+yaml", &applied).await.expect(201);
+    let refused = server.patch(&map, "merge-patch+json", &of_another).await.expect(422);
+    assert_eq!(refused["details"]["causes"][0]["field"], "metadata.uid");
+    let nameless = "the name of the object (a based on URL) was undeterminable: name must be provided";
+    for reply in [
+        server.put(&map, &json!({"metadata": {}})).await,
+        server.patch(&map, "merge-patch+json", &json!({"metadata": {"name": null}})).await,
+    ] {
+        assert_eq!(reply.expect(400)["message"], nameless);
+    }
+}
+
 /// Bodies that are no object of the resource, and patches that lead to none.
 #[tokio::test]
 async fn unfit_bodies() {
