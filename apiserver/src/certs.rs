@@ -11,10 +11,7 @@ use rcgen::{Certificate, CertificateParams, KeyPair, SanType};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::ResolvesServerCert;
 use rustls::{DistinguishedName, ServerConfig};
-use std::fs;
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,16 +20,8 @@ use std::sync::Arc;
 /// # Errors
 /// Files that cannot be written or hold neither.
 pub fn kept(directory: &Path, addresses: &[IpAddr]) -> Result<Shown> {
-    let (certificate, key) = (directory.join("apiserver.crt"), directory.join("apiserver.key"));
-    if !(certificate.exists() && key.exists()) {
-        let (made, made_key) = self_signed(addresses)?;
-        fs::create_dir_all(directory)?;
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&key)?;
-        file.write_all(made_key.serialize_pem().as_bytes())?;
-        fs::write(&certificate, made.pem())?;
-    }
-    Shown::of_files(&certificate, &key)
+    let made = || self_signed(addresses).map(|(certificate, key)| (certificate.pem(), key.serialize_pem()));
+    Shown::kept(directory, "apiserver", made)
 }
 
 /// A certificate that lasts as long as the process.
@@ -85,6 +74,7 @@ pub fn server_config(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::net::Ipv4Addr;
     use std::os::unix::fs::PermissionsExt;
 

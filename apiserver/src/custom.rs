@@ -149,14 +149,11 @@ async fn clean(registry: &Registry, client: &Loopback, crd: &Value) -> Result<Ne
     let mut wanted = client.get(&path(crd)).await?;
     // A version that was never there stored nothing, but would keep the object from being written.
     let names: Vec<&str> = versions.iter().map(|version| object::text(version, &["name"])).collect();
-    let stored = object::list(&wanted, &["status", "storedVersions"]).to_vec();
-    let known: Vec<Value> = stored
-        .iter()
-        .filter(|version| version.as_str().is_some_and(|v| names.contains(&v)))
-        .cloned()
-        .collect();
-    if known.len() < stored.len() {
-        wanted["status"]["storedVersions"] = known.into();
+    let mut stored = object::list(&wanted, &["status", "storedVersions"]).to_vec();
+    let told = stored.len();
+    stored.retain(|version| version.as_str().is_some_and(|version| names.contains(&version)));
+    if stored.len() < told {
+        wanted["status"]["storedVersions"] = stored.into();
         wanted = client.update(&format!("{}/status", path(crd)), &wanted).await?;
     }
     let left: Vec<String> =

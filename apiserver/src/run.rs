@@ -470,7 +470,7 @@ fn shown(args: &Args) -> Result<Arc<ByName>> {
     let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), args.advertised()];
     let default = match (&args.tls_cert_file, &args.tls_private_key_file, &args.serving.cert_dir) {
         (Some(certificate), Some(key), _) => Shown::of_files(certificate, key)?,
-        (_, _, Some(directory)) => certs::kept(directory, &addresses).context("--cert-dir")?,
+        (_, _, Some(directory)) => certs::kept(directory, &addresses)?,
         _ => certs::passing(&addresses)?,
     };
     Ok(Arc::new(ByName::new(default, &args.serving.tls_sni_cert_key).context("--tls-sni-cert-key")?))

@@ -104,7 +104,7 @@ pub async fn run(manager: Arc<Manager>, stop: CancellationToken) {
         let wait = if found { PERIOD_OF_SOME } else { PERIOD };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(wait) => {} // nothing tells of leftovers
         }
     }
 }

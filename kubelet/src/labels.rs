@@ -20,9 +20,9 @@ pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 pub const TERMINATION_MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
 /// Annotation: `File` or `FallbackToLogsOnError`.
 pub const TERMINATION_MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
-/// Annotation: the pod's grace period in seconds, for pods that are killed after their object is gone.
+/// Annotation: the pod's grace period in seconds, for tools; the kubelet itself gives pods that are no more one second.
 pub const POD_GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
-/// Annotation: the pre-stop hook as JSON, for the same case.
+/// Annotation: the pre-stop hook as JSON, for tools.
 pub const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
 
 /// Pod annotation: where the pod came from (`api` or `file`).

@@ -93,9 +93,10 @@ impl NodeKeeper {
         if let Err(error) = csi_node.ensure().await {
             tracing::warn!(%error, "CSINode not made");
         }
+        // What others change in it is followed by `api::node`.
+        self.manager.set_node(&node);
         loop {
             let in_use = volumes.borrow_and_update().clone();
-            self.manager.set_node(&node);
             devices.mark_unchanged();
             let health = self.health().await;
             let ready = health.problem.is_none();

@@ -10,6 +10,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +24,7 @@ pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 /// # Errors
 /// A file that cannot be read or holds no certificate or key.
 pub fn load(certificate: &Path, key: &Path) -> Result<Identity> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     from_pem(&read(certificate)?, &read(key)?)
         .with_context(|| format!("cannot use {} with {}", certificate.display(), key.display()))
 }
@@ -74,6 +77,28 @@ impl Shown {
         Self::followed(paths.into(), move || load(&files[0], &files[1]))
     }
 
+    /// The certificate `NAME.crt` of a directory (`--cert-dir`) with its key `NAME.key` of mode 0600: those that `make`
+    /// gives in PEM where they are missing.
+    ///
+    /// # Errors
+    /// What `make` says, files that cannot be written, and as [`Shown::of_files`].
+    pub fn kept(
+        directory: &Path,
+        name: &str,
+        make: impl FnOnce() -> Result<(String, String)>,
+    ) -> Result<Self> {
+        let file = |end: &str| directory.join(format!("{name}.{end}"));
+        let (certificate, key) = (file("crt"), file("key"));
+        if !(certificate.exists() && key.exists()) {
+            let failed = || format!("--cert-dir: cannot write to {}", directory.display());
+            fs::create_dir_all(directory).with_context(failed)?;
+            let (made, made_key) = make()?;
+            fs::write(&certificate, made).with_context(failed)?;
+            private(&key, &made_key).with_context(failed)?;
+        }
+        Self::of_files(&certificate, &key)
+    }
+
     /// The certificate that `load` finds whenever one of `paths` changed.
     ///
     /// # Errors
@@ -90,6 +115,12 @@ impl Shown {
     pub fn now(&self) -> Arc<CertifiedKey> {
         self.0.get()
     }
+}
+
+fn private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 impl fmt::Debug for Shown {
@@ -124,8 +155,8 @@ mod tests {
         let (certificate, key) = (directory.path().join("crt"), directory.path().join("key"));
         let write = || {
             let made = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
-            std::fs::write(&certificate, made.cert.pem()).unwrap();
-            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            fs::write(&certificate, made.cert.pem()).unwrap();
+            fs::write(&key, made.signing_key.serialize_pem()).unwrap();
             made.cert.der().clone()
         };
         let first = write();
@@ -137,7 +168,7 @@ mod tests {
         assert_eq!(shows(), second);
         // A certificate without its key: what was good before stays.
         let made = rcgen::generate_simple_self_signed(vec!["b".to_owned()]).unwrap();
-        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        fs::write(&certificate, made.cert.pem()).unwrap();
         shown.0.look_at_once();
         assert_eq!(shows(), second);
     }

@@ -39,23 +39,7 @@ pub fn acceptor(flags: &SecureServing, name: &str) -> anyhow::Result<TlsAcceptor
 
 /// The certificate of a directory, which is made where there is none.
 fn kept(directory: &Path, name: &str) -> anyhow::Result<Shown> {
-    let file = |end: &str| directory.join(format!("{name}.{end}"));
-    let (certificate, key) = (file("crt"), file("key"));
-    if !(certificate.exists() && key.exists()) {
-        let failed = || format!("--cert-dir: cannot write to {}", directory.display());
-        std::fs::create_dir_all(directory).with_context(failed)?;
-        let (made, made_key) = made()?;
-        std::fs::write(&certificate, made.pem()).with_context(failed)?;
-        private(&key, &made_key.serialize_pem()).with_context(failed)?;
-    }
-    Shown::of_files(&certificate, &key)
-}
-
-fn private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
+    Shown::kept(directory, name, || made().map(|(certificate, key)| (certificate.pem(), key.serialize_pem())))
 }
 
 fn made() -> anyhow::Result<(rcgen::Certificate, rcgen::KeyPair)> {

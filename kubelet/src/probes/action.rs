@@ -169,7 +169,7 @@ async fn health(ip: &str, port: u16, service: &str, timeout: Duration) -> Outcom
         loop {
             match endpoint.connect().await {
                 Ok(channel) => return channel,
-                Err(_) => tokio::time::sleep(RECONNECT).await,
+                Err(_) => tokio::time::sleep(RECONNECT).await, // a server that has come up tells nobody
             }
         }
     };

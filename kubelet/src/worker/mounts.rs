@@ -150,12 +150,7 @@ impl Worker {
         if mount.recursive_read_only.as_deref() != Some("Enabled") {
             return Ok(false);
         }
-        let handler = match pod::spec(&self.pod).runtime_class_name.as_deref() {
-            Some(class) if !class.is_empty() => {
-                self.context.lookup.runtime_handler(class).await.map_err(io::Error::other)?
-            }
-            _ => String::new(),
-        };
+        let handler = self.runtime_handler().await.map_err(io::Error::other)?;
         let status = self.context.runtime.status().await.map_err(io::Error::other)?;
         let found = status.runtime_handlers.iter().find(|known| known.name == handler);
         let supported = found.and_then(|found| found.features).is_some_and(|f| f.recursive_read_only_mounts);

@@ -86,6 +86,14 @@ impl Worker {
         config
     }
 
+    /// The runtime's handler for the pod's class; empty: the usual one.
+    pub(super) async fn runtime_handler(&self) -> Result<String, ConfigError> {
+        match pod::spec(&self.pod).runtime_class_name.as_deref().filter(|name| !name.is_empty()) {
+            None => Ok(String::new()),
+            Some(class) => self.context.lookup.runtime_handler(class).await,
+        }
+    }
+
     /// Whose users the pod has; an error if it has not got those of its own.
     fn users(&self) -> Result<UserNamespace, ConfigError> {
         if pod::spec(&self.pod).host_users != Some(false) {
@@ -133,16 +141,9 @@ impl Worker {
             tracing::error!(path = %logs.display(), %error, "log directory not made");
             return Err(SANDBOX_RETRY);
         }
-        let handler = match pod::spec(&self.pod).runtime_class_name.as_deref().filter(|name| !name.is_empty())
-        {
-            None => Ok(String::new()),
-            Some(class) => {
-                self.context.lookup.runtime_handler(class).await.map_err(|error| error.to_string())
-            }
-        };
-        let handler = match handler {
+        let handler = match self.runtime_handler().await {
             Ok(handler) => self.ask_for_users(&handler).await.map(|()| handler),
-            Err(error) => Err(error),
+            Err(error) => Err(error.to_string()),
         };
         let result = match handler {
             Ok(handler) => {

@@ -9,13 +9,12 @@ use jsonwebtoken::{Algorithm as Known, DecodingKey, Validation};
 use knarr_api::Value;
 use p521::ecdsa::signature::Verifier;
 use p521::ecdsa::{Signature, VerifyingKey};
-use serde::Deserialize;
 
 /// Bytes of a coordinate on P-521 (RFC 7518, section 6.2.1.2).
 const P521_BYTES: usize = 66;
 
 /// An algorithm that may sign, by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are RFC 7518's")]
 pub enum Algorithm {
     RS256,

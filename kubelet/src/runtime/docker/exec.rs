@@ -82,8 +82,7 @@ impl Command {
                 _ if tokio::time::Instant::now() > deadline => {
                     return Err(RuntimeError::Failed("the command's exit code is not known".to_owned()));
                 }
-                // Nothing but the same question tells of it.
-                _ => tokio::time::sleep(pause).await,
+                _ => tokio::time::sleep(pause).await, // nothing but the same question tells of it
             }
             pause = (pause * 2).min(Duration::from_millis(100));
         }
@@ -249,8 +248,7 @@ where
     while let Some(size) = sizes.next().await {
         let deadline = tokio::time::Instant::now() + RESIZE_TIMEOUT;
         while resize(size).await.is_err() && tokio::time::Instant::now() < deadline {
-            // Docker does not tell when it has begun.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await; // Docker does not tell when it has begun
         }
     }
 }

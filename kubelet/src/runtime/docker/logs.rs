@@ -126,7 +126,7 @@ async fn copy_all(id: String, followed: Arc<Followed>, told: bool) {
         tokio::select! {
             () = followed.changed.notified() => {}
             () = followed.ended.cancelled() => {}
-            () = tokio::time::sleep(POLL), if !told => {}
+            () = tokio::time::sleep(POLL), if !told => {} // where the kernel tells of no changes
         }
     }
 }
@@ -285,9 +285,8 @@ mod tests {
         followed.follow("id", &from, &to).expect("followed");
         let text = || std::fs::read_to_string(&to).unwrap_or_default();
         let until = async |expected: &str| {
-            // The file is written by another task: nothing else tells.
             while !text().ends_with(expected) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await; // another task writes the file, and does not tell
             }
         };
         tokio::time::timeout(DRAIN, until("F a\n")).await.expect("copied");

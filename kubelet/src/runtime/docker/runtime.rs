@@ -277,8 +277,7 @@ impl DockerRuntime {
                 Err(RuntimeError::Failed(text))
                     if text.contains("already in progress") && tokio::time::Instant::now() < deadline =>
                 {
-                    // Whoever began it is told of the end.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await; // only who began it is told of the end
                 }
                 other => return gone_is_fine(other),
             }
